@@ -1,0 +1,1 @@
+"""The runtime on the monitor: standard library, numpy and onnxruntime, nothing else."""

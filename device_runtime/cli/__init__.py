@@ -1,0 +1,5 @@
+"""The ``edge-tsfm-device`` command."""
+
+
+def main() -> None:
+    """Run the command line."""

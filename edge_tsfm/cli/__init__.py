@@ -1,0 +1,67 @@
+"""The ``edge-tsfm`` command: one thin file per verb, imported only when that verb runs."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+import edge_tsfm
+from device_runtime.errors import DeviceRuntimeError
+from edge_tsfm.errors import EdgeTsfmError, GateRefusedError
+
+VERBS = {
+    "demo": "simulate two wards, adapt to one, export, merge and forecast",
+    "simulate": "write plausible ICU vital signs to train on",
+    "pretrain": "pre-train a small Chronos base on synthetic series",
+    "train": "adapt a frozen base to a ward, a monitor type or a patient",
+    "evaluate": "score an adapter beside its base and simple baselines",
+    "export": "write a base bundle or an adapter blob",
+    "inspect": "say what a bundle, blob, run or data file holds",
+    "verify": "check a blob against its bundle as a device would",
+    "forecast": "forecast a file with a bundle and an adapter",
+    "bench": "time the device runtime against torch",
+    "study": "compare methods, bases, targets and seeds in one table",
+    "deploy": "sign, approve, publish and roll out adapters",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in ``edge_tsfm.cli.<verb>`` as ``command`` and load on first use.
+
+    Keeps ``edge-tsfm --help`` and shell completion fast: torch is imported by the verb that needs it.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the verbs in the order a newcomer meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"edge_tsfm.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(edge_tsfm.__version__, prog_name="edge-tsfm")
+def cli() -> None:
+    """Adapt a frozen Chronos model with a few kilobytes, and run it on the bedside monitor."""
+
+
+def main() -> None:
+    """Run the command line; turn known errors into text and an exit status (1, or 3 for a refused adapter)."""
+    try:
+        cli(prog_name="edge-tsfm")
+    except (EdgeTsfmError, DeviceRuntimeError) as error:
+        click.echo(f"edge-tsfm: error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        sys.exit(3 if isinstance(error, GateRefusedError) else 1)

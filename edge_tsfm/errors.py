@@ -1,0 +1,37 @@
+"""Every error the workstation raises on purpose.
+
+The command line prints them as ``edge-tsfm: error: <message>`` and ``hint: <hint>``; a library user catches
+`EdgeTsfmError`. Errors that a monitor can raise live in `device_runtime.errors`, with stable codes.
+"""
+
+
+class EdgeTsfmError(Exception):
+    """Something a user can mend: says what, got, wanted and where; ``hint`` says what to do next."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(EdgeTsfmError):
+    """A configuration file or option is unknown, contradictory or out of range."""
+
+
+class DataError(EdgeTsfmError):
+    """Input data cannot be read, or has nothing to train or score on."""
+
+
+class ModelError(EdgeTsfmError):
+    """A base cannot be loaded, or is not of a supported family."""
+
+
+class TrainError(EdgeTsfmError):
+    """Training cannot start or did not stay finite."""
+
+
+class DeployError(EdgeTsfmError):
+    """An update repository or roll-out would become unusable or unsafe."""
+
+
+class GateRefusedError(EdgeTsfmError):
+    """A trained adapter did not beat its frozen base and is not accepted (exit status 3)."""
