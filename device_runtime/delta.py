@@ -9,6 +9,7 @@ operations per element in a stated order, and `merge` rounds once to float32.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -161,19 +162,33 @@ class Fourier:
         return seeded_entries(self.seed, self.rows, self.columns, self.coefficients.stored.size)
 
     def dense(self) -> FloatArray:
-        """Evaluate the closed form with integer cosines: four thin matrix products of exact integers."""
-        u, v = np.divmod(self.entries.astype(np.int64), self.columns)  # [K], [K]
-        p_cosine, p_sine = integer_waves(self.rows, u)  # [rows, K]
-        q_cosine, q_sine = integer_waves(self.columns, v)  # [columns, K]
-        # Bytes of the coefficients apart, so that every product and every partial sum stays below 2^53.
-        high, low = np.divmod(self.coefficients.stored.astype(np.int64), 256)
+        """Evaluate the closed form with integer cosines: thin matrix products of exact integers."""
+        left, right = _basis(self.rows, self.columns, self.entries.astype("<u4").tobytes())
+        stored = self.coefficients.stored.astype(np.int64)
         total = 0.0
-        for part, weight in ((high, 256.0), (low, 1.0)):
-            left = np.concatenate([p_cosine * part, p_sine * -part], axis=1).astype(np.float64)
-            right = np.concatenate([q_cosine, q_sine], axis=1).astype(np.float64)
-            total = total + (left @ right.T) * weight
+        for part, weight in _exact_parts(stored):
+            total = total + ((left * np.tile(part, 2)) @ right) * weight
         gain = (self.coefficients.scale * self.scaling) / (self.rows * self.columns * 2.0 ** (2 * COSINE_BITS))
         return np.asarray(total) * gain
+
+
+def _exact_parts(stored: NDArray[np.int64]) -> list[tuple[FloatArray, float]]:
+    """Split coefficients so that no partial sum of a product can reach 2^53: whole, or by bytes."""
+    if int(np.abs(stored).sum()) << (2 * COSINE_BITS + 1) <= 2**53:
+        return [(stored.astype(np.float64), 1.0)]
+    high, low = np.divmod(stored, 256)
+    return [(high.astype(np.float64), 256.0), (low.astype(np.float64), 1.0)]
+
+
+@lru_cache(maxsize=8)
+def _basis(rows: int, columns: int, entries: bytes) -> tuple[FloatArray, FloatArray]:
+    """Lay out the waves of a group's entries, ``[rows, 2K]`` and ``[2K, columns]``; tensors of a group share them."""
+    u, v = np.divmod(np.frombuffer(entries, dtype="<u4").astype(np.int64), columns)  # [K], [K]
+    p_cosine, p_sine = integer_waves(rows, u)
+    q_cosine, q_sine = integer_waves(columns, v)
+    left = np.concatenate([p_cosine, -p_sine], axis=1).astype(np.float64)
+    right = np.concatenate([q_cosine, q_sine], axis=1).astype(np.float64).T
+    return left, np.ascontiguousarray(right)
 
 
 def integer_waves(period: int, frequency: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,92 @@
+"""The fixed layouts and limits of an adapter blob; FORMAT.md §3 and §9 print them and a test compares."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+MAGIC = b"ETSA"
+FORMAT_VERSION = 1
+FLAG_FORCED = 1
+
+# magic, format_version, header_size, total_size, record_count, flags, base_digest, adapter_version, reserved, crc32
+HEADER = struct.Struct("<4sHHIHH32sQII")
+# kind, dtype, tensor_count, rows, columns, count, seed, scaling, offset, size
+RECORD = struct.Struct("<BBHIIIIfII")
+CRC_OFFSET = 60
+
+MAX_BLOB_SIZE = 524_288  # bytes
+MAX_RECORDS = 256
+MAX_TENSORS = 4_096  # in a bundle's table
+MAX_DIMENSION = 8_192  # rows or columns of a tensor
+MAX_FREQUENCIES = 4_096  # for each tensor; keeps integer sums below 2^53
+MAX_RANK = 256
+MAX_CONTEXT = 512  # of a known-answer test
+MAX_EXPECTED = 1_024
+MAX_METADATA_SIZE = 1_024  # bytes
+
+
+class Kind(IntEnum):
+    """What a record holds."""
+
+    DENSE = 1
+    FOURIER = 2  # entries from the seed
+    FOURIER_EXPLICIT = 3  # entries in the data, gap-coded
+    LOW_RANK = 4
+    VERA = 5
+    CALIBRATION = 16
+    KNOWN_ANSWER = 17
+    METADATA = 18
+
+
+class DtypeCode(IntEnum):
+    """How a record's numbers are stored."""
+
+    NONE = 0
+    FLOAT32 = 1
+    INT16 = 2
+    INT8 = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One line of the record table."""
+
+    kind: int
+    dtype: int
+    tensor_count: int
+    rows: int
+    columns: int
+    count: int
+    seed: int
+    scaling: float
+    offset: int
+    size: int
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What the table is sorted by; the scaling's bits, so that the order is one of integers."""
+        scaling = int.from_bytes(struct.pack("<f", self.scaling), "little")
+        return (self.kind, self.rows, self.columns, self.count, self.dtype, self.seed, scaling)
+
+    def pack(self) -> bytes:
+        """Encode the record's 32 bytes."""
+        return RECORD.pack(
+            self.kind,
+            self.dtype,
+            self.tensor_count,
+            self.rows,
+            self.columns,
+            self.count,
+            self.seed,
+            self.scaling,
+            self.offset,
+            self.size,
+        )
+
+    @classmethod
+    def unpack(cls, data: bytes, offset: int) -> Record:
+        """Decode the 32 bytes at ``offset``."""
+        names = ("kind", "dtype", "tensor_count", "rows", "columns", "count", "seed", "scaling", "offset", "size")
+        return cls(**dict(zip(names, RECORD.unpack_from(data, offset), strict=True)))
