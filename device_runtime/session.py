@@ -1,0 +1,83 @@
+"""The only module that imports ONNX Runtime: a graph, its base and the merged tensors become a session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from device_runtime.bundle import Bundle
+from device_runtime.errors import ForecastError, MergeError, StorageError, UnsupportedError
+
+Session = ort.InferenceSession
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSettings:
+    """How ONNX Runtime may use the device. The defaults suit a small monitor that does other work too."""
+
+    threads: int = 2  # intra-op; a Chronos-Bolt tiny forecast gains nothing beyond
+    spinning: bool = False  # threads that wait busily are faster and take a core from the monitor
+    memory_arena: bool = False  # an arena trades memory for nothing at batch 1
+    prepacking: bool = True  # without it a session is smaller and slower
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+def open_session(
+    bundle: Bundle,
+    graph: str,
+    merged: Mapping[int, NDArray[np.float32]],
+    settings: SessionSettings | None = None,
+) -> Session:
+    """Open one graph of a bundle with ``merged`` in place of the tensors of those indices.
+
+    Merged tensors go in through ``add_external_initializers``, which replaces them before any optimisation and
+    refuses a wrong name, shape or type; ``add_initializer`` would be folded away in silence (docs/adr/0002).
+    Raises `UnsupportedError` for a provider that is not there, `StorageError` when the graph cannot be loaded and
+    `MergeError` when ONNX Runtime refuses a tensor.
+    """
+    settings = settings or SessionSettings()
+    missing = set(settings.providers) - set(ort.get_available_providers())
+    if missing:
+        raise UnsupportedError(
+            f"execution provider {', '.join(sorted(missing))} is not in this onnxruntime",
+            hint=f"available: {', '.join(ort.get_available_providers())}",
+        )
+    entry = bundle.manifest.graphs[graph]
+    replaced = {bundle.manifest.tensors[i].name: array for i, array in merged.items() if i in entry.tensors}
+    options = session_options(settings)
+    values = [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for array in replaced.values()]
+    if values:
+        try:
+            options.add_external_initializers(list(replaced), values)
+        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no public base
+            raise MergeError(f"{entry.file}: onnxruntime refused the merged tensors: {error}") from error
+    try:
+        return ort.InferenceSession(str(bundle.path / entry.file), options, providers=list(settings.providers))
+    except Exception as error:  # noqa: BLE001 - the same
+        kind = MergeError if "xternal initializer" in str(error) else StorageError
+        raise kind(f"{entry.file}: onnxruntime could not open the graph: {error}") from error
+
+
+def session_options(settings: SessionSettings) -> ort.SessionOptions:
+    """Translate settings into ONNX Runtime's."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = settings.memory_arena
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
+    options.add_session_config_entry("session.disable_prepacking", "0" if settings.prepacking else "1")
+    return options
+
+
+def run(session: Session, output: str, feed: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+    """Run a session for one output. Raises `ForecastError` when ONNX Runtime does."""
+    try:
+        (result,) = session.run([output], dict(feed))
+    except Exception as error:  # noqa: BLE001 - the same
+        raise ForecastError(f"onnxruntime: {error}") from error
+    return np.asarray(result, dtype=np.float32)
