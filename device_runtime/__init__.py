@@ -1,1 +1,37 @@
-"""The runtime on the monitor: standard library, numpy and onnxruntime, nothing else."""
+"""The runtime on the monitor: standard library, numpy and onnxruntime, nothing else.
+
+    from device_runtime import Forecaster
+    forecast = Forecaster.open("bundle", adapter="map.etsa").forecast(context, prediction_length=6)
+
+Names load on first use: reading an error code or a manifest does not start ONNX Runtime.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_SURFACE = {
+    "Adapter": "device_runtime.adapter",
+    "Bundle": "device_runtime.bundle",
+    "DeviceRuntimeError": "device_runtime.errors",
+    "Forecast": "device_runtime.forecaster",
+    "Forecaster": "device_runtime.forecaster",
+    "SessionSettings": "device_runtime.session",
+    "Stream": "device_runtime.stream",
+    "decode": "device_runtime.blob",
+    "encode": "device_runtime.blob",
+    "merge": "device_runtime.merge",
+}
+
+__all__ = sorted(_SURFACE)  # noqa: PLE0605 - a list of text, computed once
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines ``name``."""
+    if name not in _SURFACE:
+        raise AttributeError(f"module 'device_runtime' has no attribute {name!r}")
+    return getattr(import_module(_SURFACE[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -1,0 +1,168 @@
+"""`Forecaster`: a base, perhaps an adapter, proven by its known-answer test, forecasting contexts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from device_runtime.adapter import Adapter
+from device_runtime.blob import blob_size, decode
+from device_runtime.bolt import BoltModel
+from device_runtime.bundle import Bundle
+from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError
+from device_runtime.files import read_bounded
+from device_runtime.layout import MAX_BLOB_SIZE
+from device_runtime.merge import merge
+from device_runtime.quantiles import at_levels, calibrate
+from device_runtime.session import SessionSettings
+
+FloatArray = NDArray[np.float32]
+
+MAX_SIGNATURES_SIZE = 8 * 80  # bytes after the blob
+MAX_PREDICTION_LENGTH = 1_024  # steps
+
+
+class Model(Protocol):
+    """What a family's merged model does."""
+
+    def predict(self, context: FloatArray, prediction_length: int) -> FloatArray:
+        """Contexts ``[B, L]`` to quantiles ``[B, H, Q]`` at the base's levels."""
+
+    def probe(self, context: FloatArray, size: int) -> FloatArray:
+        """Context ``[L]`` to the ``size`` numbers of the known-answer test."""
+
+
+FAMILIES: dict[str, Callable[[Bundle, Mapping[int, FloatArray], SessionSettings], Model]] = {
+    "chronos-bolt": BoltModel,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forecast:
+    """Quantiles of the future, and which base and adapter made them."""
+
+    quantiles: FloatArray  # [H, Q], or [B, H, Q] for a batch
+    quantile_levels: tuple[float, ...]  # Q
+    base: str  # base digest, hex
+    adapter: str | None  # SHA-256 of the adapter blob, hex; None: the frozen base alone
+    adapter_version: int | None
+
+    @property
+    def median(self) -> FloatArray:
+        """The 0.5 quantile, ``[H]`` or ``[B, H]``. Raises `InputError` when it was not asked for."""
+        if 0.5 not in self.quantile_levels:
+            raise InputError("the median was not among the quantile_levels asked for")
+        return self.quantiles[..., self.quantile_levels.index(0.5)]
+
+
+class Forecaster:
+    """Forecasts with exactly one base and at most one adapter; immutable, so a swap is a new object."""
+
+    def __init__(self, bundle: Bundle, model: Model, adapter: Adapter | None, adapter_digest: str | None) -> None:
+        self.bundle = bundle
+        self.adapter = adapter
+        self.adapter_digest = adapter_digest
+        self._model = model
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle | Path | str,
+        adapter: bytes | Path | str | None = None,
+        *,
+        settings: SessionSettings | None = None,
+    ) -> Forecaster:
+        """Open a bundle, merge an adapter and prove the merge by its known-answer test.
+
+        ``adapter`` is a blob's bytes or path; signatures behind the blob are not looked at here (that is
+        `device_runtime.envelope`, before an installed adapter gets this far). Raises every `DeviceRuntimeError` but
+        those of signatures and storage state; on an error nothing is left open.
+        """
+        if not isinstance(bundle, Bundle):
+            bundle = Bundle.open(bundle)
+        settings = settings or SessionSettings()
+        family = FAMILIES.get(bundle.manifest.family)
+        if family is None:
+            raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
+        if adapter is None:
+            return cls(bundle, family(bundle, {}, settings), None, None)
+        data = adapter if isinstance(adapter, bytes) else read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
+        blob = data[: blob_size(data)]
+        decoded = decode(blob)
+        merged = merge(bundle.manifest, bundle.tensor, decoded)
+        forecaster = cls(bundle, family(bundle, merged, settings), decoded, hashlib.sha256(blob).hexdigest())
+        forecaster.self_test()
+        return forecaster
+
+    def self_test(self) -> float:
+        """Run the adapter's known-answer test; return the largest absolute difference, in the target's unit.
+
+        Raises `SelfTestError` when it exceeds the tolerance. Without an adapter, or without a test in it, there is
+        nothing to prove and the answer is 0.
+        """
+        answer = self.adapter.known_answer if self.adapter else None
+        if answer is None:
+            return 0.0
+        got = self._model.probe(answer.context, len(answer.expected))
+        difference = float(np.abs(got.astype(np.float64) - answer.expected).max())
+        if not difference <= answer.tolerance:  # also when it is NaN
+            raise SelfTestError(
+                f"known-answer test: off by {difference:.6g}, allowed {answer.tolerance:.6g}",
+                hint="the merged model is not the one that was approved; the adapter is not used",
+            )
+        return difference
+
+    def forecast(
+        self,
+        context: ArrayLike,
+        prediction_length: int | None = None,
+        quantile_levels: Sequence[float] | None = None,
+    ) -> Forecast:
+        """Forecast one context ``[L]`` or a batch ``[B, L]``, NaN for missing values, latest value last.
+
+        ``prediction_length`` defaults to the base's own, ``quantile_levels`` to the levels it was trained for. A
+        context longer than the base's is cut at the left. Raises `InputError` for a context that cannot be forecast
+        from and `ForecastError` when the model's output is not finite.
+        """
+        manifest = self.bundle.manifest
+        steps = manifest.prediction_length if prediction_length is None else prediction_length
+        if not 1 <= steps <= MAX_PREDICTION_LENGTH:
+            raise InputError(f"prediction_length {steps}: want 1 to {MAX_PREDICTION_LENGTH}")
+        batch, single = _as_batch(context)
+        quantiles = self._model.predict(batch, steps)
+        if not np.isfinite(quantiles).all():
+            raise ForecastError("the model's quantiles are not finite")
+        if self.adapter is not None and self.adapter.calibration is not None:
+            quantiles = calibrate(quantiles, self.adapter.calibration)
+        levels = tuple(quantile_levels) if quantile_levels is not None else manifest.quantile_levels
+        quantiles = at_levels(quantiles, manifest.quantile_levels, levels)
+        return Forecast(
+            quantiles=quantiles[0] if single else quantiles,
+            quantile_levels=levels,
+            base=self.bundle.digest.hex(),
+            adapter=self.adapter_digest,
+            adapter_version=self.adapter.version if self.adapter else None,
+        )
+
+
+def _as_batch(context: ArrayLike) -> tuple[FloatArray, bool]:
+    """Check a context and return it as float32 ``[B, L]``, and whether it was a single one."""
+    try:
+        array = np.asarray(context, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"context: want numbers of shape [L] or [B, L]: {error}") from error
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise InputError(f"context: want shape [L] or [B, L] with at least one value, got {list(array.shape)}")
+    batch = array[None, :] if array.ndim == 1 else array
+    if np.isinf(batch).any():
+        raise InputError("context: has infinite values; missing values are NaN")
+    empty = np.flatnonzero(np.isnan(batch).all(axis=1))
+    if len(empty):
+        raise InputError(f"context: row {int(empty[0])} has no observed value", hint="a forecast needs at least one")
+    return batch, array.ndim == 1
