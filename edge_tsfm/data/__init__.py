@@ -1,0 +1,27 @@
+"""Series to train on: readers, the channel table, the fixed split, windows and a simulator.
+
+`read_dataset` turns a file or folder into a `Dataset`; `make_windows` cuts it. No torch here.
+"""
+
+from edge_tsfm.data.channels import CHANNELS, Channel, find_channel
+from edge_tsfm.data.fingerprint import fingerprint
+from edge_tsfm.data.read import read_dataset, say_interval
+from edge_tsfm.data.series import Dataset, ImportReport, Series
+from edge_tsfm.data.split import SplitName, split_of
+from edge_tsfm.data.windows import Windows, make_windows
+
+__all__ = [
+    "CHANNELS",
+    "Channel",
+    "Dataset",
+    "ImportReport",
+    "Series",
+    "SplitName",
+    "Windows",
+    "find_channel",
+    "fingerprint",
+    "make_windows",
+    "read_dataset",
+    "say_interval",
+    "split_of",
+]

@@ -1,0 +1,34 @@
+"""Values that cannot be readings become missing, and are counted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """The values ``[R]`` with NaN for what is no reading, and how many there were of each."""
+
+    value: NDArray[np.float32]
+    missing: int
+    non_positive: int
+    implausible: int
+
+
+def clean(value: NDArray[np.float32], plausible: tuple[float, float] | None) -> Cleaned:
+    """Make values <= 0 and outside ``plausible`` (ends included) missing.
+
+    Monitors and charts write 0 (WFDB numerics, many exports) or -1 for "not measured". Without a range, as for
+    another domain's channel, only infinite values go.
+    """
+    absent = np.isnan(value)
+    non_positive = np.zeros(len(value), dtype=bool) if plausible is None else value <= 0
+    low, high = plausible or (-np.inf, np.inf)
+    outside = ~absent & ~non_positive & ((value < low) | (value > high) | np.isinf(value))
+    return Cleaned(
+        value=np.where(non_positive | outside, np.float32(np.nan), value),
+        missing=int(absent.sum()),
+        non_positive=int(non_positive.sum()),
+        implausible=int(outside.sum()),
+    )

@@ -1,0 +1,120 @@
+"""Measurements at any time onto a regular clock: one stated rule, nothing invented.
+
+Values of one part that fall into the same bin ``[t, t + interval)`` become their median; an empty bin is NaN; a
+stretch of more than ``max_gap`` without a row cuts the series in two. When every row already lies on its part's own
+clock (first time plus whole intervals) the bins start there; otherwise they start at whole intervals since 1970-01-01
+00:00 UTC (or step 0), so that they do not depend on when a patient arrived.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """S stretches laid end to end in ``value``; stretch s is ``value[begin[s]:begin[s + 1]]``."""
+
+    value: NDArray[np.float32]  # [sum of lengths]
+    begin: NDArray[np.int64]  # [S + 1]
+    part: NDArray[np.int64]  # [S]
+    start_us: NDArray[np.int64]  # [S]
+    aligned: bool
+    merged: int
+    gaps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """Rows in order of part, then time, rows of one time merged into their median."""
+
+    part: NDArray[np.int64]  # [R]
+    time_us: NDArray[np.int64]  # [R], strictly rising within a part
+    value: NDArray[np.float32]  # [R]
+    unsorted: int
+    duplicates_identical: int
+    duplicates_conflicting: int
+
+
+def put_in_order(part: NDArray[np.int64], time_us: NDArray[np.int64], value: NDArray[np.float32]) -> Ordered:
+    """Sort rows, drop repeated ones and take the median of those that disagree about one time."""
+    same_part = part[1:] == part[:-1]
+    unsorted = int((same_part & (time_us[1:] < time_us[:-1])).sum())
+    order = np.lexsort((value, time_us, part))  # NaN sorts last
+    part, time_us, value = part[order], time_us[order], value[order]
+    again = (part[1:] == part[:-1]) & (time_us[1:] == time_us[:-1])
+    alike = (value[1:] == value[:-1]) | (np.isnan(value[1:]) & np.isnan(value[:-1]))
+    first = np.concatenate([[True], ~again])
+    begin = np.flatnonzero(first)
+    return Ordered(
+        part=part[begin],
+        time_us=time_us[begin],
+        value=_medians(value, begin),
+        unsorted=unsorted,
+        duplicates_identical=int((again & alike).sum()),
+        duplicates_conflicting=int((again & ~alike).sum()),
+    )
+
+
+def _medians(value: NDArray[np.float32], begin: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the median of the observed values of each run of ``value``, sorted within runs, NaN last."""
+    if len(begin) == len(value):
+        return value
+    observed = np.add.reduceat(~np.isnan(value), begin, dtype=np.int64)
+    low = begin + np.maximum(observed - 1, 0) // 2
+    high = begin + observed // 2
+    return ((value[low].astype(np.float64) + value[high]) / 2).astype(np.float32)
+
+
+def common_interval(rows: Ordered) -> int | None:
+    """Return the commonest step between rows of one part in microseconds, or None when no part has two rows."""
+    steps = np.diff(rows.time_us)[rows.part[1:] == rows.part[:-1]]
+    if not len(steps):
+        return None
+    sizes, counts = np.unique(steps, return_counts=True)
+    return int(sizes[np.argmax(counts)])
+
+
+def off_clock(rows: Ordered, interval_us: int) -> NDArray[np.bool_]:
+    """Say for each row whether it is not a whole number of intervals after its part's first, ``[R]``."""
+    return (rows.time_us - rows.time_us[_first_of_part(rows.part)]) % interval_us != 0
+
+
+def _first_of_part(part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each row the place of the first row of its part, ``[R]``."""
+    new = np.concatenate([[True], part[1:] != part[:-1]])
+    return np.maximum.accumulate(np.where(new, np.arange(len(part)), 0))
+
+
+def lay_on_grid(rows: Ordered, *, interval_us: int, max_gap: int) -> Grid:
+    """Bin rows by ``interval_us``; cut where more than ``max_gap`` intervals pass without a row."""
+    aligned = not off_clock(rows, interval_us).any()
+    origin = rows.time_us[_first_of_part(rows.part)] if aligned else np.zeros_like(rows.time_us)
+    bins = (rows.time_us - origin) // interval_us  # [R]
+    order = np.lexsort((rows.value, bins, rows.part))
+    part, bins, value, origin = rows.part[order], bins[order], rows.value[order], origin[order]
+    first = np.concatenate([[True], (part[1:] != part[:-1]) | (bins[1:] != bins[:-1])])
+    begin = np.flatnonzero(first)
+    observed = ~np.isnan(value)
+    merged = int(np.maximum(np.add.reduceat(observed, begin, dtype=np.int64) - 1, 0).sum())
+    value, part, bins, origin = _medians(value, begin), part[begin], bins[begin], origin[begin]
+
+    new_part = part[1:] != part[:-1]
+    cut = ~new_part & (np.diff(bins) > max_gap)
+    starts = np.flatnonzero(np.concatenate([[True], new_part | cut]))  # [S]
+    ends = np.append(starts[1:], len(part)) - 1
+    lengths = bins[ends] - bins[starts] + 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)])  # [S + 1]
+    flat = np.full(int(offsets[-1]), np.nan, dtype=np.float32)
+    stretch = np.repeat(np.arange(len(starts)), ends - starts + 1)
+    flat[offsets[:-1][stretch] + bins - bins[starts][stretch]] = value
+    return Grid(
+        value=flat,
+        begin=offsets,
+        part=part[starts],
+        start_us=origin[starts] + bins[starts] * interval_us,
+        aligned=aligned,
+        merged=merged,
+        gaps=int(cut.sum()),
+    )

@@ -1,0 +1,62 @@
+"""From a path to a table, whatever kind of file or folder it is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from edge_tsfm.data.layouts import ID_COLUMNS, first_present
+from edge_tsfm.data.psv import read_psv_folder
+from edge_tsfm.data.records import read_bidmc_folder, read_wfdb
+from edge_tsfm.data.tables import CSV_SUFFIXES, PARQUET_SUFFIXES, Table, read_table
+from edge_tsfm.errors import DataError
+
+
+def open_source(path: Path, *, target: str | None, text_columns: Sequence[str]) -> Table:
+    """Read the file or folder at ``path``; ``target`` lets record readers skip other signals.
+
+    A folder is, in this order: WFDB (has ``.hea``), PhysioNet 2019 (``.psv``), BIDMC (``*_Numerics.csv``), or CSV and
+    Parquet files of one shape. Raises `DataError`.
+    """
+    if path.suffix == ".hea":
+        return read_wfdb([path], source=path, target=target)
+    if path.is_file():
+        return read_table(path, text_columns=text_columns)
+    if not path.is_dir():
+        raise DataError(f"{path} does not exist")
+    if headers := sorted(path.glob("*.hea")):
+        return read_wfdb(headers, source=path, target=target)
+    if records := sorted(path.glob("*.psv")):
+        return read_psv_folder(records, source=path)
+    if numerics := sorted(path.glob("*_Numerics.csv")):
+        return read_bidmc_folder(numerics, source=path)
+    files = sorted(
+        p
+        for p in path.iterdir()
+        if p.name.endswith((*CSV_SUFFIXES[:3], *CSV_SUFFIXES[4:], *PARQUET_SUFFIXES))
+    )
+    tables = [p for p in files if not p.name.endswith(".txt")]
+    if not tables:
+        raise DataError(f"{path} has no .hea, .psv, .csv or .parquet file", hint="is it the right folder?")
+    return _stack(path, [read_table(p, text_columns=text_columns) for p in tables])
+
+
+def _stack(source: Path, tables: list[Table]) -> Table:
+    """Lay tables of one shape end to end; a file without an id column is one item, named after the file."""
+    first = list(tables[0].frame.columns)
+    frames = []
+    for table in tables:
+        if list(table.frame.columns) != first:
+            raise DataError(
+                f"{table.source} has other columns than {tables[0].source}",
+                hint="read folders of one kind of file",
+            )
+        named = first_present(ID_COLUMNS, first) is not None
+        frames.append(table.frame if named else table.frame.assign(item_id=table.source.name.split(".")[0]))
+    ends = [sum(len(t.frame) for t in tables[: i + 1]) for i in range(len(tables))]
+
+    def where(row: int) -> str:
+        at = next(i for i, end in enumerate(ends) if row < end)
+        return tables[at].where(row - (ends[at - 1] if at else 0))
+
+    return Table(source=source, frame=pd.concat(frames, ignore_index=True), where=where)
