@@ -9,21 +9,38 @@ import click
 
 
 @click.command("simulate")
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".parquet or .csv file")
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".parquet or .csv file"
+)
 @click.option("--patients", default=200, type=click.IntRange(min=1), help="how many")
-@click.option("--hours", default=72.0, type=click.FloatRange(min=2), help="longest stay; the shortest is half of it")
-@click.option("--site", default="A", type=click.Choice(["A", "B"]), help="which ward: they differ in what an adapter learns")
+@click.option(
+    "--hours", default=72.0, type=click.FloatRange(min=2), help="longest stay; the shortest is half of it"
+)
+@click.option(
+    "--site",
+    default="A",
+    type=click.Choice(["A", "B"]),
+    help="which of two wards",
+)
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="same seed, same patients")
 @click.option("--interval", default="1h", help="between readings: 1h, 5min, 1min ...")
 @click.option("--channels", default="HR,MAP,SBP,DBP,SpO2,RESP,TEMP", help="comma-separated")
 @click.option("--json", "as_json", is_flag=True, help="print the summary as JSON")
 def command(
-    out: Path, patients: int, hours: float, site: str, seed: int, interval: str, channels: str, as_json: bool
+    *,
+    out: Path,
+    patients: int,
+    hours: float,
+    site: str,
+    seed: int,
+    interval: str,
+    channels: str,
+    as_json: bool,
 ) -> None:
     """Write vital signs of a ward that does not exist: seeded, so the same command writes the same patients.
 
-    They have day and night, drift, episodes and their treatment, artefacts, rounding and missing stretches; sites A
-    and B differ strongly enough that an adapter trained on one pays there.
+    They have day and night, drift, episodes and their treatment, artefacts, rounding and missing stretches;
+    sites A and B differ strongly enough that an adapter trained on one pays there.
     """
     from device_runtime.files import write_atomic
     from edge_tsfm.data.simulate import check_ending, encode_table, simulate_ward, summarise
@@ -56,6 +73,8 @@ def command(
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    click.echo(f"{out}: ward {site}, {patients} patients, {len(frame)} rows every {interval}, {len(data)} bytes")
+    click.echo(
+        f"{out}: ward {site}, {patients} patients, {len(frame)} rows every {interval}, {len(data)} bytes"
+    )
     for name, one in summarise(frame).items():
         click.echo(f"  {name:5s} {one['mean']:7.1f} ± {one['sd']:5.1f}   {one['observed']:4.0%} observed")

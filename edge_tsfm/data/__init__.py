@@ -4,8 +4,9 @@
 """
 
 from edge_tsfm.data.channels import CHANNELS, Channel, find_channel
+from edge_tsfm.data.clock import say_interval
 from edge_tsfm.data.fingerprint import fingerprint
-from edge_tsfm.data.read import read_dataset, say_interval
+from edge_tsfm.data.read import read_dataset
 from edge_tsfm.data.series import Dataset, ImportReport, Series
 from edge_tsfm.data.split import SplitName, split_of
 from edge_tsfm.data.windows import Windows, make_windows

@@ -1,5 +1,6 @@
-"""The channel table: what each vital sign is called, measured in, coded as, and where a reading stops being one."""
+"""The channel table: names, unit, code and plausible range of each vital sign."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,7 +17,7 @@ CONVERSIONS: Mapping[tuple[str, str], tuple[float, float]] = MappingProxyType(
 
 # Spellings found in MIMIC, eICU, WFDB headers and UCUM. MIMIC's degree sign is often lost to "?" in exports.
 _UNIT_SPELLINGS = {
-    "1/min": "1/min bpm /min bpm. beats/min insp/min breaths/min resp/min pm rpm min-1 {beats}/min {breaths}/min",
+    "1/min": "1/min /min bpm bpm. beats/min {beats}/min insp/min breaths/min {breaths}/min pm rpm min-1",
     "mmHg": "mmhg mm[hg]",
     "%": "% percent",
     "degC": "degc °c ?c deg.c c cel celsius",
@@ -34,9 +35,10 @@ UNITS: Mapping[str, str] = MappingProxyType(
 class Channel:
     """One vital sign.
 
-    ``low`` and ``high`` (in ``unit``, both included) bound what can be a reading at all. They are wide on purpose:
-    the valid ranges of MIMIC-Extract (Wang et al., CHIL 2020), with a lower bound where theirs is zero and an upper
-    one for RESP at what a monitor can count. An artefact that looks like a reading stays: the monitor will see it too.
+    ``low`` and ``high`` (in ``unit``, both included) bound what can be a reading at all. They are wide on
+    purpose: the valid ranges of MIMIC-Extract (Wang et al., CHIL 2020), with a lower bound where theirs is
+    zero and an upper one for RESP at what a monitor can count. An artefact that looks like a reading stays:
+    the monitor will see it too.
     """
 
     name: str
@@ -73,8 +75,8 @@ _TABLE = (
     ),
     Channel(
         name="DBP", unit="mmHg", low=10, high=375, loinc="8462-4",
-        aliases=("abpdias", "artdias", "systemicdiastolic", "diasbp", "diastolic_bp", "diastolic blood pressure",
-                 "nbpdias", "nibpdias", "noninvasivediastolic"),
+        aliases=("abpdias", "artdias", "systemicdiastolic", "diasbp", "diastolic_bp",
+                 "diastolic blood pressure", "nbpdias", "nibpdias", "noninvasivediastolic"),
         item_ids=(8368, 8440, 8441, 8555, 220051, 220180),
     ),
     Channel(
@@ -84,7 +86,8 @@ _TABLE = (
     ),
     Channel(
         name="RESP", unit="1/min", low=1, high=150, loinc="9279-1",
-        aliases=("resp", "rr", "resprate", "resp_rate", "respiration", "respiratory_rate", "respiratory rate"),
+        aliases=("rr", "resprate", "resp_rate", "respiration", "respiratory_rate",
+                 "respiratory rate"),
         item_ids=(615, 618, 220210, 224690),
     ),
     Channel(
@@ -95,7 +98,7 @@ _TABLE = (
     ),
     Channel(
         name="EtCO2", unit="mmHg", low=1, high=150, loinc="19889-5",
-        aliases=("etco2", "co2et", "end_tidal_co2"),
+        aliases=("co2et", "end_tidal_co2"),
     ),
 )  # fmt: skip
 
@@ -103,18 +106,27 @@ CHANNELS: Mapping[str, Channel] = MappingProxyType({channel.name: channel for ch
 _BY_WORD = {
     word: channel for channel in reversed(_TABLE) for word in (*channel.aliases, channel.name.casefold())
 }
-# Names that carry their unit; every other name is in the channel's own unit unless the file or the user says so.
+# Names that carry their unit; any other is in the channel's own unit unless it is said.
+_BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]+)[)\]]\s*$")
 _FAHRENHEIT_NAMES = ("tempf", "temp_f")
+
+
+def bare_name(name: str) -> str:
+    """Return a column's name without its unit and capitals: ``MAP (mmHg)`` is ``map``."""
+    return _BRACKETS.sub("", name).strip().casefold()
 
 
 def find_channel(name: str) -> Channel | None:
     """Return the vital sign called ``name`` in any known spelling, or None for another domain's channel."""
-    return _BY_WORD.get(name.strip().casefold())
+    return _BY_WORD.get(bare_name(name))
 
 
 def unit_of_name(name: str) -> str | None:
-    """Return the unit that a column's name states (``TempF``), or None."""
-    return "degF" if name.strip().casefold() in _FAHRENHEIT_NAMES else None
+    """Return the unit that a column's name states (``TempF``, ``Temp [°F]``), or None (``HR (raw)``)."""
+    if bare_name(name) in _FAHRENHEIT_NAMES:
+        return "degF"
+    bracket = _BRACKETS.search(name)
+    return find_unit(bracket[1]) if bracket else None
 
 
 def find_unit(spelling: str) -> str | None:

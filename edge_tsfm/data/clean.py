@@ -19,8 +19,8 @@ class Cleaned:
 def clean(value: NDArray[np.float32], plausible: tuple[float, float] | None) -> Cleaned:
     """Make values <= 0 and outside ``plausible`` (ends included) missing.
 
-    Monitors and charts write 0 (WFDB numerics, many exports) or -1 for "not measured". Without a range, as for
-    another domain's channel, only infinite values go.
+    Monitors and charts write 0 (WFDB numerics, many exports) or -1 for "not measured". Without a range, as
+    for another domain's channel, only infinite values go.
     """
     absent = np.isnan(value)
     non_positive = np.zeros(len(value), dtype=bool) if plausible is None else value <= 0

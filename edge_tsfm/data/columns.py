@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
-from edge_tsfm.data.channels import Channel, find_channel
+from edge_tsfm.data.channels import Channel, bare_name, find_channel
 from edge_tsfm.data.layouts import (
     ID_COLUMNS,
     STEPS,
@@ -35,7 +34,7 @@ class Target:
 def find_layout(
     table: Table, *, id_column: str | None, timestamp_column: str | None, step: pd.Timedelta | None
 ) -> Layout:
-    """Say which column is what; ``step`` is how long 1 is in a timestamp of plain numbers that does not say so.
+    """Say which column is what; ``step`` is how long 1 is in plain-number timestamps that do not say so.
 
     Raises `DataError` when a named column is absent or no timestamp is found.
     """
@@ -79,20 +78,20 @@ def _guess(table: Table, columns: list[str], id_column: str | None, timestamp_co
 
 
 def step_of(column: str) -> pd.Timedelta | None:
-    """Return how long 1 is in a timestamp column of plain numbers called ``column``, where the name says so."""
+    """Return how long 1 is in a timestamp column of plain numbers, where its name says so."""
     text = STEPS.get(column.strip().casefold())
     return None if text is None else pd.Timedelta(text)
 
 
 def find_target(table: Table, layout: Layout, target: str | None) -> Target:
-    """Say which column is the target: by name, by another name of the same vital sign, or the only value column.
+    """Say which column is the target: by name, by another name of the vital sign, or the only value column.
 
-    ``--target MAP`` on a table whose value column is called ``target``, ``y`` or ``value`` says what that column is.
-    Raises `DataError` when there is none, or several and no name.
+    ``--target MAP`` on a table whose value column is called ``target``, ``y`` or ``value`` says what that
+    column is. Raises `DataError` when there is none, or several and no name.
     """
     columns = list(table.frame.columns)
     if layout.name_column is not None:
-        return _find_event(table, layout, target)
+        return _find_event(table, layout.name_column, target)
     generic = first_present(VALUE_COLUMNS, columns)
     if target is None:
         if generic is None:
@@ -107,7 +106,7 @@ def find_target(table: Table, layout: Layout, target: str | None) -> Target:
     if channel is not None:
         # Preferred first: the vital sign's own name, then an arterial line before a cuff.
         rank = {word: i for i, word in enumerate((channel.name.casefold(), *channel.aliases))}
-        same = sorted((c for c in columns if c.casefold() in rank), key=lambda c: rank[c.casefold()])
+        same = sorted((c for c in columns if bare_name(c) in rank), key=lambda c: rank[bare_name(c)])
         if same:
             others = f"; also present, not used: {', '.join(same[1:])}" if same[1:] else ""
             note = f"{target} is column {same[0]}{others}" if same[0] != target or others else None
@@ -127,36 +126,30 @@ def _target(column: str, name: str, note: str | None = None) -> Target:
     return Target(column=column, name=name if channel is None else channel.name, channel=channel, note=note)
 
 
-def _find_event(table: Table, layout: Layout, target: str | None) -> Target:
-    assert layout.name_column is not None
-    names = table.frame[layout.name_column].dropna().unique()
+def _find_event(table: Table, name_column: str, target: str | None) -> Target:
+    names = list(table.frame[name_column].dropna().unique())
     if target is None:
         raise DataError(
             f"{table.source}: which channel is the target?", hint=f"name it with --target; {listed(names)}"
         )
     channel = find_channel(target)
-    known = {str(name) for name in names}
-    if not known & event_names(target, channel):
+    wanted = Target(column=name_column, name=target if channel is None else channel.name, channel=channel)
+    if not any(is_event_of(name, wanted) for name in names):
         raise DataError(
-            f"{table.source} has no rows with {layout.name_column} {target!r}",
-            hint=f"it has: {listed(names)}",
+            f"{table.source} has no rows with {name_column} {target!r}", hint=f"it has: {listed(names)}"
         )
-    return Target(
-        column=layout.name_column, name=target if channel is None else channel.name, channel=channel
-    )
+    return wanted
 
 
-def event_names(target: str, channel: Channel | None) -> set[str]:
-    """Return the names and item ids, as text, under which an event table may hold ``target``."""
-    if channel is None:
-        return {target}
-    words = {target, channel.name, *channel.aliases}
-    cased = {form for word in words for form in (word, word.upper(), word.title(), word.capitalize())}
-    ids = {str(item_id) for item_id in (*channel.item_ids, *channel.fahrenheit_item_ids)}
-    return cased | ids
+def is_event_of(name: object, target: Target) -> bool:
+    """Say whether an event called ``name``, in any spelling or by its item id, is of the target."""
+    if target.channel is None:
+        return str(name) == target.name
+    ids = (*target.channel.item_ids, *target.channel.fahrenheit_item_ids)
+    return find_channel(str(name)) is target.channel or str(name).removesuffix(".0") in map(str, ids)
 
 
-def listed(names: Sequence[object] | np.ndarray) -> str:
+def listed(names: Sequence[object]) -> str:
     """Return the first few names as text for a hint."""
     shown = [str(name) for name in list(names)[:16]]
     return ", ".join(shown) + (" ..." if len(names) > 16 else "")

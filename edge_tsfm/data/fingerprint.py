@@ -15,8 +15,9 @@ _QUIET_NAN = np.float32(np.nan)
 def fingerprint(series: Iterable[Series]) -> str:
     """Return SHA-256 (hex) over ids, times and values, in the order of item_id, then time.
 
-    Each series contributes its item_id and channel (UTF-8, length first), start (microseconds since 1970, or the
-    first step), interval (microseconds, or steps), length, and float32 little-endian values with one NaN pattern.
+    Each series contributes its item_id and channel (UTF-8, length first), start (microseconds since 1970, or
+    the first step), interval (microseconds, or steps), length, and float32 little-endian values with one NaN
+    pattern.
     """
     digest = sha256(b"edge-tsfm series 1\n")
     for one in sorted(series, key=lambda s: (s.item_id, s.channel, s.segment)):
@@ -32,6 +33,6 @@ def fingerprint(series: Iterable[Series]) -> str:
 
 
 def microseconds(moment: pd.Timestamp | pd.Timedelta) -> int:
-    """Return a time or a span in microseconds: de-identified years such as 2896 overflow pandas' nanoseconds."""
+    """Return a time or a span in microseconds: de-identified years such as 2896 overflow nanoseconds."""
     kind = "datetime64[us]" if isinstance(moment, pd.Timestamp) else "timedelta64[us]"
     return int(moment.to_numpy().astype(kind).astype(np.int64))

@@ -1,9 +1,9 @@
 """Measurements at any time onto a regular clock: one stated rule, nothing invented.
 
-Values of one part that fall into the same bin ``[t, t + interval)`` become their median; an empty bin is NaN; a
-stretch of more than ``max_gap`` without a row cuts the series in two. When every row already lies on its part's own
-clock (first time plus whole intervals) the bins start there; otherwise they start at whole intervals since 1970-01-01
-00:00 UTC (or step 0), so that they do not depend on when a patient arrived.
+Values of one part that fall into the same bin ``[t, t + interval)`` become their median; an empty bin is NaN;
+a stretch of more than ``max_gap`` without a row cuts the series in two. When every row already lies on its
+part's own clock (first time plus whole intervals) the bins start there; otherwise they start at whole
+intervals since 1970-01-01 00:00 UTC (or step 0), so that they do not depend on when a patient arrived.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ class Grid:
     aligned: bool
     merged: int
     gaps: int
+    filled: int  # places that some row of the file falls on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +65,12 @@ def _medians(value: NDArray[np.float32], begin: NDArray[np.int64]) -> NDArray[np
     observed = np.add.reduceat(~np.isnan(value), begin, dtype=np.int64)
     low = begin + np.maximum(observed - 1, 0) // 2
     high = begin + observed // 2
-    return ((value[low].astype(np.float64) + value[high]) / 2).astype(np.float32)
+    middle: NDArray[np.float32] = ((value[low].astype(np.float64) + value[high]) / 2).astype(np.float32)
+    return middle
 
 
 def common_interval(rows: Ordered) -> int | None:
-    """Return the commonest step between rows of one part in microseconds, or None when no part has two rows."""
+    """Return the commonest step between rows of one part in microseconds; None when no part has two rows."""
     steps = np.diff(rows.time_us)[rows.part[1:] == rows.part[:-1]]
     if not len(steps):
         return None
@@ -78,7 +80,8 @@ def common_interval(rows: Ordered) -> int | None:
 
 def off_clock(rows: Ordered, interval_us: int) -> NDArray[np.bool_]:
     """Say for each row whether it is not a whole number of intervals after its part's first, ``[R]``."""
-    return (rows.time_us - rows.time_us[_first_of_part(rows.part)]) % interval_us != 0
+    off: NDArray[np.bool_] = (rows.time_us - rows.time_us[_first_of_part(rows.part)]) % interval_us != 0
+    return off
 
 
 def _first_of_part(part: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -117,4 +120,5 @@ def lay_on_grid(rows: Ordered, *, interval_us: int, max_gap: int) -> Grid:
         aligned=aligned,
         merged=merged,
         gaps=int(cut.sum()),
+        filled=len(value),
     )

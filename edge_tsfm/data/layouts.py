@@ -16,8 +16,8 @@ ID_COLUMNS = (
     "series_id",
 )
 TIMESTAMP_COLUMNS = (
-    "timestamp", "ds", "datetime", "date", "charttime", "time", "minute", "minutes", "hour", "hours", "second",
-    "seconds", "time [s]", "step",
+    "timestamp", "ds", "datetime", "date", "charttime", "time", "minute", "minutes", "hour", "hours",
+    "second", "seconds", "time [s]", "step",
 )  # fmt: skip
 VALUE_COLUMNS = ("target", "y", "value")
 # A column of plain numbers whose name says how long one of them is.
@@ -31,9 +31,10 @@ STEPS = {
 class Layout:
     """How to read one kind of table: which column is what.
 
-    In an event table each row is one measurement, named by ``name_column`` and worth ``value_column``; otherwise each
-    channel is a column. ``part_column`` tells one patient's stays or records apart. ``step`` is how long 1 is in a
-    timestamp column of plain numbers. ``attributes`` None means every column that is constant within each item.
+    In an event table each row is one measurement, named by ``name_column`` and worth ``value_column``;
+    otherwise each channel is a column. ``part_column`` tells one patient's stays or records apart. ``step``
+    is how long 1 is in a timestamp column of plain numbers. ``attributes`` None means every column that is
+    constant within each item.
     """
 
     name: str
@@ -69,7 +70,7 @@ def known_layout(columns: Sequence[str]) -> Layout | None:
             step=pd.Timedelta("1min"),
             interval=pd.Timedelta("5min"),
             attributes=(),
-            note="patientunitstayid names a stay: map it to the patient first if one patient may have several",
+            note="patientunitstayid is a stay: map it to the patient first if a patient may have several",
         )
     if {"subject_id", "charttime", "valuenum"} <= have and have & {"itemid", "vital"}:
         return Layout(

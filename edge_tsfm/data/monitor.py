@@ -20,11 +20,12 @@ def record(
     seen = {name: signal.copy() for name, signal in body.items()}
     _add_artefacts(rng, ward, seen, interval_h)
     away = _stretches(rng, steps, interval_h, ward.away_rate, ward.away_hours)
-    cuff_or_line_off = _stretches(rng, steps, interval_h, ward.lost_rate, ward.lost_hours)
+    line_off = _stretches(rng, steps, interval_h, ward.lost_rate, ward.lost_hours)
     written: dict[str, NDArray[np.float32]] = {}
     for name, signal in seen.items():
         vital = ward.vitals["PP" if name in ("SBP", "DBP") else name]
-        off = cuff_or_line_off if name in _PRESSURES else _stretches(rng, steps, interval_h, ward.lost_rate, ward.lost_hours)
+        own_off = _stretches(rng, steps, interval_h, ward.lost_rate, ward.lost_hours)
+        off = line_off if name in _PRESSURES else own_off
         missing = away | off | (rng.random(steps) < vital.missing)
         if name == "TEMP" and interval_h >= 1.0:
             missing |= ~_due(rng, hours, ward.temperature_every_h)
@@ -38,8 +39,8 @@ def _add_artefacts(rng: np.random.Generator, ward: Ward, seen: dict[str, Signal]
     """Flush and clamp the line, loosen leads and probes; values stay what a monitor would show."""
     steps = len(next(iter(seen.values())))
     span = max(1, round(_ARTEFACT_H / interval_h))
-    # A chart keeps one reading an interval: it meets an artefact with the share of time that artefacts take.
-    caught = min(1.0, _ARTEFACT_H / interval_h * 4.0)
+    # A slower chart keeps one reading an interval, and meets an artefact only if it is then.
+    caught = min(1.0, _ARTEFACT_H / interval_h)
     kinds = rng.integers(0, 4, rng.poisson(ward.artefact_rate * steps * interval_h / 24.0))
     for kind in kinds:
         at = int(rng.integers(0, steps))

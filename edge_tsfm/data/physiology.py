@@ -1,4 +1,4 @@
-"""What the body does: levels, day and night, care, long-memory noise and episodes, channels moving together."""
+"""What the body does: levels, day and night, care, noise with a long memory, episodes, all of it coupled."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from edge_tsfm.data.wards import TIME_CONSTANTS_H, Ward
 Signal = NDArray[np.float64]  # [T]
 _VITALS = ("HR", "MAP", "PP", "SpO2", "RESP", "TEMP")
 _FACTORS = ("stress", "lungs", *_VITALS)
-# Each vital sign's noise as a mixture of its own and of what it shares; the squares of a row sum to about one.
+# Each vital sign's noise as a mixture of its own and of what it shares; squares of a row sum to one.
 _LOADINGS = {
     "HR": {"HR": 0.88, "stress": 0.45, "MAP": 0.10},
     "MAP": {"MAP": 0.97, "stress": 0.25},
@@ -34,7 +34,9 @@ def simulate_body(rng: np.random.Generator, ward: Ward, hours: Signal) -> dict[s
         weights = np.sqrt(np.array(vital.memory))  # [K]
         noise = sum(load * (weights @ memory[_FACTORS.index(f)]) for f, load in _LOADINGS[name].items())
         shared = {"HR": 0.35, "RESP": 0.35, "SpO2": -0.35, "TEMP": 0.3}.get(name, 0.0)
-        level = vital.level + vital.between * (shared * illness + (1 - shared**2) ** 0.5 * rng.standard_normal())
+        level = vital.level + vital.between * (
+            shared * illness + (1 - shared**2) ** 0.5 * rng.standard_normal()
+        )
         day = -np.cos(2 * np.pi * (hours - 4.0) / 24.0)
         arrival = vital.admission * rng.lognormal(-0.3, 0.8) * np.exp(-since / stay_h)
         signals[name] = level + vital.circadian * day + arrival + vital.within * noise
@@ -42,16 +44,17 @@ def simulate_body(rng: np.random.Generator, ward: Ward, hours: Signal) -> dict[s
     _add_episodes(rng, ward, since, signals)
     for name in _VITALS:
         signals[name] = np.clip(signals[name], ward.vitals[name].low, ward.vitals[name].high)
-    pulse = signals.pop("PP")
+    pulse = np.minimum(signals.pop("PP"), 1.35 * signals["MAP"])  # keeps diastole above half of MAP
     signals["SBP"] = signals["MAP"] + 2 / 3 * pulse  # MAP is a third of the way up from diastole
     signals["DBP"] = signals["MAP"] - 1 / 3 * pulse
     return signals
 
 
 def _long_memory(rng: np.random.Generator, steps: int, interval_h: float) -> NDArray[np.float64]:
-    """Return unit-variance Ornstein-Uhlenbeck noise ``[factor, time constant, T]``, begun in its stationary state.
+    """Return stationary Ornstein-Uhlenbeck noise of unit variance, ``[factor, time constant, T]``.
 
-    ``x[t] = a x[t-1] + e[t]`` is summed by doubling (Hillis and Steele 1986): log2 T passes instead of T steps.
+    ``x[t] = a x[t-1] + e[t]`` is summed by doubling (Hillis and Steele 1986): log2 T passes instead of T
+    steps.
     """
     decay = np.exp(-interval_h / np.array(TIME_CONSTANTS_H))[:, None]  # [K, 1]
     noise = rng.standard_normal((len(_FACTORS), len(TIME_CONSTANTS_H), steps))
@@ -64,7 +67,7 @@ def _long_memory(rng: np.random.Generator, steps: int, interval_h: float) -> NDA
 
 
 def _add_care(rng: np.random.Generator, ward: Ward, hours: Signal, signals: dict[str, Signal]) -> None:
-    """Raise what care raises: turning, suction, waking; each patient more or less, never at the exact minute."""
+    """Raise what turning, suction and waking raise; each patient more or less, never at the exact minute."""
     late = rng.normal(0.0, 0.15)
     strength = rng.lognormal(-0.1, 0.4)
     away = np.abs((hours[:, None] - late - np.array(ward.care_hours) + 12.0) % 24.0 - 12.0)  # [T, rounds]
@@ -118,4 +121,3 @@ def _episode(since: Signal, start: float, *, rise_h: float, duration_h: float, f
     rising = 1 - np.exp(-np.clip(t, 0, duration_h) / rise_h)
     falling = top * np.exp(-np.clip(t - duration_h, 0, None) / fall_h)
     return np.where(t < duration_h, rising, falling)
-

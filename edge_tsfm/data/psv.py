@@ -11,7 +11,7 @@ from edge_tsfm.errors import DataError
 
 
 def read_psv_folder(files: Sequence[Path], *, source: Path) -> Table:
-    """Read all files as one table with the file's stem as ``patient``; tens of thousands are parsed in one go.
+    """Read all files as one table, the file's stem as ``patient``; tens of thousands are parsed in one go.
 
     Raises `DataError` for a file that is empty, has no rows, or has other columns than the first.
     """

@@ -21,10 +21,11 @@ _BIDMC_PATIENT = re.compile(r"^MIMIC II matched wdb ID:\s*(\S+)", re.MULTILINE)
 
 
 def read_wfdb(headers: Sequence[Path], *, source: Path, target: str | None) -> Table:
-    """Read the ``target`` signal of WFDB numerics records; records without it, and waveforms, are left out and noted.
+    """Read the ``target`` signal of WFDB numerics; records without it, and waveforms, are left out and noted.
 
-    A record ``s00001-2896-10-10-00-31n`` belongs to patient ``s00001``. Zeros mean "not measured" and become missing
-    with the other values <= 0. Raises `DataError` when no record holds the signal or a file is damaged.
+    A record ``s00001-2896-10-10-00-31n`` belongs to patient ``s00001``. Zeros mean "not measured" and become
+    missing with the other values <= 0. Raises `DataError` when no record holds the signal or a file is
+    damaged.
     """
     import wfdb
 
@@ -84,7 +85,7 @@ def _signal(target: str, names: Sequence[str]) -> str | None:
 
 def _record_frame(path: Path, record: object, target: str) -> pd.DataFrame:
     values = record.p_signal[:, 0]  # type: ignore[attr-defined]  # wfdb ships no types
-    step = np.timedelta64(round(1e6 / record.fs), "us")  # type: ignore[attr-defined]
+    step_us = round(1e6 / float(record.fs))  # type: ignore[attr-defined]
     begin = record.base_datetime or pd.Timestamp(0)  # type: ignore[attr-defined]
     comments = " ".join(record.comments)  # type: ignore[attr-defined]
     patient = _PATIENT.match(path.stem)
@@ -93,7 +94,8 @@ def _record_frame(path: Path, record: object, target: str) -> pd.DataFrame:
         {
             "item_id": patient[1] if patient else path.stem.removesuffix("n"),
             "record": path.stem,
-            "timestamp": np.datetime64(begin, "us") + step * np.arange(len(values)),
+            "timestamp": np.datetime64(begin, "us")
+            + (step_us * np.arange(len(values))).astype("timedelta64[us]"),
             target: values,
             "signal": record.sig_name[0],  # type: ignore[attr-defined]
             "unit": record.units[0],  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edge_tsfm.data.channels import CONVERSIONS, Channel, find_channel, find_unit, unit_of_name
-from edge_tsfm.data.columns import Target, event_names
+from edge_tsfm.data.columns import Target, is_event_of
 from edge_tsfm.data.layouts import Layout
 from edge_tsfm.data.series import Attribute
 from edge_tsfm.data.tables import Table, numbers, texts
@@ -18,7 +18,7 @@ from edge_tsfm.errors import ConfigError, DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """R measurements of one channel. A part is one patient's one stay or record; parts are in order of their ids."""
+    """R measurements of one channel; a part is one stay or record of one patient, in order of their ids."""
 
     item_ids: tuple[str, ...]  # [P]
     attributes: tuple[Mapping[str, Attribute], ...]  # [P]
@@ -32,7 +32,7 @@ class Samples:
 def take_samples(table: Table, layout: Layout, target: Target, *, unit: str | None) -> Samples:
     """Pull one channel out of a table; raises `DataError` for what cannot be read, naming file and row."""
     if layout.name_column is not None:
-        table = _rows_of(table, layout, target)
+        table = _rows_of(table, layout.name_column, target)
     times, clock = parse_times(table, layout.timestamp_column, step=layout.step)
     value, converted = _values(table, layout, target, unit)
     ids = (
@@ -56,21 +56,17 @@ def _stem(table: Table) -> str:
     return table.source.name.split(".")[0]
 
 
-def _rows_of(table: Table, layout: Layout, target: Target) -> Table:
+def _rows_of(table: Table, name_column: str, target: Target) -> Table:
     """Keep an event table's rows of the target, and their line numbers."""
-    assert layout.name_column is not None
-    names = table.frame[layout.name_column]
-    text = (
-        names.astype("Int64").astype("str") if pd.api.types.is_numeric_dtype(names) else names.astype("str")
-    )
-    kept = np.flatnonzero(text.isin(event_names(target.name, target.channel)).to_numpy())
+    names = table.frame[name_column]
+    wanted = [name for name in names.dropna().unique() if is_event_of(name, target)]
+    kept = np.flatnonzero(names.isin(wanted).to_numpy())
     where = table.where
     return Table(
         source=table.source,
         frame=table.frame.iloc[kept].reset_index(drop=True),
         where=lambda row: where(int(kept[row])),
         layout=table.layout,
-        units=table.units,
         notes=table.notes,
     )
 
@@ -86,7 +82,7 @@ def _values(
         if unit is not None:
             raise ConfigError(f"--unit {unit}: {target.name} is not a vital sign of the channel table")
         return value, 0
-    rows = _row_units(table, layout, target, unit)
+    rows = _row_units(table, layout, column, target.channel, unit)
     converted = 0
     for name in np.unique(rows):
         if name == target.channel.unit:
@@ -104,24 +100,23 @@ def _values(
     return value, converted
 
 
-def _row_units(table: Table, layout: Layout, target: Target, unit: str | None) -> NDArray[np.object_]:
-    """Return each row's unit: said by the user, else by the row, its item id or name, the file, or the table."""
-    assert target.channel is not None
+def _row_units(
+    table: Table, layout: Layout, column: str, channel: Channel, unit: str | None
+) -> NDArray[np.object_]:
+    """Return each row's unit: as said by the user, the row, its item id or name, the column, or the table."""
     rows = len(table.frame)
     if unit is not None:
         known = find_unit(unit)
-        if known != target.channel.unit and (known, target.channel.unit) not in CONVERSIONS:
-            raise ConfigError(f"--unit {unit}: {target.name} is in {_convertible(target.channel)}")
+        if known != channel.unit and (known, channel.unit) not in CONVERSIONS:
+            raise ConfigError(f"--unit {unit}: {channel.name} is in {_convertible(channel)}")
         return np.full(rows, known, dtype=object)
-    column = target.column if layout.value_column is None else layout.value_column
-    stated = table.units.get(column)
-    default = (find_unit(stated) or stated) if stated else unit_of_name(column) or target.channel.unit
-    units = np.full(rows, default, dtype=object)
+    units = np.full(rows, unit_of_name(column) or channel.unit, dtype=object)
     if layout.name_column is not None:
-        fahrenheit = {str(item_id) for item_id in target.channel.fahrenheit_item_ids}
+        fahrenheit = {str(item_id) for item_id in channel.fahrenheit_item_ids}
         for name in table.frame[layout.name_column].unique():
-            if str(name) in fahrenheit or unit_of_name(str(name)):
-                units[(table.frame[layout.name_column] == name).to_numpy()] = "degF"
+            stated = "degF" if str(name).removesuffix(".0") in fahrenheit else unit_of_name(str(name))
+            if stated is not None:
+                units[(table.frame[layout.name_column] == name).to_numpy()] = stated
     if layout.unit_column is not None:
         spelled = table.frame[layout.unit_column]
         for spelling in spelled.dropna().unique():
@@ -168,27 +163,24 @@ def _attributes(
         values = table.frame[column]
         if pd.api.types.is_datetime64_any_dtype(values):
             continue
-        first = _constant(values, part, len(part_names), strict=layout.attributes is None)
-        if first is None:
-            continue
-        for index, value in first.items():
-            found[int(index)][column] = value if isinstance(value, str) else float(value)
+        for index, value in _constant(
+            values, part, len(part_names), strict=layout.attributes is None
+        ).items():
+            found[index][column] = value
     return tuple(found)
 
 
 def _constant(
-    values: "pd.Series[object]", part: NDArray[np.int64], parts: int, *, strict: bool
-) -> dict[int, str | float] | None:
-    """Return each part's first value of a column; None when ``strict`` and it changes within some part."""
+    values: "pd.Series[float] | pd.Series[str]", part: NDArray[np.int64], parts: int, *, strict: bool
+) -> dict[int, Attribute]:
+    """Return each part's first value of a column; nothing when ``strict`` and it changes within some part."""
     present = values.notna().to_numpy()
     owner, kept = part[present], values[present]
-    if not len(owner):
-        return None
-    is_number = pd.api.types.is_numeric_dtype(kept)
-    codes = kept.to_numpy(dtype=np.float64) if is_number else pd.factorize(kept)[0]
-    where = np.full(parts, -1, dtype=np.int64)
-    where[owner[::-1]] = np.arange(len(owner))[::-1]  # first occurrence wins
-    if strict and (codes != codes[where[owner]]).any():
-        return None
-    array = codes if is_number else kept.astype("str").to_numpy(dtype=object)
-    return {int(i): array[at] if not is_number else float(array[at]) for i, at in enumerate(where) if at >= 0}
+    codes, distinct = pd.factorize(kept)
+    first = np.full(parts, -1, dtype=np.int64)
+    first[owner[::-1]] = codes[::-1]  # of several, the last written stays: the first in the file
+    if strict and (codes != first[owner]).any():
+        return {}
+    # float32 through its shortest text: an age of 83.14 stays 83.14.
+    named = [float(str(one)) if pd.api.types.is_number(one) else str(one) for one in np.asarray(distinct)]
+    return {part: named[code] for part, code in enumerate(first) if code >= 0}

@@ -19,10 +19,10 @@ class Series:
     """One uninterrupted stretch of one channel of one patient.
 
     ``target`` is float32 ``[T]``, one value each ``interval``, NaN where nothing was measured, read-only.
-    ``item_id`` is what the split goes by (the patient), so several series may share it; ``segment`` counts them.
-    ``interval`` is a Timedelta, or a plain number of steps where the file has steps and nobody said how long one is.
-    ``start`` is the time of ``target[0]`` (UTC where the file had a time zone); None where the file counts steps,
-    whose first one is ``first_step``.
+    ``item_id`` is what the split goes by (the patient), so several series may share it; ``segment`` counts
+    them. ``interval`` is a Timedelta, or a plain number of steps where the file has steps and nobody said how
+    long one is. ``start`` is the time of ``target[0]`` (UTC where the file had a time zone); None where the
+    file counts steps, whose first one is ``first_step``, in intervals.
     """
 
     item_id: str
@@ -85,8 +85,10 @@ class ImportReport:
         """Return the report as text, one fact a line, zero counts left out."""
         unit = f" {self.unit}" if self.unit else ""
         text = [
-            f"{self.source}: {self.layout}, column {self.column} as {self.channel}{unit} every {self.interval}",
-            f"{self.items} items, {self.series} series, {self.values} values ({self.share_observed:.1%} of places)",
+            f"{self.source}: {self.layout}, column {self.column} as {self.channel}{unit} "
+            f"every {self.interval}",
+            f"{self.items} items, {self.series} series, {self.values} values "
+            f"({self.share_observed:.1%} of places)",
         ]
         low_high = "-" if self.plausible_range is None else "{:g} to {:g}".format(*self.plausible_range)
         counts = (

@@ -8,34 +8,32 @@ import pandas as pd
 from edge_tsfm.data.layouts import ID_COLUMNS, first_present
 from edge_tsfm.data.psv import read_psv_folder
 from edge_tsfm.data.records import read_bidmc_folder, read_wfdb
-from edge_tsfm.data.tables import CSV_SUFFIXES, PARQUET_SUFFIXES, Table, read_table
+from edge_tsfm.data.tables import PARQUET_SUFFIXES, Table, read_table
 from edge_tsfm.errors import DataError
+
+# A folder's .txt files are read-mes and licences.
+_FOLDER_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", *PARQUET_SUFFIXES)
 
 
 def open_source(path: Path, *, target: str | None, text_columns: Sequence[str]) -> Table:
     """Read the file or folder at ``path``; ``target`` lets record readers skip other signals.
 
-    A folder is, in this order: WFDB (has ``.hea``), PhysioNet 2019 (``.psv``), BIDMC (``*_Numerics.csv``), or CSV and
-    Parquet files of one shape. Raises `DataError`.
+    A folder is, in this order: WFDB (has ``.hea``), PhysioNet 2019 (``.psv``), BIDMC (``*_Numerics.csv``), or
+    CSV and Parquet files of one shape. Raises `DataError`.
     """
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
     if path.suffix == ".hea":
         return read_wfdb([path], source=path, target=target)
     if path.is_file():
         return read_table(path, text_columns=text_columns)
-    if not path.is_dir():
-        raise DataError(f"{path} does not exist")
     if headers := sorted(path.glob("*.hea")):
         return read_wfdb(headers, source=path, target=target)
     if records := sorted(path.glob("*.psv")):
         return read_psv_folder(records, source=path)
     if numerics := sorted(path.glob("*_Numerics.csv")):
         return read_bidmc_folder(numerics, source=path)
-    files = sorted(
-        p
-        for p in path.iterdir()
-        if p.name.endswith((*CSV_SUFFIXES[:3], *CSV_SUFFIXES[4:], *PARQUET_SUFFIXES))
-    )
-    tables = [p for p in files if not p.name.endswith(".txt")]
+    tables = sorted(p for p in path.iterdir() if p.name.endswith(_FOLDER_SUFFIXES))
     if not tables:
         raise DataError(f"{path} has no .hea, .psv, .csv or .parquet file", hint="is it the right folder?")
     return _stack(path, [read_table(p, text_columns=text_columns) for p in tables])

@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,12 @@ _DELIMITERS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A frame and where its rows came from; ``layout`` where the reader knows it, ``units`` by column likewise."""
+    """A frame and where its rows came from; ``layout`` where the reader knows it."""
 
     source: Path
     frame: pd.DataFrame
     where: Callable[[int], str]  # row number from 0 -> "file, line n"
     layout: Layout | None = None
-    units: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -72,7 +71,7 @@ def _read_csv(path: Path, text_columns: Sequence[str]) -> Table:
 
 
 def parse_csv(text: str, *, source: Path, text_columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Parse CSV text whose first line names the columns; the delimiter is the one that the first line has most of.
+    """Parse CSV text whose first line names the columns; the delimiter is the one that line has most of.
 
     With ``;`` a comma between digits is a decimal comma, as spreadsheets in much of Europe write it.
     """
@@ -82,6 +81,8 @@ def parse_csv(text: str, *, source: Path, text_columns: Sequence[str] = ()) -> p
     delimiter = max(_DELIMITERS, key=head.count)
     comma = delimiter == ";" and re.search(r"(^|;)-?\d+,\d+(;|\r?$)", body[:20_000], re.MULTILINE) is not None
     names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter, skipinitialspace=True))]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{source} has two columns called {twice[0]!r}", hint="rename one of them")
     wanted = {name.casefold() for name in text_columns}
     try:
         with warnings.catch_warnings():
@@ -105,9 +106,6 @@ def parse_csv(text: str, *, source: Path, text_columns: Sequence[str] = ()) -> p
 
 
 def _not_empty(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    if frame.columns.duplicated().any():
-        twice = frame.columns[frame.columns.duplicated()][0]
-        raise DataError(f"{path} has two columns called {twice!r}", hint="rename one of them")
     if not len(frame):
         raise DataError(f"{path} has column names but no rows")
     return frame

@@ -15,12 +15,12 @@ STEP_US = 1_000_000  # what one step of unknown length counts as
 
 
 def parse_interval(text: str | pd.Timedelta) -> pd.Timedelta:
-    """Return ``1h``, ``5min``, ``1s`` ... as a Timedelta; raises `ConfigError` unless it is a whole, positive span."""
+    """Return ``1h``, ``5min``, ``1s`` ... as a Timedelta; raises `ConfigError` unless it is positive."""
     try:
         interval = pd.Timedelta(text)
     except ValueError as error:
         raise ConfigError(f"interval {text!r} is not a span of time", hint="write 1h, 5min or 1s") from error
-    if interval is pd.NaT or interval < pd.Timedelta("1us"):
+    if not interval >= pd.Timedelta("1us"):  # NaT compares false
         raise ConfigError(f"interval {text!r} is not longer than nothing", hint="write 1h, 5min or 1s")
     return interval
 
@@ -28,7 +28,8 @@ def parse_interval(text: str | pd.Timedelta) -> pd.Timedelta:
 def parse_times(table: Table, column: str, *, step: pd.Timedelta | None) -> tuple[NDArray[np.int64], Clock]:
     """Return microseconds ``[R]`` since 1970 (UTC), or since step 0.
 
-    Raises `DataError` for an empty or unreadable field, or when some stamps have a time zone and others have none.
+    Raises `DataError` for an empty or unreadable field, or when some stamps have a time zone and others have
+    none.
     """
     values = table.frame[column]
     missing = values.isna().to_numpy()

@@ -1,8 +1,9 @@
 """Two simulated wards: who lies there, how they are cared for, and how their monitors write things down.
 
-Levels, spreads, autocorrelations, missing shares and steps between readings of ward A are near those of an adult
-intensive care unit in public hourly data (PhysioNet/CinC Challenge 2019, hospital A). Ward B differs in ways that a
-forecast can learn: the hour of care rounds, cuff instead of arterial line, patient mix, rounding, missing stretches.
+Levels, spreads, autocorrelations, missing shares and steps between readings of ward A are near those of an
+adult intensive care unit in public hourly data (PhysioNet/CinC Challenge 2019, hospital A). Ward B differs in
+ways that a forecast can learn: the hour of care rounds, cuff instead of arterial line, patient mix, rounding,
+missing stretches.
 """
 
 from collections.abc import Mapping
@@ -57,28 +58,28 @@ WARD_A = Ward(
     vitals=MappingProxyType(
         {
             "HR": Vital(
-                level=84, between=13, within=8.5, memory=(0.18, 0.20, 0.32, 0.30), circadian=2.0, admission=6,
-                low=25, high=220, rounding=1, missing=0.04,
+                level=81, between=13, within=8.5, memory=(0.08, 0.14, 0.36, 0.42),
+                circadian=2.0, admission=5, low=25, high=220, rounding=1, missing=0.04,
             ),
             "MAP": Vital(
-                level=78, between=9, within=9.5, memory=(0.48, 0.20, 0.20, 0.12), circadian=2.5, admission=-4,
-                low=25, high=180, rounding=1, missing=0.05,
+                level=78, between=9, within=9.5, memory=(0.36, 0.16, 0.26, 0.22),
+                circadian=2.5, admission=-4, low=25, high=180, rounding=1, missing=0.05,
             ),
             "PP": Vital(
-                level=60, between=10, within=9, memory=(0.35, 0.20, 0.25, 0.20), circadian=1.0, admission=0,
-                low=15, high=120, rounding=1, missing=0.04,
+                level=60, between=10, within=12, memory=(0.45, 0.15, 0.20, 0.20),
+                circadian=1.0, admission=0, low=15, high=120, rounding=1, missing=0.04,
             ),
             "SpO2": Vital(
-                level=97.4, between=1.3, within=2.1, memory=(0.50, 0.20, 0.20, 0.10), circadian=0.2, admission=-0.5,
-                low=60, high=100, rounding=1, missing=0.06,
+                level=97.4, between=1.3, within=2.1, memory=(0.28, 0.20, 0.28, 0.24),
+                circadian=0.2, admission=-0.5, low=60, high=100, rounding=1, missing=0.06,
             ),
             "RESP": Vital(
-                level=18.5, between=3.2, within=3.7, memory=(0.48, 0.20, 0.20, 0.12), circadian=0.8, admission=2,
-                low=4, high=60, rounding=1, missing=0.05,
+                level=17.5, between=3.2, within=3.7, memory=(0.34, 0.16, 0.28, 0.22),
+                circadian=0.8, admission=2, low=4, high=60, rounding=1, missing=0.05,
             ),
             "TEMP": Vital(
-                level=36.9, between=0.35, within=0.35, memory=(0.05, 0.10, 0.45, 0.40), circadian=0.2, admission=-0.4,
-                low=33, high=42, rounding=0.1, missing=0.05,
+                level=36.9, between=0.35, within=0.35, memory=(0.05, 0.10, 0.45, 0.40),
+                circadian=0.2, admission=-0.4, low=33, high=42, rounding=0.1, missing=0.05,
             ),
         }
     ),
@@ -103,28 +104,28 @@ WARD_B = Ward(
     vitals=MappingProxyType(
         {
             "HR": Vital(
-                level=78, between=12, within=7.0, memory=(0.10, 0.10, 0.35, 0.45), circadian=6.0, admission=12,
-                low=25, high=220, rounding=1, missing=0.06,
+                level=78, between=12, within=7.0, memory=(0.10, 0.10, 0.35, 0.45),
+                circadian=6.0, admission=12, low=25, high=220, rounding=1, missing=0.06,
             ),
             "MAP": Vital(
-                level=88, between=12, within=9.0, memory=(0.20, 0.10, 0.30, 0.40), circadian=7.0, admission=10,
-                low=25, high=180, rounding=2, missing=0.12,
+                level=88, between=12, within=9.0, memory=(0.20, 0.10, 0.30, 0.40),
+                circadian=7.0, admission=10, low=25, high=180, rounding=2, missing=0.12,
             ),
             "PP": Vital(
-                level=66, between=14, within=11, memory=(0.30, 0.10, 0.30, 0.30), circadian=3.0, admission=6,
-                low=15, high=130, rounding=2, missing=0.12,
+                level=66, between=14, within=11, memory=(0.30, 0.10, 0.30, 0.30),
+                circadian=3.0, admission=6, low=15, high=130, rounding=2, missing=0.12,
             ),
             "SpO2": Vital(
-                level=95.4, between=1.9, within=1.9, memory=(0.25, 0.15, 0.30, 0.30), circadian=0.6, admission=-1.0,
-                low=60, high=100, rounding=1, missing=0.08,
+                level=95.4, between=1.9, within=1.9, memory=(0.25, 0.15, 0.30, 0.30),
+                circadian=0.6, admission=-1.0, low=60, high=100, rounding=1, missing=0.08,
             ),
             "RESP": Vital(
-                level=21, between=4.0, within=3.2, memory=(0.25, 0.15, 0.30, 0.30), circadian=2.0, admission=4,
-                low=4, high=60, rounding=2, missing=0.10,
+                level=21, between=4.0, within=3.2, memory=(0.25, 0.15, 0.30, 0.30),
+                circadian=2.0, admission=4, low=4, high=60, rounding=2, missing=0.10,
             ),
             "TEMP": Vital(
-                level=37.2, between=0.4, within=0.4, memory=(0.05, 0.10, 0.45, 0.40), circadian=0.35, admission=0.3,
-                low=33, high=42, rounding=0.1, missing=0.05,
+                level=37.2, between=0.4, within=0.4, memory=(0.05, 0.10, 0.45, 0.40),
+                circadian=0.35, admission=0.3, low=33, high=42, rounding=0.1, missing=0.05,
             ),
         }
     ),

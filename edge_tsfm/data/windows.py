@@ -36,9 +36,9 @@ def make_windows(
     """Cut series into windows, in their order, then by time.
 
     Cutoffs are ``min_observed``, then every ``stride`` places, while ``prediction_length`` places follow;
-    ``stride=prediction_length`` gives targets that do not overlap. A window is kept when its context holds at least
-    ``min_observed`` observed values and its target at least one. Contexts are padded with NaN on the left.
-    Raises `ConfigError` for a length, stride or minimum that no window could meet.
+    ``stride=prediction_length`` gives targets that do not overlap. A window is kept when its context holds at
+    least ``min_observed`` observed values and its target at least one. Contexts are padded with NaN on the
+    left. Raises `ConfigError` for a length, stride or minimum that no window could meet.
     """
     if min(context_length, prediction_length, stride, min_observed) < 1:
         raise ConfigError(
@@ -75,7 +75,7 @@ def make_windows(
     return Windows(
         context=np.ascontiguousarray(both[:, :context_length]),
         target=np.ascontiguousarray(both[:, context_length:]),
-        item_id=names[owner] if len(kept) else np.empty(0, dtype=np.str_),
+        item_id=names[owner] if kept else np.empty(0, dtype=np.str_),
         cutoff=cutoff,
         series=owner,
     )

@@ -1,0 +1,70 @@
+"""The account of an import: what was read, what was changed, what is missing."""
+
+import numpy as np
+import pandas as pd
+
+from edge_tsfm.data.clean import Cleaned
+from edge_tsfm.data.clock import say_interval
+from edge_tsfm.data.columns import Target
+from edge_tsfm.data.grid import Grid, Ordered
+from edge_tsfm.data.layouts import Layout
+from edge_tsfm.data.samples import Samples
+from edge_tsfm.data.series import ImportReport, Series
+from edge_tsfm.data.tables import Table
+
+# Below this share of places with a row, the clock is probably finer than the file's.
+FEW_ROWS = 0.25
+
+
+def make_report(
+    *,
+    table: Table,
+    layout: Layout,
+    wanted: Target,
+    samples: Samples,
+    cleaned: Cleaned,
+    rows: Ordered,
+    grid: Grid,
+    series: tuple[Series, ...],
+    step: pd.Timedelta | float,
+    bounds: tuple[float, float] | None,
+) -> ImportReport:
+    """Count what every stage did; ``step`` is the clock and ``bounds`` the plausible range."""
+    values = sum(int((~np.isnan(one.target)).sum()) for one in series)
+    places = sum(len(one) for one in series)
+    items = len({one.item_id for one in series})
+    notes = [*table.notes, *(note for note in (layout.note, wanted.note) if note)]
+    if wanted.channel is None:
+        notes.append(f"{wanted.name} is not in the channel table: no plausible range, values passed through")
+    if not grid.aligned:
+        notes.append(f"times are not on one clock: median of each bin [t, t + {say_interval(step)})")
+    if layout.id_column is None and items == 1:
+        notes.append(f"no id column: one series, {series[0].item_id}; a split by patient needs more")
+    if grid.filled < FEW_ROWS * len(grid.value):
+        share = grid.filled / len(grid.value)
+        notes.append(f"only {share:.1%} of places have a row: is the interval shorter than the file's?")
+    return ImportReport(
+        source=table.source.name,
+        layout=layout.name,
+        column=layout.value_column or wanted.column,
+        channel=wanted.name,
+        unit=None if wanted.channel is None else wanted.channel.unit,
+        interval=say_interval(step),
+        rows=len(samples.value),
+        items=items,
+        series=len(series),
+        values=values,
+        share_observed=values / places,
+        missing=cleaned.missing,
+        non_positive=cleaned.non_positive,
+        implausible=cleaned.implausible,
+        plausible_range=bounds,
+        converted=samples.converted,
+        duplicates_identical=rows.duplicates_identical,
+        duplicates_conflicting=rows.duplicates_conflicting,
+        unsorted=rows.unsorted,
+        merged=grid.merged,
+        gaps=grid.gaps,
+        items_without_values=len(set(samples.item_ids)) - items,
+        notes=tuple(notes),
+    )
