@@ -84,7 +84,7 @@ def _values(
         return value, 0
     rows = _row_units(table, layout, column, target.channel, unit)
     converted = 0
-    for name in np.unique(rows):
+    for name in pd.unique(rows):
         if name == target.channel.unit:
             continue
         if (name, target.channel.unit) not in CONVERSIONS:

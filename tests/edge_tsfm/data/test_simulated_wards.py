@@ -40,7 +40,7 @@ def test_values_are_plausible_and_stays_as_asked(wards: dict[str, pd.DataFrame],
 def test_ward_a_is_near_the_intensive_care_unit_it_imitates(wards: dict[str, pd.DataFrame]) -> None:
     frame = wards["A"]
     by = frame.groupby("item_id")
-    # Measured on hospital A of the PhysioNet/CinC Challenge 2019: mean, spread within a patient, correlation at 1 h.
+    # Hospital A of the PhysioNet/CinC Challenge 2019: mean, spread within a patient, correlation at 1 h.
     for name, mean, within, one_hour in (
         ("HR", 84.5, 9.6, 0.68),
         ("MAP", 78.5, 10.6, 0.39),
