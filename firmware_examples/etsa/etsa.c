@@ -1,0 +1,1168 @@
+#include "etsa.h"
+
+#include <float.h>
+#include <string.h>
+
+#if defined(__FAST_MATH__) || (defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1)
+#error "merged weights are proven to the bit: etsa.c needs IEEE doubles without -ffast-math or x87 excess precision"
+#endif
+
+#define MAX_DEPTH 8u       /* of JSON, §2 */
+#define MAX_TABLE 8192u    /* longest wave table */
+#define VERA_TILE 64u      /* columns of A held at a time */
+#define WAVE_ONE 32768.0   /* 2^15, §6 */
+
+/* --- loads: little-endian, any alignment, any host -------------------------------------------------------------- */
+
+static uint32_t load16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
+
+static uint32_t load32(const uint8_t *p) { return load16(p) | load16(p + 2) << 16; }
+
+static uint64_t load64(const uint8_t *p) { return load32(p) | (uint64_t)load32(p + 4) << 32; }
+
+static float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static bool is_finite(uint32_t bits) { return (bits & 0x7f800000u) != 0x7f800000u; }
+
+static uint32_t min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+const char *etsa_err_name(int code)
+{
+    switch (code) {
+    case ETSA_OK: return "OK";
+    case ETSA_FORMAT_ERROR: return "FormatError";
+    case ETSA_CHECKSUM_ERROR: return "ChecksumError";
+    case ETSA_SIZE_ERROR: return "SizeError";
+    case ETSA_CANONICAL_ERROR: return "CanonicalError";
+    case ETSA_UNSUPPORTED_ERROR: return "UnsupportedError";
+    case ETSA_SIGNATURE_ERROR: return "SignatureError";
+    case ETSA_ROLLBACK_ERROR: return "RollbackError";
+    case ETSA_BASE_MISMATCH_ERROR: return "BaseMismatchError";
+    case ETSA_MERGE_ERROR: return "MergeError";
+    case ETSA_SELF_TEST_ERROR: return "SelfTestError";
+    case ETSA_STORAGE_ERROR: return "StorageError";
+    case ETSA_LOCKED_ERROR: return "LockedError";
+    case ETSA_INPUT_ERROR: return "InputError";
+    case ETSA_FORECAST_ERROR: return "ForecastError";
+    default: return "?";
+    }
+}
+
+/* --- canonical JSON, §2: checked whole once, then walked without checks ------------------------------------------ */
+
+typedef struct json { /* what is left to read */
+    const char *at, *end;
+} json;
+
+static char peek(const json *in) { return in->at < in->end ? *in->at : '\0'; }
+
+static bool take(json *in, const char *text)
+{
+    size_t size = strlen(text);
+    if ((size_t)(in->end - in->at) < size || memcmp(in->at, text, size) != 0) return false;
+    in->at += size;
+    return true;
+}
+
+static bool take_text(json *in, etsa_text *text)
+{
+    if (!take(in, "\"")) return false;
+    text->at = in->at;
+    while (in->at < in->end && *in->at != '"') {
+        if (*in->at < 0x20 || *in->at > 0x7e || *in->at == '\\') return false;
+        in->at++;
+    }
+    text->size = (uint32_t)(in->at - text->at);
+    return take(in, "\"");
+}
+
+static uint32_t take_digits(json *in, uint32_t *zeros)
+{
+    uint32_t count = 0;
+    *zeros = 0; /* leading ones */
+    for (; peek(in) >= '0' && peek(in) <= '9'; in->at++, count++) *zeros += *zeros == count && *in->at == '0';
+    return count;
+}
+
+/* 0 or up to 18 digits without leading zeros; or, with a point, up to 15 digits of which the last is not an idle zero,
+ * and no smaller than 0.0001: the texts that are the shortest for their double, so that each number has one. */
+static bool take_number(json *in)
+{
+    bool negative = take(in, "-");
+    uint32_t zeros, whole = take_digits(in, &zeros);
+    if (whole == 0 || (zeros > 0 && whole > 1)) return false;
+    if (!take(in, ".")) return whole <= 18 && !(negative && zeros);
+    bool below_one = zeros == 1;
+    const char *start = in->at;
+    uint32_t fraction = take_digits(in, &zeros);
+    if (fraction == 1 && *start == '0') return whole <= 15 && !(negative && below_one);
+    if (fraction == 0 || in->at[-1] == '0') return false;
+    return below_one ? zeros <= 3 && fraction - zeros <= 15 : whole + fraction <= 15;
+}
+
+static bool take_scalar(json *in)
+{
+    etsa_text text;
+    char c = peek(in);
+    if (c == '"') return take_text(in, &text);
+    if (c == 't') return take(in, "true");
+    if (c == 'f') return take(in, "false");
+    if (c == 'n') return take(in, "null");
+    return take_number(in);
+}
+
+static int compare_text(etsa_text a, etsa_text b)
+{
+    int order = memcmp(a.at, b.at, min32(a.size, b.size));
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+/* A key that comes after `previous`, and its colon. */
+static bool take_key(json *in, etsa_text *previous)
+{
+    etsa_text key;
+    if (!take_text(in, &key) || !take(in, ":")) return false;
+    if (previous->at != NULL && compare_text(key, *previous) <= 0) return false;
+    *previous = key;
+    return true;
+}
+
+static bool is_canonical(const char *text, uint32_t size)
+{
+    json in = {text, text + size};
+    etsa_text keys[MAX_DEPTH + 1]; /* the last key of each open object; NULL in a list */
+    bool object[MAX_DEPTH + 1];
+    uint32_t open = 0;
+    for (;;) { /* a value begins here */
+        if (open > MAX_DEPTH) return false;
+        if (peek(&in) == '{' || peek(&in) == '[') {
+            object[open] = *in.at++ == '{';
+            keys[open].at = NULL;
+            if (!take(&in, object[open] ? "}" : "]")) {
+                if (object[open] && !take_key(&in, &keys[open])) return false;
+                open++;
+                continue;
+            }
+        } else if (!take_scalar(&in)) {
+            return false;
+        }
+        for (;;) { /* a value has ended here */
+            if (open == 0) return in.at == in.end;
+            if (take(&in, ",")) {
+                if (object[open - 1] && !take_key(&in, &keys[open - 1])) return false;
+                break;
+            }
+            if (!take(&in, object[open - 1] ? "}" : "]")) return false;
+            open--;
+        }
+    }
+}
+
+/* From here on the text is known to be canonical. */
+
+static etsa_text take_value(json *in)
+{
+    etsa_text value = {in->at, 0};
+    uint32_t open = 0;
+    do {
+        char c = *in->at++;
+        if (c == '"') {
+            while (in->at < in->end && *in->at++ != '"') {}
+        } else if (c == '{' || c == '[') {
+            open++;
+        } else if (c == '}' || c == ']') {
+            open--;
+        }
+    } while (in->at < in->end && (open > 0 || (*in->at != ',' && *in->at != '}' && *in->at != ']')));
+    value.size = (uint32_t)(in->at - value.at);
+    return value;
+}
+
+static json inside(etsa_text list_or_object)
+{
+    json in = {list_or_object.at + 1, list_or_object.at + list_or_object.size - 1};
+    return in;
+}
+
+static bool next_item(json *in, etsa_text *value)
+{
+    take(in, ",");
+    if (in->at >= in->end) return false;
+    *value = take_value(in);
+    return true;
+}
+
+static bool next_member(json *in, etsa_text *key, etsa_text *value)
+{
+    take(in, ",");
+    return take_text(in, key) && take(in, ":") && next_item(in, value);
+}
+
+static bool is(etsa_text value, char first) { return value.size > 0 && value.at[0] == first; }
+
+static bool find(etsa_text object, const char *name, etsa_text *value)
+{
+    json in = inside(object);
+    etsa_text key;
+    while (next_member(&in, &key, value)) {
+        if (etsa_text_is(key, name)) return true;
+    }
+    return false;
+}
+
+static bool unquote(etsa_text value, etsa_text *text)
+{
+    json in = {value.at, value.at + value.size};
+    return take_text(&in, text);
+}
+
+static bool find_text(etsa_text object, const char *name, etsa_text *text)
+{
+    etsa_text value;
+    return find(object, name, &value) && unquote(value, text);
+}
+
+static bool find_in(etsa_text object, const char *name, char bracket, etsa_text *value)
+{
+    return find(object, name, value) && is(*value, bracket);
+}
+
+static bool whole_number(etsa_text value, uint64_t limit, uint64_t *number)
+{
+    *number = 0; /* at most 18 digits */
+    for (uint32_t i = 0; i < value.size; i++) {
+        if (value.at[i] < '0' || value.at[i] > '9') return false;
+        *number = *number * 10 + (uint64_t)(value.at[i] - '0');
+    }
+    return value.size > 0 && *number <= limit;
+}
+
+static bool find_count(etsa_text object, const char *name, uint32_t *number)
+{
+    etsa_text value;
+    uint64_t wide;
+    if (!find(object, name, &value) || !whole_number(value, UINT32_MAX, &wide)) return false;
+    *number = (uint32_t)wide;
+    return true;
+}
+
+/* Digits and a power of ten are both exact in a double, so one division is the correctly rounded value. */
+static bool decimal(etsa_text value, double *number)
+{
+    uint64_t digits = 0;
+    double divisor = 1.0;
+    bool negative = is(value, '-'), fraction = false;
+    if (value.size <= negative) return false;
+    for (uint32_t i = negative; i < value.size; i++) {
+        char c = value.at[i];
+        if (c == '.') {
+            fraction = true;
+        } else if (c >= '0' && c <= '9') {
+            digits = digits * 10 + (uint64_t)(c - '0');
+            if (fraction) divisor *= 10.0;
+        } else {
+            return false;
+        }
+    }
+    *number = (negative ? -(double)digits : (double)digits) / divisor;
+    return true;
+}
+
+bool etsa_text_is(etsa_text text, const char *what)
+{
+    return text.size == strlen(what) && memcmp(text.at, what, text.size) == 0;
+}
+
+/* --- base bundle ------------------------------------------------------------------------------------------------ */
+
+static bool read_file(etsa_text name, etsa_text value, etsa_file *file)
+{
+    etsa_text size, hex;
+    file->name = name;
+    if (!is(value, '{') || !find(value, "size", &size) || !whole_number(size, UINT64_MAX, &file->size)) return false;
+    if (!find_text(value, "sha256", &hex) || hex.size != 64) return false;
+    for (uint32_t i = 0; i < 64; i++) {
+        char c = hex.at[i];
+        bool digit = c >= '0' && c <= '9';
+        if (!digit && !(c >= 'a' && c <= 'f')) return false;
+        uint32_t nibble = (uint32_t)(digit ? c - '0' : c - 'a' + 10);
+        file->sha256[i / 2] = (uint8_t)(i % 2 == 0 ? nibble << 4 : file->sha256[i / 2] | nibble);
+    }
+    if (name.size == 0 || name.at[0] == '.' || memchr(name.at, '/', name.size) != NULL) return false;
+    return !etsa_text_is(name, "bundle.json");
+}
+
+static bool read_tensor(etsa_text value, etsa_tensor *tensor)
+{
+    etsa_text shape, side;
+    uint64_t sides[2] = {1, 1};
+    if (!is(value, '{') || !find_text(value, "name", &tensor->name)) return false;
+    if (!find_count(value, "offset", &tensor->offset) || !find_in(value, "shape", '[', &shape)) return false;
+    json in = inside(shape);
+    for (tensor->dimensions = 0; next_item(&in, &side); tensor->dimensions++) {
+        if (tensor->dimensions == 2 || !whole_number(side, ETSA_MAX_DIMENSION, &sides[tensor->dimensions])) return false;
+        if (sides[tensor->dimensions] == 0) return false;
+    }
+    tensor->rows = (uint32_t)sides[0];
+    tensor->columns = (uint32_t)sides[1];
+    return tensor->dimensions > 0;
+}
+
+static bool check_files(etsa_bundle *bundle, uint64_t *tunable_size)
+{
+    bool tunable = false;
+    json in = inside(bundle->files);
+    etsa_text key, value;
+    etsa_file file;
+    for (bundle->file_count = 0; next_member(&in, &key, &value); bundle->file_count++) {
+        if (!read_file(key, value, &file)) return false;
+        if (etsa_text_is(file.name, "tunable.safetensors")) {
+            tunable = true;
+            *tunable_size = file.size;
+        }
+    }
+    return tunable;
+}
+
+static bool check_tensors(etsa_bundle *bundle, uint64_t tunable_size)
+{
+    json in = inside(bundle->tensors);
+    etsa_text value;
+    etsa_tensor tensor;
+    for (bundle->tensor_count = 0; next_item(&in, &value); bundle->tensor_count++) {
+        if (bundle->tensor_count == ETSA_MAX_TENSORS || !read_tensor(value, &tensor)) return false;
+        if (tensor.offset + 4 * (uint64_t)tensor.rows * tensor.columns > tunable_size) return false;
+    }
+    return true;
+}
+
+static bool check_graphs(const etsa_bundle *bundle)
+{
+    json in = inside(bundle->graphs);
+    etsa_text key, value, file, list, item, unused;
+    uint64_t index;
+    while (next_member(&in, &key, &value)) {
+        if (!is(value, '{') || !find_text(value, "file", &file) || !find_in(value, "tensors", '[', &list)) return false;
+        bool pinned = false;
+        json files = inside(bundle->files);
+        while (!pinned && next_member(&files, &key, &unused)) pinned = compare_text(key, file) == 0;
+        if (!pinned) return false;
+        for (json tensors = inside(list); next_item(&tensors, &item);) {
+            if (!whole_number(item, UINT32_MAX, &index) || index >= bundle->tensor_count) return false;
+        }
+    }
+    return true;
+}
+
+static bool check_levels(etsa_bundle *bundle)
+{
+    json in = inside(bundle->levels);
+    etsa_text value;
+    double level, previous = 0.0;
+    for (bundle->level_count = 0; next_item(&in, &value); bundle->level_count++) {
+        if (!decimal(value, &level) || !(level > previous && level < 1.0)) return false;
+        previous = level;
+    }
+    return bundle->level_count > 0;
+}
+
+etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bundle)
+{
+    etsa_sha256_state state;
+    uint32_t version;
+    uint64_t tunable_size = 0;
+    etsa_text text;
+    memset(bundle, 0, sizeof *bundle);
+    if (size > ETSA_MAX_MANIFEST_SIZE) return ETSA_SIZE_ERROR;
+    etsa_text top = {(const char *)manifest, (uint32_t)size};
+    if (!is_canonical(top.at, top.size)) return ETSA_CANONICAL_ERROR;
+    if (!is(top, '{') || !find_text(top, "format", &text) || !etsa_text_is(text, "edge-tsfm bundle")) {
+        return ETSA_FORMAT_ERROR;
+    }
+    if (!find_count(top, "format_version", &version) || version != ETSA_FORMAT_VERSION) return ETSA_UNSUPPORTED_ERROR;
+    bool good = find_text(top, "name", &bundle->name) && find_text(top, "family", &bundle->family) &&
+                find_text(top, "precision", &bundle->precision) &&
+                find_count(top, "context_length", &bundle->context_length) &&
+                find_count(top, "prediction_length", &bundle->prediction_length) &&
+                find_in(top, "quantile_levels", '[', &bundle->levels) &&
+                find_in(top, "parameters", '{', &bundle->parameters) &&
+                find_in(top, "graphs", '{', &bundle->graphs) && find_in(top, "files", '{', &bundle->files) &&
+                find_in(top, "tensors", '[', &bundle->tensors) && check_levels(bundle) &&
+                check_files(bundle, &tunable_size) && check_tensors(bundle, tunable_size) && check_graphs(bundle);
+    if (!good) return ETSA_FORMAT_ERROR;
+    etsa_sha256_start(&state);
+    etsa_sha256_add(&state, manifest, size);
+    etsa_sha256_end(&state, bundle->digest);
+    return ETSA_OK;
+}
+
+etsa_err etsa_bundle_tensors(const etsa_bundle *bundle, etsa_tensor *tensors, uint32_t capacity)
+{
+    json in = inside(bundle->tensors);
+    etsa_text value;
+    if (capacity < bundle->tensor_count) return ETSA_STORAGE_ERROR;
+    while (next_item(&in, &value)) {
+        if (!read_tensor(value, tensors++)) return ETSA_FORMAT_ERROR; /* only if the text changed meanwhile */
+    }
+    return ETSA_OK;
+}
+
+etsa_err etsa_bundle_levels(const etsa_bundle *bundle, double *levels, uint32_t capacity)
+{
+    json in = inside(bundle->levels);
+    etsa_text value;
+    if (capacity < bundle->level_count) return ETSA_STORAGE_ERROR;
+    while (next_item(&in, &value)) decimal(value, levels++);
+    return ETSA_OK;
+}
+
+bool etsa_bundle_file(const etsa_bundle *bundle, uint32_t index, etsa_file *file)
+{
+    json in = inside(bundle->files);
+    etsa_text key, value;
+    for (uint32_t i = 0; next_member(&in, &key, &value); i++) {
+        if (i == index) return read_file(key, value, file);
+    }
+    return false;
+}
+
+bool etsa_bundle_graph(const etsa_bundle *bundle, const char *name, etsa_graph *graph)
+{
+    etsa_text value;
+    return find_in(bundle->graphs, name, '{', &value) && find_text(value, "file", &graph->file) &&
+           find_in(value, "tensors", '[', &graph->tensors);
+}
+
+bool etsa_graph_uses(const etsa_graph *graph, uint32_t tensor)
+{
+    json in = inside(graph->tensors);
+    etsa_text value;
+    uint64_t index;
+    while (next_item(&in, &value)) {
+        if (whole_number(value, UINT32_MAX, &index) && index == tensor) return true;
+    }
+    return false;
+}
+
+bool etsa_bundle_parameter(const etsa_bundle *bundle, const char *name, double *value)
+{
+    etsa_text text;
+    return find(bundle->parameters, name, &text) && decimal(text, value);
+}
+
+/* --- adapter blob ----------------------------------------------------------------------------------------------- */
+
+typedef struct record {
+    uint32_t kind, dtype, tensor_count, rows, columns, count, seed, scaling, offset, size;
+} record;
+
+static record load_record(const uint8_t *blob, uint32_t number)
+{
+    const uint8_t *p = blob + ETSA_HEADER_SIZE + ETSA_RECORD_SIZE * (size_t)number;
+    record r = {p[0],           p[1],           load16(p + 2),  load32(p + 4),  load32(p + 8),
+                load32(p + 12), load32(p + 16), load32(p + 20), load32(p + 24), load32(p + 28)};
+    return r;
+}
+
+/* Reads a record's data from front to back. */
+typedef struct cursor {
+    const uint8_t *at, *end;
+    uint8_t rule; /* that a failed read broke */
+} cursor;
+
+static uint32_t left(const cursor *in) { return (uint32_t)(in->end - in->at); }
+
+static uint32_t crc32(const uint8_t *data, size_t size, uint32_t crc)
+{
+    /* By nibbles: 64 bytes of table, and a blob of kilobytes takes microseconds. */
+    static const uint32_t table[16] = {
+        0x00000000u, 0x1db71064u, 0x3b6e20c8u, 0x26d930acu, 0x76dc4190u, 0x6b6b51f4u, 0x4db26158u, 0x5005713cu,
+        0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu, 0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu,
+    };
+    for (size_t i = 0; i < size; i++) {
+        crc ^= data[i];
+        crc = crc >> 4 ^ table[crc & 15u];
+        crc = crc >> 4 ^ table[crc & 15u];
+    }
+    return crc;
+}
+
+static etsa_err refuse(etsa_adapter *adapter, uint8_t rule, uint32_t where, etsa_err code)
+{
+    adapter->rule = rule;
+    adapter->where = where;
+    return code;
+}
+
+/* The size of a block of numbers in bytes: a scale first when they are integers. */
+static uint64_t numbers_size(uint32_t dtype, uint64_t count)
+{
+    return dtype == ETSA_DTYPE_FLOAT32 ? 4 * count : dtype == ETSA_DTYPE_INT16 ? 4 + 2 * count : 4 + count;
+}
+
+static etsa_err check_floats(cursor *in, uint32_t count, uint8_t rule)
+{
+    for (uint32_t i = 0; i < count; i++, in->at += 4) {
+        if (!is_finite(load32(in->at))) {
+            in->rule = rule;
+            return ETSA_FORMAT_ERROR;
+        }
+    }
+    return ETSA_OK;
+}
+
+static etsa_err check_numbers(cursor *in, uint32_t dtype, uint32_t count)
+{
+    in->rule = 15;
+    if (numbers_size(dtype, count) > left(in)) return ETSA_SIZE_ERROR;
+    if (dtype == ETSA_DTYPE_FLOAT32) return check_floats(in, count, 16);
+    in->rule = 16;
+    if (load32(in->at) > 0x7f7fffffu) return ETSA_FORMAT_ERROR; /* negative, negative zero or not finite */
+    in->at += 4;
+    for (uint32_t i = 0; i < count; i++) {
+        if (dtype == ETSA_DTYPE_INT8 ? in->at[i] == 0x80u : load16(in->at + 2 * i) == 0x8000u) return ETSA_FORMAT_ERROR;
+    }
+    in->at += dtype == ETSA_DTYPE_INT8 ? count : 2 * count;
+    return ETSA_OK;
+}
+
+/* One gap-coded entry after `previous`. */
+static etsa_err take_entry(cursor *in, uint32_t limit, int64_t *previous)
+{
+    uint32_t gap = 0, shift = 0, byte;
+    in->rule = 19;
+    do {
+        if (in->at == in->end || shift == 28) return ETSA_FORMAT_ERROR;
+        byte = *in->at++;
+        gap |= (byte & 0x7fu) << shift;
+        shift += 7;
+    } while (byte >= 0x80u);
+    if (byte == 0 && shift > 7) {
+        in->rule = 20;
+        return ETSA_CANONICAL_ERROR;
+    }
+    *previous += (int64_t)gap + 1;
+    return *previous < limit ? ETSA_OK : ETSA_FORMAT_ERROR;
+}
+
+/* Rules R11, R13, R14, R17 and R18 of a group of deltas. */
+static etsa_err check_group(const record *r, uint8_t *rule)
+{
+    uint32_t size = r->rows * r->columns, most, least = 1;
+    *rule = 13;
+    if (r->tensor_count < 1 || r->tensor_count > ETSA_MAX_TENSORS) return ETSA_FORMAT_ERROR;
+    *rule = 14;
+    if (r->rows < 1 || r->rows > ETSA_MAX_DIMENSION || r->columns < 1 || r->columns > ETSA_MAX_DIMENSION) {
+        return ETSA_FORMAT_ERROR;
+    }
+    *rule = 11;
+    if (r->dtype > ETSA_DTYPE_INT8 || r->dtype < (r->kind == ETSA_KIND_DENSE ? 1u : 2u)) return ETSA_UNSUPPORTED_ERROR;
+    switch (r->kind) {
+    case ETSA_KIND_DENSE: least = most = 0; break;
+    case ETSA_KIND_FOURIER: most = min32(size / 2, ETSA_MAX_FREQUENCIES); break;
+    case ETSA_KIND_FOURIER_EXPLICIT: most = min32(size, ETSA_MAX_FREQUENCIES); break;
+    default: most = ETSA_MAX_RANK; break;
+    }
+    *rule = 17;
+    if (r->count < least || r->count > most) return ETSA_FORMAT_ERROR;
+    *rule = 18;
+    if (r->kind != ETSA_KIND_FOURIER && r->kind != ETSA_KIND_VERA && r->seed != 0) return ETSA_FORMAT_ERROR;
+    if (r->kind == ETSA_KIND_DENSE ? r->scaling != 0 : !is_finite(r->scaling)) return ETSA_FORMAT_ERROR;
+    return ETSA_OK;
+}
+
+/* The numbers of one tensor of a group: one block or two. Zero where the kind has no second. */
+static void member_counts(const record *r, uint32_t counts[2])
+{
+    counts[1] = 0;
+    switch (r->kind) {
+    case ETSA_KIND_DENSE: counts[0] = r->rows * r->columns; break;
+    case ETSA_KIND_LOW_RANK: counts[0] = r->count * r->columns, counts[1] = r->rows * r->count; break;
+    case ETSA_KIND_VERA: counts[0] = r->count, counts[1] = r->rows; break;
+    default: counts[0] = r->count; break;
+    }
+}
+
+/* A group's data: rules R12, R15, R16, R19, R20. */
+static etsa_err check_members(etsa_adapter *adapter, const record *r, cursor *in, uint32_t *seen, cursor *entries)
+{
+    uint32_t counts[2];
+    const uint8_t *indices = in->at;
+    etsa_err err = ETSA_OK;
+    in->rule = 15;
+    if (left(in) < 2 * r->tensor_count) return ETSA_SIZE_ERROR;
+    in->rule = 12;
+    for (uint32_t i = 0; i < r->tensor_count; i++, in->at += 2) {
+        if (load16(in->at) >= ETSA_MAX_TENSORS) return ETSA_FORMAT_ERROR;
+        if (i > 0 && load16(in->at) <= load16(in->at - 2)) return ETSA_FORMAT_ERROR;
+    }
+    entries->at = in->at;
+    if (r->kind == ETSA_KIND_FOURIER_EXPLICIT) {
+        int64_t entry = -1;
+        for (uint32_t i = 0; i < r->count && err == ETSA_OK; i++) err = take_entry(in, r->rows * r->columns, &entry);
+    }
+    entries->end = in->at;
+    member_counts(r, counts);
+    for (uint32_t i = 0; i < r->tensor_count && err == ETSA_OK; i++) {
+        err = check_numbers(in, r->dtype, counts[0]);
+        if (err == ETSA_OK && counts[1] > 0) err = check_numbers(in, r->dtype, counts[1]);
+        adapter->parameters += counts[0] + counts[1];
+    }
+    if (err != ETSA_OK) return err;
+    in->rule = 15;
+    if (in->at != in->end) return ETSA_SIZE_ERROR;
+    in->rule = 12;
+    for (uint32_t i = 0; i < r->tensor_count; i++) {
+        uint32_t tensor = load16(indices + 2 * i), bit = 1u << tensor % 32;
+        if (seen[tensor / 32] & bit) return ETSA_FORMAT_ERROR;
+        seen[tensor / 32] |= bit;
+    }
+    adapter->delta_count += r->tensor_count;
+    return ETSA_OK;
+}
+
+static etsa_err read_calibration(etsa_adapter *adapter, const record *r, cursor *in)
+{
+    in->rule = 18;
+    if (r->count != 0 || r->seed != 0 || r->scaling != 0) return ETSA_FORMAT_ERROR;
+    in->rule = 11;
+    if (r->dtype < ETSA_DTYPE_FLOAT32 || r->dtype > ETSA_DTYPE_INT8) return ETSA_UNSUPPORTED_ERROR;
+    in->rule = 21;
+    uint64_t size = (uint64_t)r->rows * r->columns;
+    if (size < 1 || size > ETSA_MAX_EXPECTED) return ETSA_FORMAT_ERROR;
+    adapter->calibration = in->at;
+    adapter->calibration_dtype = (uint8_t)r->dtype;
+    adapter->calibration_levels = r->rows;
+    adapter->calibration_steps = r->columns;
+    etsa_err err = check_numbers(in, r->dtype, (uint32_t)size);
+    if (err == ETSA_OK && in->at != in->end) {
+        in->rule = 15;
+        err = ETSA_SIZE_ERROR;
+    }
+    return err;
+}
+
+static etsa_err read_known_answer(etsa_adapter *adapter, const record *r, cursor *in)
+{
+    in->rule = 18;
+    if (r->count != 0 || r->seed != 0) return ETSA_FORMAT_ERROR;
+    in->rule = 11;
+    if (r->dtype != ETSA_DTYPE_FLOAT32) return ETSA_UNSUPPORTED_ERROR;
+    in->rule = 22;
+    if (r->rows < 1 || r->rows > ETSA_MAX_CONTEXT || r->columns < 1 || r->columns > ETSA_MAX_EXPECTED) {
+        return ETSA_FORMAT_ERROR;
+    }
+    if (r->scaling == 0 || r->scaling > 0x7f7fffffu) return ETSA_FORMAT_ERROR; /* zero, negative or not finite */
+    in->rule = 15;
+    if (left(in) != 4 * (r->rows + r->columns)) return ETSA_SIZE_ERROR;
+    adapter->context = in->at;
+    adapter->context_size = r->rows;
+    adapter->expected = in->at + 4 * r->rows;
+    adapter->expected_size = r->columns;
+    adapter->tolerance = float_of(r->scaling);
+    return check_floats(in, r->rows + r->columns, 22);
+}
+
+static etsa_err read_metadata(etsa_adapter *adapter, const record *r, cursor *in)
+{
+    in->rule = 18;
+    if (r->count != 0 || r->seed != 0 || r->scaling != 0) return ETSA_FORMAT_ERROR;
+    in->rule = 23;
+    if (r->dtype != 0 || r->rows != 0 || r->columns != 0) return ETSA_FORMAT_ERROR;
+    if (r->size < 1 || r->size > ETSA_MAX_METADATA_SIZE) return ETSA_SIZE_ERROR;
+    adapter->metadata.at = (const char *)in->at;
+    adapter->metadata.size = r->size;
+    if (!is_canonical(adapter->metadata.at, r->size)) return ETSA_CANONICAL_ERROR;
+    return is(adapter->metadata, '{') && r->size > 2 ? ETSA_OK : ETSA_FORMAT_ERROR;
+}
+
+static int compare32(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
+
+/* R9's order: the fields one after the other, then explicit entries as bytes. */
+static int compare_records(const record *a, const cursor *a_entries, const record *b, const cursor *b_entries)
+{
+    const uint32_t pairs[7][2] = {{a->kind, b->kind},   {a->rows, b->rows}, {a->columns, b->columns},
+                                  {a->count, b->count}, {a->dtype, b->dtype}, {a->seed, b->seed},
+                                  {a->scaling, b->scaling}};
+    int order = 0;
+    for (uint32_t i = 0; i < 7 && order == 0; i++) order = compare32(pairs[i][0], pairs[i][1]);
+    if (order == 0) order = memcmp(a_entries->at, b_entries->at, min32(left(a_entries), left(b_entries)));
+    return order != 0 ? order : compare32(left(a_entries), left(b_entries));
+}
+
+static etsa_err check_record(etsa_adapter *adapter, const record *r, uint32_t *seen, cursor *entries, uint8_t *rule)
+{
+    cursor in = {adapter->blob + r->offset, adapter->blob + r->offset + r->size, 0};
+    etsa_err err;
+    entries->at = entries->end = in.at;
+    if (r->kind >= ETSA_KIND_DENSE && r->kind <= ETSA_KIND_VERA) {
+        err = check_group(r, rule);
+        if (err != ETSA_OK) return err;
+        err = check_members(adapter, r, &in, seen, entries);
+    } else if (r->kind < ETSA_KIND_CALIBRATION || r->kind > ETSA_KIND_METADATA) {
+        in.rule = 11;
+        err = ETSA_UNSUPPORTED_ERROR;
+    } else if (r->tensor_count != 0) {
+        in.rule = 13;
+        err = ETSA_FORMAT_ERROR;
+    } else {
+        err = r->kind == ETSA_KIND_CALIBRATION    ? read_calibration(adapter, r, &in)
+              : r->kind == ETSA_KIND_KNOWN_ANSWER ? read_known_answer(adapter, r, &in)
+                                                  : read_metadata(adapter, r, &in);
+    }
+    *rule = in.rule;
+    return err;
+}
+
+/* R1 to R3 of the bytes that are there. */
+static etsa_err check_size(const uint8_t *data, size_t size, uint32_t *blob_size, uint8_t *rule)
+{
+    *rule = 1;
+    if (size < ETSA_HEADER_SIZE) return ETSA_SIZE_ERROR;
+    *rule = 2;
+    if (memcmp(data, "ETSA", 4) != 0) return ETSA_FORMAT_ERROR;
+    *rule = 3;
+    *blob_size = load32(data + 8);
+    if (*blob_size < ETSA_HEADER_SIZE || *blob_size > ETSA_MAX_BLOB_SIZE || *blob_size > size) return ETSA_SIZE_ERROR;
+    return ETSA_OK;
+}
+
+etsa_err etsa_blob_size(const uint8_t *data, size_t size, uint32_t *blob_size)
+{
+    uint8_t rule;
+    return check_size(data, size, blob_size, &rule);
+}
+
+etsa_err etsa_decode(const uint8_t *blob, size_t size, etsa_adapter *adapter)
+{
+    uint32_t seen[ETSA_MAX_TENSORS / 32] = {0}, total = 0;
+    uint8_t rule = 0;
+    memset(adapter, 0, sizeof *adapter);
+    etsa_err err = check_size(blob, size, &total, &rule);
+    if (err != ETSA_OK) return refuse(adapter, rule, 0, err);
+    if (total != size) return refuse(adapter, 3, 8, ETSA_SIZE_ERROR);
+    uint32_t crc = crc32(blob, 60, 0xffffffffu);
+    crc = ~crc32(blob + ETSA_HEADER_SIZE, size - ETSA_HEADER_SIZE, crc);
+    if (crc != load32(blob + 60)) return refuse(adapter, 4, 60, ETSA_CHECKSUM_ERROR);
+    if (load16(blob + 4) != ETSA_FORMAT_VERSION) return refuse(adapter, 5, 4, ETSA_UNSUPPORTED_ERROR);
+    if (load16(blob + 6) != ETSA_HEADER_SIZE) return refuse(adapter, 6, 6, ETSA_FORMAT_ERROR);
+    if (load32(blob + 56) != 0 || load16(blob + 14) > 1) return refuse(adapter, 6, 14, ETSA_FORMAT_ERROR);
+    adapter->blob = blob;
+    adapter->size = total;
+    adapter->record_count = load16(blob + 12);
+    adapter->forced = load16(blob + 14) == 1;
+    adapter->base_digest = blob + 16;
+    adapter->version = load64(blob + 48);
+    uint32_t position = ETSA_HEADER_SIZE + adapter->record_count * ETSA_RECORD_SIZE;
+    if (adapter->record_count < 1 || adapter->record_count > ETSA_MAX_RECORDS || position > total) {
+        return refuse(adapter, 7, 12, ETSA_SIZE_ERROR);
+    }
+    for (uint32_t i = 0; i < adapter->record_count; i++) {
+        record r = load_record(blob, i);
+        uint32_t where = ETSA_HEADER_SIZE + i * ETSA_RECORD_SIZE;
+        if (r.offset != position || r.size > total - position) return refuse(adapter, 8, where, ETSA_SIZE_ERROR);
+        position += r.size;
+    }
+    if (position != total) return refuse(adapter, 8, 8, ETSA_SIZE_ERROR);
+
+    record previous = {0};
+    cursor previous_entries = {blob, blob, 0};
+    for (uint32_t i = 0; i < adapter->record_count; i++) {
+        record r = load_record(blob, i);
+        cursor entries = {blob, blob, 0};
+        uint32_t where = ETSA_HEADER_SIZE + i * ETSA_RECORD_SIZE;
+        err = check_record(adapter, &r, seen, &entries, &rule);
+        if (err != ETSA_OK) return refuse(adapter, rule, where, err);
+        if (compare_records(&r, &entries, &previous, &previous_entries) <= 0) {
+            return refuse(adapter, 9, where, ETSA_CANONICAL_ERROR);
+        }
+        previous = r;
+        previous_entries = entries;
+    }
+    if (adapter->delta_count == 0) return refuse(adapter, 10, 12, ETSA_FORMAT_ERROR);
+    return ETSA_OK;
+}
+
+/* --- deltas ----------------------------------------------------------------------------------------------------- */
+
+bool etsa_next(const etsa_adapter *adapter, etsa_delta *delta)
+{
+    bool started = delta->numbers != NULL;
+    uint32_t number = delta->record, member = started ? delta->member + 1 : 0, counts[2];
+    if (number >= adapter->record_count) return false;
+    record r = load_record(adapter->blob, number);
+    if (member == r.tensor_count) { /* on to the next record */
+        if (++number == adapter->record_count) return false;
+        r = load_record(adapter->blob, number);
+        member = 0;
+    }
+    if (r.tensor_count == 0) return false; /* records without tensors come last */
+    const uint8_t *data = adapter->blob + r.offset;
+    if (member == 0) {
+        cursor in = {data + 2 * r.tensor_count, data + r.size, 0};
+        delta->entries = in.at;
+        if (r.kind == ETSA_KIND_FOURIER_EXPLICIT) {
+            int64_t entry = -1;
+            for (uint32_t i = 0; i < r.count; i++) take_entry(&in, r.rows * r.columns, &entry);
+        }
+        delta->numbers = in.at;
+    } else {
+        member_counts(&r, counts);
+        delta->numbers += numbers_size(r.dtype, counts[0]);
+        if (counts[1] > 0) delta->numbers += numbers_size(r.dtype, counts[1]);
+    }
+    delta->tensor = load16(data + 2 * member);
+    delta->rows = r.rows;
+    delta->columns = r.columns;
+    delta->kind = (uint8_t)r.kind;
+    delta->dtype = (uint8_t)r.dtype;
+    delta->count = r.count;
+    delta->seed = r.seed;
+    delta->scaling = float_of(r.scaling);
+    delta->record = number;
+    delta->member = member;
+    return true;
+}
+
+etsa_err etsa_fits(const etsa_adapter *adapter, const etsa_bundle *bundle, const etsa_tensor *tensors)
+{
+    etsa_delta delta = {0};
+    if (memcmp(adapter->base_digest, bundle->digest, 32) != 0) return ETSA_BASE_MISMATCH_ERROR;
+    while (etsa_next(adapter, &delta)) {
+        if (delta.tensor >= bundle->tensor_count) return ETSA_MERGE_ERROR;
+        const etsa_tensor *tensor = &tensors[delta.tensor];
+        if (delta.rows != tensor->rows || delta.columns != tensor->columns) return ETSA_MERGE_ERROR;
+    }
+    bool calibrated = adapter->calibration_levels > 0;
+    return calibrated && adapter->calibration_levels != bundle->level_count ? ETSA_MERGE_ERROR : ETSA_OK;
+}
+
+static size_t delta_scratch(uint32_t kind, uint32_t rows, uint32_t columns, uint32_t count)
+{
+    switch (kind) {
+    case ETSA_KIND_FOURIER:
+    case ETSA_KIND_FOURIER_EXPLICIT: /* waves of both periods, entries, two weights for each, two half rows */
+        return 2 * (size_t)rows + 2 * (size_t)columns + 3 * (size_t)count + 2 * ((size_t)columns / 2 + 1);
+    case ETSA_KIND_VERA: /* a tile of A, one column of B */
+        return (size_t)count * (VERA_TILE + 1);
+    default: return 0;
+    }
+}
+
+size_t etsa_scratch_count(const etsa_adapter *adapter)
+{
+    size_t most = 0;
+    for (uint32_t i = 0; i < adapter->record_count; i++) {
+        record r = load_record(adapter->blob, i);
+        size_t count = delta_scratch(r.kind, r.rows, r.columns, r.count);
+        if (count > most) most = count;
+    }
+    return most;
+}
+
+/* The integer at `index` of a block whose scale has been passed. */
+static int32_t integer_at(const uint8_t *numbers, uint32_t dtype, uint32_t index)
+{
+    if (dtype == ETSA_DTYPE_INT8) return (int32_t)numbers[index] - ((numbers[index] & 0x80) << 1);
+    uint32_t bits = load16(numbers + 2 * (size_t)index);
+    return (int32_t)bits - (int32_t)((bits & 0x8000u) << 1);
+}
+
+/* --- generator -------------------------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t z)
+{
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static uint64_t word(uint32_t seed, uint32_t stream, uint64_t i)
+{
+    return mix(mix(seed + ((uint64_t)stream << 32)) + (i + 1) * 0x9E3779B97F4A7C15u);
+}
+
+int32_t etsa_projection(uint32_t seed, uint32_t stream, uint32_t k, uint32_t j)
+{
+    return 2 * (int32_t)(word(seed, stream, 65536u * (uint64_t)k + j) >> 52) - 4095;
+}
+
+void etsa_entries(uint32_t seed, uint32_t rows, uint32_t columns, uint32_t count, int64_t *entries)
+{
+    uint64_t size = (uint64_t)rows * columns;
+    uint32_t taken = 0;
+    for (uint64_t i = 0; taken < count; i++) {
+        int64_t candidate = (int64_t)((word(seed, 1, i) >> 32) * size >> 32);
+        uint32_t low = 0, high = taken; /* where it belongs among those taken so far */
+        while (low < high) {
+            uint32_t middle = (low + high) / 2;
+            if (entries[middle] < candidate) low = middle + 1;
+            else high = middle;
+        }
+        if (low < taken && entries[low] == candidate) continue;
+        memmove(entries + low + 1, entries + low, (taken - low) * sizeof *entries);
+        entries[low] = candidate;
+        taken++;
+    }
+}
+
+/* --- merge ------------------------------------------------------------------------------------------------------ */
+
+/* One operation, rounded: a store that the compiler may not skip keeps it from fusing a product into the next sum
+ * (GCC does by default outside of ISO mode), which would round once too little. */
+static double rounded(double value)
+{
+    volatile double stored = value;
+    return stored;
+}
+
+/* Base plus delta, rounded once. The largest double that still rounds to a finite float is just below 2^128 - 2^103. */
+static etsa_err add(const uint8_t *base, double delta, float *merged)
+{
+    const double too_large = 340282356779733661637539395458142568448.0; /* 2^128 - 2^103 */
+    uint32_t bits = load32(base);
+    if (!is_finite(bits)) return ETSA_MERGE_ERROR;
+    double sum = (double)float_of(bits) + rounded(delta);
+    if (sum >= too_large || sum <= -too_large) return ETSA_MERGE_ERROR;
+    *merged = (float)sum;
+    return ETSA_OK;
+}
+
+static etsa_err merge_dense(const etsa_delta *delta, const uint8_t *base, float *merged)
+{
+    uint32_t size = delta->rows * delta->columns;
+    bool floats = delta->dtype == ETSA_DTYPE_FLOAT32;
+    const uint8_t *numbers = floats ? delta->numbers : delta->numbers + 4;
+    double scale = floats ? 1.0 : (double)float_of(load32(delta->numbers));
+    etsa_err err = ETSA_OK;
+    for (uint32_t i = 0; i < size && err == ETSA_OK; i++) {
+        double x = floats ? (double)float_of(load32(numbers + 4 * (size_t)i)) : integer_at(numbers, delta->dtype, i);
+        err = add(base + 4 * (size_t)i, x * scale, merged + i);
+    }
+    return err;
+}
+
+/* cos and sin of 2 pi j / period for 0 <= 8 j <= period by their series: good to 1e-15. */
+static void eighth_wave(uint32_t j, uint32_t period, double *cosine, double *sine)
+{
+    double x = 6.283185307179586477 * j / period, square = x * x, c = 1.0, s = 1.0;
+    for (int i = 18; i > 0; i -= 2) {
+        c = 1.0 - square / (i * (i - 1)) * c;
+        s = 1.0 - square / (i * (i + 1)) * s;
+    }
+    *cosine = c;
+    *sine = s * x;
+}
+
+/* C_m and D_m of §6: 2^15 cos and 2^15 sin, rounded. Octants are folded with integers, so nothing is lost. */
+static void waves(uint32_t period, int64_t *cosines, int64_t *sines)
+{
+    for (uint32_t j = 0; j < period; j++) {
+        uint32_t octant = 8 * j / period, quarter = (octant + 1) / 2 % 4; /* nearest multiple of a quarter turn */
+        uint32_t turned = 4 * j % period;                                 /* 4 (j - quarter period / 4) modulo period */
+        bool below = 2 * turned >= period;
+        double c, s;
+        eighth_wave(below ? period - turned : turned, 4 * period, &c, &s);
+        if (below) s = -s;
+        double x = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
+        double y = quarter == 0 ? s : quarter == 1 ? c : quarter == 2 ? -s : -c;
+        cosines[j] = (int64_t)(x * WAVE_ONE + (x < 0 ? -0.5 : 0.5));
+        sines[j] = (int64_t)(y * WAVE_ONE + (y < 0 ? -0.5 : 0.5));
+    }
+}
+
+/* Row p of S splits into E[q] = sum a_k C[q v_k] and O[q] = sum b_k D[q v_k] with a_k = c_k C[p u_k], b_k = c_k D[p u_k]:
+ * S[p, q] = E - O, and since C is even and D odd, S[p, n - q] = S[m - p, q] = E + O. A quarter of the sums do. */
+static etsa_err merge_fourier(const etsa_delta *delta, const uint8_t *base, float *merged, int64_t *scratch)
+{
+    uint32_t m = delta->rows, n = delta->columns, count = delta->count, half = n / 2;
+    int64_t *row_cosines = scratch, *row_sines = row_cosines + m;
+    int64_t *cosines = row_sines + m, *sines = cosines + n;
+    int64_t *entries = sines + n, *a = entries + count, *b = a + count;
+    int64_t *even = b + count, *odd = even + half + 1;
+    const uint8_t *coefficients = delta->numbers + 4;
+    double scale = float_of(load32(delta->numbers));
+    double gain = rounded(scale * delta->scaling) / ((double)(m * n) * 1073741824.0);
+    etsa_err err = ETSA_OK;
+
+    waves(m, row_cosines, row_sines);
+    waves(n, cosines, sines);
+    if (delta->kind == ETSA_KIND_FOURIER) {
+        etsa_entries(delta->seed, m, n, count, entries);
+    } else {
+        cursor in = {delta->entries, delta->numbers, 0};
+        int64_t entry = -1;
+        for (uint32_t k = 0; k < count; k++) {
+            err = take_entry(&in, m * n, &entry);
+            if (err != ETSA_OK) return err;
+            entries[k] = entry;
+        }
+    }
+    for (uint32_t p = 0; p <= m / 2; p++) {
+        for (uint32_t k = 0; k < count; k++) {
+            uint32_t phase = (uint32_t)(entries[k] / n * p % m);
+            int32_t c = integer_at(coefficients, delta->dtype, k);
+            a[k] = (int64_t)c * row_cosines[phase];
+            b[k] = (int64_t)c * row_sines[phase];
+        }
+        memset(even, 0, 2 * ((size_t)half + 1) * sizeof *even);
+        for (uint32_t k = 0; k < count; k++) {
+            uint32_t v = (uint32_t)(entries[k] % n), phase = 0;
+            int32_t ak = (int32_t)a[k], bk = (int32_t)b[k]; /* below 2^30: 32-bit cores multiply once */
+            for (uint32_t q = 0; q <= half; q++) {
+                even[q] += (int64_t)ak * (int32_t)cosines[phase];
+                odd[q] += (int64_t)bk * (int32_t)sines[phase];
+                phase += v;
+                if (phase >= n) phase -= n;
+            }
+        }
+        for (uint32_t i = 0; i < (p == 0 || 2 * p == m ? 1u : 2u); i++) { /* row p, then row m - p */
+            size_t row = (size_t)(i == 0 ? p : m - p) * n;
+            for (uint32_t q = 0; q < n && err == ETSA_OK; q++) {
+                uint32_t at = q <= half ? q : n - q;
+                int64_t sum = (q <= half) == (i == 0) ? even[at] - odd[at] : even[at] + odd[at];
+                err = add(base + 4 * (row + q), (double)sum * gain, merged + row + q);
+            }
+        }
+        if (err != ETSA_OK) return err;
+    }
+    return ETSA_OK;
+}
+
+static etsa_err merge_low_rank(const etsa_delta *delta, const uint8_t *base, float *merged)
+{
+    uint32_t rank = delta->count;
+    const uint8_t *a = delta->numbers + 4, *second = delta->numbers + numbers_size(delta->dtype, rank * delta->columns);
+    const uint8_t *b = second + 4;
+    double gain = rounded((double)float_of(load32(delta->numbers)) * float_of(load32(second)));
+    etsa_err err = ETSA_OK;
+    gain = rounded(gain * delta->scaling);
+    for (uint32_t p = 0; p < delta->rows; p++) {
+        for (uint32_t q = 0; q < delta->columns && err == ETSA_OK; q++) {
+            size_t at = (size_t)p * delta->columns + q;
+            int64_t sum = 0;
+            for (uint32_t k = 0; k < rank; k++) {
+                sum += (int64_t)integer_at(b, delta->dtype, p * rank + k) * integer_at(a, delta->dtype, k * delta->columns + q);
+            }
+            err = add(base + 4 * at, (double)sum * gain, merged + at);
+        }
+    }
+    return err;
+}
+
+static etsa_err merge_vera(const etsa_delta *delta, const uint8_t *base, float *merged, int64_t *scratch)
+{
+    uint32_t rank = delta->count;
+    int64_t *tile = scratch, *weights = scratch + (size_t)rank * VERA_TILE;
+    const uint8_t *d = delta->numbers + 4, *second = delta->numbers + numbers_size(delta->dtype, rank), *b = second + 4;
+    double gain = rounded((double)float_of(load32(delta->numbers)) * float_of(load32(second)));
+    etsa_err err = ETSA_OK;
+    gain = rounded(gain * delta->scaling) / 16777216.0;
+    for (uint32_t start = 0; start < delta->columns; start += VERA_TILE) {
+        uint32_t width = min32(VERA_TILE, delta->columns - start);
+        for (uint32_t k = 0; k < rank; k++) {
+            for (uint32_t q = 0; q < width; q++) tile[q * rank + k] = etsa_projection(delta->seed, 2, k, start + q);
+        }
+        for (uint32_t p = 0; p < delta->rows; p++) {
+            double row = integer_at(b, delta->dtype, p);
+            for (uint32_t k = 0; k < rank; k++) {
+                weights[k] = (int64_t)etsa_projection(delta->seed, 3, k, p) * integer_at(d, delta->dtype, k);
+            }
+            for (uint32_t q = 0; q < width && err == ETSA_OK; q++) {
+                size_t at = (size_t)p * delta->columns + start + q;
+                int64_t sum = 0;
+                for (uint32_t k = 0; k < rank; k++) sum += (int64_t)(int32_t)weights[k] * (int32_t)tile[q * rank + k];
+                err = add(base + 4 * at, rounded((double)sum * row) * gain, merged + at);
+            }
+        }
+    }
+    return err;
+}
+
+etsa_err etsa_merge(const etsa_delta *delta, const uint8_t *base, float *merged, int64_t *scratch, size_t scratch_count)
+{
+    if (scratch_count < delta_scratch(delta->kind, delta->rows, delta->columns, delta->count)) return ETSA_STORAGE_ERROR;
+    switch (delta->kind) {
+    case ETSA_KIND_DENSE: return merge_dense(delta, base, merged);
+    case ETSA_KIND_FOURIER:
+    case ETSA_KIND_FOURIER_EXPLICIT: return merge_fourier(delta, base, merged, scratch);
+    case ETSA_KIND_LOW_RANK: return merge_low_rank(delta, base, merged);
+    case ETSA_KIND_VERA: return merge_vera(delta, base, merged, scratch);
+    default: return ETSA_UNSUPPORTED_ERROR;
+    }
+}
+
+/* --- known answer and calibration -------------------------------------------------------------------------------- */
+
+bool etsa_known_answer(const etsa_adapter *adapter, float *context, float *expected)
+{
+    for (uint32_t i = 0; i < adapter->context_size; i++) context[i] = float_of(load32(adapter->context + 4 * i));
+    for (uint32_t i = 0; i < adapter->expected_size; i++) expected[i] = float_of(load32(adapter->expected + 4 * i));
+    return adapter->context_size > 0;
+}
+
+etsa_err etsa_self_test(const etsa_adapter *adapter, const float *probe, double *worst)
+{
+    double most = 0.0;
+    etsa_err err = ETSA_OK;
+    for (uint32_t i = 0; i < adapter->expected_size; i++) {
+        uint32_t bits;
+        memcpy(&bits, probe + i, sizeof bits);
+        if (!is_finite(bits)) {
+            err = ETSA_SELF_TEST_ERROR;
+            continue;
+        }
+        double difference = (double)probe[i] - (double)float_of(load32(adapter->expected + 4 * i));
+        if (difference < 0) difference = -difference;
+        if (difference > most) most = difference;
+    }
+    if (worst != NULL) *worst = most;
+    return most > (double)adapter->tolerance ? ETSA_SELF_TEST_ERROR : err;
+}
+
+void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t steps, uint32_t levels)
+{
+    if (adapter->calibration_levels == 0 || adapter->calibration_levels != levels) return;
+    bool floats = adapter->calibration_dtype == ETSA_DTYPE_FLOAT32;
+    const uint8_t *numbers = floats ? adapter->calibration : adapter->calibration + 4;
+    double scale = floats ? 1.0 : (double)float_of(load32(adapter->calibration));
+    for (uint32_t h = 0; h < steps; h++) {
+        float *step = quantiles + (size_t)h * levels;
+        double width = (double)step[levels - 1] - step[0];
+        for (uint32_t j = 0; j < levels; j++) {
+            uint32_t at = j * adapter->calibration_steps + min32(h, adapter->calibration_steps - 1);
+            double x = floats ? (double)float_of(load32(numbers + 4 * at)) : integer_at(numbers, adapter->calibration_dtype, at);
+            float moved = (float)(step[j] + rounded(rounded(x * scale) * width));
+            uint32_t place = j; /* rounding keeps order, so sorting the floats is sorting the doubles */
+            for (; place > 0 && step[place - 1] > moved; place--) step[place] = step[place - 1];
+            step[place] = moved;
+        }
+    }
+}
+
+/* --- signature -------------------------------------------------------------------------------------------------- */
+
+etsa_err etsa_verify(const uint8_t *message, uint32_t blob_size, const uint8_t *signatures, size_t signatures_size,
+                     const uint8_t key[32], etsa_ed25519 *verify)
+{
+    uint8_t digest[32];
+    etsa_sha256_state state;
+    bool good = false;
+    if (memcmp(message, ETSA_PREFIX, ETSA_PREFIX_SIZE) != 0) return ETSA_SIGNATURE_ERROR;
+    if (signatures_size == 0 || signatures_size % ETSA_SIGNATURE_SIZE != 0) return ETSA_SIGNATURE_ERROR;
+    if (signatures_size / ETSA_SIGNATURE_SIZE > ETSA_MAX_SIGNATURES) return ETSA_SIGNATURE_ERROR;
+    etsa_sha256_start(&state);
+    etsa_sha256_add(&state, key, 32);
+    etsa_sha256_end(&state, digest);
+    for (const uint8_t *p = signatures; p < signatures + signatures_size; p += ETSA_SIGNATURE_SIZE) {
+        if (memcmp(p, "ETSG", 4) != 0) return ETSA_SIGNATURE_ERROR;
+        bool known = load16(p + 4) == 1 && load16(p + 6) == 1 && memcmp(p + 8, digest, 8) == 0;
+        good = good || (known && verify(p + 16, message, ETSA_PREFIX_SIZE + (size_t)blob_size, key));
+    }
+    return good ? ETSA_OK : ETSA_SIGNATURE_ERROR;
+}
