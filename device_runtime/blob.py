@@ -1,7 +1,7 @@
 """The adapter blob (``.etsa``): encoder and decoder side by side. FORMAT.md §3–§7 is the specification.
 
 A record is a *group* of tensors of one shape treated alike, so that what they share is said once.
-Reader rules are numbered R1…R24; an error names the rule it enforces.
+Reader rules are numbered R1…R23; an error names the rule it enforces.
 """
 
 from __future__ import annotations

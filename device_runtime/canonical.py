@@ -1,52 +1,73 @@
 """Canonical JSON: one byte string for each value, so that a digest of it means something.
 
 ASCII, keys sorted, no white space, no escapes, no exponents and no duplicate keys: what a reader in C of a hundred
-lines can take apart without memory of its own (FORMAT.md §2).
+lines can take apart without memory of its own (FORMAT.md §2). That reader has no shortest-digits algorithm either, so
+numbers with a point are written with 15 significant digits at most: up to there each double has one shortest text.
 """
 
 import json
+import re
 from typing import Any
 
 from device_runtime.errors import CanonicalError, FormatError
 
 MAX_DEPTH = 8
+# The two kinds of number, as text; significant digits are counted beside.
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})\.(0|[0-9]*[1-9])")
 
 
 def dumps(value: Any) -> bytes:
-    """Encode ``value`` canonically. Raises `FormatError` for what the subset cannot carry."""
-    _check(value, "top", 0)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+    """Encode ``value`` canonically, floats rounded to 15 significant digits.
+
+    Raises `FormatError` for what the subset cannot carry.
+    """
+    plain = _plain(value, "top", 0)
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
 
 
 def loads(data: bytes, what: str) -> Any:
-    """Decode canonical JSON. Raises `FormatError` where it is not JSON and `CanonicalError` where not canonical."""
+    """Decode canonical JSON. Raises `CanonicalError` for anything else."""
     try:
         value = json.loads(data.decode("ascii"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise FormatError(f"{what}: not ASCII JSON: {error}") from error
-    if dumps(value) != data:
+        canonical = dumps(value)
+    except (UnicodeDecodeError, ValueError, RecursionError, FormatError) as error:
+        raise CanonicalError(f"{what}: not canonical JSON: {error}") from error
+    if canonical != data:
         raise CanonicalError(f"{what}: JSON is not in canonical form (sorted keys, no white space, no escapes)")
     return value
 
 
-def _check(value: Any, where: str, depth: int) -> None:
-    """Refuse values outside of the subset."""
+def _plain(value: Any, where: str, depth: int) -> Any:
+    """Copy ``value``, refusing what is outside of the subset."""
     if depth > MAX_DEPTH:
         raise FormatError(f"JSON at {where}: nested deeper than {MAX_DEPTH}")
     if isinstance(value, str):
         if any(not 0x20 <= ord(character) < 0x7F or character in '"\\' for character in value):
             raise FormatError(f"JSON at {where}: want printable ASCII without quotes or backslashes, got {value!r}")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise FormatError(f"JSON at {where}: want text keys, got {key!r}")
-            _check(key, where, depth + 1)
-            _check(item, f"{where}.{key}", depth + 1)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _check(item, f"{where}[{index}]", depth + 1)
-    elif isinstance(value, float):
-        if "e" in repr(value) or value != value or value in (float("inf"), float("-inf")):
-            raise FormatError(f"JSON at {where}: want a plain decimal number, got {value!r}")
-    elif value is not None and not isinstance(value, bool | int):
-        raise FormatError(f"JSON at {where}: cannot carry {type(value).__name__}")
+        return value
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise FormatError(f"JSON at {where}: want text keys, got {list(value)!r}")
+        return {_plain(key, where, depth + 1): _plain(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if not WHOLE.fullmatch(str(value)):
+            raise FormatError(f"JSON at {where}: want a whole number of at most 18 digits, got {value}")
+        return value
+    if isinstance(value, float):
+        return _plain_float(value, where)
+    raise FormatError(f"JSON at {where}: cannot carry {type(value).__name__}")
+
+
+def _plain_float(value: float, where: str) -> float:
+    """Round to 15 significant digits; refuse what would need an exponent or is a negative zero."""
+    rounded = float(f"{value:.15g}")
+    text = repr(rounded)
+    significant = re.sub(r"^-?(0\.0*)?|\.0$|\.", "", text)
+    if not DECIMAL.fullmatch(text) or len(significant) > 15 or text == "-0.0":
+        raise FormatError(f"JSON at {where}: want a number that needs no exponent, got {value!r}")
+    return rounded

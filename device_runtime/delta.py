@@ -229,7 +229,8 @@ class LowRank:
 
     def dense(self) -> FloatArray:
         """Multiply the integer factors exactly, then scale."""
-        total = self.b.stored.astype(np.float64) @ self.a.stored.astype(np.float64)
+        # The sum is an integer, whose zero has no sign; BLAS may leave a negative one.
+        total = self.b.stored.astype(np.float64) @ self.a.stored.astype(np.float64) + 0.0
         return total * (self.a.scale * self.b.scale * self.scaling)
 
 
@@ -267,6 +268,6 @@ class Vera:
         rank, rows = self.d.stored.size, self.b.stored.size
         a = projection(self.seed, STREAM_VERA_A, rank, self.columns).astype(np.float64)
         b = projection(self.seed, STREAM_VERA_B, rank, rows).astype(np.float64)
-        total = (b * self.d.stored.astype(np.float64)[:, None]).T @ a  # [rows, columns]
+        total = (b * self.d.stored.astype(np.float64)[:, None]).T @ a + 0.0  # [rows, columns], zeros without sign
         gain = (self.d.scale * self.b.scale * self.scaling) / PROJECTION_ONE**2
         return (total * self.b.stored.astype(np.float64)[:, None]) * gain

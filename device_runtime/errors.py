@@ -1,6 +1,6 @@
 """Every error a monitor can raise: one family, stable codes shared by Python, C and telemetry.
 
-A code's first digit says whose fault it is and what the device does next; `device_runtime/FORMAT.md` §8 has the
+A code's first digit says whose fault it is and what the device does next; `device_runtime/FORMAT.md` §10 has the
 table, and a test compares it with this file and with ``etsa.h``.
 """
 

@@ -80,7 +80,8 @@ class Manifest:
         value = canonical.loads(data, MANIFEST_FILE)
         if not isinstance(value, dict) or value.get("format") != FORMAT_NAME:
             raise FormatError(f"{MANIFEST_FILE}: not a bundle's manifest: want format {FORMAT_NAME!r}")
-        if value.get("format_version") != BUNDLE_VERSION:
+        version = value.get("format_version")
+        if version != BUNDLE_VERSION or not isinstance(version, int) or isinstance(version, bool):
             raise UnsupportedError(
                 f"{MANIFEST_FILE}: bundle version {value.get('format_version')}; this runtime reads {BUNDLE_VERSION}"
             )
@@ -119,9 +120,11 @@ class Manifest:
             raise FormatError(f"{MANIFEST_FILE}: quantile_levels: want ascending levels in (0, 1), got {levels}")
         if len(self.tensors) > MAX_TENSORS:
             raise FormatError(f"{MANIFEST_FILE}: {len(self.tensors)} tensors, want at most {MAX_TENSORS}")
-        for name in self.files:
-            if "/" in name or name.startswith(".") or name == MANIFEST_FILE:
+        for name, pinned in self.files.items():
+            if not name or "/" in name or name.startswith(".") or name == MANIFEST_FILE:
                 raise FormatError(f"{MANIFEST_FILE}: file name {name!r}: want a plain name")
+            if len(pinned.sha256) != 64 or not set(pinned.sha256) <= set("0123456789abcdef"):
+                raise FormatError(f"{MANIFEST_FILE}: {name}: sha256: want 64 hexadecimal digits, got {pinned.sha256!r}")
         if TUNABLE_FILE not in self.files:
             raise FormatError(f"{MANIFEST_FILE}: {TUNABLE_FILE} is not among the files")
         for graph in self.graphs.values():

@@ -27,6 +27,11 @@ def merge(
             f"({manifest.name})",
             hint="export the adapter against this bundle",
         )
+    if adapter.calibration is not None and len(adapter.calibration.offsets.stored) != len(manifest.quantile_levels):
+        raise MergeError(
+            f"the adapter calibrates {len(adapter.calibration.offsets.stored)} quantile levels, "
+            f"the base has {len(manifest.quantile_levels)}"
+        )
     merged = {}
     for index, delta in adapter.deltas.items():
         if index >= len(manifest.tensors):
