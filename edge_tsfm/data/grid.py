@@ -11,6 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_tsfm.errors import ConfigError
+
+MAX_PLACES = 500_000_000  # 2 GB of float32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
@@ -91,7 +95,10 @@ def _first_of_part(part: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def lay_on_grid(rows: Ordered, *, interval_us: int, max_gap: int) -> Grid:
-    """Bin rows by ``interval_us``; cut where more than ``max_gap`` intervals pass without a row."""
+    """Bin rows by ``interval_us``; cut where more than ``max_gap`` intervals pass without a row.
+
+    Raises `ConfigError` when the clock would need more than `MAX_PLACES`.
+    """
     aligned = not off_clock(rows, interval_us).any()
     origin = rows.time_us[_first_of_part(rows.part)] if aligned else np.zeros_like(rows.time_us)
     bins = (rows.time_us - origin) // interval_us  # [R]
@@ -109,6 +116,11 @@ def lay_on_grid(rows: Ordered, *, interval_us: int, max_gap: int) -> Grid:
     ends = np.append(starts[1:], len(part)) - 1
     lengths = bins[ends] - bins[starts] + 1
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [S + 1]
+    if offsets[-1] > MAX_PLACES:
+        raise ConfigError(
+            f"{offsets[-1]} places on a clock of {interval_us / 1e6:g} s are more than {MAX_PLACES}",
+            hint="is --interval finer than the file's, or max_gap too long?",
+        )
     flat = np.full(int(offsets[-1]), np.nan, dtype=np.float32)
     stretch = np.repeat(np.arange(len(starts)), ends - starts + 1)
     flat[offsets[:-1][stretch] + bins - bins[starts][stretch]] = value

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from edge_tsfm.data.events import read_events
 from edge_tsfm.data.layouts import ID_COLUMNS, first_present
 from edge_tsfm.data.psv import read_psv_folder
 from edge_tsfm.data.records import read_bidmc_folder, read_wfdb
@@ -26,7 +27,8 @@ def open_source(path: Path, *, target: str | None, text_columns: Sequence[str]) 
     if path.suffix == ".hea":
         return read_wfdb([path], source=path, target=target)
     if path.is_file():
-        return read_table(path, text_columns=text_columns)
+        events = read_events(path, target=target, text_columns=text_columns)
+        return read_table(path, text_columns=text_columns) if events is None else events
     if headers := sorted(path.glob("*.hea")):
         return read_wfdb(headers, source=path, target=target)
     if records := sorted(path.glob("*.psv")):

@@ -76,13 +76,8 @@ def parse_csv(text: str, *, source: Path, text_columns: Sequence[str] = ()) -> p
     With ``;`` a comma between digits is a decimal comma, as spreadsheets in much of Europe write it.
     """
     head, _, body = text.partition("\n")
-    if not head.strip():
-        raise DataError(f"{source} is empty: expected a first line that names the columns")
-    delimiter = max(_DELIMITERS, key=head.count)
+    names, delimiter = header_of(head, source=source)
     comma = delimiter == ";" and re.search(r"(^|;)-?\d+,\d+(;|\r?$)", body[:20_000], re.MULTILINE) is not None
-    names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter, skipinitialspace=True))]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise DataError(f"{source} has two columns called {twice[0]!r}", hint="rename one of them")
     wanted = {name.casefold() for name in text_columns}
     try:
         with warnings.catch_warnings():
@@ -103,6 +98,17 @@ def parse_csv(text: str, *, source: Path, text_columns: Sequence[str] = ()) -> p
         raise DataError(f"{source} has column names but no rows") from error
     except (ValueError, pd.errors.ParserWarning) as error:  # ParserError is a ValueError
         raise DataError(f"{source} is not a regular table: {str(error).strip()}") from error
+
+
+def header_of(line: str, *, source: Path) -> tuple[list[str], str]:
+    """Return the column names in a CSV's first line, and its delimiter."""
+    if not line.strip():
+        raise DataError(f"{source} is empty: expected a first line that names the columns")
+    delimiter = max(_DELIMITERS, key=line.count)
+    names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{source} has two columns called {twice[0]!r}", hint="rename one of them")
+    return names, delimiter
 
 
 def _not_empty(path: Path, frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from edge_tsfm.errors import ConfigError, DataError
 # "timestamp": times; "step": plain numbers of known length; "count": plain numbers of unknown length.
 Clock = Literal["timestamp", "step", "count"]
 STEP_US = 1_000_000  # what one step of unknown length counts as
+MAX_US = 2.0**62  # microseconds from step 0; int64 holds 2^63
 
 
 def parse_interval(text: str | pd.Timedelta) -> pd.Timedelta:
@@ -38,12 +39,13 @@ def parse_times(table: Table, column: str, *, step: pd.Timedelta | None) -> tupl
     if pd.api.types.is_datetime64_any_dtype(values):
         return _microseconds(values), "timestamp"
     if pd.api.types.is_numeric_dtype(values):
-        steps = numbers(table, column)
-        if not np.isfinite(steps).all():
-            row = int(np.argmin(np.isfinite(steps)))
-            raise DataError(f"column {column!r} has an infinite step ({table.where(row)})")
         length = STEP_US if step is None else int(step / pd.Timedelta("1us"))
-        return np.rint(steps * length).astype(np.int64), "count" if step is None else "step"
+        steps = np.rint(numbers(table, column) * length)
+        wild = ~(np.abs(steps) < MAX_US)
+        if wild.any():
+            row = int(np.argmax(wild))
+            raise DataError(f"column {column!r} has {values.iloc[row]} for a step ({table.where(row)})")
+        return steps.astype(np.int64), "count" if step is None else "step"
     return _microseconds(_parse_texts(table, column)), "timestamp"
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from edge_tsfm.data import Dataset, read_dataset
+from edge_tsfm.errors import DataError
 
 NAN = np.nan
 
@@ -50,6 +51,20 @@ def test_csv_gzip_and_parquet_are_the_same_data(tmp_path: Path, channel: str) ->
     ] * 2
     np.testing.assert_array_equal(first.target, frame[channel].to_numpy()[:30])
     assert not first.target.flags.writeable
+
+
+def test_conversion_and_medians_are_the_same_from_csv_and_parquet(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"patient": "p", "minute": range(3_000), "Temp [F]": 0.0})
+    frame["Temp [F]"] = rng.uniform(97, 104, 3_000).astype(np.float32)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    # Two values a bin: the median is a mean, and would differ by a rounding if read in two precisions.
+    csv, parquet = (
+        read_dataset(tmp_path / f"a.{end}", target="TEMP", interval="2min") for end in ("csv", "parquet")
+    )
+    np.testing.assert_array_equal(csv.series[0].target, parquet.series[0].target)
+    assert csv.report.merged == 1_500
 
 
 @pytest.mark.parametrize("names", ["item_id,timestamp,target", "unique_id,ds,y", "Patient,Date,Value"])
@@ -113,6 +128,13 @@ def test_times_with_a_zone_become_utc(tmp_path: Path) -> None:
     assert read_dataset(tmp_path / "b.parquet", target="HR").fingerprint == data.fingerprint
 
 
+def test_zones_may_differ_as_over_a_change_to_summer_time(tmp_path: Path) -> None:
+    stamps = ["2026-03-29T01:00:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-29T04:00:00+02:00"]
+    text = "item_id,timestamp,HR\n" + "".join(f"p1,{stamp},70\n" for stamp in stamps)
+    data = read_dataset(write(tmp_path / "a.csv", text), target="HR")
+    assert (len(data.series[0]), data.series[0].start) == (3, pd.Timestamp("2026-03-29 00:00"))
+
+
 def test_what_cannot_be_a_reading_becomes_missing_and_is_counted(tmp_path: Path) -> None:
     readings = [72, 0, -1, 9, 10, 350, 351, "", 75, 76, 77]
     text = "patient,hour,HR\n" + "".join(f"p1,{h},{v}\n" for h, v in enumerate(readings))
@@ -164,6 +186,23 @@ def test_mimic_events_are_resampled_by_stay_in_one_unit(tmp_path: Path) -> None:
     )
     assert data.series[0].start == pd.Timestamp("2150-01-01 00:00")
     assert report.items == 2
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_large_event_tables_are_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    path = write(tmp_path / "a.csv", EVENTS)
+    whole = read_dataset(path, target="Temperature", interval="1h")
+    monkeypatch.setattr("edge_tsfm.data.events.CHUNK_ROWS", rows)
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(EVENTS.encode()))
+    assert (
+        read_dataset(tmp_path / "a.csv.gz", target="Temperature", interval="1h").fingerprint
+        == whole.fingerprint
+    )
+    write(path, EVENTS + "2,12,2150-01-01 06:10,676,warm,Deg. C\n")
+    with pytest.raises(DataError, match=r"'warm'.*line 11"):
+        read_dataset(path, target="Temperature", interval="1h")
 
 
 def test_long_events_by_name(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """What a hospital export gets wrong, and what it is told."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge_tsfm.data import read_dataset
 from edge_tsfm.errors import ConfigError, DataError
@@ -36,6 +39,8 @@ GOOD = "".join(f"p1,2026-01-01 0{h}:00,7{h}\n" for h in range(6))
         (HEAD + GOOD, {"target": "HR", "max_gap": "5min"}, "shorter than the interval", None),
         (HEAD + GOOD, {"target": "HR", "plausible": (9, 9)}, "holds nothing", None),
         ("patient,hour,HR,HR\np1,1,70,71\n", {"target": "HR"}, "two columns called 'HR'", None),
+        ("patient,hour,HR\np1,1,70\np1,1e30,70\n", {"target": "HR"}, "1e[+]30 for a step .*line 3", None),
+        (HEAD + GOOD, {"target": "HR", "interval": "1us", "max_gap": "2h"}, "on a clock", "--interval"),
         ("patient,hour,HR\np1,1,\np1,2,\n", {"target": "HR"}, "not one usable", None),
     ],
 )  # fmt: skip
@@ -136,3 +141,30 @@ def test_folders_of_unlike_tables_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"x": [1]}).to_csv(tmp_path / "b.csv", index=False)
     with pytest.raises(DataError, match=r"b\.csv has other columns"):
         read_dataset(tmp_path, target="HR")
+
+
+cells = st.sampled_from(
+    ["p1", "", "1", "2", "70", "0", "-1", "inf", "1e400", "2026-01-01 00:00", "2026-13-01", "0001-01-01",
+     "9999-12-31",
+     "2026-01-01T01:00Z", "220045", "bpm", "?F", '"', "é", "True", "1,5", "NaT", "\x00"]
+)  # fmt: skip
+heads = st.sampled_from(
+    ["patient,hour,HR", "item_id,timestamp,target", "subject_id,charttime,itemid,valuenum", "timestamp,value",
+     "HR|O2Sat|ICULOS", "patient;timestamp;HR", "patient_id,hour,vital,value", "HR,HR", ""]
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(heads, st.lists(st.lists(cells, min_size=2, max_size=5), max_size=6), st.sampled_from([None, "1h"]))
+def test_any_table_is_read_or_refused_in_words(
+    head: str, rows: list[list[str]], interval: str | None
+) -> None:
+    separator = next((mark for mark in ";|" if mark in head), ",")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "ward.csv"
+        path.write_text("\n".join([head, *(separator.join(row) for row in rows)]), "utf-8")
+        try:
+            said = read_dataset(path, target="HR", interval=interval).report.source
+        except DataError as error:
+            said = str(error)
+    assert "ward.csv" in said

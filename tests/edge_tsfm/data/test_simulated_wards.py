@@ -62,6 +62,13 @@ def test_channels_move_together(wards: dict[str, pd.DataFrame]) -> None:
     assert both.loc["HR", "TEMP"] > 0.05
 
 
+def test_readings_go_missing_in_stretches_that_pressures_share(wards: dict[str, pd.DataFrame]) -> None:
+    missing = wards["B"][list(SIMULATED)].isna()
+    again = missing["MAP"] & missing["MAP"].groupby(wards["B"].item_id).shift(1, fill_value=False)
+    assert again.sum() > 1.5 * missing["MAP"].mean() * missing["MAP"].sum()
+    assert missing["MAP"].corr(missing["SBP"]) > missing["MAP"].corr(missing["HR"]) + 0.2
+
+
 def _features(windows: Windows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean = np.nanmean(windows.context, axis=1, keepdims=True)
     scale = np.nanstd(windows.context, axis=1, keepdims=True) + 1e-3
