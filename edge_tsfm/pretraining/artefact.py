@@ -27,8 +27,11 @@ def save_base(model: Any, folder: Path, *, dtype: torch.dtype = torch.float16) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = save(_stored_once(model, dtype), metadata={"format": "pt"})
-    config = model.config.to_dict() | {"torch_dtype": "float32"}
-    config.pop("dtype", None)
+    config = model.config.to_diff_dict() | {
+        "torch_dtype": "float32"
+    }  # as trained; the file's float16 is widened
+    for key in ("_name_or_path", "dtype"):
+        config.pop(key, None)
     write_atomic(folder / "model.safetensors", weights)
     write_atomic(folder / "config.json", (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
     return hashlib.sha256(weights).hexdigest()

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 QUANTILE_LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+# Measured, one family at a time: with T5's own 1.0 a small Chronos-Bolt never found out where the latest
+# values are (its forecast ignored them after 5,000 steps; with the published configurations' 0.05 it used
+# them after 700), while a small Chronos-T5 with tied embeddings learns fastest from 1.0 and the position
+# table of `_recency`.
+INITIALIZER_FACTOR = {"chronos-bolt": 0.05, "chronos-t5": 1.0}
 SPECIAL_TOKENS = 2  # pad 0, end of sequence 1: as every published Chronos-T5
 
 
@@ -25,7 +30,7 @@ def build_model(config: PretrainConfig) -> nn.Module:
     return _bolt(config.shape) if config.family == "chronos-bolt" else _t5(config.shape, config.seed)
 
 
-def _t5_config(shape: ShapeConfig, *, vocabulary: int, **more: Any) -> Any:
+def _t5_config(shape: ShapeConfig, family: str, *, vocabulary: int, **more: Any) -> Any:
     """The part of the configuration that both families share."""
     from transformers import T5Config
 
@@ -39,6 +44,7 @@ def _t5_config(shape: ShapeConfig, *, vocabulary: int, **more: Any) -> Any:
         num_heads=shape.num_heads,
         dropout_rate=shape.dropout_rate,
         feed_forward_proj="relu",
+        initializer_factor=INITIALIZER_FACTOR[family],
         pad_token_id=0,
         eos_token_id=1,
         decoder_start_token_id=0,
@@ -50,7 +56,7 @@ def _bolt(shape: ShapeConfig) -> nn.Module:
     """Build a Chronos-Bolt: patches in, quantiles out."""
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
 
-    config = _t5_config(shape, vocabulary=2, reg_token_id=1)
+    config = _t5_config(shape, "chronos-bolt", vocabulary=2, reg_token_id=1)
     config.architectures = ["ChronosBoltModelForForecasting"]
     config.chronos_pipeline_class = "ChronosBoltPipeline"
     config.chronos_config = {
@@ -71,7 +77,7 @@ def _t5(shape: ShapeConfig, seed: int) -> nn.Module:
     """
     from transformers import T5ForConditionalGeneration
 
-    config = _t5_config(shape, vocabulary=shape.vocabulary, tie_word_embeddings=True)
+    config = _t5_config(shape, "chronos-t5", vocabulary=shape.vocabulary, tie_word_embeddings=True)
     config.architectures = ["T5ForConditionalGeneration"]
     config.chronos_pipeline_class = "ChronosPipeline"
     config.chronos_config = {
@@ -93,7 +99,27 @@ def _t5(shape: ShapeConfig, seed: int) -> nn.Module:
     model: nn.Module = T5ForConditionalGeneration(config)
     embedding: Tensor = model.shared.weight.data  # type: ignore[union-attr,assignment]
     embedding[SPECIAL_TOKENS:] = _ordinal_embedding(shape, seed)
+    for stack, both_ways in ((model.encoder, True), (model.decoder, False)):
+        bias = stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight.data
+        bias += _recency(config, both_ways=both_ways)
     return model
+
+
+def _recency(config: Any, *, both_ways: bool) -> Tensor:
+    """Start attention where forecasts come from: nearby values first, [buckets, heads].
+
+    T5's position table, filled so that head k loses 2^-(1 + 3k) nats per step of distance (ALiBi's slopes, Press et al.
+    2022). From a flat table a base this small stays at the distribution of all values for thousands of steps.
+    """
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    buckets, furthest = config.relative_attention_num_buckets, config.relative_attention_max_distance
+    offset = torch.arange(-furthest, furthest + 1 if both_ways else 1)
+    bucket = T5Attention._relative_position_bucket(offset, both_ways, buckets, furthest)
+    distance = torch.zeros(buckets).index_add(0, bucket, offset.abs().float())
+    distance /= torch.bincount(bucket, minlength=buckets).clamp(min=1)  # mean distance of each bucket
+    slope = 2.0 ** -(1 + 3 * torch.arange(config.num_heads, dtype=torch.float32))
+    return -distance[:, None] * slope
 
 
 def _ordinal_embedding(shape: ShapeConfig, seed: int) -> Tensor:

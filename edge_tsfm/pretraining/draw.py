@@ -61,5 +61,5 @@ class Draw:
 
     def pick(self, weights: tuple[float, ...]) -> int:
         """One index, with probability proportional to its weight."""
-        place = torch.tensor(weights, device=self.device)
+        place = torch.tensor(weights, dtype=torch.float32, device=self.device)
         return int(torch.multinomial(place, 1, generator=self.generator).item())

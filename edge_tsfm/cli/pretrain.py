@@ -1,0 +1,122 @@
+"""``edge-tsfm pretrain``: make a base from generated series, or continue one with few parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_tsfm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_tsfm.pretraining.checkpoint import Progress
+    from edge_tsfm.pretraining.config import PretrainConfig
+
+CONFIGS = Path(__file__).resolve().parent.parent / "pretraining" / "configs"
+
+
+@click.command("pretrain")
+@click.option("--config", "config_name", metavar="NAME|FILE", help="A built-in configuration or a TOML file.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run.")
+@click.option("--list", "list_them", is_flag=True, help="List the built-in configurations.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps in all; a resumed run may change them.")
+@click.option(
+    "--decay-steps", type=click.IntRange(min=0), help="The last steps, over which the rate falls to zero."
+)
+@click.option(
+    "--validate-on",
+    type=click.Path(path_type=Path, exists=True),
+    help="Real data to look at, never to train on.",
+)
+@click.option("--target", "targets", multiple=True, help="Column of that data; may be repeated.")
+@click.option(
+    "--validation-windows", type=click.IntRange(min=1), default=1000, help="Real windows per target and look."
+)
+@click.option(
+    "--base",
+    default=None,
+    metavar="NAME|FOLDER|HUB_ID",
+    help="Continue from this base instead of starting one.",
+)
+@click.option(
+    "--method", help="Tune only what this method attaches (fourierft, bitfit, norms, …); needs --base."
+)
+@click.option("--device", help="cpu, cuda or cuda:N; the GPU when there is one if left out.")
+@click.option("--resume/--no-resume", default=True, help="Go on from the run's last checkpoint.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def command(
+    *,
+    config_name: str | None,
+    out: Path | None,
+    list_them: bool,
+    steps: int | None,
+    decay_steps: int | None,
+    validate_on: Path | None,
+    targets: tuple[str, ...],
+    validation_windows: int,
+    base: str | None,
+    method: str | None,
+    device: str | None,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Pre-train a small Chronos base on generated series only.
+
+    Several GPUs: accelerate launch -m edge_tsfm pretrain …
+    """
+    if list_them:
+        click.echo("\n".join(sorted(path.stem for path in CONFIGS.glob("*.toml"))))
+        return
+    if config_name is None or out is None:
+        raise click.UsageError("--config and --out are needed (or --list)")
+    if method is not None and base is None:
+        raise click.UsageError("--method continues a base: give it with --base")
+    config = _read(config_name, steps, decay_steps)
+
+    from edge_tsfm.pretraining.few import Continued
+    from edge_tsfm.pretraining.run import pretrain
+
+    with click.progressbar(
+        length=config.optimiser.steps, label=config.name, show_pos=True, file=click.get_text_stream("stderr")
+    ) as bar:
+
+        def on_log(progress: Progress) -> None:
+            row = progress.curve[-1]
+            bar.label = f"{config.name} loss {row['loss']:.3f}, {row['series_per_second']:.0f} series/s"
+            bar.update(progress.step - bar.pos)
+
+        outcome = pretrain(
+            config,
+            out,
+            continued=None if base is None else Continued(base=base, method=method),
+            validate_on=validate_on,
+            targets=targets,
+            validation_windows=validation_windows,
+            resume=resume,
+            device=device,
+            on_log=None if as_json else on_log,
+        )
+    report = outcome.to_dict()
+    click.echo(
+        json.dumps(report, indent=2)
+        if as_json
+        else "\n".join(f"{key}: {value}" for key, value in report.items())
+    )
+
+
+def _read(name: str, steps: int | None, decay_steps: int | None) -> PretrainConfig:
+    """Find a configuration by name or path and apply the options that change it."""
+    from edge_tsfm.pretraining.config import read_config
+
+    built_in = CONFIGS / f"{name}.toml"
+    path = built_in if built_in.exists() else Path(name)
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.toml")))
+        raise ConfigError(f"no configuration {name}", hint=f"a TOML file, or one of: {known}")
+    config = read_config(path)
+    changes = {"steps": steps, "decay_steps": decay_steps}
+    wanted = {key: value for key, value in changes.items() if value is not None}
+    return dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, **wanted))

@@ -1,0 +1,68 @@
+"""Continued pre-training with few parameters: a base's broad corpus, an adapter's numbers.
+
+Whether tuning few parameters pays before any ward is seen is the question the FourierFT paper on Chronos left
+open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.pretraining.build import build_model
+from edge_tsfm.pretraining.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """Continue from ``base`` (a bundled name, a folder or a hub id), tuning everything or what ``method`` attaches."""
+
+    base: str
+    method: str | None = None
+    selection: tuple[str, ...] | None = None
+
+
+def start(config: PretrainConfig, continued: Continued | None) -> nn.Module:
+    """Build a new model, or open the base and attach the method: what `requires_grad` is what learns.
+
+    Raises:
+        ConfigError: there is no such method, or the base is of another family than the configuration.
+        ModelError: the base cannot be opened.
+    """
+    if continued is None:
+        return build_model(config)
+    from edge_tsfm.models import load_base
+
+    base = load_base(continued.base)
+    if base.family != config.family:
+        raise ConfigError(f"{continued.base} is a {base.family}, the configuration is for {config.family}")
+    model: nn.Module = base.model
+    if continued.method is None:
+        return model.requires_grad_(True)
+    from edge_tsfm.methods import METHODS
+
+    if continued.method not in METHODS:
+        raise ConfigError(f"no method {continued.method!r}", hint=f"known: {', '.join(METHODS)}")
+    return METHODS[continued.method].attach(model, continued.selection)
+
+
+def finish(config: PretrainConfig, continued: Continued | None, tuned: nn.Module) -> nn.Module:
+    """Merge what a method tuned into a fresh copy of its base, exactly as a device would."""
+    if continued is None or continued.method is None:
+        return tuned
+    from edge_tsfm.methods import METHODS
+    from edge_tsfm.models import load_base
+
+    merged: nn.Module = load_base(continued.base).model
+    parameters = dict(merged.named_parameters())
+    with torch.no_grad():
+        for name, delta in METHODS[continued.method].deltas(tuned).items():
+            weight = parameters[name]
+            weight += torch.from_numpy(delta.dense(tuple(weight.shape))).to(weight.dtype)
+    return merged
