@@ -91,7 +91,7 @@ class Manifest:
                 family=_text(value, "family"),
                 context_length=_count(value, "context_length"),
                 prediction_length=_count(value, "prediction_length"),
-                quantile_levels=tuple(float(level) for level in value["quantile_levels"]),
+                quantile_levels=tuple(_number(level) for level in value["quantile_levels"]),
                 parameters=dict(value["parameters"]),
                 precision=_text(value, "precision"),
                 graphs={
@@ -128,11 +128,13 @@ class Manifest:
         if TUNABLE_FILE not in self.files:
             raise FormatError(f"{MANIFEST_FILE}: {TUNABLE_FILE} is not among the files")
         for graph in self.graphs.values():
-            if graph.file not in self.files or any(not 0 <= index < len(self.tensors) for index in graph.tensors):
+            if graph.file not in self.files or any(
+                type(index) is not int or not 0 <= index < len(self.tensors) for index in graph.tensors
+            ):
                 raise FormatError(f"{MANIFEST_FILE}: graph {graph.file!r} names a file or tensor that is not there")
         limit = self.files[TUNABLE_FILE].size
         for entry in self.tensors:
-            whole = all(isinstance(side, int) and 1 <= side <= MAX_DIMENSION for side in entry.shape)
+            whole = all(type(side) is int and 1 <= side <= MAX_DIMENSION for side in entry.shape)
             if not (whole and len(entry.shape) in (1, 2)) or entry.offset + 4 * entry.size > limit:
                 raise FormatError(f"{MANIFEST_FILE}: tensor {entry.name!r}: shape {entry.shape} at {entry.offset}")
 
@@ -142,6 +144,13 @@ def _text(value: Mapping[str, Any], key: str) -> str:
     if not isinstance(value[key], str):
         raise TypeError(f"{key}: want text, got {value[key]!r}")
     return str(value[key])
+
+
+def _number(value: Any) -> float:
+    """Return a number as a float; text and truth values are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"want a number, got {value!r}")
+    return float(value)
 
 
 def _count(value: Mapping[str, Any], key: str) -> int:

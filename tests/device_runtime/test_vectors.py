@@ -1,0 +1,183 @@
+"""The Python runtime on tests/vectors/, which the C core reads too."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from device_runtime import errors, layout
+from device_runtime.adapter import Adapter
+from device_runtime.blob import blob_size, decode, encode
+from device_runtime.generator import projection, seeded_entries, words
+from device_runtime.manifest import Manifest
+from device_runtime.merge import merge
+from device_runtime.quantiles import calibrate
+
+FOLDER = Path(__file__).parents[1] / "vectors"
+FORMAT_MD = Path(errors.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
+PATHS = {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in sorted(FOLDER.rglob("*.vec"))}
+
+
+def read(name: str) -> tuple[dict[str, list[str]], bytes]:
+    """Header (each key's values) and payload of a vector."""
+    head, payload = PATHS[name].read_bytes().split(b"\n\n", 1)
+    keys: dict[str, list[str]] = {}
+    for line in head.decode("ascii").split("\n"):
+        key, value = line.split(": ", 1)
+        keys.setdefault(key, []).append(value)
+    return keys, payload
+
+
+def of(what: str) -> list[str]:
+    return [name for name in PATHS if read(name)[0]["what"] == [what]]
+
+
+def expected(keys: dict[str, list[str]]) -> str:
+    return keys["expect"][0]
+
+
+def outcome(error: errors.DeviceRuntimeError) -> str:
+    return f"{type(error).__name__} {error.code}"
+
+
+def base(tensor: int, shape: tuple[int, int], largest: bool) -> np.ndarray:
+    """The base that tests/vectors/README.md names."""
+    if largest:
+        return np.full(shape, np.finfo(np.float32).max, dtype=np.float32)
+    drawn = words(tensor, 9, np.arange(shape[0] * shape[1], dtype=np.uint64)) >> np.uint64(40)
+    return ((drawn.astype(np.int64) - 2**23) / 2**26).astype(np.float32).reshape(shape)
+
+
+def manifest_for(adapter: Adapter, levels: int) -> Manifest:
+    """A manifest whose table has the adapter's shapes; tensors it does not name are ``[1, 1]``."""
+    from device_runtime.manifest import TensorEntry
+
+    shapes = {index: delta.shape for index, delta in adapter.deltas.items()}
+    table = (TensorEntry(name=f"t{i}", shape=shapes.get(i, (1, 1)), offset=0) for i in range(max(shapes) + 1))
+    return Manifest(
+        name="vectors", family="chronos-bolt", context_length=64, prediction_length=8,
+        quantile_levels=tuple((j + 1) / (levels + 1) for j in range(levels)), parameters={}, precision="float32",
+        graphs={}, files={}, tensors=tuple(table), digest=adapter.base_digest,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", of("blob"))
+def test_blob(name: str) -> None:
+    keys, payload = read(name)
+    if "rule" in keys:
+        with pytest.raises(errors.DeviceRuntimeError, match=rf"\b{keys['rule'][0]}\b") as refusal:
+            decode(payload)
+        assert outcome(refusal.value) == expected(keys)
+        return
+    adapter = decode(payload)
+    assert encode(adapter) == payload
+    largest = keys.get("base") == ["largest"]
+    manifest = manifest_for(adapter, len(adapter.calibration.offsets.stored) if adapter.calibration else 1)
+
+    def merged() -> dict[int, np.ndarray]:
+        return merge(manifest, lambda index: base(index, adapter.deltas[index].shape, largest), adapter)
+
+    if expected(keys) != "ok":
+        with pytest.raises(errors.MergeError) as refusal:
+            merged()
+        assert outcome(refusal.value) == expected(keys)
+        return
+    digests = [f"{i} {hashlib.sha256(weights.astype('<f4').tobytes()).hexdigest()}" for i, weights in merged().items()]
+    assert sorted(digests) == sorted(keys["merged"])
+    assert [str(adapter.version), str(int(adapter.forced))] == keys["version"] + keys["forced"]
+    assert [str(adapter.parameters)] == keys["parameters"]
+    for line in keys.get("calibrated", []):
+        steps, digest = line.split()
+        assert adapter.calibration is not None
+        levels = np.arange(len(adapter.calibration.offsets.stored))
+        quantiles = (80 + 2 * levels[None, :] + np.arange(int(steps))[:, None] / 2).astype(np.float32)[None]
+        moved = calibrate(quantiles, adapter.calibration).astype("<f4")
+        assert hashlib.sha256(moved.tobytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", of("manifest"))
+def test_manifest(name: str) -> None:
+    keys, payload = read(name)
+    if expected(keys) != "ok":
+        with pytest.raises(errors.DeviceRuntimeError) as refusal:
+            Manifest.parse(payload)
+        assert outcome(refusal.value) == expected(keys)
+        return
+    manifest = Manifest.parse(payload)
+    assert [manifest.digest.hex(), str(len(manifest.tensors))] == keys["digest"] + keys["tensors"]
+
+
+@pytest.mark.parametrize("name", of("entries"))
+def test_entries(name: str) -> None:
+    keys, payload = read(name)
+    arguments = (int(keys[key][0]) for key in ("seed", "rows", "columns", "count"))
+    assert seeded_entries(*arguments).astype("<u4").tobytes() == payload
+
+
+@pytest.mark.parametrize("name", of("projection"))
+def test_projection(name: str) -> None:
+    keys, payload = read(name)
+    arguments = (int(keys[key][0]) for key in ("seed", "stream", "rank", "width"))
+    assert projection(*arguments).astype("<i2").tobytes() == payload
+
+
+@pytest.mark.parametrize("name", of("signed"))
+def test_signed(name: str) -> None:
+    """§8, read with a library of its own."""
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519", reason="needs cryptography")
+    from cryptography.exceptions import InvalidSignature
+
+    keys, payload = read(name)
+    key = bytes.fromhex(keys["key"][0])
+    size = blob_size(payload)
+    blob, rest = payload[:size], payload[size:]
+    signatures = [rest[i : i + 80] for i in range(0, len(rest), 80)]
+    good = 0
+    for signature in signatures:
+        if signature[4:8] == b"\1\0\1\0" and signature[8:16] == hashlib.sha256(key).digest()[:8]:
+            try:
+                ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature[16:], b"edge-tsfm adapter v1\0" + blob)
+                good += 1
+            except InvalidSignature:
+                pass
+    whole = all(len(s) == 80 and s[:4] == b"ETSG" for s in signatures) and len(signatures) <= 8
+    assert ("ok" if good and whole else "SignatureError 200") == expected(keys)
+
+
+def test_every_rule_has_a_vector() -> None:
+    rules = set(re.findall(r"^\| (R\d+) \|", FORMAT_MD, flags=re.MULTILINE))
+    assert rules == {keys["rule"][0] for keys in (read(name)[0] for name in PATHS) if "rule" in keys}
+
+
+def test_every_kind_has_a_good_vector() -> None:
+    seen: set[int] = set()
+    for name in of("blob"):
+        keys, payload = read(name)
+        if expected(keys) == "ok":
+            count = int.from_bytes(payload[12:14], "little")
+            seen |= {payload[64 + 32 * i] for i in range(count)}
+    assert seen == {int(kind) for kind in layout.Kind}
+
+
+def test_make_writes_these_files() -> None:
+    pytest.importorskip("cryptography", reason="signs with cryptography")
+    made = load_make().all_vectors()
+    assert {name: path.read_bytes() for name, path in PATHS.items()} == made
+
+
+def load_make() -> ModuleType:
+    import sys
+
+    spec = importlib.util.spec_from_file_location("vectors_make", FOLDER / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
