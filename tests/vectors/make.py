@@ -286,6 +286,8 @@ def good_blobs() -> dict[str, bytes]:
     every = [dense(), fourier((1, 5)), explicit([0, 1, 130, 599]), low_rank(), vera()]
     flat = Group(2, 2, 1, 64, {0: [block(2, 8, 20)]}, count=8, seed=5, scaling=1.0)
     zero = Group(4, 2, 2, 2, {0: [Block(2, [-5, 3, 0, 0], f32(0.1)), Block(2, [0, 0, 0, 7], f32(0.1))]}, count=2, scaling=-1.0)
+    # Found by search: product and sum in one rounding, as a fused multiply-add does, give another float.
+    fused = Group(4, 2, 1, 1, {0: [Block(2, [19869], f32(3e-5)), Block(2, [30544], f32(5e-6))]}, count=1, scaling=0.501)
     peak = Group(3, 2, 8, 8, {0: [Block(2, [32767] * 64, f32(1.0))]}, count=64, scaling=1.0, explicit=list(range(64)))
     return {
         "ok/dense-int8": accepted("the smallest adapter: two numbers", [dense()]),
@@ -306,6 +308,7 @@ def good_blobs() -> dict[str, bytes]:
         "ok/low-rank-int16": accepted("", [low_rank()]),
         "ok/low-rank-int8": accepted("", [low_rank(dtype=3, rank=1)]),
         "ok/low-rank-zeros": accepted("a sum of zero has no sign, and the scaling is negative", [zero]),
+        "ok/low-rank-contraction": accepted("contracting product and sum gives another weight", [fused]),
         "ok/vera-int16": accepted("", [vera()]),
         "ok/vera-int8": accepted("wider than a reader's tile", [vera(dtype=3, columns=70, rank=3)]),
         "ok/every-kind": accepted("all kinds", every, [calibration(), known_answer(), metadata()]),
