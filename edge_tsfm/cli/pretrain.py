@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def command(
     from edge_tsfm.pretraining.run import pretrain
 
     with click.progressbar(
-        length=config.optimiser.steps, label=config.name, show_pos=True, file=click.get_text_stream("stderr")
+        length=config.optimiser.steps, label=config.name, show_pos=True, file=sys.stderr
     ) as bar:
 
         def on_log(progress: Progress) -> None:
@@ -117,6 +118,9 @@ def _read(name: str, steps: int | None, decay_steps: int | None) -> PretrainConf
         known = ", ".join(sorted(p.stem for p in CONFIGS.glob("*.toml")))
         raise ConfigError(f"no configuration {name}", hint=f"a TOML file, or one of: {known}")
     config = read_config(path)
-    changes = {"steps": steps, "decay_steps": decay_steps}
-    wanted = {key: value for key, value in changes.items() if value is not None}
-    return dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, **wanted))
+    optimiser = config.optimiser
+    if steps is not None:
+        optimiser = dataclasses.replace(optimiser, steps=steps)
+    if decay_steps is not None:
+        optimiser = dataclasses.replace(optimiser, decay_steps=decay_steps)
+    return dataclasses.replace(config, optimiser=optimiser)

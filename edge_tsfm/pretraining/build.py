@@ -21,6 +21,7 @@ QUANTILE_LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 # them after 700), while a small Chronos-T5 with tied embeddings learns fastest from 1.0 and the position
 # table of `_recency`.
 INITIALIZER_FACTOR = {"chronos-bolt": 0.05, "chronos-t5": 1.0}
+_POSITIONS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 SPECIAL_TOKENS = 2  # pad 0, end of sequence 1: as every published Chronos-T5
 
 
@@ -99,17 +100,18 @@ def _t5(shape: ShapeConfig, seed: int) -> nn.Module:
     model: nn.Module = T5ForConditionalGeneration(config)
     embedding: Tensor = model.shared.weight.data  # type: ignore[union-attr,assignment]
     embedding[SPECIAL_TOKENS:] = _ordinal_embedding(shape, seed)
-    for stack, both_ways in ((model.encoder, True), (model.decoder, False)):
-        bias = stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight.data
-        bias += _recency(config, both_ways=both_ways)
+    tables: dict[str, Tensor] = {name: p.data for name, p in model.named_parameters()}
+    tables["encoder." + _POSITIONS] += _recency(config, both_ways=True)
+    tables["decoder." + _POSITIONS] += _recency(config, both_ways=False)
     return model
 
 
 def _recency(config: Any, *, both_ways: bool) -> Tensor:
     """Start attention where forecasts come from: nearby values first, [buckets, heads].
 
-    T5's position table, filled so that head k loses 2^-(1 + 3k) nats per step of distance (ALiBi's slopes, Press et al.
-    2022). From a flat table a base this small stays at the distribution of all values for thousands of steps.
+    T5's position table, filled so that head k loses 2^-(1 + 3k) nats per step of distance (ALiBi's slopes,
+    Press et al. 2022). From a flat table a base this small stays at the distribution of all values for
+    thousands of steps.
     """
     from transformers.models.t5.modeling_t5 import T5Attention
 

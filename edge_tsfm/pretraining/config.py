@@ -135,6 +135,8 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise ConfigError(f"family must be one of {', '.join(FAMILIES)}, got {self.family!r}")
+        if self.log_every < 1 or self.save_every < 1 or self.save_every % self.log_every:
+            raise ConfigError(f"save_every {self.save_every} must be a multiple of log_every {self.log_every}")
         if max(self.corpus.context_lengths) > self.shape.context_length:
             raise ConfigError(
                 f"[corpus] context_lengths reach {max(self.corpus.context_lengths)}, "

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Continued:
-    """Continue from ``base`` (a bundled name, a folder or a hub id), tuning everything or what ``method`` attaches."""
+    """Continue from ``base`` (a bundled name, a folder or a hub id), tuning everything or what ``method``
+    attaches.
+    """
 
     base: str
     method: str | None = None
@@ -49,7 +51,8 @@ def start(config: PretrainConfig, continued: Continued | None) -> nn.Module:
 
     if continued.method not in METHODS:
         raise ConfigError(f"no method {continued.method!r}", hint=f"known: {', '.join(METHODS)}")
-    return METHODS[continued.method].attach(model, continued.selection)
+    attached: nn.Module = METHODS[continued.method].attach(model, continued.selection)
+    return attached
 
 
 def finish(config: PretrainConfig, continued: Continued | None, tuned: nn.Module) -> nn.Module:
@@ -64,5 +67,5 @@ def finish(config: PretrainConfig, continued: Continued | None, tuned: nn.Module
     with torch.no_grad():
         for name, delta in METHODS[continued.method].deltas(tuned).items():
             weight = parameters[name]
-            weight += torch.from_numpy(delta.dense(tuple(weight.shape))).to(weight.dtype)
+            weight.add_(torch.from_numpy(delta.dense(tuple(weight.shape))).to(weight.dtype))
     return merged

@@ -22,7 +22,6 @@ from edge_tsfm.pretraining.loop import train
 from edge_tsfm.pretraining.ranks import ranks_of_launcher
 from edge_tsfm.pretraining.validation import patients, synthetic_loss, zero_shot
 
-
 _COUNTED = {"step", "series", "seconds"}
 
 
@@ -66,8 +65,9 @@ def pretrain(
 ) -> Outcome:
     """Run to the end, or on from the last checkpoint in ``out``.
 
-    Writes ``checkpoint.pt``, ``curve.csv``, ``curve.png``, ``snapshots/STEP/`` (averaged weights at every save), the
-    finished base in ``base/`` and ``report.json``; with a method that base is the one it continued, merged.
+    Writes ``checkpoint.pt``, ``curve.csv``, ``curve.png``, ``snapshots/STEP/`` (averaged weights at every
+    save), the finished base in ``base/`` and ``report.json``; with a method that base is the one it
+    continued, merged.
 
     Raises:
         ConfigError, DataError, ModelError, TrainError: as their names say; nothing is trained on real data.

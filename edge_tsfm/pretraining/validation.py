@@ -1,4 +1,5 @@
-"""Zero-shot figures while a base trains: on held-out generated series, and on real patients of the validation split.
+"""Zero-shot figures while a base trains: on held-out generated series, and on real patients of the validation
+split.
 
 Real data is only looked at: it never reaches the optimiser, and the patients of the test split are never
 read.
@@ -36,11 +37,14 @@ class Scored:
     name: str
     context: FloatArray
     target: FloatArray
+    item_id: NDArray[np.str_] | None = None  # [N], the patient of each window
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Errors of one forecaster; ``coverage`` is the share of values inside the 80 % interval (NaN for a point)."""
+    """Errors of one forecaster; ``coverage`` is the share of values inside the 80 % interval (NaN for a
+    point).
+    """
 
     mse: float
     wql: float
@@ -56,7 +60,8 @@ def patients(
     prediction_length: int = 6,
     limit: int | None = None,
 ) -> Scored:
-    """Cut one channel of one split into windows whose targets do not overlap; a fixed random ``limit`` of them.
+    """Cut one channel of one split into windows whose targets do not overlap; a fixed random ``limit`` of
+    them.
 
     Raises:
         DataError: the split has no patient with a window.
@@ -73,7 +78,12 @@ def patients(
             f"{path} has no {split} window of {data.channel}: {context_length} → {prediction_length} steps"
         )
     chosen = np.random.default_rng(0).permutation(len(windows))[:limit]
-    return Scored(name=data.channel, context=windows.context[chosen], target=windows.target[chosen])
+    return Scored(
+        name=data.channel,
+        context=windows.context[chosen],
+        target=windows.target[chosen],
+        item_id=windows.item_id[chosen],
+    )
 
 
 def pipeline_of(model: Any) -> Any:
@@ -134,7 +144,9 @@ def window_mean(windows: Scored) -> FloatArray:
 
 
 def seasonal_naive(windows: Scored, season: int) -> FloatArray:
-    """Repeat the last season (its latest observed value at each phase; the context's mean where none), [N, H, 9]."""
+    """Repeat the last season (its latest observed value at each phase; the context's mean where none), [N, H,
+    9].
+    """
     rows, length = windows.context.shape
     steps = windows.target.shape[1]
     out = np.repeat(np.nanmean(windows.context, axis=1, keepdims=True), steps, axis=1)
