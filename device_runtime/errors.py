@@ -100,6 +100,7 @@ class LockedError(StorageError):
     """Another process holds the device state."""
 
     code = 401
+    action = "retry later"
 
 
 class InputError(DeviceRuntimeError):

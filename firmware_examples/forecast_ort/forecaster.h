@@ -1,0 +1,62 @@
+/* A base bundle and an adapter on ONNX Runtime: opened, verified, merged, proven, then forecasting.
+ *
+ * A sample to start from. Unlike the core it allocates and reads files. ONNX Runtime is opened with dlopen and asked
+ * for C API 21, so one binary serves every version from 1.21 on. Chronos-Bolt and Chronos-2 bundles have one graph and
+ * are forecast here; Chronos-T5 is refused with ETSA_UNSUPPORTED_ERROR.
+ */
+#ifndef FORECASTER_H
+#define FORECASTER_H
+
+#include "etsa.h"
+
+#define FC_MESSAGE_SIZE 256
+
+/* Why something was refused: what, got, wanted, where. */
+typedef char fc_message[FC_MESSAGE_SIZE];
+
+/* A base: its folder checked against its manifest, ONNX Runtime loaded. Shared by forecasters, which it must outlive. */
+typedef struct fc_base fc_base;
+
+typedef struct fc_settings {
+    const char *library; /* path or name of libonnxruntime.so; NULL: libonnxruntime.so.1 on the loader's path */
+    int threads;         /* of ONNX Runtime; 0: 2 */
+    bool prepacking;     /* faster runs for more memory */
+    bool trust_files;    /* skip the digests of the bundle's files: they were checked when it was installed, and the
+                            folder cannot be written since (dm-verity, a read-only partition) */
+} fc_settings;
+
+etsa_err fc_base_open(const char *folder, const fc_settings *settings, fc_base **base, fc_message message);
+void fc_base_close(fc_base *base);
+const etsa_bundle *fc_bundle(const fc_base *base);
+
+/* A base with at most one adapter; immutable, so a swap is a new one. One thread at a time forecasts with it. */
+typedef struct fc_forecaster fc_forecaster;
+
+/* What may be loaded. */
+typedef struct fc_policy {
+    const uint8_t *key;       /* 32 bytes: the public key that must have signed the adapter; NULL: none asked for */
+    uint64_t version_floor;   /* lowest adapter version */
+    bool need_known_answer;   /* refuse an adapter that cannot be proven */
+} fc_policy;
+
+/* In the order of FORMAT.md §11: checksum, signature, base, floor, rules, merge, session, known answer. data: an .etsa
+ * file's bytes, not needed afterwards; NULL: the base alone. On an error nothing is left open. */
+etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **forecaster,
+                 fc_message message);
+void fc_close(fc_forecaster *forecaster);
+
+/* context[length], latest value last, NaN for missing; quantiles[prediction_length * level_count], all levels of step 0
+ * first. Codes 500 and 501. */
+etsa_err fc_forecast(fc_forecaster *forecaster, const float *context, size_t length, float *quantiles, fc_message message);
+
+/* Which adapter: 0 for the base alone. */
+uint64_t fc_adapter_version(const fc_forecaster *forecaster);
+/* Largest difference of the known-answer test, in the target's unit. */
+double fc_self_test_difference(const fc_forecaster *forecaster);
+/* The merged tensor of that index, or NULL: for comparison with other runtimes. */
+const float *fc_merged(const fc_forecaster *forecaster, uint32_t tensor);
+
+/* Read a file of at most `limit` bytes; release it with free(). */
+etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *size, fc_message message);
+
+#endif

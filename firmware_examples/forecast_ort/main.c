@@ -1,0 +1,252 @@
+/* etsa-forecast: forecast a series from a CSV file or standard input. See usage() and ../README.md. */
+#define _POSIX_C_SOURCE 200809L
+#include "forecaster.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static const char USAGE[] =
+    "usage: etsa-forecast [options] BUNDLE [FILE]\n"
+    "  FILE               numbers, one row a step: the last column is read; standard input when there is none\n"
+    "  --adapter FILE     an .etsa blob, with signatures behind it or without\n"
+    "  --key HEX          public key that must have signed the adapter (64 digits)\n"
+    "  --floor N          lowest adapter version\n"
+    "  --column N         column to read, the first is 1\n"
+    "  --stream           forecast after every row, not only after the last\n"
+    "  --repeat N         run the last forecast N times and print its latency\n"
+    "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
+    "  --threads N        of ONNX Runtime (2)\n"
+    "  --prepacking       faster forecasts for more memory\n"
+    "  --trust-files      do not check the bundle's files against their digests\n"
+    "  --merged INDEX     write that merged tensor (f32) to standard output and stop\n";
+
+typedef struct options {
+    const char *bundle, *file, *adapter;
+    fc_settings settings;
+    fc_policy policy;
+    uint8_t key[32];
+    long column, repeat, merged;
+    bool stream;
+} options;
+
+static double milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static int give_up(etsa_err err, const char *message)
+{
+    fprintf(stderr, "etsa-forecast: [%d] %s: %s\n", (int)err, etsa_err_name(err), message);
+    return 1;
+}
+
+static bool read_key(const char *hex, uint8_t key[32])
+{
+    if (strlen(hex) != 64 || strspn(hex, "0123456789abcdefABCDEF") != 64) return false;
+    for (size_t i = 0; i < 32; i++) {
+        char pair[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
+        key[i] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    return true;
+}
+
+static bool parse(int argc, char **argv, options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->settings.library = getenv("ONNXRUNTIME_LIBRARY");
+    o->merged = -1;
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        bool takes_value = true;
+        if (strcmp(name, "--stream") == 0) o->stream = true, takes_value = false;
+        else if (strcmp(name, "--prepacking") == 0) o->settings.prepacking = true, takes_value = false;
+        else if (strcmp(name, "--trust-files") == 0) o->settings.trust_files = true, takes_value = false;
+        else if (strncmp(name, "--", 2) != 0) {
+            if (o->bundle == NULL) o->bundle = name;
+            else if (o->file == NULL) o->file = name;
+            else return false;
+            takes_value = false;
+        } else if (value == NULL) return false;
+        else if (strcmp(name, "--adapter") == 0) o->adapter = value;
+        else if (strcmp(name, "--key") == 0) {
+            if (!read_key(value, o->key)) return false;
+            o->policy.key = o->key;
+        } else if (strcmp(name, "--floor") == 0) o->policy.version_floor = strtoull(value, NULL, 10);
+        else if (strcmp(name, "--column") == 0) o->column = strtol(value, NULL, 10);
+        else if (strcmp(name, "--repeat") == 0) o->repeat = strtol(value, NULL, 10);
+        else if (strcmp(name, "--library") == 0) o->settings.library = value;
+        else if (strcmp(name, "--threads") == 0) o->settings.threads = (int)strtol(value, NULL, 10);
+        else if (strcmp(name, "--merged") == 0) o->merged = strtol(value, NULL, 10);
+        else return false;
+        i += takes_value;
+    }
+    return o->bundle != NULL;
+}
+
+/* One row's number: NaN for an empty cell or "nan"; false for text, as in a header. */
+static bool read_number(const char *row, long column, float *number)
+{
+    const char *cell = row;
+    char *end;
+    if (column > 0) {
+        for (long i = 1; i < column && cell != NULL; i++) {
+            cell = strchr(cell, ',');
+            if (cell != NULL) cell++;
+        }
+        if (cell == NULL) return false;
+    } else {
+        const char *comma = strrchr(row, ',');
+        if (comma != NULL) cell = comma + 1;
+    }
+    cell += strspn(cell, " \t");
+    if (*cell == ',' || *cell == '\n' || *cell == '\r' || *cell == '\0') {
+        *number = NAN;
+        return true;
+    }
+    *number = strtof(cell, &end);
+    end += strspn(end, " \t\r\n");
+    return *end == ',' || *end == '\0';
+}
+
+static void print_levels(const etsa_bundle *bundle, bool stream)
+{
+    double levels[1024];
+    if (etsa_bundle_levels(bundle, levels, 1024) != ETSA_OK) return;
+    printf(stream ? "row,step" : "step");
+    for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%g", levels[j]);
+    printf("\n");
+}
+
+static void print_forecast(const etsa_bundle *bundle, const float *quantiles, long row)
+{
+    for (uint32_t h = 0; h < bundle->prediction_length; h++) {
+        if (row > 0) printf("%ld,", row);
+        printf("%u", (unsigned)h + 1);
+        for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%.9g", (double)quantiles[h * bundle->level_count + j]);
+        printf("\n");
+    }
+    fflush(stdout);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Print what a figure needs: the median and the slowest of `count` runs. */
+static etsa_err repeat(fc_forecaster *f, const float *context, size_t length, float *quantiles, long count, fc_message message)
+{
+    double *times = malloc((size_t)count * sizeof *times);
+    etsa_err err = times == NULL ? ETSA_STORAGE_ERROR : ETSA_OK;
+    for (long i = 0; i < count && err == ETSA_OK; i++) {
+        double start = milliseconds();
+        err = fc_forecast(f, context, length, quantiles, message);
+        times[i] = milliseconds() - start;
+    }
+    if (err == ETSA_OK) {
+        qsort(times, (size_t)count, sizeof *times, compare);
+        fprintf(stderr, "latency: median %.3f ms, slowest %.3f ms of %ld\n", times[count / 2], times[count - 1], count);
+    }
+    free(times);
+    return err;
+}
+
+static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *f, double started)
+{
+    static char row[65536];
+    fc_message message;
+    size_t most = bundle->context_length, length = 0;
+    float *context = malloc(most * sizeof *context), number;
+    float *quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *quantiles);
+    FILE *input = o->file == NULL ? stdin : fopen(o->file, "r");
+    etsa_err err = ETSA_OK;
+    bool first = true;
+    if (input == NULL || context == NULL || quantiles == NULL) {
+        fprintf(stderr, "etsa-forecast: %s: %s\n", o->file == NULL ? "memory" : o->file, strerror(errno));
+        return 1;
+    }
+    print_levels(bundle, o->stream);
+    for (long rows = 0; fgets(row, sizeof row, input) != NULL;) {
+        if (!read_number(row, o->column, &number)) {
+            if (rows == 0 && first) { /* a header */
+                first = false;
+                continue;
+            }
+            return give_up(ETSA_INPUT_ERROR, "a row that is not a number");
+        }
+        if (length == most) memmove(context, context + 1, --length * sizeof *context);
+        context[length++] = number;
+        rows++;
+        if (!o->stream) continue;
+        err = fc_forecast(f, context, length, quantiles, message);
+        if (err == ETSA_OK) print_forecast(bundle, quantiles, rows);
+        else if (err != ETSA_INPUT_ERROR) return give_up(err, message);
+    }
+    if (input != stdin) fclose(input);
+    if (!o->stream) {
+        err = fc_forecast(f, context, length, quantiles, message);
+        if (err != ETSA_OK) return give_up(err, message);
+        fprintf(stderr, "start to first forecast: %.1f ms\n", milliseconds() - started);
+        print_forecast(bundle, quantiles, 0);
+    }
+    if (o->repeat > 0 && repeat(f, context, length, quantiles, o->repeat, message) != ETSA_OK) return give_up(err, message);
+    free(context);
+    free(quantiles);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    double started = milliseconds(), opened;
+    options o;
+    fc_base *base;
+    fc_forecaster *f;
+    fc_message message;
+    uint8_t *blob = NULL;
+    size_t size = 0;
+    struct rusage usage;
+    if (!parse(argc, argv, &o)) {
+        fputs(USAGE, stderr);
+        return 2;
+    }
+    etsa_err err = fc_base_open(o.bundle, &o.settings, &base, message);
+    if (err != ETSA_OK) return give_up(err, message);
+    opened = milliseconds();
+    if (o.adapter != NULL) {
+        err = fc_read_file(o.adapter, ETSA_MAX_BLOB_SIZE + ETSA_MAX_SIGNATURES * ETSA_SIGNATURE_SIZE, &blob, &size, message);
+        if (err != ETSA_OK) return give_up(err, message);
+    }
+    err = fc_open(base, blob, size, &o.policy, &f, message);
+    free(blob);
+    if (err != ETSA_OK) return give_up(err, message);
+    const etsa_bundle *bundle = fc_bundle(base);
+    if (o.merged >= 0) {
+        etsa_tensor *tensors = calloc(bundle->tensor_count + 1, sizeof *tensors);
+        const float *merged = fc_merged(f, (uint32_t)o.merged);
+        if (tensors == NULL || merged == NULL || etsa_bundle_tensors(bundle, tensors, bundle->tensor_count) != ETSA_OK) {
+            return give_up(ETSA_MERGE_ERROR, "the adapter does not change that tensor");
+        }
+        fwrite(merged, sizeof *merged, (size_t)tensors[o.merged].rows * tensors[o.merged].columns, stdout);
+        return 0;
+    }
+    fprintf(stderr, "base %.*s ", (int)bundle->name.size, bundle->name.at);
+    for (int i = 0; i < 8; i++) fprintf(stderr, "%02x", bundle->digest[i]);
+    if (o.adapter != NULL) {
+        fprintf(stderr, ", adapter version %llu, known answer off by %g", (unsigned long long)fc_adapter_version(f), fc_self_test_difference(f));
+    }
+    fprintf(stderr, "\nbase opened in %.1f ms, adapter and session in %.1f ms\n", opened - started, milliseconds() - opened);
+    int status = forecast(&o, bundle, f, started);
+    fc_close(f);
+    fc_base_close(base);
+    getrusage(RUSAGE_SELF, &usage);
+    fprintf(stderr, "peak memory: %.1f MB\n", (double)usage.ru_maxrss / 1024);
+    return status;
+}
