@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import re
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -61,10 +60,18 @@ def manifest_for(adapter: Adapter, levels: int) -> Manifest:
     shapes = {index: delta.shape for index, delta in adapter.deltas.items()}
     table = (TensorEntry(name=f"t{i}", shape=shapes.get(i, (1, 1)), offset=0) for i in range(max(shapes) + 1))
     return Manifest(
-        name="vectors", family="chronos-bolt", context_length=64, prediction_length=8,
-        quantile_levels=tuple((j + 1) / (levels + 1) for j in range(levels)), parameters={}, precision="float32",
-        graphs={}, files={}, tensors=tuple(table), digest=adapter.base_digest,
-    )  # fmt: skip
+        name="vectors",
+        family="chronos-bolt",
+        context_length=64,
+        prediction_length=8,
+        quantile_levels=tuple((j + 1) / (levels + 1) for j in range(levels)),
+        parameters={},
+        precision="float32",
+        graphs={},
+        files={},
+        tensors=tuple(table),
+        digest=adapter.base_digest,
+    )
 
 
 @pytest.mark.parametrize("name", of("blob"))
@@ -88,7 +95,10 @@ def test_blob(name: str) -> None:
             merged()
         assert outcome(refusal.value) == expected(keys)
         return
-    digests = [f"{i} {hashlib.sha256(weights.astype('<f4').tobytes()).hexdigest()}" for i, weights in merged().items()]
+    digests = [
+        f"{i} {hashlib.sha256(weights.astype('<f4').tobytes()).hexdigest()}"
+        for i, weights in merged().items()
+    ]
     assert sorted(digests) == sorted(keys["merged"])
     assert [str(adapter.version), str(int(adapter.forced))] == keys["version"] + keys["forced"]
     assert [str(adapter.parameters)] == keys["parameters"]
@@ -130,7 +140,9 @@ def test_projection(name: str) -> None:
 @pytest.mark.parametrize("name", of("signed"))
 def test_signed(name: str) -> None:
     """§8, read with a library of its own."""
-    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519", reason="needs cryptography")
+    ed25519 = pytest.importorskip(
+        "cryptography.hazmat.primitives.asymmetric.ed25519", reason="needs cryptography"
+    )
     from cryptography.exceptions import InvalidSignature
 
     keys, payload = read(name)
@@ -142,7 +154,9 @@ def test_signed(name: str) -> None:
     for signature in signatures:
         if signature[4:8] == b"\1\0\1\0" and signature[8:16] == hashlib.sha256(key).digest()[:8]:
             try:
-                ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature[16:], b"edge-tsfm adapter v1\0" + blob)
+                ed25519.Ed25519PublicKey.from_public_bytes(key).verify(
+                    signature[16:], b"edge-tsfm adapter v1\0" + blob
+                )
                 good += 1
             except InvalidSignature:
                 pass
@@ -165,19 +179,8 @@ def test_every_kind_has_a_good_vector() -> None:
     assert seen == {int(kind) for kind in layout.Kind}
 
 
-def test_make_writes_these_files() -> None:
+def test_make_writes_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cryptography", reason="signs with cryptography")
-    made = load_make().all_vectors()
+    monkeypatch.syspath_prepend(str(FOLDER))
+    made = importlib.import_module("make").all_vectors()
     assert {name: path.read_bytes() for name, path in PATHS.items()} == made
-
-
-def load_make() -> ModuleType:
-    import sys
-
-    spec = importlib.util.spec_from_file_location("vectors_make", FOLDER / "make.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module

@@ -1,0 +1,218 @@
+"""Vectors of manifests, signatures and the generator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+
+from naive import CODES, blob, dense, entries, projection, vector
+
+
+def manifest(**changes: object) -> bytes:
+    value: dict[str, object] = {
+        "base": {"licence": "Apache-2.0"},
+        "context_length": 64,
+        "dead": [],
+        "family": "chronos-bolt",
+        "files": {
+            "forecast.onnx": {"sha256": "ab" * 32, "size": 1000},
+            "tunable.safetensors": {"sha256": "0123456789abcdef" * 4, "size": 400},
+        },
+        "format": "edge-tsfm bundle",
+        "format_version": 1,
+        "graphs": {"forecast": {"file": "forecast.onnx", "tensors": [0, 1]}},
+        "name": "tiny",
+        "parameters": {"patch_size": 16},
+        "precision": "float32",
+        "prediction_length": 8,
+        "quantile_levels": [0.1, 0.5, 0.9],
+        "tensors": [
+            {"name": "encoder.weight", "offset": 80, "shape": [8, 8]},
+            {"name": "encoder.bias", "offset": 336, "shape": [16]},
+        ],
+        "tools": {},
+    }
+    value.update(changes)
+    kept = {key: item for key, item in value.items() if item is not None}
+    return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def manifests() -> dict[str, bytes]:
+    good = manifest()
+
+    def ok(comment: str, data: bytes, tensors: int) -> bytes:
+        digest = hashlib.sha256(data).hexdigest()
+        return vector(
+            [
+                ("what", "manifest"),
+                ("expect", "ok"),
+                ("comment", comment),
+                ("digest", digest),
+                ("tensors", tensors),
+            ],
+            data,
+        )
+
+    def bad(comment: str, data: bytes, error: str = "FormatError") -> bytes:
+        return vector(
+            [("what", "manifest"), ("expect", f"{error} {CODES[error]}"), ("comment", comment)], data
+        )
+
+    def tensor(shape: list[int], offset: object = 80) -> bytes:
+        return manifest(tensors=[{"name": "x", "offset": offset, "shape": shape}], graphs={})
+
+    def file(name: str, **changes: object) -> bytes:
+        files = {
+            "tunable.safetensors": {"sha256": "00" * 32, "size": 400},
+            name: {"sha256": "11" * 32, "size": 1, **changes},
+        }
+        return manifest(files=files, graphs={})
+
+    missing = (
+        "context_length",
+        "family",
+        "files",
+        "graphs",
+        "name",
+        "parameters",
+        "precision",
+        "prediction_length",
+        "quantile_levels",
+        "tensors",
+    )
+    return {
+        "manifest/ok": ok("a small bundle", good, 2),
+        "manifest/ok-unknown-field": ok(
+            "fields that a reader does not know are passed over", manifest(zebra=[{"a": "}"}]), 2
+        ),
+        "manifest/ok-no-tensor": ok("nothing to tune", manifest(tensors=[], graphs={}), 0),
+        "manifest/empty": bad("no bytes", b"", "CanonicalError"),
+        "manifest/cut": bad("the last byte is missing", good[:-1], "CanonicalError"),
+        "manifest/newline": bad("a line end", good + b"\n", "CanonicalError"),
+        "manifest/list": bad("not an object", b"[]"),
+        "manifest/format": bad("another format", manifest(format="bundle")),
+        "manifest/version": bad("version 2", manifest(format_version=2), "UnsupportedError"),
+        "manifest/version-text": bad("a version as text", manifest(format_version="1"), "UnsupportedError"),
+        **{
+            f"manifest/missing-{key.replace('_', '-')}": bad(f"no {key}", manifest(**{key: None}))
+            for key in missing
+        },
+        "manifest/context-negative": bad("a negative length", manifest(context_length=-1)),
+        "manifest/context-decimal": bad("a length with a point", manifest(context_length=64.0)),
+        "manifest/levels-none": bad("no quantile levels", manifest(quantile_levels=[])),
+        "manifest/levels-order": bad("levels descend", manifest(quantile_levels=[0.5, 0.1])),
+        "manifest/levels-one": bad("a level of 1", manifest(quantile_levels=[0.5, 1.0])),
+        "manifest/levels-zero": bad("a level of 0", manifest(quantile_levels=[0.0, 0.5])),
+        "manifest/levels-text": bad("a level as text", manifest(quantile_levels=["0.5"])),
+        "manifest/file-folder": bad("a file in a folder", file("a/b")),
+        "manifest/file-hidden": bad("a hidden file", file("..")),
+        "manifest/file-manifest": bad("the manifest pins itself", file("bundle.json")),
+        "manifest/file-digest": bad("a digest of 63 digits", file("x", sha256="1" * 63)),
+        "manifest/file-digest-case": bad("capital digits", file("x", sha256="A" * 64)),
+        "manifest/file-size": bad("a negative size", file("x", size=-1)),
+        "manifest/no-tunable": bad(
+            "no tunable.safetensors",
+            manifest(files={"forecast.onnx": {"sha256": "11" * 32, "size": 1}}, tensors=[]),
+        ),
+        "manifest/graph-file": bad(
+            "a graph's file is not pinned", manifest(graphs={"forecast": {"file": "x.onnx", "tensors": []}})
+        ),
+        "manifest/graph-tensor": bad(
+            "a graph's tensor is not in the table",
+            manifest(graphs={"forecast": {"file": "forecast.onnx", "tensors": [2]}}),
+        ),
+        "manifest/tensor-scalar": bad("no dimension", tensor([])),
+        "manifest/tensor-three": bad("three dimensions", tensor([2, 2, 2])),
+        "manifest/tensor-zero": bad("a side of zero", tensor([0, 2])),
+        "manifest/tensor-wide": bad("a side of 8,193", tensor([8193])),
+        "manifest/tensor-past": bad("data past the file", tensor([8, 11])),
+        "manifest/tensor-offset": bad("a negative offset", tensor([1], -4)),
+        "manifest/tensor-name": bad(
+            "a name that is a number", manifest(tensors=[{"name": 1, "offset": 80, "shape": [1]}], graphs={})
+        ),
+    }
+
+
+def signed() -> dict[str, bytes]:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    payload = blob([dense().record()])
+    ours, others = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (7, 8))
+    key = ours.public_key().public_bytes_raw()
+
+    def sign(
+        private: Ed25519PrivateKey,
+        data: bytes = payload,
+        *,
+        version: int = 1,
+        algorithm: int = 1,
+        prefix: bytes = b"edge-tsfm adapter v1\0",
+    ) -> bytes:
+        public = private.public_key().public_bytes_raw()
+        head = b"ETSG" + struct.pack("<HH", version, algorithm) + hashlib.sha256(public).digest()[:8]
+        return head + private.sign(prefix + data)
+
+    def of(comment: str, data: bytes, good: bool = False) -> bytes:
+        expect = "ok" if good else f"SignatureError {CODES['SignatureError']}"
+        return vector(
+            [("what", "signed"), ("expect", expect), ("comment", comment), ("key", key.hex())], data
+        )
+
+    mine, other = sign(ours), sign(others)
+    return {
+        "signed/ok": of("one signature", payload + mine, True),
+        "signed/ok-second": of("another key's comes first", payload + other + mine, True),
+        "signed/ok-eight": of("the most there may be", payload + other * 7 + mine, True),
+        "signed/ok-newer-beside": of(
+            "a version to come is passed over", payload + sign(ours, version=2) + mine, True
+        ),
+        "signed/none": of("no signature", payload),
+        "signed/other-key": of("only another key's", payload + other),
+        "signed/other-blob": of("over other bytes", payload + sign(ours, payload + b"\0")),
+        "signed/no-prefix": of("over the blob alone", payload + sign(ours, prefix=b"")),
+        "signed/version": of("only a version to come", payload + sign(ours, version=2)),
+        "signed/algorithm": of("only another algorithm", payload + sign(ours, algorithm=2)),
+        "signed/damaged": of("one bit", payload + mine[:-1] + bytes([mine[-1] ^ 1])),
+        "signed/key-id": of(
+            "our signature under another key's id", payload + mine[:8] + other[8:16] + mine[16:]
+        ),
+        "signed/cut": of("a byte is missing", payload + mine[:-1]),
+        "signed/magic": of("something else behind a good one", payload + mine + b"ETSH" + mine[4:]),
+        "signed/nine": of("more than there may be", payload + other * 8 + mine),
+    }
+
+
+def generator() -> dict[str, bytes]:
+    def drawn(seed: int, rows: int, columns: int, count: int) -> bytes:
+        head = [
+            ("what", "entries"),
+            ("expect", "ok"),
+            ("seed", seed),
+            ("rows", rows),
+            ("columns", columns),
+            ("count", count),
+        ]
+        return vector(head, struct.pack(f"<{count}I", *entries(seed, rows, columns, count)))
+
+    def projected(seed: int, stream: int, rank: int, width: int) -> bytes:
+        head = [
+            ("what", "projection"),
+            ("expect", "ok"),
+            ("seed", seed),
+            ("stream", stream),
+            ("rank", rank),
+            ("width", width),
+        ]
+        numbers = [projection(seed, stream, k, j) for k in range(rank) for j in range(width)]
+        return vector(head, struct.pack(f"<{len(numbers)}h", *numbers))
+
+    return {
+        "generator/entries": drawn(2024, 256, 256, 100),
+        "generator/entries-seed-0": drawn(0, 256, 64, 50),
+        "generator/entries-largest-seed": drawn(2**32 - 1, 8192, 8192, 16),
+        "generator/entries-half": drawn(1, 5, 5, 12),
+        "generator/entries-two": drawn(3, 1, 2, 1),
+        "generator/projection-a": projected(2024, 2, 4, 12),
+        "generator/projection-b": projected(2**32 - 1, 3, 3, 20),
+    }
