@@ -1,7 +1,7 @@
 """FORMAT.md, naively: builders of blobs right and wrong, and what their merged weights must be.
 
-Merged weights come from a naive evaluation of FORMAT.md §5 and §6 in Python's whole numbers, one element after
-the other, so that neither reader is its own judge.
+Merged weights come from a naive evaluation of FORMAT.md §5 and §6 in Python's whole numbers, one element at a
+time, so that neither reader is its own judge.
 """
 
 from __future__ import annotations
