@@ -10,6 +10,7 @@
 #define MAX_DEPTH 8u       /* of JSON, §2 */
 #define MAX_TABLE 8192u    /* longest wave table */
 #define VERA_TILE 64u      /* columns of A held at a time */
+#define FOURIER_ROWS 4u
 #define WAVE_ONE 32768.0   /* 2^15, §6 */
 
 /* --- loads: little-endian, any alignment, any host -------------------------------------------------------------- */
@@ -846,8 +847,8 @@ static size_t delta_scratch(uint32_t kind, uint32_t rows, uint32_t columns, uint
 {
     switch (kind) {
     case ETSA_KIND_FOURIER:
-    case ETSA_KIND_FOURIER_EXPLICIT: /* waves of both periods, entries, two weights for each, two half rows */
-        return 2 * (size_t)rows + 2 * (size_t)columns + 3 * (size_t)count + 2 * ((size_t)columns / 2 + 1);
+    case ETSA_KIND_FOURIER_EXPLICIT: /* waves of both periods, entries, their weights in four rows, four half rows */
+        return 2 * (size_t)rows + 2 * (size_t)columns + 9 * (size_t)count + 8 * ((size_t)columns / 2 + 1);
     case ETSA_KIND_VERA: /* a tile of A, one column of B */
         return (size_t)count * (VERA_TILE + 1);
     default: return 0;
@@ -959,8 +960,8 @@ static void eighth_wave(uint32_t j, uint32_t period, double *cosine, double *sin
     *sine = s * x;
 }
 
-/* C_m and D_m of §6: 2^15 cos and 2^15 sin, rounded. Octants are folded with integers, so nothing is lost. */
-static void waves(uint32_t period, int64_t *cosines, int64_t *sines)
+/* C_m, then D_m of §6: 2^15 cos and 2^15 sin, rounded. Octants are folded with integers, so nothing is lost. */
+static void waves(uint32_t period, int64_t *table)
 {
     for (uint32_t j = 0; j < period; j++) {
         uint32_t octant = 8 * j / period, quarter = (octant + 1) / 2 % 4; /* nearest multiple of a quarter turn */
@@ -971,67 +972,97 @@ static void waves(uint32_t period, int64_t *cosines, int64_t *sines)
         if (below) s = -s;
         double x = quarter == 0 ? c : quarter == 1 ? -s : quarter == 2 ? -c : s;
         double y = quarter == 0 ? s : quarter == 1 ? c : quarter == 2 ? -s : -c;
-        cosines[j] = (int64_t)(x * WAVE_ONE + (x < 0 ? -0.5 : 0.5));
-        sines[j] = (int64_t)(y * WAVE_ONE + (y < 0 ? -0.5 : 0.5));
+        table[j] = (int64_t)(x * WAVE_ONE + (x < 0 ? -0.5 : 0.5));
+        table[period + j] = (int64_t)(y * WAVE_ONE + (y < 0 ? -0.5 : 0.5));
     }
 }
 
 /* Row p of S splits into E[q] = sum a_k C[q v_k] and O[q] = sum b_k D[q v_k] with a_k = c_k C[p u_k], b_k = c_k D[p u_k]:
- * S[p, q] = E - O, and since C is even and D odd, S[p, n - q] = S[m - p, q] = E + O. A quarter of the sums do. */
-static etsa_err merge_fourier(const etsa_delta *delta, const uint8_t *base, float *merged, int64_t *scratch)
-{
-    uint32_t m = delta->rows, n = delta->columns, count = delta->count, half = n / 2;
-    int64_t *row_cosines = scratch, *row_sines = row_cosines + m;
-    int64_t *cosines = row_sines + m, *sines = cosines + n;
-    int64_t *entries = sines + n, *a = entries + count, *b = a + count;
-    int64_t *even = b + count, *odd = even + half + 1;
-    const uint8_t *coefficients = delta->numbers + 4;
-    double scale = float_of(load32(delta->numbers));
-    double gain = rounded(scale * delta->scaling) / ((double)(m * n) * 1073741824.0);
-    etsa_err err = ETSA_OK;
+ * S[p, q] = E - O, and since C is even and D odd, S[p, n - q] = S[m - p, q] = E + O. A quarter of the sums do. Four rows
+ * are summed at a time, so that a wave is looked up once for four of them. */
 
-    waves(m, row_cosines, row_sines);
-    waves(n, cosines, sines);
-    if (delta->kind == ETSA_KIND_FOURIER) {
-        etsa_entries(delta->seed, m, n, count, entries);
-    } else {
-        cursor in = {delta->entries, delta->numbers, 0};
-        int64_t entry = -1;
-        for (uint32_t k = 0; k < count; k++) {
-            err = take_entry(&in, m * n, &entry);
-            if (err != ETSA_OK) return err;
-            entries[k] = entry;
+/* weights[k][8]: a of four rows, then b, all below 2^30, for rows p to p + 3 */
+static void fourier_weights(const etsa_delta *delta, uint32_t p, const int64_t *entries, const int64_t *waves_of_rows,
+                            int64_t *weights)
+{
+    uint32_t m = delta->rows, n = delta->columns;
+    for (uint32_t k = 0; k < delta->count; k++) {
+        int64_t c = integer_at(delta->numbers + 4, delta->dtype, k);
+        for (uint32_t r = 0; r < FOURIER_ROWS; r++) {
+            uint32_t phase = (uint32_t)(entries[k] / n * (p + r) % m);
+            weights[8 * k + r] = c * waves_of_rows[phase];
+            weights[8 * k + 4 + r] = c * waves_of_rows[m + phase];
         }
     }
-    for (uint32_t p = 0; p <= m / 2; p++) {
-        for (uint32_t k = 0; k < count; k++) {
-            uint32_t phase = (uint32_t)(entries[k] / n * p % m);
-            int32_t c = integer_at(coefficients, delta->dtype, k);
-            a[k] = (int64_t)c * row_cosines[phase];
-            b[k] = (int64_t)c * row_sines[phase];
+}
+
+/* sums[q][8]: E of four rows, then O, for 0 <= q <= n / 2 */
+static void fourier_sums(const etsa_delta *delta, const int64_t *entries, const int64_t *waves_of_columns,
+                         const int64_t *weights, int64_t *sums)
+{
+    uint32_t n = delta->columns, half = n / 2;
+    memset(sums, 0, 8 * ((size_t)half + 1) * sizeof *sums);
+    for (uint32_t k = 0; k < delta->count; k++, weights += 8) {
+        uint32_t v = (uint32_t)(entries[k] % n), phase = 0;
+        int32_t a0 = (int32_t)weights[0], a1 = (int32_t)weights[1], a2 = (int32_t)weights[2], a3 = (int32_t)weights[3];
+        int32_t b0 = (int32_t)weights[4], b1 = (int32_t)weights[5], b2 = (int32_t)weights[6], b3 = (int32_t)weights[7];
+        for (int64_t *sum = sums; sum <= sums + 8 * (size_t)half; sum += 8) {
+            int64_t cosine = (int32_t)waves_of_columns[phase], sine = (int32_t)waves_of_columns[n + phase];
+            sum[0] += a0 * cosine;
+            sum[1] += a1 * cosine;
+            sum[2] += a2 * cosine;
+            sum[3] += a3 * cosine;
+            sum[4] += b0 * sine;
+            sum[5] += b1 * sine;
+            sum[6] += b2 * sine;
+            sum[7] += b3 * sine;
+            phase += v;
+            if (phase >= n) phase -= n;
         }
-        memset(even, 0, 2 * ((size_t)half + 1) * sizeof *even);
-        for (uint32_t k = 0; k < count; k++) {
-            uint32_t v = (uint32_t)(entries[k] % n), phase = 0;
-            int32_t ak = (int32_t)a[k], bk = (int32_t)b[k]; /* below 2^30: 32-bit cores multiply once */
-            for (uint32_t q = 0; q <= half; q++) {
-                even[q] += (int64_t)ak * (int32_t)cosines[phase];
-                odd[q] += (int64_t)bk * (int32_t)sines[phase];
-                phase += v;
-                if (phase >= n) phase -= n;
-            }
+    }
+}
+
+static etsa_err fourier_entries(const etsa_delta *delta, int64_t *entries)
+{
+    cursor in = {delta->entries, delta->numbers, 0};
+    int64_t entry = -1;
+    etsa_err err = ETSA_OK;
+    if (delta->kind == ETSA_KIND_FOURIER) {
+        etsa_entries(delta->seed, delta->rows, delta->columns, delta->count, entries);
+        return ETSA_OK;
+    }
+    for (uint32_t k = 0; k < delta->count && err == ETSA_OK; k++) {
+        err = take_entry(&in, delta->rows * delta->columns, &entry);
+        entries[k] = entry;
+    }
+    return err;
+}
+
+static etsa_err merge_fourier(const etsa_delta *delta, const uint8_t *base, float *merged, int64_t *scratch)
+{
+    uint32_t m = delta->rows, n = delta->columns, half = n / 2;
+    int64_t *rows = scratch, *columns = rows + 2 * m, *entries = columns + 2 * n;
+    int64_t *weights = entries + delta->count, *sums = weights + 8 * (size_t)delta->count;
+    double gain = rounded((double)float_of(load32(delta->numbers)) * delta->scaling) / ((double)(m * n) * 1073741824.0);
+    etsa_err err = fourier_entries(delta, entries);
+    waves(m, rows);
+    waves(n, columns);
+    for (uint32_t p = 0; p <= m / 2 && err == ETSA_OK; p++) {
+        uint32_t r = p % FOURIER_ROWS;
+        if (r == 0) {
+            fourier_weights(delta, p, entries, rows, weights);
+            fourier_sums(delta, entries, columns, weights, sums);
         }
         for (uint32_t i = 0; i < (p == 0 || 2 * p == m ? 1u : 2u); i++) { /* row p, then row m - p */
             size_t row = (size_t)(i == 0 ? p : m - p) * n;
             for (uint32_t q = 0; q < n && err == ETSA_OK; q++) {
-                uint32_t at = q <= half ? q : n - q;
-                int64_t sum = (q <= half) == (i == 0) ? even[at] - odd[at] : even[at] + odd[at];
-                err = add(base + 4 * (row + q), (double)sum * gain, merged + row + q);
+                const int64_t *sum = sums + 8 * (size_t)(q <= half ? q : n - q) + r;
+                int64_t total = (q <= half) == (i == 0) ? sum[0] - sum[4] : sum[0] + sum[4];
+                err = add(base + 4 * (row + q), (double)total * gain, merged + row + q);
             }
         }
-        if (err != ETSA_OK) return err;
     }
-    return ETSA_OK;
+    return err;
 }
 
 static etsa_err merge_low_rank(const etsa_delta *delta, const uint8_t *base, float *merged)

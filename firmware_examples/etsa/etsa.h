@@ -192,8 +192,8 @@ typedef struct etsa_delta {
 etsa_err etsa_fits(const etsa_adapter *adapter, const etsa_bundle *bundle, const etsa_tensor *tensors);
 /* Step to the next delta of a decoded adapter; false after the last. */
 bool etsa_next(const etsa_adapter *adapter, etsa_delta *delta);
-/* Scratch that etsa_merge needs for any delta of the adapter, in int64_t's: 1,582 (12.7 KB) for 100 frequencies of a
- * [256, 256] tensor; 53,250 (426 KB) at the very limits of the format. */
+/* Scratch that etsa_merge needs for any delta of the adapter, in int64_t's: 2,956 (23.6 KB) for 100 frequencies of a
+ * [256, 256] tensor; 102,408 (820 KB) at the very limits of the format. */
 size_t etsa_scratch_count(const etsa_adapter *adapter);
 /* merged[rows * columns] = base + delta, the sum taken in doubles and rounded once; the same bits on every processor.
  * base: the tensor's bytes in tunable.safetensors (little-endian f32, any alignment). Refuses a weight that is not

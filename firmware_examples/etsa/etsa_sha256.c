@@ -1,6 +1,10 @@
-/* SHA-256 (FIPS 180-4), small rather than fast: about 1.2 KB of text. The constants are the fractional parts of the
+/* SHA-256 (FIPS 180-4), small rather than fast: about 1.3 KB of text (etsa_sha256_cpu.c
+ * is the fast one). The constants are the fractional parts of the
  * cube and square roots of the first primes. */
 #include "etsa.h"
+#ifdef ETSA_SHA256_CPU
+#include "etsa_sha256_cpu.h"
+#endif
 
 #include <string.h>
 
@@ -29,19 +33,27 @@ static void compress(uint32_t h[8], const uint8_t *block)
         uint32_t s1 = rotate(w[i - 2], 17) ^ rotate(w[i - 2], 19) ^ w[i - 2] >> 10;
         w[i] = w[i - 16] + s0 + w[i - 7] + s1;
     }
-    uint32_t v[8];
+    uint32_t v[8]; /* used as a ring: round i's a is v[-i modulo 8], so that nothing is moved */
     memcpy(v, h, sizeof v);
     for (unsigned i = 0; i < 64; i++) {
-        uint32_t s1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25);
-        uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-        uint32_t t1 = v[7] + s1 + choice + ROUND[i] + w[i];
-        uint32_t s0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22);
-        uint32_t majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + s0 + majority;
+        uint32_t *a = &v[(0u - i) & 7u], *d = &v[(3u - i) & 7u], *last = &v[(7u - i) & 7u];
+        uint32_t b = v[(1u - i) & 7u], c = v[(2u - i) & 7u];
+        uint32_t e = v[(4u - i) & 7u], f = v[(5u - i) & 7u], g = v[(6u - i) & 7u];
+        uint32_t s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+        uint32_t t1 = *last + s1 + (g ^ (e & (f ^ g))) + ROUND[i] + w[i];
+        uint32_t s0 = rotate(*a, 2) ^ rotate(*a, 13) ^ rotate(*a, 22);
+        *d += t1;
+        *last = t1 + s0 + ((*a & b) | (c & (*a | b)));
     }
     for (unsigned i = 0; i < 8; i++) h[i] += v[i];
+}
+
+static void compress_all(uint32_t h[8], const uint8_t *data, size_t blocks)
+{
+#ifdef ETSA_SHA256_CPU
+    if (etsa_sha256_cpu(h, ROUND, data, blocks)) return;
+#endif
+    for (; blocks > 0; blocks--, data += 64) compress(h, data);
 }
 
 void etsa_sha256_start(etsa_sha256_state *state)
@@ -58,12 +70,12 @@ void etsa_sha256_add(etsa_sha256_state *state, const uint8_t *data, size_t size)
     while (size > 0) {
         size_t used = (size_t)(state->size % 64), part = 64 - used;
         if (used == 0 && size >= 64) { /* whole blocks straight from the caller's memory */
-            compress(state->h, data);
-            part = 64;
+            part = size / 64 * 64;
+            compress_all(state->h, data, size / 64);
         } else {
             if (part > size) part = size;
             memcpy(state->block + used, data, part);
-            if (used + part == 64) compress(state->h, state->block);
+            if (used + part == 64) compress_all(state->h, state->block, 1);
         }
         state->size += part;
         data += part;

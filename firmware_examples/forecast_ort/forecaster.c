@@ -1,4 +1,4 @@
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* madvise */
 #include "forecaster.h"
 #ifdef ETSA_WITH_SODIUM
 #include "etsa_sodium.h"
@@ -120,7 +120,7 @@ static etsa_err map_file(const fc_base *base, const etsa_file *pinned, uint8_t *
         for (size_t at = 0; at < size; at += window) {
             size_t part = size - at < window ? size - at : window;
             etsa_sha256_add(&state, (const uint8_t *)map + at, part);
-            posix_madvise((uint8_t *)map + at, part, POSIX_MADV_DONTNEED);
+            madvise((uint8_t *)map + at, part, MADV_DONTNEED);
         }
         etsa_sha256_end(&state, digest);
         if (memcmp(digest, pinned->sha256, 32) != 0) {
@@ -159,7 +159,7 @@ static etsa_err open_manifest(fc_base *base, fc_message message)
     etsa_err err = fc_read_file(path, ETSA_MAX_MANIFEST_SIZE, &base->manifest, &size, message);
     if (err != ETSA_OK) return err;
     err = etsa_bundle_read(base->manifest, size, &base->bundle);
-    if (err != ETSA_OK) return refuse(message, err, "%s: %s", path, etsa_err_name(err));
+    if (err != ETSA_OK) return refuse(message, err, "%s: %s", path, etsa_err_name((int)err));
     if (!etsa_text_is(base->bundle.family, "chronos-bolt") && !etsa_text_is(base->bundle.family, "chronos-2")) {
         return refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: family %.*s: this sample forecasts with chronos-bolt", path,
                       (int)base->bundle.family.size, base->bundle.family.at);
@@ -266,7 +266,7 @@ static etsa_err read_adapter(fc_forecaster *f, const uint8_t *data, size_t size,
     }
     err = etsa_decode(f->blob, blob_size, &f->adapter);
     if (err != ETSA_OK) {
-        return refuse(message, err, "adapter: %s: R%d at byte %u", etsa_err_name(err), f->adapter.rule, (unsigned)f->adapter.where);
+        return refuse(message, err, "adapter: %s: R%d at byte %u", etsa_err_name((int)err), f->adapter.rule, (unsigned)f->adapter.where);
     }
     err = etsa_fits(&f->adapter, &f->base->bundle, f->base->tensors);
     if (err == ETSA_BASE_MISMATCH_ERROR) return refuse(message, err, "the adapter is for another base");

@@ -43,7 +43,7 @@ static double milliseconds(void)
 
 static int give_up(etsa_err err, const char *message)
 {
-    fprintf(stderr, "etsa-forecast: [%d] %s: %s\n", (int)err, etsa_err_name(err), message);
+    fprintf(stderr, "etsa-forecast: [%d] %s: %s\n", (int)err, etsa_err_name((int)err), message);
     return 1;
 }
 
