@@ -8,11 +8,12 @@ from pathlib import Path
 from device_runtime.errors import SizeError, StorageError
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` so that a power cut leaves the old file or the new one, whole.
 
     Temporary sibling, fsync, rename, fsync of the folder: each of the four is needed
-    (without the last, an acknowledged write can be lost). Raises `StorageError`.
+    (without the last, an acknowledged write can be lost). ``mode`` is for what others must not read. Raises
+    `StorageError`.
     """
     folder = path.parent
     try:
@@ -20,6 +21,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
+                os.fchmod(file.fileno(), mode)
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).replace(path)

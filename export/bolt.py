@@ -11,6 +11,8 @@ The graph module *adopts* the model's own submodules, so every parameter keeps i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -136,3 +138,26 @@ class BoltGraph(nn.Module):
             x = (x.expand(batch, 1, -1) if number == 0 else x) + out
             x = self._feed_forward(block, x)
         return self._norm(self.decoder.final_layer_norm, x)
+
+
+FROZEN = ("shared.weight",)  # the start and [REG] tokens: no method tunes them
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """Return the manifest's fields that depend on the family."""
+    chronos = model.chronos_config
+    return {
+        "context_length": chronos.context_length,
+        "prediction_length": chronos.prediction_length,
+        "quantile_levels": [float(level) for level in chronos.quantiles],
+        "parameters": {"patch_size": chronos.input_patch_size},
+    }
+
+
+def trace_graph(module: nn.Module, trace: Callable[..., Any], folder: Path) -> Any:
+    """Trace with any batch and any whole number of patches, so that a short context does not pay for a long one."""
+    size = module.chronos.input_patch_size
+    batch = torch.export.Dim("batch", min=1, max=65_536)
+    patches = torch.export.Dim("patches", min=1, max=max(2, module.patches - int(module.use_reg_token)))
+    example = torch.randn(2, 3 * size)
+    return trace(module, (example,), ({0: batch, 1: size * patches},), ["context"], "quantiles", folder)

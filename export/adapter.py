@@ -1,0 +1,104 @@
+"""`export_adapter`: tuned numbers to a blob bound to one bundle, proven against torch before it is returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from device_runtime.adapter import Adapter, Calibration
+from device_runtime.blob import decode, encode
+from device_runtime.bundle import Bundle
+from device_runtime.delta import Delta
+from device_runtime.forecaster import Forecaster
+from device_runtime.merge import merge
+from export.errors import ExportError
+from export.known_answer import choose_known_answer
+from export.parity import TOLERANCE, difference, replaced, runtime_quantiles, torch_quantiles
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterExport:
+    """A blob and what was measured on the way. Differences are in units of the contexts' scale."""
+
+    blob: bytes
+    parameters: int
+    tensors: int
+    parity: float  # torch with the blob's merged tensors against the runtime, on held windows
+    rounding: float  # the run's own tuned model against the runtime: what rounding the numbers costs
+    effect: float  # the adapter against its base
+    windows: int
+    known_answer_margin: float  # the adapter's effect on its known-answer test, in tolerances
+
+
+def export_adapter(
+    *,
+    bundle: Bundle,
+    base: nn.Module,
+    tuned: nn.Module,
+    deltas: Mapping[str, Delta],
+    contexts: FloatArray,
+    version: int,
+    metadata: Mapping[str, Any],
+    forced: bool = False,
+    calibration: Calibration | None = None,
+) -> AdapterExport:
+    """Encode ``deltas`` (torch parameter name → delta) for ``bundle`` and prove the result.
+
+    ``base`` and ``tuned`` are the torch models before and after training; ``contexts`` ``[N, L]`` are windows that
+    were not trained on. Raises `ExportError` when a tensor is not in the bundle, or when the runtime with the merged
+    tensors does not forecast as torch does with the same tensors.
+    """
+    unknown = [name for name in deltas if name not in {entry.name for entry in bundle.manifest.tensors}]
+    if unknown:
+        raise ExportError(
+            f"the bundle has no tunable tensor {unknown[0]!r}" + (f" and {len(unknown) - 1} others" if unknown[1:] else ""),
+            hint="the tensor is dead in this family, or the bundle is of another base",
+        )
+    adapter = Adapter(
+        base_digest=bundle.digest,
+        version=version,
+        deltas={bundle.index_of(name): delta for name, delta in deltas.items()},
+        calibration=calibration,
+        metadata=metadata,
+        forced=forced,
+    )
+    merged = merge(bundle.manifest, bundle.tensor, adapter)
+    runtime = runtime_quantiles(bundle, merged, contexts)
+    with replaced(base, {bundle.manifest.tensors[index].name: array for index, array in merged.items()}):
+        torch_merged = torch_quantiles(base, contexts)
+    parity = difference(torch_merged, runtime, contexts)
+    if not parity <= TOLERANCE:
+        raise ExportError(f"parity: merged, the runtime differs from torch by {parity:.3g} of the scale, allowed {TOLERANCE}")
+    level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
+    answer, margin = choose_known_answer(bundle, merged, level=round(level, 1), spread=max(round(spread, 1), 0.1))
+    blob = encode(
+        Adapter(
+            base_digest=adapter.base_digest,
+            version=adapter.version,
+            deltas=adapter.deltas,
+            known_answer=answer,
+            calibration=calibration,
+            metadata=metadata,
+            forced=forced,
+        )
+    )
+    if encode(decode(blob)) != blob:
+        raise AssertionError("the blob is not canonical")
+    Forecaster.open(bundle, blob)  # as a device would, known-answer test included
+    return AdapterExport(
+        blob=blob,
+        parameters=adapter.parameters,
+        tensors=len(adapter.deltas),
+        parity=parity,
+        rounding=difference(torch_quantiles(tuned, contexts), runtime, contexts),
+        effect=difference(runtime, runtime_quantiles(bundle, {}, contexts), contexts),
+        windows=len(contexts),
+        known_answer_margin=margin,
+    )

@@ -1,0 +1,124 @@
+"""Proof that a bundle is the torch model: same forecasts, and every tunable tensor moves both alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from device_runtime.bundle import Bundle
+from device_runtime.forecaster import FAMILIES
+from device_runtime.session import SessionSettings
+from export.contexts import synthetic_contexts
+from export.errors import ExportError
+
+FloatArray = NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+
+# Largest allowed difference between torch and the runtime, in units of the context's scale.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseParity:
+    """Largest differences between torch and the runtime, in units of the contexts' scale."""
+
+    base: float
+    perturbed: float  # over every tunable tensor, each perturbed in turn
+    weakest: str  # the tensor whose perturbation moved the forecast least
+    weakest_effect: float
+
+
+def torch_quantiles(model: Any, context: FloatArray) -> FloatArray:
+    """Forecast with chronos-forecasting's own module: ``[B, L]`` to ``[B, H, Q]``."""
+    with torch.no_grad():
+        quantiles = model(context=torch.from_numpy(context.copy())).quantile_preds
+    return np.asarray(quantiles.transpose(1, 2).float().cpu().numpy())
+
+
+def runtime_quantiles(bundle: Bundle, merged: Mapping[int, FloatArray], context: FloatArray) -> FloatArray:
+    """Forecast with the device runtime: ``[B, L]`` to ``[B, H, Q]``."""
+    model = FAMILIES[bundle.manifest.family](bundle, merged, SessionSettings())
+    return model.predict(context, bundle.manifest.prediction_length)
+
+
+def difference(a: FloatArray, b: FloatArray, context: FloatArray) -> float:
+    """Return the largest difference of two forecasts ``[B, H, Q]``, in units of each context's scale."""
+    scale = np.nanstd(context, axis=1)[:, None, None]
+    return float((np.abs(a.astype(np.float64) - b) / np.maximum(scale, 1e-5)).max())
+
+
+def check_contexts(context_length: int) -> list[FloatArray]:
+    """Return batches of contexts of several lengths, with gaps, with left padding and without."""
+    lengths = sorted({1, 5, 16, 48, 49, min(300, context_length), context_length + 7})
+    batches = [synthetic_contexts(3, length, missing=0.2, seed=length) for length in lengths if length <= context_length + 7]
+    padded = synthetic_contexts(3, 64, seed=1)
+    padded[0, :40] = np.nan  # whole patches of padding beside a full row
+    return [*batches, padded]
+
+
+def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_: None) -> BaseParity:
+    """Compare torch and the runtime: the base, then with every tunable tensor perturbed in turn.
+
+    Raises `ExportError` naming the first tensor whose perturbation the runtime does not follow, or that has no effect.
+    """
+    base = max(
+        difference(torch_quantiles(model, context), runtime_quantiles(bundle, {}, context), context)
+        for context in check_contexts(bundle.manifest.context_length)
+    )
+    if not base <= TOLERANCE:
+        raise ExportError(f"parity: the exported base differs from torch by {base:.3g} of the scale, allowed {TOLERANCE}")
+    context = synthetic_contexts(2, 64, missing=0.1, seed=2)
+    reference = torch_quantiles(model, context)
+    worst, weakest = 0.0, ("", float("inf"))
+    total = len(bundle.manifest.tensors)
+    for index, entry in enumerate(bundle.manifest.tensors):
+        progress("perturb", index, total)
+        # A weak tensor is perturbed harder: what counts is that the runtime follows a move that can be seen.
+        for strength in (1.0, 10.0, 100.0, 1000.0):
+            moved = _perturbed(bundle.tensor(index), strength, seed=index)
+            with replaced(model, {entry.name: moved}):
+                expected = torch_quantiles(model, context)
+            effect = difference(expected, reference, context)
+            if effect > 10 * TOLERANCE:
+                break
+        else:
+            raise ExportError(f"{entry.name}: perturbing it moves the forecast by {effect:.3g} of the scale: a dead tensor")
+        error = difference(expected, runtime_quantiles(bundle, {index: moved}, context), context)
+        # Relative to the effect too: perturbations are large, and so are forecasts made with them.
+        if not error <= TOLERANCE * max(1.0, effect):
+            raise ExportError(f"{entry.name}: perturbed, the runtime differs from torch by {error:.3g} (effect {effect:.3g})")
+        worst = max(worst, error)
+        if effect < weakest[1]:
+            weakest = (entry.name, effect)
+    progress("perturb", total, total)
+    return BaseParity(base=base, perturbed=worst, weakest=weakest[0], weakest_effect=weakest[1])
+
+
+def _perturbed(tensor: FloatArray, strength: float, seed: int) -> FloatArray:
+    """Add noise ``strength`` times the tensor's own numbers (or 0.1 where it is all zero, as added biases are)."""
+    size = strength * (float(np.sqrt(np.mean(np.square(tensor, dtype=np.float64)))) or 0.1)
+    noise = np.random.default_rng(seed).normal(size=tensor.shape) * size
+    return np.asarray((tensor + noise).astype(np.float32))
+
+
+@contextmanager
+def replaced(model: nn.Module, tensors: Mapping[str, FloatArray]) -> Iterator[None]:
+    """Put tensors in the place of a torch model's own for the duration of a ``with``."""
+    parameters = dict(model.named_parameters())
+    kept = {name: parameters[name].detach().clone() for name in tensors}
+    try:
+        with torch.no_grad():
+            for name, value in tensors.items():
+                parameters[name].copy_(torch.from_numpy(np.ascontiguousarray(value)))
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in kept.items():
+                parameters[name].copy_(value)
