@@ -1,0 +1,246 @@
+/* etsa-service: a daemon around service.h. It reads values as lines from standard input (in a product: your acquisition
+ * calls sv_push), writes forecasts as JSON lines to standard output, and reads its adapters anew on SIGHUP. */
+#define _GNU_SOURCE /* ppoll */
+#include "service.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const char USAGE[] =
+    "usage: etsa-service [options] BUNDLE [ADAPTER ...]\n"
+    "  ADAPTER            channel 0's .etsa file, channel 1's, ...; '-' for the base alone. Read again on SIGHUP\n"
+    "  --interval MS      length of a step in milliseconds (3600000)\n"
+    "  --key HEX          public key that must have signed every adapter (64 digits)\n"
+    "  --floor N          lowest adapter version\n"
+    "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
+    "  --threads N        of ONNX Runtime (2)\n"
+    "  --trust-files      do not check the bundle's files against their digests\n"
+    "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
+    "one value a line; quality 0 is good, anything else is missing\n";
+
+static volatile sig_atomic_t reload, stop;
+
+static void on_signal(int number)
+{
+    if (number == SIGHUP) reload = 1;
+    else stop = 1;
+}
+
+/* sd_notify without libsystemd: one datagram to $NOTIFY_SOCKET. */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (path == NULL || strlen(path) >= sizeof address.sun_path) return;
+    int handle = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (handle < 0) return;
+    memcpy(address.sun_path, path, strlen(path));
+    if (path[0] == '@') address.sun_path[0] = '\0'; /* an abstract socket */
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    (void)!sendto(handle, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT, (const struct sockaddr *)&address, size);
+    close(handle);
+}
+
+static void on_alive(void *user)
+{
+    (void)user;
+    notify("WATCHDOG=1");
+}
+
+static void on_forecast(void *user, const sv_forecast *f)
+{
+    const etsa_bundle *bundle = user;
+    double levels[64];
+    flockfile(stdout);
+    printf("{\"channel\":%u,\"t_ms\":%lld,\"adapter_version\":%llu,\"base\":\"", (unsigned)f->channel, (long long)f->t_ms,
+           (unsigned long long)f->adapter_version);
+    for (int i = 0; i < 32; i++) printf("%02x", bundle->digest[i]);
+    printf("\",\"code\":%d", (int)f->err);
+    if (f->err != ETSA_OK) {
+        printf(",\"error\":\"%s\"", f->message);
+    } else if (etsa_bundle_levels(bundle, levels, 64) == ETSA_OK) {
+        printf(",\"latency_ms\":%.3f,\"quantiles\":{", f->latency_ms);
+        for (uint32_t j = 0; j < f->levels; j++) {
+            printf("%s\"%g\":[", j > 0 ? "," : "", levels[j]);
+            for (uint32_t h = 0; h < f->steps; h++) printf("%s%.9g", h > 0 ? "," : "", (double)f->quantiles[h * f->levels + j]);
+            printf("]");
+        }
+        printf("}");
+    }
+    printf("}\n");
+    fflush(stdout);
+    funlockfile(stdout);
+}
+
+typedef struct options {
+    const char *bundle, *adapters[SV_MAX_CHANNELS];
+    fc_settings settings;
+    sv_settings service;
+    uint8_t key[32];
+} options;
+
+static bool read_key(const char *hex, uint8_t key[32])
+{
+    if (strlen(hex) != 64 || strspn(hex, "0123456789abcdefABCDEF") != 64) return false;
+    for (size_t i = 0; i < 32; i++) {
+        char pair[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
+        key[i] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    return true;
+}
+
+static bool parse(int argc, char **argv, options *o)
+{
+    memset(o, 0, sizeof *o);
+    o->settings.library = getenv("ONNXRUNTIME_LIBRARY");
+    o->service.interval_ms = 3600000;
+    for (int i = 1; i < argc; i++) {
+        const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(name, "--trust-files") == 0) {
+            o->settings.trust_files = true;
+        } else if (strncmp(name, "--", 2) != 0) {
+            if (o->bundle == NULL) o->bundle = name;
+            else if (o->service.channels < SV_MAX_CHANNELS) o->adapters[o->service.channels++] = name;
+            else return false;
+        } else if (value == NULL) {
+            return false;
+        } else {
+            i++;
+            if (strcmp(name, "--interval") == 0) o->service.interval_ms = strtoll(value, NULL, 10);
+            else if (strcmp(name, "--floor") == 0) o->service.policy.version_floor = strtoull(value, NULL, 10);
+            else if (strcmp(name, "--library") == 0) o->settings.library = value;
+            else if (strcmp(name, "--threads") == 0) o->settings.threads = (int)strtol(value, NULL, 10);
+            else if (strcmp(name, "--key") == 0) {
+                if (!read_key(value, o->key)) return false;
+                o->service.policy.key = o->key;
+            } else return false;
+        }
+    }
+    if (o->service.channels == 0) o->adapters[o->service.channels++] = "-";
+    return o->bundle != NULL;
+}
+
+/* Offer each channel its file. One that is refused changes nothing, and the reason is logged. */
+static void load_adapters(sv_service *service, const options *o)
+{
+    const size_t most = ETSA_MAX_BLOB_SIZE + ETSA_MAX_SIGNATURES * ETSA_SIGNATURE_SIZE;
+    fc_message message;
+    for (uint32_t i = 0; i < o->service.channels; i++) {
+        uint8_t *data = NULL;
+        size_t size = 0;
+        if (strcmp(o->adapters[i], "-") == 0) continue;
+        etsa_err err = fc_read_file(o->adapters[i], most, &data, &size, message);
+        if (err == ETSA_OK) err = sv_swap(service, i, data, size, message);
+        free(data);
+        if (err != ETSA_OK) {
+            fprintf(stderr, "etsa-service: channel %u keeps what runs: [%d] %s: %s\n", (unsigned)i, (int)err,
+                    etsa_err_name((int)err), message);
+        } else {
+            fprintf(stderr, "etsa-service: channel %u runs %s\n", (unsigned)i, o->adapters[i]);
+        }
+    }
+}
+
+static void read_line(sv_service *service, const char *line)
+{
+    unsigned channel;
+    long long t_ms;
+    float value;
+    int quality;
+    if (sscanf(line, "%u %lld %f %d", &channel, &t_ms, &value, &quality) == 4) sv_push(service, channel, t_ms, value, quality);
+    else fprintf(stderr, "etsa-service: a line that is not CHANNEL T_MS VALUE QUALITY\n");
+}
+
+/* Feed lines as they come; a signal ends the wait. */
+static void serve(sv_service *service, const options *o, const sigset_t *waiting)
+{
+    static char buffer[4096];
+    size_t used = 0;
+    int type = 0;
+    socklen_t type_size = sizeof type;
+    bool datagrams = getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &type_size) == 0 && type == SOCK_DGRAM;
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    while (!stop) {
+        if (reload) {
+            reload = 0;
+            load_adapters(service, o);
+        }
+        /* signals are delivered only here, so that none is missed between the checks above and the wait */
+        if (ppoll(&input, 1, NULL, waiting) < 0) {
+            if (errno == EINTR) continue;
+            break;
+        }
+        ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
+        if (size < 0 || (size == 0 && !datagrams)) break;
+        used += (size_t)size;
+        buffer[used] = '\0';
+        char *line = buffer, *end;
+        while ((end = strchr(line, '\n')) != NULL) {
+            *end = '\0';
+            read_line(service, line);
+            line = end + 1;
+        }
+        used -= (size_t)(line - buffer);
+        if (used == sizeof buffer - 1) used = 0; /* no line is that long */
+        memmove(buffer, line, used);
+    }
+}
+
+static int give_up(etsa_err err, const char *message)
+{
+    fprintf(stderr, "etsa-service: [%d] %s: %s\n", (int)err, etsa_err_name((int)err), message);
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    options o;
+    fc_base *base;
+    sv_service *service;
+    fc_message message;
+    sigset_t blocked, waiting;
+    struct sigaction action = {.sa_handler = on_signal};
+    if (!parse(argc, argv, &o)) {
+        fputs(USAGE, stderr);
+        return 2;
+    }
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGHUP);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
+    sigprocmask(SIG_BLOCK, &blocked, &waiting); /* before any thread starts: all inherit it */
+    sigaction(SIGHUP, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+
+    etsa_err err = fc_base_open(o.bundle, &o.settings, &base, message);
+    if (err != ETSA_OK) return give_up(err, message);
+    const char *watchdog = getenv("WATCHDOG_USEC"); /* feed it at a third of its time */
+    o.service.alive_ms = watchdog == NULL ? 1000 : (uint32_t)(strtoull(watchdog, NULL, 10) / 3000);
+    o.service.policy.need_known_answer = true;
+    o.service.on_forecast = on_forecast;
+    o.service.on_alive = on_alive;
+    o.service.user = (void *)(uintptr_t)fc_bundle(base);
+    err = sv_start(base, &o.service, &service, message);
+    if (err != ETSA_OK) {
+        fc_base_close(base);
+        return give_up(err, message);
+    }
+    load_adapters(service, &o);
+    notify("READY=1");
+    serve(service, &o, &waiting);
+    notify("STOPPING=1");
+    unsigned long long late = sv_late_values(service);
+    sv_stop(service);
+    fc_base_close(base);
+    if (late > 0) fprintf(stderr, "etsa-service: %llu values came late\n", late);
+    return 0;
+}

@@ -1,0 +1,243 @@
+#define _POSIX_C_SOURCE 200809L
+#include "service.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MOST_DUE 64u /* steps that may wait for the worker; of a longer stall the oldest are not forecast any more */
+
+typedef struct channel {
+    fc_forecaster *current;
+    float *steps;         /* [context_length + MOST_DUE], latest value last: the oldest due step has its whole context */
+    size_t length;
+    bool begun;           /* a value has come */
+    int64_t step;         /* that is being filled */
+    double sum;
+    uint32_t count;
+    uint32_t due;         /* closed steps that were not forecast yet */
+} channel;
+
+struct sv_service {
+    fc_base *base;
+    sv_settings settings;
+    channel channels[SV_MAX_CHANNELS];
+    float *work, *quantiles; /* the worker's own */
+    uint64_t late;
+    bool stopping;
+    pthread_mutex_t lock;  /* everything above but `current` while it forecasts */
+    pthread_mutex_t using; /* held while a forecaster is in use or replaced */
+    pthread_cond_t wake;
+    pthread_t worker;
+};
+
+static double milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+
+/* Append `count` times the same value, at most as many as there is room for. */
+static void append(channel *c, size_t most, float value, size_t count)
+{
+    size_t room = most + MOST_DUE;
+    if (count > room) count = room;
+    if (c->length + count > room) {
+        size_t dropped = c->length + count - room;
+        memmove(c->steps, c->steps + dropped, (c->length - dropped) * sizeof *c->steps);
+        c->length -= dropped;
+    }
+    for (size_t i = 0; i < count; i++) c->steps[c->length++] = value;
+    c->due = (uint32_t)(c->due + count < MOST_DUE ? c->due + count : MOST_DUE);
+}
+
+/* Close the step that was being filled, and the empty ones between it and `step`. */
+static void advance(channel *c, size_t most, int64_t step)
+{
+    append(c, most, c->count > 0 ? (float)(c->sum / c->count) : NAN, 1);
+    append(c, most, NAN, (size_t)(step - c->step - 1));
+    c->step = step;
+    c->sum = 0;
+    c->count = 0;
+}
+
+void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int quality)
+{
+    if (number >= s->settings.channels) return;
+    channel *c = &s->channels[number];
+    int64_t step = floor_divide(t_ms, s->settings.interval_ms);
+    pthread_mutex_lock(&s->lock);
+    if (!c->begun) {
+        c->begun = true;
+        c->step = step;
+    }
+    if (step > c->step) {
+        advance(c, fc_bundle(s->base)->context_length, step);
+        pthread_cond_signal(&s->wake);
+    }
+    if (step < c->step) {
+        s->late++;
+    } else if (quality == SV_GOOD && isfinite(value)) {
+        c->sum += (double)value;
+        c->count++;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t sv_late_values(sv_service *s)
+{
+    pthread_mutex_lock(&s->lock);
+    uint64_t late = s->late;
+    pthread_mutex_unlock(&s->lock);
+    return late;
+}
+
+/* Forecast the oldest due step of a channel: the context as it was when that step closed. Called with the lock held;
+ * lets it go while the model runs. */
+static void forecast_one(sv_service *s, uint32_t number)
+{
+    channel *c = &s->channels[number];
+    const etsa_bundle *bundle = fc_bundle(s->base);
+    size_t end = c->length - (c->due - 1), most = bundle->context_length, length = end < most ? end : most;
+    int64_t t_ms = (c->step - (int64_t)(c->due - 1)) * s->settings.interval_ms;
+    fc_message message;
+    memcpy(s->work, c->steps + (end - length), length * sizeof *s->work);
+    c->due--;
+    pthread_mutex_unlock(&s->lock);
+
+    pthread_mutex_lock(&s->using);
+    double start = milliseconds();
+    sv_forecast forecast = {.channel = number, .t_ms = t_ms, .message = message, .steps = bundle->prediction_length,
+                            .levels = bundle->level_count, .adapter_version = fc_adapter_version(c->current)};
+    forecast.err = fc_forecast(c->current, s->work, length, s->quantiles, message);
+    pthread_mutex_unlock(&s->using);
+    forecast.latency_ms = milliseconds() - start;
+    forecast.quantiles = forecast.err == ETSA_OK ? s->quantiles : NULL;
+    s->settings.on_forecast(s->settings.user, &forecast);
+    pthread_mutex_lock(&s->lock);
+}
+
+static bool forecast_due(sv_service *s)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < s->settings.channels; i++) {
+        if (s->channels[i].due == 0) continue;
+        forecast_one(s, i);
+        any = true;
+    }
+    return any;
+}
+
+static void *work(void *argument)
+{
+    sv_service *s = argument;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        bool any = forecast_due(s); /* what is due when the service stops is still forecast */
+        s->settings.on_alive(s->settings.user);
+        if (any) continue;
+        if (s->stopping) break;
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += (time_t)(s->settings.alive_ms / 1000);
+        until.tv_nsec += (long)(s->settings.alive_ms % 1000) * 1000000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+        pthread_cond_timedwait(&s->wake, &s->lock, &until);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t size, fc_message message)
+{
+    fc_forecaster *next;
+    if (number >= s->settings.channels) {
+        strcpy(message, "no such channel");
+        return ETSA_INPUT_ERROR;
+    }
+    etsa_err err = fc_open(s->base, data, size, &s->settings.policy, &next, message);
+    if (err != ETSA_OK) return err;
+    pthread_mutex_lock(&s->using);
+    fc_forecaster *before = s->channels[number].current;
+    s->channels[number].current = next;
+    pthread_mutex_unlock(&s->using);
+    fc_close(before);
+    return ETSA_OK;
+}
+
+static void release(sv_service *s)
+{
+    for (uint32_t i = 0; i < s->settings.channels; i++) {
+        fc_close(s->channels[i].current);
+        free(s->channels[i].steps);
+    }
+    free(s->work);
+    free(s->quantiles);
+    free(s);
+}
+
+etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, fc_message message)
+{
+    const etsa_bundle *bundle = fc_bundle(base);
+    *out = NULL;
+    if (settings->channels < 1 || settings->channels > SV_MAX_CHANNELS || settings->interval_ms < 1) {
+        strcpy(message, "want 1 to 8 channels and an interval");
+        return ETSA_INPUT_ERROR;
+    }
+    sv_service *s = calloc(1, sizeof *s);
+    etsa_err err = ETSA_OK;
+    if (s == NULL) {
+        strcpy(message, "out of memory");
+        return ETSA_STORAGE_ERROR;
+    }
+    s->base = base;
+    s->settings = *settings;
+    s->work = malloc(bundle->context_length * sizeof *s->work);
+    s->quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *s->quantiles);
+    bool memory = s->work != NULL && s->quantiles != NULL;
+    for (uint32_t i = 0; i < settings->channels && err == ETSA_OK; i++) {
+        s->channels[i].steps = malloc((bundle->context_length + MOST_DUE) * sizeof *s->work);
+        memory = memory && s->channels[i].steps != NULL;
+        err = fc_open(base, NULL, 0, &settings->policy, &s->channels[i].current, message);
+    }
+    if (err == ETSA_OK && !memory) {
+        strcpy(message, "out of memory");
+        err = ETSA_STORAGE_ERROR;
+    }
+    if (err == ETSA_OK) {
+        pthread_mutex_init(&s->lock, NULL);
+        pthread_mutex_init(&s->using, NULL);
+        pthread_cond_init(&s->wake, NULL);
+        if (pthread_create(&s->worker, NULL, work, s) == 0) {
+            *out = s;
+            return ETSA_OK;
+        }
+        strcpy(message, "cannot start a thread");
+        err = ETSA_STORAGE_ERROR;
+    }
+    release(s);
+    return err;
+}
+
+void sv_stop(sv_service *s)
+{
+    if (s == NULL) return;
+    pthread_mutex_lock(&s->lock);
+    s->stopping = true;
+    pthread_cond_signal(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->worker, NULL);
+    pthread_cond_destroy(&s->wake);
+    pthread_mutex_destroy(&s->using);
+    pthread_mutex_destroy(&s->lock);
+    release(s);
+}

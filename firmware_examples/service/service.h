@@ -1,0 +1,60 @@
+/* A forecasting service for a monitor's process: values are pushed in from the acquisition's thread, a worker forecasts
+ * each channel once a step, and a channel's adapter is replaced without a forecast being dropped.
+ *
+ * It forecasts. It gives no alarms: what a forecast means is for the device to decide.
+ */
+#ifndef SERVICE_H
+#define SERVICE_H
+
+#include "forecaster.h"
+
+#define SV_MAX_CHANNELS 8u
+
+/* A measured value's quality: anything but good is a missing value. */
+enum { SV_GOOD = 0, SV_UNSURE = 1, SV_INVALID = 2 };
+
+typedef struct sv_forecast {
+    uint32_t channel;
+    int64_t t_ms;            /* end of the last step that was forecast from: step h of the forecast ends at
+                                t_ms + (h + 1) * interval_ms */
+    etsa_err err;            /* not ETSA_OK: there is no forecast for this step, and `message` says why */
+    const char *message;
+    uint64_t adapter_version; /* 0: the base alone */
+    const float *quantiles;  /* [prediction_length * level_count], all levels of step 0 first; NULL on an error */
+    uint32_t steps, levels;
+    double latency_ms;
+} sv_forecast;
+
+/* Called in the worker's thread, once for every step of every channel that has begun. What it points to is gone afterwards. */
+typedef void sv_on_forecast(void *user, const sv_forecast *forecast);
+/* Called in the worker's thread after a forecast or the decision that none is due: a place to feed a watchdog. */
+typedef void sv_on_alive(void *user);
+
+typedef struct sv_settings {
+    uint32_t channels;       /* 1 to SV_MAX_CHANNELS */
+    int64_t interval_ms;     /* of a step: what the adapter was trained on, as 3,600,000 for hourly data */
+    uint32_t alive_ms;       /* longest time between two calls of on_alive while idle */
+    fc_policy policy;        /* what an adapter must have */
+    sv_on_forecast *on_forecast;
+    sv_on_alive *on_alive;
+    void *user;
+} sv_settings;
+
+typedef struct sv_service sv_service;
+
+/* Every channel starts on the base alone. The base must outlive the service. */
+etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **service, fc_message message);
+/* Stop the worker, wait for it, release everything. */
+void sv_stop(sv_service *service);
+
+/* One measured value. Steps are [k * interval, (k + 1) * interval) of t_ms; a step's value is the mean of its good ones.
+ * A value of a later step closes the steps before it, and the worker forecasts. Values of closed steps are late: not
+ * used, counted. Never blocks on a forecast. */
+void sv_push(sv_service *service, uint32_t channel, int64_t t_ms, float value, int quality);
+uint64_t sv_late_values(sv_service *service);
+
+/* Replace a channel's adapter (data NULL: back to the base alone). It is verified, merged and proven in the caller's
+ * thread while forecasts go on, then takes over between two of them. On any error what ran keeps running. */
+etsa_err sv_swap(sv_service *service, uint32_t channel, const uint8_t *data, size_t size, fc_message message);
+
+#endif

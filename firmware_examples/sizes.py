@@ -1,0 +1,76 @@
+"""Sizes of the core on a GCC, against their ceilings: ``python3 sizes.py --compiler aarch64-linux-gnu-gcc``.
+
+text: code and constants as a product links them: -Os and no unwind tables (those are for debuggers).
+The deepest stack is the sum of frames along the calls from a public function, by GCC's own call graph
+(-fcallgraph-info=su); the core has no recursion, and one call through a pointer: the caller's verifier.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent / "etsa"
+FLAGS = ["-std=c99", "-Os", "-ffp-contract=off", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
+# bytes: core without cryptography, SHA-256, deepest stack of the core
+CEILINGS = {"etsa.c": 16_384, "etsa_sha256.c": 2_048}
+STACK_CEILING = 2_048
+
+
+def compile_one(compiler: str, source: Path, folder: Path, *flags: str) -> Path:
+    """Compile one file."""
+    out = folder / f"{source.stem}.o"
+    subprocess.run([compiler, *FLAGS, *flags, "-c", str(source), "-o", str(out)], check=True)
+    return out
+
+
+def sections(compiler: str, path: Path) -> tuple[int, int, int]:
+    """Return text, data and bss in bytes."""
+    size = re.sub(r"gcc$", "size", compiler)
+    done = subprocess.run([size, str(path)], check=True, capture_output=True, text=True)
+    text, data, bss = done.stdout.splitlines()[1].split()[:3]
+    return int(text), int(data), int(bss)
+
+
+def deepest_stack(compiler: str, folder: Path) -> tuple[int, str]:
+    """Return the deepest stack of any public function, and which."""
+    frames: dict[str, int] = {}
+    calls: dict[str, set[str]] = {}
+    for source in CEILINGS:
+        compile_one(compiler, HERE / source, folder, "-fcallgraph-info=su")
+        text = (folder / f"{Path(source).stem}.ci").read_text(encoding="utf-8")
+        for name, size in re.findall(r'node: \{ title: "([^"]+)" label: "[^"]*\\n(\d+) bytes \(', text):
+            frames[name] = int(size)
+        for caller, callee in re.findall(r'sourcename: "([^"]+)" targetname: "([^"]+)"', text):
+            calls.setdefault(caller, set()).add(callee)
+
+    def depth(name: str) -> int:
+        return frames.get(name, 0) + max((depth(callee) for callee in calls.get(name, ())), default=0)
+
+    public = [name for name in frames if name.startswith("etsa_")]
+    deepest = max(public, key=depth)
+    return depth(deepest), deepest
+
+
+def main() -> int:
+    """Print the table; 1 when a ceiling is passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--compiler", default="gcc", help="a GCC: its version of `size` is used too")
+    compiler = parser.parse_args().compiler
+    passed = False
+    lines = [f"{compiler} {' '.join(FLAGS)}", f"{'file':<16}{'text':>8}{'data':>8}{'bss':>8}{'ceiling':>10}"]
+    with tempfile.TemporaryDirectory() as name:
+        for source, ceiling in CEILINGS.items():
+            text, data, bss = sections(compiler, compile_one(compiler, HERE / source, Path(name)))
+            lines.append(f"{source:<16}{text:>8}{data:>8}{bss:>8}{ceiling:>10}")
+            passed = passed or text > ceiling or data + bss > 0
+        stack, function = deepest_stack(compiler, Path(name))
+    lines.append(f"{'deepest stack':<16}{stack:>8}{'':>16}{STACK_CEILING:>10}  {function}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if passed or stack > STACK_CEILING else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

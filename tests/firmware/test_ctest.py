@@ -1,0 +1,67 @@
+"""Build firmware_examples and let ctest run the vectors, on every processor there is a compiler for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .conftest import SOURCE, build, need, run
+
+CROSS = {
+    "aarch64-linux-gnu": ("aarch64-linux-gnu-gcc", "qemu-aarch64-static"),
+    "arm-linux-gnueabihf": ("arm-linux-gnueabihf-gcc", "qemu-arm-static"),
+}
+
+
+def ctest(folder: Path) -> None:
+    done = run("ctest", "--test-dir", folder, "--output-on-failure")
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "100% tests passed, 0 tests failed out of 2" in done.stdout
+
+
+def test_this_machine(built: Path) -> None:
+    ctest(built)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", CROSS)
+def test_under_qemu(target: str, tmp_path: Path) -> None:
+    need("cmake", *CROSS[target])
+    ctest(build(tmp_path, f"-DCMAKE_TOOLCHAIN_FILE={SOURCE / 'toolchains' / target}.cmake"))
+
+
+@pytest.mark.slow
+def test_sanitizers(tmp_path: Path) -> None:
+    ctest(build(tmp_path, "-DETSA_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug"))
+
+
+@pytest.mark.slow
+def test_clang(tmp_path: Path) -> None:
+    need("clang")
+    ctest(build(tmp_path, "-DCMAKE_C_COMPILER=clang"))
+
+
+@pytest.mark.slow
+def test_cppcheck() -> None:
+    need("cppcheck")
+    done = run("sh", SOURCE / "cppcheck.sh")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_sizes_are_under_their_ceilings() -> None:
+    need("aarch64-linux-gnu-gcc")
+    done = run("python3", SOURCE / "sizes.py", "--compiler", "aarch64-linux-gnu-gcc")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_core_needs_only_memory_functions(built: Path) -> None:
+    """What a microcontroller must bring: four functions of string.h."""
+    need("nm")
+    undefined = set(re.findall(r" U (\w+)", run("nm", built / "libetsa.a").stdout))
+    ours = {name for name in undefined if name.startswith("etsa_")}
+    fortified = {"__memcpy_chk", "__memset_chk", "__memmove_chk", "__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_"}
+    allowed = {"memcpy", "memset", "memmove", "memcmp", "memchr", "strlen"}
+    assert undefined - ours - fortified <= allowed

@@ -1,0 +1,335 @@
+"""The samples as a product would run them: forecasts as the Python runtime's, refusals by their codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device_runtime.blob import encode
+from device_runtime.bundle import Bundle
+from device_runtime.forecaster import Forecaster
+from device_runtime.merge import merge
+
+from .conftest import CONTEXT, LEVELS, STEPS, make_adapter, run
+
+SERIES = 75 + 9 * np.cos(np.arange(50, dtype=np.float32) / 4)
+SERIES[[3, 30, 49]] = np.nan
+
+
+@pytest.fixture(scope="module")
+def blob(bundle: Bundle) -> bytes:
+    return encode(make_adapter(bundle))
+
+
+@pytest.fixture
+def files(tmp_path: Path, blob: bytes) -> Path:
+    (tmp_path / "map.etsa").write_bytes(blob)
+    rows = "".join(
+        "time,MAP\n" if i < 0 else f"{i},{'' if np.isnan(SERIES[i]) else SERIES[i]}\n" for i in range(-1, 50)
+    )
+    (tmp_path / "series.csv").write_text(rows)
+    return tmp_path
+
+
+def forecast(
+    built: Path, library: Path, bundle: Path, *arguments: object, stdin: str | None = None
+) -> tuple[int, str, str]:
+    done = run(
+        built / "forecast_ort" / "etsa-forecast", "--library", library, bundle, *arguments, stdin=stdin
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def quantiles(text: str) -> np.ndarray:
+    """The table that etsa-forecast prints: ``[H, Q]``."""
+    return np.array([[float(cell) for cell in line.split(",")[1:]] for line in text.splitlines()[1:]])
+
+
+def same(got: np.ndarray, wanted: np.ndarray) -> None:
+    """Equal to a millionth of the largest: quantiles near zero are differences of larger numbers."""
+    assert got.shape == wanted.shape
+    assert float(np.abs(got - wanted).max()) <= 1e-6 * float(np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+def test_forecasts_are_those_of_python(
+    built: Path, library: Path, bundle: Bundle, files: Path, with_adapter: bool
+) -> None:
+    adapter = files / "map.etsa" if with_adapter else None
+    options = ["--adapter", adapter] if adapter else []
+    code, out, err = forecast(built, library, bundle.path, files / "series.csv", *options)
+    assert code == 0, err
+    wanted = Forecaster.open(bundle, adapter).forecast(SERIES).quantiles
+    same(quantiles(out), wanted)
+    assert out.splitlines()[0] == "step,0.1,0.5,0.9"
+    assert bundle.digest.hex()[:16] in err
+
+
+def test_stream_forecasts_after_every_row(built: Path, library: Path, bundle: Bundle, files: Path) -> None:
+    lines = "".join(f"{value}\n" for value in SERIES[:5])
+    code, out, _ = forecast(
+        built, library, bundle.path, "--stream", "--adapter", files / "map.etsa", stdin=lines
+    )
+    assert code == 0
+    python = Forecaster.open(bundle, files / "map.etsa")
+    rows = [line.split(",") for line in out.splitlines()[1:]]
+    assert [row[:2] for row in rows] == [[str(t), str(h)] for t in range(1, 6) for h in range(1, STEPS + 1)]
+    got = np.array([[float(cell) for cell in row[2:]] for row in rows]).reshape(5, STEPS, LEVELS)
+    for t in range(5):
+        same(got[t], python.forecast(SERIES[: t + 1]).quantiles)
+
+
+def test_merged_weights_are_those_of_python(
+    built: Path, library: Path, bundle: Bundle, files: Path, blob: bytes
+) -> None:
+    from device_runtime.blob import decode
+
+    binary = built / "forecast_ort" / "etsa-forecast"
+    for index, wanted in merge(bundle.manifest, bundle.tensor, decode(blob)).items():
+        command = [
+            binary,
+            "--library",
+            library,
+            bundle.path,
+            "--adapter",
+            files / "map.etsa",
+            "--merged",
+            index,
+        ]
+        done = subprocess.run([str(part) for part in command], capture_output=True, check=True)
+        assert done.stdout == wanted.tobytes()
+
+
+def refused(built: Path, library: Path, bundle: Path, data: bytes, folder: Path, *options: str) -> int:
+    """Return the code that refuses an adapter."""
+    (folder / "bad.etsa").write_bytes(data)
+    code, out, err = forecast(
+        built, library, bundle, folder / "series.csv", "--adapter", folder / "bad.etsa", *options
+    )
+    assert (code, out) == (1, ""), err
+    match = re.search(r"^etsa-forecast: \[(\d+)\] \w+Error: \S", err, flags=re.MULTILINE)
+    assert match is not None, err
+    return int(match[1])
+
+
+def test_refusals(built: Path, library: Path, bundle: Bundle, files: Path, blob: bytes) -> None:
+    adapter = make_adapter(bundle)
+    answer = adapter.known_answer
+    assert answer is not None
+    wrong = replace(adapter, known_answer=replace(answer, expected=answer.expected + np.float32(0.1)))
+    cases = {
+        100: b"ETSB" + blob[4:],
+        101: blob[:-1] + bytes([blob[-1] ^ 1]),
+        102: blob[:-1],
+        300: encode(replace(adapter, base_digest=bytes(32))),
+        310: encode(replace(adapter, deltas={9: adapter.deltas[0]}, known_answer=None)),
+        320: encode(wrong),
+    }
+    for code, data in cases.items():
+        assert refused(built, library, bundle.path, data, files) == code
+    assert refused(built, library, bundle.path, blob, files, "--floor", "4") == 210
+    assert refused(built, library, bundle.path, blob, files, "--key", "00" * 32) == 200
+
+
+def test_signed_adapter(built: Path, library: Path, bundle: Bundle, files: Path, blob: bytes) -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    if not (built / "libetsa_sodium.a").exists():
+        pytest.skip("built without libsodium")
+    import hashlib
+
+    private = ed25519.Ed25519PrivateKey.generate()
+    key = private.public_key().public_bytes_raw()
+    head = b"ETSG\1\0\1\0" + hashlib.sha256(key).digest()[:8]
+    signed = blob + head + private.sign(b"edge-tsfm adapter v1\0" + blob)
+    (files / "signed.etsa").write_bytes(signed)
+    arguments = (files / "series.csv", "--adapter", files / "signed.etsa", "--key", key.hex())
+    code, _, err = forecast(built, library, bundle.path, *arguments)
+    assert code == 0, err
+    other = signed[:-1] + bytes([signed[-1] ^ 1])
+    assert refused(built, library, bundle.path, other, files, "--key", key.hex()) == 200
+
+
+def test_a_changed_base_is_refused(built: Path, library: Path, bundle: Bundle, files: Path) -> None:
+    copy = files / "bundle"
+    shutil.copytree(bundle.path, copy)
+    path = copy / "tunable.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    code, _, err = forecast(built, library, copy, files / "series.csv")
+    assert code == 1
+    assert "[300] BaseMismatchError" in err
+    path.write_bytes(data[:-1])
+    assert (
+        "[300] BaseMismatchError" in forecast(built, library, copy, files / "series.csv", "--trust-files")[2]
+    )
+    path.unlink()
+    assert "[400] StorageError" in forecast(built, library, copy, files / "series.csv")[2]
+
+
+@pytest.mark.parametrize(("text", "code"), [("", 500), ("\n\n", 500), ("inf\n", 500), ("1\nx\n", 500)])
+def test_contexts_without_a_forecast(
+    built: Path, library: Path, bundle: Bundle, text: str, code: int
+) -> None:
+    returned, _, err = forecast(built, library, bundle.path, stdin=text)
+    assert returned == 1
+    assert f"[{code}] " in err
+
+
+def test_usage(built: Path) -> None:
+    assert run(built / "forecast_ort" / "etsa-forecast").returncode == 2
+    assert run(built / "service" / "etsa-service", "--nonsense").returncode == 2
+
+
+class Service:
+    """A running etsa-service."""
+
+    def __init__(
+        self, binary: Path, library: Path, bundle: Bundle, *arguments: object, **environment: str
+    ) -> None:
+        command = [binary, "--library", library, "--interval", 1000, bundle.path, *arguments]
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        self.step = 0
+
+    def push(self, *, channels: int = 1, quality: int = 0) -> None:
+        """Push one value of the next second on each channel."""
+        assert self.process.stdin is not None
+        for channel in range(channels):
+            value = SERIES[self.step % 40] if self.step % 40 not in (3, 30) else 80.0
+            self.process.stdin.write(f"{channel} {self.step * 1000 + 500} {value} {quality}\n")
+        self.process.stdin.flush()
+        self.step += 1
+
+    def forecasts(self, count: int) -> list[dict[str, object]]:
+        """Read the next forecasts."""
+        assert self.process.stdout is not None
+        return [json.loads(self.process.stdout.readline()) for _ in range(count)]
+
+    def log(self, what: str) -> None:
+        """Read the log up to a line that has ``what``."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if what in line:
+                return
+        raise AssertionError(f"the log ended without {what!r}")
+
+    def finish(self) -> tuple[list[dict[str, object]], str]:
+        out, err = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0
+        return [json.loads(line) for line in out.splitlines()], err
+
+
+def test_service_swaps_without_dropping_a_forecast(
+    built: Path, library: Path, bundle: Bundle, files: Path
+) -> None:
+    running = files / "running.etsa"
+    running.write_bytes(encode(make_adapter(bundle, version=3)))
+    service = Service(built / "service" / "etsa-service", library, bundle, running, "-")
+    service.log("channel 0 runs")
+    for data, log in (
+        (encode(make_adapter(bundle, seed=2, version=4)), "channel 0 runs"),
+        (b"ETSA" + bytes(100), "channel 0 keeps what runs: [102]"),
+        (encode(make_adapter(bundle, seed=2, version=5))[:-1], "channel 0 keeps what runs: [102]"),
+    ):
+        for _ in range(30):
+            service.push(channels=2)
+        service.forecasts(2 * (29 if service.step == 30 else 30))
+        # replaced as an updater does: a new file under the old name
+        (files / "next").write_bytes(data)
+        (files / "next").replace(running)
+        service.process.send_signal(signal.SIGHUP)
+        for _ in range(20):  # values keep coming while it is verified and merged
+            service.push(channels=2)
+        service.forecasts(40)
+        service.log(log)
+    service.push(channels=2)
+    rest, _ = service.finish()
+    assert [f["adapter_version"] for f in rest if f["channel"] == 0] == [4]
+    assert [f["adapter_version"] for f in rest if f["channel"] == 1] == [0]
+    assert {f["code"] for f in rest} == {0}
+
+
+def test_service_forecasts_every_step_once_and_as_python_does(
+    built: Path, library: Path, bundle: Bundle, files: Path
+) -> None:
+    service = Service(built / "service" / "etsa-service", library, bundle, files / "map.etsa")
+    service.log("channel 0 runs")
+    lines = []
+    context = []
+    for step in range(40):
+        if step in (10, 11):  # nothing came
+            context.append(np.nan)
+            continue
+        values = [70 + step, 71 + step]
+        context.append(float(np.mean(values)) if step != 20 else np.nan)
+        lines += [
+            f"0 {step * 1000 + 100 * i} {value} {2 if step == 20 else 0}\n" for i, value in enumerate(values)
+        ]
+        lines += [f"0 {step * 1000 + 300} 999 1\n"]
+    lines += ["0 5000 70 0\n", "not a line\n"]
+    out, err = service.process.communicate("".join(lines), timeout=60)
+    forecasts = [json.loads(line) for line in out.splitlines()]
+    assert [f["t_ms"] for f in forecasts] == [1000 * (k + 1) for k in range(39)]
+    assert "1 values came late" in err
+    assert "a line that is not CHANNEL" in err
+    python = Forecaster.open(bundle, files / "map.etsa")
+    for k, got in enumerate(forecasts):
+        wanted = python.forecast(np.array(context[: k + 1][-CONTEXT:], dtype=np.float32)).quantiles
+        rows = np.array([got["quantiles"][level] for level in ("0.1", "0.5", "0.9")]).T
+        same(rows, wanted)
+        assert got["base"] == bundle.digest.hex()
+
+
+def test_service_tells_systemd(built: Path, library: Path, bundle: Bundle, files: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        path = str(files / "notify")
+        listener.bind(path)
+        listener.settimeout(30)
+        environment = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "300000"}
+        service = Service(built / "service" / "etsa-service", library, bundle, **environment)
+        heard = {listener.recv(100).decode()}
+        start = time.monotonic()
+        while "READY=1" not in heard:
+            heard.add(listener.recv(100).decode())
+        alive = [listener.recv(100).decode() for _ in range(4)]  # idle: pings come of themselves
+        assert set(alive) == {"WATCHDOG=1"}
+        assert time.monotonic() - start < 10
+        service.finish()
+        while "STOPPING=1" not in heard:
+            heard.add(listener.recv(100).decode())
+
+
+def test_service_stops_on_sigterm(built: Path, library: Path, bundle: Bundle) -> None:
+    service = Service(built / "service" / "etsa-service", library, bundle)
+    service.push()
+    service.push()
+    service.forecasts(1)
+    service.process.send_signal(signal.SIGTERM)
+    service.process.wait(timeout=30)
+    assert service.process.returncode == 0
+
+
+def test_service_after_a_gap_longer_than_its_memory(built: Path, library: Path, bundle: Bundle) -> None:
+    service = Service(built / "service" / "etsa-service", library, bundle)
+    lines = [f"0 {step * 1000} {70 + step} 0\n" for step in (0, 1, 2, 10_000_000, 10_000_001)]
+    out, _ = service.process.communicate("".join(lines), timeout=60)
+    forecasts = [json.loads(line) for line in out.splitlines()]
+    assert forecasts[-1]["t_ms"] == 10_000_001_000
+    assert forecasts[-1]["code"] == 0
+    assert {f["code"] for f in forecasts[3:-1]} == {500}  # nothing was observed in their context
+    assert len(forecasts) <= 3 + 64 + 1
