@@ -121,11 +121,21 @@ def _describe(delta: Delta) -> tuple[tuple[Any, ...], bytes]:
             head = (Kind.FOURIER_EXPLICIT, *delta.shape, count, code, 0, delta.scaling, encode_gaps(delta.entries))
             return head, _pack(delta.coefficients)
         case LowRank():
-            head = (Kind.LOW_RANK, *delta.shape, delta.a.stored.shape[0], DTYPE_CODE[delta.a.dtype], 0, delta.scaling, b"")
+            head = (
+                Kind.LOW_RANK,
+                *delta.shape,
+                delta.a.stored.shape[0],
+                DTYPE_CODE[delta.a.dtype],
+                0,
+                delta.scaling,
+                b"",
+            )
             return head, _pack(delta.a) + _pack(delta.b)
         case Vera():
             rank, code = delta.d.stored.size, DTYPE_CODE[delta.d.dtype]
-            return (Kind.VERA, *delta.shape, rank, code, delta.seed, delta.scaling, b""), _pack(delta.d) + _pack(delta.b)
+            return (Kind.VERA, *delta.shape, rank, code, delta.seed, delta.scaling, b""), _pack(delta.d) + _pack(
+                delta.b
+            )
         case _:
             raise TypeError(f"no record kind for {type(delta).__name__}")
 
@@ -273,7 +283,10 @@ class _Cursor:
         finite = np.isfinite(scale) and scale >= 0 and bool(np.isfinite(stored).all())
         _require(finite, f"R16: {self.where}: a number or scale is not finite, or a scale is negative")
         if name != "float32":
-            _require(int(stored.min(initial=0)) >= -INTEGER_LIMIT[name], f"R16: {self.where}: the smallest {name} is not used")
+            _require(
+                int(stored.min(initial=0)) >= -INTEGER_LIMIT[name],
+                f"R16: {self.where}: the smallest {name} is not used",
+            )
         # A negative zero would be a second encoding of zero.
         _require(not (scale == 0 and np.signbit(scale)), f"R16: {self.where}: the scale is a negative zero")
         return Numbers(np.ascontiguousarray(stored.reshape(shape).astype(name)), scale)

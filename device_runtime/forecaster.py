@@ -92,7 +92,9 @@ class Forecaster:
             raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
         if adapter is None:
             return cls(bundle, family(bundle, {}, settings), None, None)
-        data = adapter if isinstance(adapter, bytes) else read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
+        data = (
+            adapter if isinstance(adapter, bytes) else read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
+        )
         blob = data[: blob_size(data)]
         decoded = decode(blob)
         merged = merge(bundle.manifest, bundle.tensor, decoded)

@@ -116,7 +116,7 @@ class Manifest:
     def _check(self) -> None:
         """Check what concerns several fields."""
         levels = self.quantile_levels
-        if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] or not levels[-1] < 1:
+        if not levels or list(levels) != sorted(set(levels)) or not levels[0] > 0 or not levels[-1] < 1:
             raise FormatError(f"{MANIFEST_FILE}: quantile_levels: want ascending levels in (0, 1), got {levels}")
         if len(self.tensors) > MAX_TENSORS:
             raise FormatError(f"{MANIFEST_FILE}: {len(self.tensors)} tensors, want at most {MAX_TENSORS}")

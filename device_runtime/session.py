@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from device_runtime.bundle import Bundle
 from device_runtime.errors import ForecastError, MergeError, StorageError, UnsupportedError
 
-Session = ort.InferenceSession
+Session = Any  # onnxruntime.InferenceSession, which ships no types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,11 @@ def open_session(
     if values:
         try:
             options.add_external_initializers(list(replaced), values)
-        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no public base
+        except Exception as error:
             raise MergeError(f"{entry.file}: onnxruntime refused the merged tensors: {error}") from error
     try:
         return ort.InferenceSession(str(bundle.path / entry.file), options, providers=list(settings.providers))
-    except Exception as error:  # noqa: BLE001 - the same
+    except Exception as error:
         kind = MergeError if "xternal initializer" in str(error) else StorageError
         raise kind(f"{entry.file}: onnxruntime could not open the graph: {error}") from error
 
@@ -78,6 +79,6 @@ def run(session: Session, output: str, feed: Mapping[str, NDArray[np.generic]]) 
     """Run a session for one output. Raises `ForecastError` when ONNX Runtime does."""
     try:
         (result,) = session.run([output], dict(feed))
-    except Exception as error:  # noqa: BLE001 - the same
+    except Exception as error:
         raise ForecastError(f"onnxruntime: {error}") from error
     return np.asarray(result, dtype=np.float32)

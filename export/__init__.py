@@ -1,7 +1,7 @@
 """Torch in, files out: the frozen base as a bundle, each adaptation as a blob.
 
-    export_base(model, family="chronos-bolt", name=..., out=..., provenance=...)   -> BaseExport
-    export_adapter(bundle=..., base=..., tuned=..., deltas=..., contexts=..., ...)  -> AdapterExport
+export_base(model, family="chronos-bolt", name=..., out=..., provenance=...)   -> BaseExport
+export_adapter(bundle=..., base=..., tuned=..., deltas=..., contexts=..., ...)  -> AdapterExport
 """
 
 from export.adapter import AdapterExport, export_adapter

@@ -58,7 +58,8 @@ def export_adapter(
     unknown = [name for name in deltas if name not in {entry.name for entry in bundle.manifest.tensors}]
     if unknown:
         raise ExportError(
-            f"the bundle has no tunable tensor {unknown[0]!r}" + (f" and {len(unknown) - 1} others" if unknown[1:] else ""),
+            f"the bundle has no tunable tensor {unknown[0]!r}"
+            + (f" and {len(unknown) - 1} others" if unknown[1:] else ""),
             hint="the tensor is dead in this family, or the bundle is of another base",
         )
     adapter = Adapter(
@@ -75,7 +76,9 @@ def export_adapter(
         torch_merged = torch_quantiles(base, contexts)
     parity = difference(torch_merged, runtime, contexts)
     if not parity <= TOLERANCE:
-        raise ExportError(f"parity: merged, the runtime differs from torch by {parity:.3g} of the scale, allowed {TOLERANCE}")
+        raise ExportError(
+            f"parity: merged, the runtime differs from torch by {parity:.3g} of the scale, allowed {TOLERANCE}"
+        )
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
     answer, margin = choose_known_answer(bundle, merged, level=round(level, 1), spread=max(round(spread, 1), 0.1))
     blob = encode(

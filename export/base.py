@@ -124,7 +124,8 @@ def _write_tunable(folder: Path, model: nn.Module, names: list[str]) -> list[Ten
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     return [
-        TensorEntry(name=name, shape=arrays[name].shape, offset=start + header[name]["data_offsets"][0]) for name in names
+        TensorEntry(name=name, shape=arrays[name].shape, offset=start + header[name]["data_offsets"][0])
+        for name in names
     ]
 
 
@@ -156,7 +157,9 @@ def _manifest(
             "tensors": [{"name": e.name, "offset": e.offset, "shape": list(e.shape)} for e in entries],
             "base": dict(provenance),
             "dead": dead,
-            "tools": {tool: version(tool) for tool in ("edge-tsfm", "onnx", "torch", "chronos-forecasting", "transformers")},
+            "tools": {
+                tool: version(tool) for tool in ("edge-tsfm", "onnx", "torch", "chronos-forecasting", "transformers")
+            },
         }
     )
 

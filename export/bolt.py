@@ -24,9 +24,9 @@ from export.errors import ExportError
 class BoltGraph(nn.Module):
     """Context ``[B, L]`` (NaN for missing, L a multiple of the patch size) to quantiles ``[B, Q, H]``."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        config: Any = model.config
+        config = model.config
         self.chronos: Any = model.chronos_config
         if config.is_gated_act or config.dense_act_fn != "relu":
             raise ExportError(f"Chronos-Bolt with feed_forward_proj {config.feed_forward_proj!r}: want relu")
@@ -35,18 +35,18 @@ class BoltGraph(nn.Module):
         if model.instance_norm.use_arcsinh:
             raise ExportError("Chronos-Bolt with arcsinh scaling is not supported")
         # Adopted, not copied: parameter names stay those of the model.
-        self.shared = model.shared
-        self.input_patch_embedding = model.input_patch_embedding
-        self.encoder = model.encoder
-        self.decoder = model.decoder
-        self.output_patch_embedding = model.output_patch_embedding
+        self.shared: Any = model.shared
+        self.input_patch_embedding: Any = model.input_patch_embedding
+        self.encoder: Any = model.encoder
+        self.decoder: Any = model.decoder
+        self.output_patch_embedding: Any = model.output_patch_embedding
         self.heads, self.width = config.num_heads, config.d_kv
         self.start_token = config.decoder_start_token_id
         self.use_reg_token = bool(self.chronos.use_reg_token)
         self.reg_token = config.reg_token_id if self.use_reg_token else 0
         self.quantile_count = len(self.chronos.quantiles)
         patches = math.ceil(self.chronos.context_length / self.chronos.input_patch_size) + int(self.use_reg_token)
-        attention: Any = model.encoder.block[0].layer[0].SelfAttention
+        attention = model.encoder.block[0].layer[0].SelfAttention
         # Relative position of key minus query, for every distance that can occur: bucket of the bias table.
         distance = torch.arange(-(patches - 1), patches)
         buckets = attention._relative_position_bucket(
@@ -154,7 +154,7 @@ def describe(model: Any) -> dict[str, Any]:
     }
 
 
-def trace_graph(module: nn.Module, trace: Callable[..., Any], folder: Path) -> Any:
+def trace_graph(module: Any, trace: Callable[..., Any], folder: Path) -> Any:
     """Trace with any batch and any whole number of patches, so that a short context does not pay for a long one."""
     size = module.chronos.input_patch_size
     batch = torch.export.Dim("batch", min=1, max=65_536)

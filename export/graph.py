@@ -19,7 +19,12 @@ OPSET = 20  # what onnxruntime 1.21, the oldest we name, understands
 
 
 def trace(
-    module: nn.Module, inputs: tuple[torch.Tensor, ...], dynamic: tuple[Any, ...], names: Sequence[str], output: str, folder: Path
+    module: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    dynamic: tuple[Any, ...],
+    names: Sequence[str],
+    output: str,
+    folder: Path,
 ) -> onnx.ModelProto:
     """Export ``module`` with ``optimize=False``: the default renames weights and transposes them.
 

@@ -57,7 +57,9 @@ def difference(a: FloatArray, b: FloatArray, context: FloatArray) -> float:
 def check_contexts(context_length: int) -> list[FloatArray]:
     """Return batches of contexts of several lengths, with gaps, with left padding and without."""
     lengths = sorted({1, 5, 16, 48, 49, min(300, context_length), context_length + 7})
-    batches = [synthetic_contexts(3, length, missing=0.2, seed=length) for length in lengths if length <= context_length + 7]
+    batches = [
+        synthetic_contexts(3, length, missing=0.2, seed=length) for length in lengths if length <= context_length + 7
+    ]
     padded = synthetic_contexts(3, 64, seed=1)
     padded[0, :40] = np.nan  # whole patches of padding beside a full row
     return [*batches, padded]
@@ -73,7 +75,9 @@ def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_:
         for context in check_contexts(bundle.manifest.context_length)
     )
     if not base <= TOLERANCE:
-        raise ExportError(f"parity: the exported base differs from torch by {base:.3g} of the scale, allowed {TOLERANCE}")
+        raise ExportError(
+            f"parity: the exported base differs from torch by {base:.3g} of the scale, allowed {TOLERANCE}"
+        )
     context = synthetic_contexts(2, 64, missing=0.1, seed=2)
     reference = torch_quantiles(model, context)
     worst, weakest = 0.0, ("", float("inf"))
@@ -89,11 +93,15 @@ def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_:
             if effect > 10 * TOLERANCE:
                 break
         else:
-            raise ExportError(f"{entry.name}: perturbing it moves the forecast by {effect:.3g} of the scale: a dead tensor")
+            raise ExportError(
+                f"{entry.name}: perturbing it moves the forecast by {effect:.3g} of the scale: a dead tensor"
+            )
         error = difference(expected, runtime_quantiles(bundle, {index: moved}, context), context)
         # Relative to the effect too: perturbations are large, and so are forecasts made with them.
         if not error <= TOLERANCE * max(1.0, effect):
-            raise ExportError(f"{entry.name}: perturbed, the runtime differs from torch by {error:.3g} (effect {effect:.3g})")
+            raise ExportError(
+                f"{entry.name}: perturbed, the runtime differs from torch by {error:.3g} (effect {effect:.3g})"
+            )
         worst = max(worst, error)
         if effect < weakest[1]:
             weakest = (entry.name, effect)
@@ -120,5 +128,5 @@ def replaced(model: nn.Module, tensors: Mapping[str, FloatArray]) -> Iterator[No
         yield
     finally:
         with torch.no_grad():
-            for name, value in kept.items():
-                parameters[name].copy_(value)
+            for name, original in kept.items():
+                parameters[name].copy_(original)

@@ -1,0 +1,47 @@
+"""``edge-tsfm-device selftest``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from device_runtime.cli.options import bundle_argument, json_option, session_options, settings
+
+
+@click.command()
+@bundle_argument
+@click.option(
+    "--adapter", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Adapter blob to prove."
+)
+@session_options
+@json_option
+def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
+    """Check every file of a BUNDLE, merge an adapter and run its known-answer test."""
+    from device_runtime.forecaster import Forecaster
+
+    forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
+    merged = forecaster.adapter
+    assert merged is not None
+    answer = merged.known_answer
+    report: dict[str, Any] = {
+        "base": forecaster.bundle.digest.hex(),
+        "adapter": forecaster.adapter_digest,
+        "adapter_version": merged.version,
+        "parameters": merged.parameters,
+        "forced": merged.forced,
+        "known_answer": None if answer is None else {"off_by": forecaster.self_test(), "allowed": answer.tolerance},
+    }
+    if as_json:
+        click.echo(json.dumps(report))
+    elif answer is None:
+        click.echo(
+            f"base {report['base'][:16]} adapter {report['adapter'][:16]}: merged; the blob has no known-answer test"
+        )
+    else:
+        click.echo(
+            f"base {report['base'][:16]} adapter {report['adapter'][:16]}: known answer off by "
+            f"{report['known_answer']['off_by']:.2g}, allowed {answer.tolerance:.2g}: passed"
+        )
