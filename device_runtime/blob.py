@@ -58,7 +58,8 @@ def encode(adapter: Adapter) -> bytes:
     total = offset + len(body)
     if total > layout.MAX_BLOB_SIZE or len(parts) > layout.MAX_RECORDS:
         raise SizeError(
-            f"adapter: {total} bytes in {len(parts)} records, want at most {layout.MAX_BLOB_SIZE} in {layout.MAX_RECORDS}"
+            f"adapter: {total} bytes in {len(parts)} records, "
+            f"want at most {layout.MAX_BLOB_SIZE} in {layout.MAX_RECORDS}"
         )
     header = layout.HEADER.pack(
         layout.MAGIC,

@@ -165,11 +165,11 @@ class Fourier:
         """Evaluate the closed form with integer cosines: thin matrix products of exact integers."""
         left, right = _basis(self.rows, self.columns, self.entries.astype("<u4").tobytes())
         stored = self.coefficients.stored.astype(np.int64)
-        total = 0.0
+        total = np.zeros(self.shape)
         for part, weight in _exact_parts(stored):
             total = total + ((left * np.tile(part, 2)) @ right) * weight
         gain = (self.coefficients.scale * self.scaling) / (self.rows * self.columns * 2.0 ** (2 * COSINE_BITS))
-        return np.asarray(total) * gain
+        return np.asarray(total * gain)
 
 
 def _exact_parts(stored: NDArray[np.int64]) -> list[tuple[FloatArray, float]]:

@@ -38,7 +38,8 @@ def at_levels(quantiles: FloatArray, trained: Sequence[float], wanted: Sequence[
     position = np.asarray(wanted) * (len(grid) - 1)
     lower = np.minimum(position.astype(np.intp), len(grid) - 2)
     weight = (position - lower).astype(np.float32)
-    return padded[..., lower] * (1 - weight) + padded[..., lower + 1] * weight
+    mixed = padded[..., lower] * (1 - weight) + padded[..., lower + 1] * weight
+    return mixed.astype(np.float32, copy=False)
 
 
 def calibrate(quantiles: FloatArray, calibration: Calibration) -> FloatArray:

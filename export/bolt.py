@@ -90,17 +90,20 @@ class BoltGraph(nn.Module):
     @staticmethod
     def _residual(block: Any, x: Tensor) -> Tensor:
         """Apply a patch embedding: one hidden layer around a linear shortcut."""
-        return block.output_layer(torch.relu(block.hidden_layer(x))) + block.residual_layer(x)
+        out: Tensor = block.output_layer(torch.relu(block.hidden_layer(x))) + block.residual_layer(x)
+        return out
 
     @staticmethod
     def _norm(layer: Any, x: Tensor) -> Tensor:
         """Root-mean-square norm, written the way ONNX Runtime recognises."""
-        return layer.weight * (x / (x.pow(2).mean(-1, keepdim=True) + layer.variance_epsilon).sqrt())
+        out: Tensor = layer.weight * (x / (x.pow(2).mean(-1, keepdim=True) + layer.variance_epsilon).sqrt())
+        return out
 
     def _feed_forward(self, block: Any, x: Tensor) -> Tensor:
         """Add a block's feed-forward layer."""
         dense = block.layer[-1].DenseReluDense
-        return x + dense.wo(torch.relu(dense.wi(self._norm(block.layer[-1].layer_norm, x))))
+        out: Tensor = x + dense.wo(torch.relu(dense.wi(self._norm(block.layer[-1].layer_norm, x))))
+        return out
 
     def _encode(self, x: Tensor, blocked: Tensor) -> Tensor:
         """Run the encoder: ``[B, T, D]`` to ``[B, T, D]``."""

@@ -1,4 +1,4 @@
-"""Torch module to ONNX graph whose tunable weights are external, under their torch names, in their torch orientation."""
+"""Torch module to ONNX graph with external tunable weights, under their torch names, in their torch orientation."""
 
 from __future__ import annotations
 
