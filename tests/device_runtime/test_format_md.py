@@ -11,9 +11,7 @@ from device_runtime import canonical, errors, generator, layout, manifest, varin
 from device_runtime.blob import DTYPE_CODE
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = re.split(
-    r"^## ", (ROOT / "device_runtime/FORMAT.md").read_text(encoding="utf-8"), flags=re.MULTILINE
-)
+SECTIONS = re.split(r"^## ", (ROOT / "device_runtime/FORMAT.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
 HEADER = (ROOT / "firmware_examples/etsa/etsa.h").read_text(encoding="utf-8")
 SOURCE = (ROOT / "firmware_examples/etsa/etsa.c").read_text(encoding="utf-8")
 
@@ -102,15 +100,9 @@ def test_limits_outside_of_the_table() -> None:
 
 def test_error_codes() -> None:
     table = {row[1]: int(row[0]) for row in rows(10, 4)}
-    python = {
-        kind.__name__: kind.code for kind in vars(errors).values() if isinstance(kind, type) and kind.code
-    }
+    python = {kind.__name__: kind.code for kind in vars(errors).values() if isinstance(kind, type) and kind.code}
     assert table == python
-    c = {
-        re.sub(r"_(\w)", lambda m: m[1], n.title()): v
-        for n, v in enumerators("").items()
-        if n.endswith("_ERROR")
-    }
+    c = {re.sub(r"_(\w)", lambda m: m[1], n.title()): v for n, v in enumerators("").items() if n.endswith("_ERROR")}
     assert table == c
     for name in table:
         assert re.search(rf'case ETSA_\w+: return "{name}";', SOURCE), name

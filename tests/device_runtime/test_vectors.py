@@ -95,10 +95,7 @@ def test_blob(name: str) -> None:
             merged()
         assert outcome(refusal.value) == expected(keys)
         return
-    digests = [
-        f"{i} {hashlib.sha256(weights.astype('<f4').tobytes()).hexdigest()}"
-        for i, weights in merged().items()
-    ]
+    digests = [f"{i} {hashlib.sha256(weights.astype('<f4').tobytes()).hexdigest()}" for i, weights in merged().items()]
     assert sorted(digests) == sorted(keys["merged"])
     assert [str(adapter.version), str(int(adapter.forced))] == keys["version"] + keys["forced"]
     assert [str(adapter.parameters)] == keys["parameters"]
@@ -140,9 +137,7 @@ def test_projection(name: str) -> None:
 @pytest.mark.parametrize("name", of("signed"))
 def test_signed(name: str) -> None:
     """§8, read with a library of its own."""
-    ed25519 = pytest.importorskip(
-        "cryptography.hazmat.primitives.asymmetric.ed25519", reason="needs cryptography"
-    )
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519", reason="needs cryptography")
     from cryptography.exceptions import InvalidSignature
 
     keys, payload = read(name)
@@ -154,9 +149,7 @@ def test_signed(name: str) -> None:
     for signature in signatures:
         if signature[4:8] == b"\1\0\1\0" and signature[8:16] == hashlib.sha256(key).digest()[:8]:
             try:
-                ed25519.Ed25519PublicKey.from_public_bytes(key).verify(
-                    signature[16:], b"edge-tsfm adapter v1\0" + blob
-                )
+                ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature[16:], b"edge-tsfm adapter v1\0" + blob)
                 good += 1
             except InvalidSignature:
                 pass

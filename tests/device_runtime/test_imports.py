@@ -1,0 +1,44 @@
+"""A monitor installs numpy, onnxruntime and click: nothing else may be imported there."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "device_runtime"
+EVERYWHERE = {"numpy", "device_runtime"}
+# The update client is an extra; its libraries are imported by these modules alone.
+ALLOWED = {
+    "session.py": {"onnxruntime"},
+    "envelope.py": {"cryptography"},
+    "tuf_conformance.py": {"tuf", "securesystemslib"},
+}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_device_runtime_imports_only_what_a_monitor_has(path: Path) -> None:
+    allowed = sys.stdlib_module_names | EVERYWHERE | ALLOWED.get(path.name, set())
+    if path.parent.name == "cli":
+        allowed |= {"click"}
+    if path.name.startswith("agent") or path.name == "update.py":
+        allowed |= {"tuf", "securesystemslib", "cryptography"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "import from the root package"
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            assert name.split(".")[0] in allowed, f"{path.name}:{node.lineno} imports {name}"
+
+
+def test_importing_the_package_starts_nothing() -> None:
+    code = (
+        "import sys, device_runtime, device_runtime.errors; print('numpy' in sys.modules, 'onnxruntime' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["False", "False"]

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device_runtime.errors import InputError
+from device_runtime.forecaster import Forecaster
+from device_runtime.stream import Channel, Stream
+
+MINUTE = 60_000
+
+
+def stream(length: int = 8, low: float = 20, high: float = 300) -> Stream:
+    return Stream(
+        None, (Channel(name="HR", interval_ms=MINUTE, low=low, high=high),), context_length=length, min_observed=2
+    )
+
+
+def test_samples_in_order_are_the_context() -> None:
+    feed = stream()
+    assert all(feed.push("HR", step * MINUTE, 80 + step) for step in range(3))
+    np.testing.assert_array_equal(feed.context("HR"), [np.nan] * 5 + [80, 81, 82])
+
+
+def test_a_gap_stays_missing_and_a_late_sample_fills_it() -> None:
+    feed = stream(4)
+    feed.push("HR", 0, 80)
+    feed.push("HR", 3 * MINUTE, 83)
+    np.testing.assert_array_equal(feed.context("HR"), [80, np.nan, np.nan, 83])
+    assert not feed.push("HR", 1 * MINUTE, 81)
+    np.testing.assert_array_equal(feed.context("HR"), [80, 81, np.nan, 83])
+    assert feed.counts == {"late": 1}
+
+
+def test_a_late_sample_never_overwrites_and_one_from_before_the_buffer_is_dropped() -> None:
+    feed = stream(4)
+    for step in range(6):
+        feed.push("HR", step * MINUTE, 80 + step)
+    feed.push("HR", 4 * MINUTE + 1, 200)
+    feed.push("HR", 1 * MINUTE + 1, 200)
+    np.testing.assert_array_equal(feed.context("HR"), [82, 83, 84, 85])
+    assert feed.counts == {"dropped": 2}
+
+
+def test_the_latest_sample_of_the_newest_step_stands_for_it() -> None:
+    feed = stream(2)
+    feed.push("HR", 0, 80)
+    feed.push("HR", 30_000, 90)
+    assert feed.context("HR")[-1] == 90
+    assert feed.counts == {"replaced": 1}
+
+
+def test_a_repeated_stamp_is_ignored() -> None:
+    feed = stream(2)
+    feed.push("HR", 0, 80)
+    feed.push("HR", 0, 99)
+    assert feed.context("HR")[-1] == 80
+    assert feed.counts == {"duplicate": 1}
+
+
+@pytest.mark.parametrize(("value", "good"), [(0.0, True), (400.0, True), (float("nan"), True), (80.0, False)])
+def test_what_is_not_a_measurement_makes_its_step_missing(value: float, good: bool) -> None:
+    feed = stream(2)
+    feed.push("HR", 0, 80)
+    feed.push("HR", MINUTE, value, good=good)
+    np.testing.assert_array_equal(feed.context("HR"), [80, np.nan])
+    assert feed.counts == {"rejected": 1}
+
+
+def test_a_jump_ahead_by_the_whole_buffer_empties_it() -> None:
+    feed = stream(4)
+    feed.push("HR", 0, 80)
+    feed.push("HR", 4 * MINUTE, 90)
+    np.testing.assert_array_equal(feed.context("HR"), [np.nan, np.nan, np.nan, 90])
+    assert feed.counts == {"restarted": 1}
+
+
+def test_too_little_to_forecast_from_is_an_error_not_a_forecast(dummy_bundle) -> None:
+    feed = Stream(
+        Forecaster.open(dummy_bundle), (Channel(name="HR", interval_ms=MINUTE),), context_length=8, min_observed=3
+    )
+    feed.push("HR", 0, 80)
+    feed.push("HR", MINUTE, 81)
+    with pytest.raises(InputError, match="2 observed steps, want 3"):
+        feed.forecast("HR")
+    feed.push("HR", 2 * MINUTE, 82)
+    expected = feed.forecaster.forecast([80, 81, 82], 4).quantiles
+    np.testing.assert_allclose(feed.forecast("HR", 4).quantiles, expected, rtol=1e-5)
+
+
+def test_an_unknown_channel_is_an_error() -> None:
+    with pytest.raises(InputError, match="unknown channel 'MAP'"):
+        stream().push("MAP", 0, 80)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(30, 200)), max_size=60))
+def test_in_any_order_each_step_holds_one_of_its_own_samples(samples: list[tuple[int, int]]) -> None:
+    feed = stream(8)
+    for step, value in samples:
+        feed.push("HR", step * MINUTE, value)
+    context = feed.context("HR")
+    if not samples:
+        assert np.isnan(context).all()
+        return
+    newest = max(step for step, _ in samples)
+    for place, value in enumerate(context):
+        step = newest - len(context) + 1 + place
+        if np.isfinite(value):
+            assert (step, int(value)) in samples
+    assert np.isfinite(context[-1])
