@@ -238,9 +238,9 @@ int main(int argc, char **argv)
     notify("READY=1");
     serve(service, &o, &waiting);
     notify("STOPPING=1");
-    unsigned long long late = sv_late_values(service);
+    unsigned long long dropped = sv_dropped_values(service);
     sv_stop(service);
     fc_base_close(base);
-    if (late > 0) fprintf(stderr, "etsa-service: %llu values came late\n", late);
+    if (dropped > 0) fprintf(stderr, "etsa-service: %llu values came too late\n", dropped);
     return 0;
 }

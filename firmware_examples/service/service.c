@@ -16,8 +16,7 @@ typedef struct channel {
     size_t length;
     bool begun;           /* a value has come */
     int64_t step;         /* that is being filled */
-    double sum;
-    uint32_t count;
+    float value;          /* its latest good value; NaN: none yet */
     uint32_t due;         /* closed steps that were not forecast yet */
 } channel;
 
@@ -26,7 +25,7 @@ struct sv_service {
     sv_settings settings;
     channel channels[SV_MAX_CHANNELS];
     float *work, *quantiles; /* the worker's own */
-    uint64_t late;
+    uint64_t dropped;
     bool stopping;
     pthread_mutex_t lock;  /* everything above but `current` while it forecasts */
     pthread_mutex_t using; /* held while a forecaster is in use or replaced */
@@ -60,11 +59,19 @@ static void append(channel *c, size_t most, float value, size_t count)
 /* Close the step that was being filled, and the empty ones between it and `step`. */
 static void advance(channel *c, size_t most, int64_t step)
 {
-    append(c, most, c->count > 0 ? (float)(c->sum / c->count) : NAN, 1);
+    append(c, most, c->value, 1);
     append(c, most, NAN, (size_t)(step - c->step - 1));
     c->step = step;
-    c->sum = 0;
-    c->count = 0;
+    c->value = NAN;
+}
+
+/* A value that came late fills its step where that is still missing. */
+static bool fill(channel *c, int64_t step, float value)
+{
+    int64_t ago = c->step - step; /* 1: the step closed last */
+    if (ago > (int64_t)c->length || !isnan(c->steps[c->length - (size_t)ago])) return false;
+    c->steps[c->length - (size_t)ago] = value;
+    return true;
 }
 
 void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int quality)
@@ -72,30 +79,28 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
     if (number >= s->settings.channels) return;
     channel *c = &s->channels[number];
     int64_t step = floor_divide(t_ms, s->settings.interval_ms);
+    bool good = quality == SV_GOOD && isfinite(value);
     pthread_mutex_lock(&s->lock);
     if (!c->begun) {
         c->begun = true;
         c->step = step;
+        c->value = NAN;
     }
     if (step > c->step) {
         advance(c, fc_bundle(s->base)->context_length, step);
         pthread_cond_signal(&s->wake);
     }
-    if (step < c->step) {
-        s->late++;
-    } else if (quality == SV_GOOD && isfinite(value)) {
-        c->sum += (double)value;
-        c->count++;
-    }
+    if (step == c->step && good) c->value = value;
+    if (step < c->step && !(good && fill(c, step, value))) s->dropped++;
     pthread_mutex_unlock(&s->lock);
 }
 
-uint64_t sv_late_values(sv_service *s)
+uint64_t sv_dropped_values(sv_service *s)
 {
     pthread_mutex_lock(&s->lock);
-    uint64_t late = s->late;
+    uint64_t dropped = s->dropped;
     pthread_mutex_unlock(&s->lock);
-    return late;
+    return dropped;
 }
 
 /* Forecast the oldest due step of a channel: the context as it was when that step closed. Called with the lock held;

@@ -47,11 +47,12 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **servi
 /* Stop the worker, wait for it, release everything. */
 void sv_stop(sv_service *service);
 
-/* One measured value. Steps are [k * interval, (k + 1) * interval) of t_ms; a step's value is the mean of its good ones.
- * A value of a later step closes the steps before it, and the worker forecasts. Values of closed steps are late: not
- * used, counted. Never blocks on a forecast. */
+/* One measured value. Step k is [k * interval_ms, (k + 1) * interval_ms); its latest good value stands for it, as in the
+ * Python runtime's Stream. A value of a later step closes the steps before it, and the worker forecasts; one that comes
+ * late fills its step where that is missing, for the forecasts to come, or is dropped and counted. Never waits for a
+ * forecast. */
 void sv_push(sv_service *service, uint32_t channel, int64_t t_ms, float value, int quality);
-uint64_t sv_late_values(sv_service *service);
+uint64_t sv_dropped_values(sv_service *service);
 
 /* Replace a channel's adapter (data NULL: back to the base alone). It is verified, merged and proven in the caller's
  * thread while forecasts go on, then takes over between two of them. On any error what ran keeps running. */

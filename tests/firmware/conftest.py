@@ -19,9 +19,7 @@ SOURCE = Path(__file__).parents[2] / "firmware_examples"
 LEVELS, STEPS, PATCH, CONTEXT = 3, 8, 4, 32
 
 
-def run(
-    *command: object, cwd: Path | None = None, stdin: str | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(*command: object, cwd: Path | None = None, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run one of our own commands."""
     return subprocess.run(
         [str(part) for part in command],
@@ -130,9 +128,7 @@ def _model(onnx: object, arrays: dict[str, np.ndarray], offsets: dict[str, int])
             tensor.external_data.add(key=key, value=value)
         external.append(tensor)
     constants = {"start": [-PATCH], "end": [2**31 - 1], "axis": [1], "shape": [-1, LEVELS, STEPS]}
-    fixed = [
-        numpy_helper.from_array(np.array(value, dtype=np.int64), key) for key, value in constants.items()
-    ]
+    fixed = [numpy_helper.from_array(np.array(value, dtype=np.int64), key) for key, value in constants.items()]
     fixed += [
         numpy_helper.from_array(np.float32(0), "zero"),
         numpy_helper.from_array(np.float32(100), "hundred"),
@@ -171,9 +167,7 @@ def make_adapter(bundle: Bundle, *, seed: int = 1, version: int = 3, tolerance: 
 
     shapes = [entry.rows_columns for entry in bundle.manifest.tensors]
     deltas = {
-        0: Fourier(
-            rows=shapes[0][0], columns=shapes[0][1], coefficients=numbers(8), scaling=100.0, seed=seed
-        ),
+        0: Fourier(rows=shapes[0][0], columns=shapes[0][1], coefficients=numbers(8), scaling=100.0, seed=seed),
         1: Dense(numbers(*shapes[1])),
         2: LowRank(a=numbers(2, shapes[2][1]), b=numbers(shapes[2][0], 2), scaling=8.0),
         3: Vera(d=numbers(4), b=numbers(shapes[3][0]), columns=1, seed=seed, scaling=4.0),

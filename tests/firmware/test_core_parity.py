@@ -51,10 +51,7 @@ def test_merged_bits(core: Core, shape: tuple[int, int], dtype: Dtype) -> None:
     draw = np.random.default_rng(sum(shape))
     deltas = deltas_of(*shape, dtype, draw)
     # Weights of all magnitudes, and zeros of both signs: those show the sign of a delta's zero.
-    base = {
-        i: (draw.normal(size=shape) * 10.0 ** draw.integers(-6, 3, size=shape)).astype(np.float32)
-        for i in deltas
-    }
+    base = {i: (draw.normal(size=shape) * 10.0 ** draw.integers(-6, 3, size=shape)).astype(np.float32) for i in deltas}
     for weights in base.values():
         weights.reshape(-1)[::5] = -0.0
     ours = core.merge(encode(Adapter(base_digest=bytes(32), version=1, deltas=deltas)), base)
@@ -151,9 +148,7 @@ def test_same_verdict_on_random_damage(core: Core, seed: int) -> None:
         for _ in range(draw.randint(1, 4)):
             match draw.randrange(3):
                 case 0:
-                    changed[draw.randrange(len(changed))] = draw.choice(
-                        [0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)]
-                    )
+                    changed[draw.randrange(len(changed))] = draw.choice([0, 1, 0x7F, 0x80, 0xFF, draw.randrange(256)])
                 case 1:
                     struct.pack_into("<I", changed, draw.choice(table), draw.choice(words))
                 case 2:  # the metadata's text is last

@@ -12,6 +12,7 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,9 +46,7 @@ def files(tmp_path: Path, blob: bytes) -> Path:
 def forecast(
     built: Path, library: Path, bundle: Path, *arguments: object, stdin: str | None = None
 ) -> tuple[int, str, str]:
-    done = run(
-        built / "forecast_ort" / "etsa-forecast", "--library", library, bundle, *arguments, stdin=stdin
-    )
+    done = run(built / "forecast_ort" / "etsa-forecast", "--library", library, bundle, *arguments, stdin=stdin)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -78,9 +77,7 @@ def test_forecasts_are_those_of_python(
 
 def test_stream_forecasts_after_every_row(built: Path, library: Path, bundle: Bundle, files: Path) -> None:
     lines = "".join(f"{value}\n" for value in SERIES[:5])
-    code, out, _ = forecast(
-        built, library, bundle.path, "--stream", "--adapter", files / "map.etsa", stdin=lines
-    )
+    code, out, _ = forecast(built, library, bundle.path, "--stream", "--adapter", files / "map.etsa", stdin=lines)
     assert code == 0
     python = Forecaster.open(bundle, files / "map.etsa")
     rows = [line.split(",") for line in out.splitlines()[1:]]
@@ -114,9 +111,7 @@ def test_merged_weights_are_those_of_python(
 def refused(built: Path, library: Path, bundle: Path, data: bytes, folder: Path, *options: str) -> int:
     """Return the code that refuses an adapter."""
     (folder / "bad.etsa").write_bytes(data)
-    code, out, err = forecast(
-        built, library, bundle, folder / "series.csv", "--adapter", folder / "bad.etsa", *options
-    )
+    code, out, err = forecast(built, library, bundle, folder / "series.csv", "--adapter", folder / "bad.etsa", *options)
     assert (code, out) == (1, ""), err
     match = re.search(r"^etsa-forecast: \[(\d+)\] \w+Error: \S", err, flags=re.MULTILINE)
     assert match is not None, err
@@ -171,17 +166,13 @@ def test_a_changed_base_is_refused(built: Path, library: Path, bundle: Bundle, f
     assert code == 1
     assert "[300] BaseMismatchError" in err
     path.write_bytes(data[:-1])
-    assert (
-        "[300] BaseMismatchError" in forecast(built, library, copy, files / "series.csv", "--trust-files")[2]
-    )
+    assert "[300] BaseMismatchError" in forecast(built, library, copy, files / "series.csv", "--trust-files")[2]
     path.unlink()
     assert "[400] StorageError" in forecast(built, library, copy, files / "series.csv")[2]
 
 
 @pytest.mark.parametrize(("text", "code"), [("", 500), ("\n\n", 500), ("inf\n", 500), ("1\nx\n", 500)])
-def test_contexts_without_a_forecast(
-    built: Path, library: Path, bundle: Bundle, text: str, code: int
-) -> None:
+def test_contexts_without_a_forecast(built: Path, library: Path, bundle: Bundle, text: str, code: int) -> None:
     returned, _, err = forecast(built, library, bundle.path, stdin=text)
     assert returned == 1
     assert f"[{code}] " in err
@@ -195,9 +186,7 @@ def test_usage(built: Path) -> None:
 class Service:
     """A running etsa-service."""
 
-    def __init__(
-        self, binary: Path, library: Path, bundle: Bundle, *arguments: object, **environment: str
-    ) -> None:
+    def __init__(self, binary: Path, library: Path, bundle: Bundle, *arguments: object, **environment: str) -> None:
         command = [binary, "--library", library, "--interval", 1000, bundle.path, *arguments]
         self.process = subprocess.Popen(
             [str(part) for part in command],
@@ -208,14 +197,18 @@ class Service:
 
     def push(self, *, channels: int = 1, quality: int = 0) -> None:
         """Push one value of the next second on each channel."""
-        assert self.process.stdin is not None
         for channel in range(channels):
             value = SERIES[self.step % 40] if self.step % 40 not in (3, 30) else 80.0
-            self.process.stdin.write(f"{channel} {self.step * 1000 + 500} {value} {quality}\n")
-        self.process.stdin.flush()
+            self.write(f"{channel} {self.step * 1000 + 500} {value} {quality}\n")
         self.step += 1
 
-    def forecasts(self, count: int) -> list[dict[str, object]]:
+    def write(self, line: str) -> None:
+        """Write one line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+
+    def forecasts(self, count: int) -> list[dict[str, Any]]:
         """Read the next forecasts."""
         assert self.process.stdout is not None
         return [json.loads(self.process.stdout.readline()) for _ in range(count)]
@@ -228,15 +221,13 @@ class Service:
                 return
         raise AssertionError(f"the log ended without {what!r}")
 
-    def finish(self) -> tuple[list[dict[str, object]], str]:
+    def finish(self) -> tuple[list[dict[str, Any]], str]:
         out, err = self.process.communicate(timeout=60)
         assert self.process.returncode == 0
         return [json.loads(line) for line in out.splitlines()], err
 
 
-def test_service_swaps_without_dropping_a_forecast(
-    built: Path, library: Path, bundle: Bundle, files: Path
-) -> None:
+def test_service_swaps_without_dropping_a_forecast(built: Path, library: Path, bundle: Bundle, files: Path) -> None:
     running = files / "running.etsa"
     running.write_bytes(encode(make_adapter(bundle, version=3)))
     service = Service(built / "service" / "etsa-service", library, bundle, running, "-")
@@ -276,16 +267,14 @@ def test_service_forecasts_every_step_once_and_as_python_does(
             context.append(np.nan)
             continue
         values = [70 + step, 71 + step]
-        context.append(float(np.mean(values)) if step != 20 else np.nan)
-        lines += [
-            f"0 {step * 1000 + 100 * i} {value} {2 if step == 20 else 0}\n" for i, value in enumerate(values)
-        ]
+        context.append(values[-1] if step != 20 else np.nan)
+        lines += [f"0 {step * 1000 + 100 * i} {value} {2 if step == 20 else 0}\n" for i, value in enumerate(values)]
         lines += [f"0 {step * 1000 + 300} 999 1\n"]
     lines += ["0 5000 70 0\n", "not a line\n"]
     out, err = service.process.communicate("".join(lines), timeout=60)
     forecasts = [json.loads(line) for line in out.splitlines()]
     assert [f["t_ms"] for f in forecasts] == [1000 * (k + 1) for k in range(39)]
-    assert "1 values came late" in err
+    assert "1 values came too late" in err
     assert "a line that is not CHANNEL" in err
     python = Forecaster.open(bundle, files / "map.etsa")
     for k, got in enumerate(forecasts):
@@ -333,3 +322,21 @@ def test_service_after_a_gap_longer_than_its_memory(built: Path, library: Path, 
     assert forecasts[-1]["code"] == 0
     assert {f["code"] for f in forecasts[3:-1]} == {500}  # nothing was observed in their context
     assert len(forecasts) <= 3 + 64 + 1
+
+
+def test_service_fills_a_missing_step_late(built: Path, library: Path, bundle: Bundle) -> None:
+    service = Service(built / "service" / "etsa-service", library, bundle)
+    lines = ["0 0 70 0\n", "0 1000 71 2\n", "0 2000 72 0\n", "0 1500 71.5 0\n", "0 1600 99 0\n", "0 3000 73 0\n"]
+    for line in lines[:3]:
+        service.write(line)
+    first = service.forecasts(2)
+    for line in lines[3:]:
+        service.write(line)
+    rest, err = service.finish()
+    assert "1 values came too late" in err  # step 1 had been filled when 99 came
+    python = Forecaster.open(bundle)
+    contexts = ([70], [70, np.nan], [70, 71.5, 72])
+    for got, context in zip([*first, *rest], contexts, strict=True):
+        wanted = python.forecast(np.array(context, dtype=np.float32)).quantiles
+        rows = np.array([got["quantiles"][level] for level in ("0.1", "0.5", "0.9")]).T
+        same(rows, wanted)

@@ -1,0 +1,125 @@
+"""One small Chronos-Bolt three ways: merged in torch, by the Python runtime and by the C core; forecasts by each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device_runtime.adapter import Adapter
+from device_runtime.blob import encode
+from device_runtime.bundle import Bundle
+from device_runtime.delta import Delta, Dense, Fourier, LowRank, Numbers, Vera
+from device_runtime.forecaster import Forecaster
+from device_runtime.merge import merge
+
+from .conftest import run
+from .core import Core
+
+torch = pytest.importorskip("torch", reason="the third way is torch")
+pytest.importorskip("chronos", reason="the third way is chronos-forecasting")
+pytest.importorskip("onnxscript", reason="exports a base")
+
+KINDS = ("dense", "fourier", "fourier explicit", "low rank", "vera")
+
+
+def tiny_bolt() -> torch.nn.Module:
+    """A random Chronos-Bolt of width 8, biases and all."""
+    from chronos.chronos_bolt import ChronosBoltModelForForecasting
+    from transformers import T5Config
+
+    config = T5Config(
+        d_model=8, d_kv=4, d_ff=16, num_heads=2, num_layers=2, num_decoder_layers=2, vocab_size=2, dropout_rate=0.0,
+        feed_forward_proj="relu", initializer_factor=0.05, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+    )  # fmt: skip
+    config.reg_token_id = 1
+    config.chronos_config = {
+        "context_length": 64, "input_patch_size": 8, "input_patch_stride": 8, "prediction_length": 8,
+        "quantiles": [0.1, 0.5, 0.9], "use_reg_token": True,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = ChronosBoltModelForForecasting(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return tiny_bolt()
+
+
+@pytest.fixture(scope="module")
+def exported(model: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    from export.base import export_base
+
+    out = tmp_path_factory.mktemp("bolt") / "bundle"
+    provenance = {"source": "random", "licence": "none", "weights": "0" * 64}
+    export_base(model, family="chronos-bolt", name="tiny", out=out, provenance=provenance)
+    return Bundle.open(out)
+
+
+def adapter_of(bundle: Bundle, kind: str) -> Adapter:
+    """One kind of delta on every tensor that it can be put on."""
+    draw = np.random.default_rng(5)
+
+    def numbers(*shape: int) -> Numbers:
+        return Numbers.of(draw.normal(size=shape) * 0.2)
+
+    deltas: dict[int, Delta] = {}
+    for index, entry in enumerate(bundle.manifest.tensors):
+        rows, columns = entry.rows_columns
+        count = min(6, rows * columns // 2)
+        match kind:
+            case "dense":
+                deltas[index] = Dense(numbers(rows, columns))
+            case "fourier" if count:
+                coefficients = numbers(count)
+                deltas[index] = Fourier(
+                    rows=rows, columns=columns, coefficients=coefficients, scaling=float(rows * columns), seed=3
+                )
+            case "fourier explicit":
+                spots = np.sort(draw.choice(rows * columns, max(count, 1), replace=False)).astype(np.uint32)
+                deltas[index] = Fourier(
+                    rows=rows,
+                    columns=columns,
+                    coefficients=numbers(len(spots)),
+                    scaling=float(rows * columns),
+                    explicit=spots,
+                )
+            case "low rank":
+                deltas[index] = LowRank(a=numbers(2, columns), b=numbers(rows, 2), scaling=2.0)
+            case "vera":
+                deltas[index] = Vera(d=numbers(3), b=numbers(rows), columns=columns, seed=3, scaling=4.0)
+    return Adapter(base_digest=bundle.digest, version=1, deltas=deltas)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_ways(
+    kind: str, model: torch.nn.Module, exported: Bundle, built: Path, library: Path, tmp_path: Path
+) -> None:
+    from export.parity import replaced, torch_quantiles
+
+    adapter = adapter_of(exported, kind)
+    blob = encode(adapter)
+    python = merge(exported.manifest, exported.tensor, adapter)
+    core = Core(tmp_path)
+    c = core.merge(blob, {index: np.asarray(exported.tensor(index)).reshape(-1) for index in python})
+    for index, weights in python.items():
+        assert c[index].tobytes() == weights.tobytes(), exported.manifest.tensors[index].name
+
+    context = (50 + 10 * np.sin(np.arange(60, dtype=np.float32) / 5)).astype(np.float32)
+    (tmp_path / "series.csv").write_text("".join(f"{value:.9g}\n" for value in context))
+    (tmp_path / "a.etsa").write_bytes(blob)
+    binary = built / "forecast_ort" / "etsa-forecast"
+    done = run(binary, "--library", library, exported.path, tmp_path / "series.csv", "--adapter", tmp_path / "a.etsa")
+    assert done.returncode == 0, done.stderr
+    by_c = np.array([[float(cell) for cell in line.split(",")[1:]] for line in done.stdout.splitlines()[1:]])
+    by_python = Forecaster.open(exported, blob).forecast(context).quantiles
+    with replaced(model, {exported.manifest.tensors[i].name: weights for i, weights in python.items()}):
+        by_torch = torch_quantiles(model, context[None])[0]
+    base = torch_quantiles(model, context[None])[0]
+    np.testing.assert_allclose(by_c, by_python, rtol=1e-6)
+    np.testing.assert_allclose(by_python, by_torch, rtol=2e-5)
+    assert np.abs(by_torch - base).max() > 0.1  # the adapter is felt at all
