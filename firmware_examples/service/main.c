@@ -238,9 +238,10 @@ int main(int argc, char **argv)
     notify("READY=1");
     serve(service, &o, &waiting);
     notify("STOPPING=1");
-    unsigned long long dropped = sv_dropped_values(service);
+    sv_counts counts = sv_count(service);
     sv_stop(service);
     fc_base_close(base);
-    if (dropped > 0) fprintf(stderr, "etsa-service: %llu values came too late\n", dropped);
+    if (counts.late > 0) fprintf(stderr, "etsa-service: %llu values came too late\n", (unsigned long long)counts.late);
+    if (counts.skipped > 0) fprintf(stderr, "etsa-service: %llu steps were skipped\n", (unsigned long long)counts.skipped);
     return 0;
 }

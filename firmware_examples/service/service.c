@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define MOST_DUE 64u /* steps that may wait for the worker; of a longer stall the oldest are not forecast any more */
+#define MOST_MS ((int64_t)1 << 53) /* a time beyond it is none: sums of two of them must not overflow */
 
 typedef struct channel {
     fc_forecaster *current;
@@ -25,7 +26,7 @@ struct sv_service {
     sv_settings settings;
     channel channels[SV_MAX_CHANNELS];
     float *work, *quantiles; /* the worker's own */
-    uint64_t dropped;
+    sv_counts counts;
     bool stopping;
     pthread_mutex_t lock;  /* everything above but `current` while it forecasts */
     pthread_mutex_t using; /* held while a forecaster is in use or replaced */
@@ -42,27 +43,30 @@ static double milliseconds(void)
 
 static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
-/* Append `count` times the same value, at most as many as there is room for. */
-static void append(channel *c, size_t most, float value, size_t count)
+/* Append `count` times the same value, at most as many as there is room for. Returns how many steps will not be
+ * forecast, since too many wait already. */
+static uint64_t append(channel *c, size_t most, float value, uint64_t steps)
 {
-    size_t room = most + MOST_DUE;
-    if (count > room) count = room;
+    size_t room = most + MOST_DUE, count = steps > room ? room : (size_t)steps;
+    uint64_t due = c->due + steps;
     if (c->length + count > room) {
         size_t dropped = c->length + count - room;
         memmove(c->steps, c->steps + dropped, (c->length - dropped) * sizeof *c->steps);
         c->length -= dropped;
     }
     for (size_t i = 0; i < count; i++) c->steps[c->length++] = value;
-    c->due = (uint32_t)(c->due + count < MOST_DUE ? c->due + count : MOST_DUE);
+    c->due = (uint32_t)(due < MOST_DUE ? due : MOST_DUE);
+    return due - c->due;
 }
 
 /* Close the step that was being filled, and the empty ones between it and `step`. */
-static void advance(channel *c, size_t most, int64_t step)
+static uint64_t advance(channel *c, size_t most, int64_t step)
 {
-    append(c, most, c->value, 1);
-    append(c, most, NAN, (size_t)(step - c->step - 1));
+    uint64_t skipped = append(c, most, c->value, 1);
+    skipped += append(c, most, NAN, (uint64_t)(step - c->step - 1));
     c->step = step;
     c->value = NAN;
+    return skipped;
 }
 
 /* A value that came late fills its step where that is still missing. */
@@ -76,7 +80,7 @@ static bool fill(channel *c, int64_t step, float value)
 
 void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int quality)
 {
-    if (number >= s->settings.channels) return;
+    if (number >= s->settings.channels || t_ms < -MOST_MS || t_ms > MOST_MS) return;
     channel *c = &s->channels[number];
     int64_t step = floor_divide(t_ms, s->settings.interval_ms);
     bool good = quality == SV_GOOD && isfinite(value);
@@ -87,20 +91,20 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
         c->value = NAN;
     }
     if (step > c->step) {
-        advance(c, fc_bundle(s->base)->context_length, step);
+        s->counts.skipped += advance(c, fc_bundle(s->base)->context_length, step);
         pthread_cond_signal(&s->wake);
     }
     if (step == c->step && good) c->value = value;
-    if (step < c->step && !(good && fill(c, step, value))) s->dropped++;
+    if (step < c->step && !(good && fill(c, step, value))) s->counts.late++;
     pthread_mutex_unlock(&s->lock);
 }
 
-uint64_t sv_dropped_values(sv_service *s)
+sv_counts sv_count(sv_service *s)
 {
     pthread_mutex_lock(&s->lock);
-    uint64_t dropped = s->dropped;
+    sv_counts counts = s->counts;
     pthread_mutex_unlock(&s->lock);
-    return dropped;
+    return counts;
 }
 
 /* Forecast the oldest due step of a channel: the context as it was when that step closed. Called with the lock held;

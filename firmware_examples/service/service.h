@@ -49,10 +49,14 @@ void sv_stop(sv_service *service);
 
 /* One measured value. Step k is [k * interval_ms, (k + 1) * interval_ms); its latest good value stands for it, as in the
  * Python runtime's Stream. A value of a later step closes the steps before it, and the worker forecasts; one that comes
- * late fills its step where that is missing, for the forecasts to come, or is dropped and counted. Never waits for a
- * forecast. */
+ * late fills its step where that is missing, for the forecasts to come, or is dropped and counted. Values of
+ * unknown channels and of times beyond 2^53 ms are ignored. Never waits for a forecast. */
 void sv_push(sv_service *service, uint32_t channel, int64_t t_ms, float value, int quality);
-uint64_t sv_dropped_values(sv_service *service);
+typedef struct sv_counts {
+    uint64_t late;    /* values that came too late to be used */
+    uint64_t skipped; /* steps without a forecast, since 64 were waiting for the worker: it stood still, or time jumped */
+} sv_counts;
+sv_counts sv_count(sv_service *service);
 
 /* Replace a channel's adapter (data NULL: back to the base alone). It is verified, merged and proven in the caller's
  * thread while forecasts go on, then takes over between two of them. On any error what ran keeps running. */

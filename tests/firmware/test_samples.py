@@ -316,8 +316,11 @@ def test_service_stops_on_sigterm(built: Path, library: Path, bundle: Bundle) ->
 def test_service_after_a_gap_longer_than_its_memory(built: Path, library: Path, bundle: Bundle) -> None:
     service = Service(built / "service" / "etsa-service", library, bundle)
     lines = [f"0 {step * 1000} {70 + step} 0\n" for step in (0, 1, 2, 10_000_000, 10_000_001)]
-    out, _ = service.process.communicate("".join(lines), timeout=60)
+    out, err = service.process.communicate("".join(lines), timeout=60)
     forecasts = [json.loads(line) for line in out.splitlines()]
+    skipped = re.search(r"(\d+) steps were skipped", err)
+    assert skipped is not None
+    assert len(forecasts) + int(skipped[1]) == 10_000_001  # every step is forecast or counted
     assert forecasts[-1]["t_ms"] == 10_000_001_000
     assert forecasts[-1]["code"] == 0
     assert {f["code"] for f in forecasts[3:-1]} == {500}  # nothing was observed in their context
