@@ -1,0 +1,20 @@
+"""Honest figures: an adapter beside its frozen base and simple baselines, with intervals over patients, and the gate.
+
+No torch here: forecasts come in as arrays, or from functions that return them.
+"""
+
+from edge_tsfm.evaluation.evaluate import Predict, evaluate, evaluate_forecasts
+from edge_tsfm.evaluation.gate import Verdict, judge
+from edge_tsfm.evaluation.report import Difference, Estimate, Group, Report
+
+__all__ = [
+    "Difference",
+    "Estimate",
+    "Group",
+    "Predict",
+    "Report",
+    "Verdict",
+    "evaluate",
+    "evaluate_forecasts",
+    "judge",
+]

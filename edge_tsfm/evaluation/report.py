@@ -1,0 +1,154 @@
+"""What an evaluation found, as values; `edge_tsfm.evaluation.layout` prints them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_tsfm.evaluation.metrics import METRICS
+
+SCHEMA = 1
+ADAPTER, BASE = "adapter", "base"
+FEW_PATIENTS = 20  # below this a percentile interval over patients is too narrow to lean on
+
+LABELS = {
+    ADAPTER: "adapter",
+    BASE: "frozen base",
+    "persistence": "persistence",
+    "window_mean": "window mean",
+    "linear_trend": "linear trend",
+    "exponential_smoothing": "exp. smoothing",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure and its bootstrap interval; NaN where it is undefined (no interval from a single patient)."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return JSON-ready values, undefined as null."""
+        return {key: _number(value) for key, value in vars(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The adapter's figure minus another's, paired by patient; ``relative`` is to the other's figure."""
+
+    absolute: Estimate
+    relative: Estimate
+
+    @property
+    def says(self) -> Literal["lower", "higher", "not distinguishable"]:
+        """Which way the adapter differs, if the whole interval lies on one side of zero."""
+        if self.absolute.high < 0:
+            return "lower"
+        return "higher" if self.absolute.low > 0 else "not distinguishable"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return JSON-ready values: the absolute difference, and the relative one beside it."""
+        return {**self.absolute.to_dict(), "relative": self.relative.to_dict()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The figures of one set of windows.
+
+    ``models`` is forecaster → metric → figure; ``adapter_minus`` the same for every other forecaster.
+    ``unrated`` counts what a metric cannot judge: targets of zero for MAPE, windows whose context never
+    changes for MASE.
+    """
+
+    windows: int
+    patients: int
+    scored: int  # observed target values
+    missing: int  # target values that were not measured, never scored
+    unrated: Mapping[str, int]
+    models: Mapping[str, Mapping[str, Estimate]]
+    adapter_minus: Mapping[str, Mapping[str, Difference]]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return JSON-ready values; the schema is in docs/evaluation.md."""
+        minus = {
+            name: {metric: one.to_dict() for metric, one in metrics.items()}
+            for name, metrics in self.adapter_minus.items()
+        }
+        return {
+            "windows": self.windows,
+            "patients": self.patients,
+            "few_patients": self.patients < FEW_PATIENTS,
+            "scored": self.scored,
+            "missing": self.missing,
+            "unrated": dict(self.unrated),
+            "models": {
+                name: {metric: one.to_dict() for metric, one in metrics.items()}
+                for name, metrics in self.models.items()
+            },
+            "adapter_minus_base": minus.pop(BASE, {}),
+            "adapter_minus_baselines": minus,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """An evaluation: all windows, then each subgroup; and how calibrated each forecaster's quantiles are.
+
+    ``subgroups`` is column → label → figures; ``calibration`` forecaster → share of targets at or below each
+    quantile level.
+    """
+
+    overall: Group
+    subgroups: Mapping[str, Mapping[str, Group]]
+    calibration: Mapping[str, tuple[float, ...]]
+    quantile_levels: tuple[float, ...]
+    context_length: int
+    prediction_length: int
+    confidence: float
+    resamples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Return JSON-ready values; the schema is in docs/evaluation.md."""
+        return {
+            "schema": SCHEMA,
+            "context_length": self.context_length,
+            "prediction_length": self.prediction_length,
+            "quantile_levels": list(self.quantile_levels),
+            "bootstrap": {
+                "unit": "patient",
+                "confidence": self.confidence,
+                "resamples": self.resamples,
+                "seed": self.seed,
+            },
+            **self.overall.to_dict(),
+            "calibration": {name: [_number(x) for x in share] for name, share in self.calibration.items()},
+            "subgroups": {
+                column: {label: group.to_dict() for label, group in groups.items()}
+                for column, groups in self.subgroups.items()
+            },
+        }
+
+    def table(self) -> str:
+        """Return the figures as text for a terminal."""
+        from edge_tsfm.evaluation.layout import report_text
+
+        return report_text(self)
+
+    def csv(self) -> str:
+        """Return every figure as CSV: one line per group, forecaster and metric."""
+        from edge_tsfm.evaluation.layout import report_csv
+
+        return report_csv(self)
+
+    def beats(self, name: str = BASE, metric: str = "wql") -> bool:
+        """Say whether the adapter's ``metric`` is lower than ``name``'s with the whole interval below zero."""
+        if METRICS[metric].better != "lower":
+            raise ValueError(f"lower is not better for {metric}")
+        return self.overall.adapter_minus[name][metric].says == "lower"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
