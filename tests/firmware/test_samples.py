@@ -22,7 +22,8 @@ from device_runtime.bundle import Bundle
 from device_runtime.forecaster import Forecaster
 from device_runtime.merge import merge
 
-from .conftest import CONTEXT, LEVELS, STEPS, make_adapter, run
+from .conftest import SOURCE, run
+from .dummy import CONTEXT, LEVELS, STEPS, make_adapter
 
 SERIES = 75 + 9 * np.cos(np.arange(50, dtype=np.float32) / 4)
 SERIES[[3, 30, 49]] = np.nan
@@ -343,3 +344,16 @@ def test_service_fills_a_missing_step_late(built: Path, library: Path, bundle: B
         wanted = python.forecast(np.array(context, dtype=np.float32)).quantiles
         rows = np.array([got["quantiles"][level] for level in ("0.1", "0.5", "0.9")]).T
         same(rows, wanted)
+
+
+def test_sample_data(built: Path, library: Path, tmp_path: Path) -> None:
+    """The README's first forecast: its bundle, its signed adapter, its series."""
+    data = SOURCE / "sample_data"
+    key = (data / "key.hex").read_text().strip()
+    if not (built / "libetsa_sodium.a").exists():
+        pytest.skip("built without libsodium")
+    arguments = (data / "series.csv", "--adapter", data / "ward.etsa", "--key", key)
+    code, out, err = forecast(built, library, data / "bundle", *arguments)
+    assert code == 0, err
+    series = np.genfromtxt(data / "series.csv", delimiter=",", skip_header=1, usecols=1)
+    same(quantiles(out), Forecaster.open(data / "bundle", data / "ward.etsa").forecast(series).quantiles)

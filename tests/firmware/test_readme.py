@@ -1,0 +1,63 @@
+"""The README's code compiles, its first forecast runs, and its sizes are measured ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import SOURCE, need, run
+
+README = (SOURCE / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_c_compiles(tmp_path: Path) -> None:
+    need("cc")
+    (code,) = blocks("c")
+    (tmp_path / "example.c").write_text(code)
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-I", SOURCE / "etsa"]
+    done = run("cc", *flags, "-c", tmp_path / "example.c", "-o", tmp_path / "example.o")
+    assert done.returncode == 0, done.stderr
+
+
+def test_first_forecast(built: Path, library: Path) -> None:
+    """What follows the build in the first block, and the refusal in the second, as printed."""
+    if not (built / "libetsa_sodium.a").exists():
+        pytest.skip("built without libsodium")
+    first, second = blocks("sh")[:2]
+    command = first[first.index("build/x86-64/forecast_ort") :] + second
+    environment = {**os.environ, "ONNXRUNTIME_LIBRARY": str(library)}
+    script = command.replace("build/x86-64", str(built)).replace("build/cut.etsa", str(built / "cut.etsa"))
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], cwd=SOURCE, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("step,0.1,0.5,0.9\n1,")
+    (wanted,) = re.findall(r"^# (etsa-forecast: .*)$", second, flags=re.MULTILINE)
+    assert wanted in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("column", "compiler"), [(1, "aarch64-linux-gnu-gcc"), (2, "arm-linux-gnueabihf-gcc")])
+def test_sizes_are_those_of_the_table(column: int, compiler: str) -> None:
+    need(compiler)
+    if "12.2" not in run(compiler, "--version").stdout:
+        pytest.skip("the table is GCC 12.2's")
+    measured = {
+        line.split()[0]: int(re.findall(r" (\d+)", line)[0])
+        for line in run("python3", SOURCE / "sizes.py", "--compiler", compiler).stdout.splitlines()[2:]
+    }
+    for name, row in (
+        ("etsa.c", r"\| `etsa\.c`, text"),
+        ("etsa_sha256.c", r"\| `etsa_sha256\.c`, text"),
+        ("deepest", r"\| deepest stack"),
+    ):
+        (line,) = re.findall(rf"^{row} (.*)$", README, flags=re.MULTILINE)
+        cells = [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", line)]
+        assert cells[column] == measured[name]
