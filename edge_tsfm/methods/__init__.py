@@ -1,0 +1,31 @@
+"""Parameter-efficient tuning methods: one small file each, one dict to find them."""
+
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.methods.base import Method, Options
+from edge_tsfm.methods.combination import Combination
+from edge_tsfm.methods.fourierft import FourierFT
+from edge_tsfm.methods.lora import Lora
+from edge_tsfm.methods.native import BitFit, Full, Norms
+from edge_tsfm.methods.vera import VeraMethod
+
+METHODS: dict[str, Method] = {
+    method.name: method for method in (BitFit(), Norms(), FourierFT(), VeraMethod(), Lora(), Full())
+}
+
+
+def find_method(name: str) -> Method:
+    """Return a method by name; ``a+b`` combines. Raises `ConfigError` for an unknown name."""
+    members = name.split("+")
+    unknown = [member for member in members if member not in METHODS]
+    if unknown or len(set(members)) != len(members) or ("full" in members and len(members) > 1):
+        raise ConfigError(
+            f"no method {name!r}", hint=f"methods: {', '.join(METHODS)}; combine different ones with +, but not full"
+        )
+    if len(members) == 1:
+        return METHODS[name]
+    # Native parameters are found by their names, which wrapped layers change: native methods go first.
+    order = sorted(members, key=list(METHODS).index)
+    return Combination(tuple(METHODS[member] for member in order))
+
+
+__all__ = ["METHODS", "Method", "Options", "find_method"]

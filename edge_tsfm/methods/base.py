@@ -1,0 +1,73 @@
+"""The seam where a tuning method is one small file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from device_runtime.delta import Delta, Dtype
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.models.family import FAMILIES, family_of
+from edge_tsfm.models.parts import Parts, find_parts
+
+ADAPTER = "default"  # PEFT's name for its one adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user may choose about a method; each method reads what concerns it."""
+
+    preset: str | None = None  # fourierft: which sites and how many numbers on each
+    roles: tuple[str, ...] | None = None  # instead of the preset's: patch, q, k, v, o, ffn
+    n_frequency: int | None = None
+    scaling: float = 150.0  # fourierft
+    rank: int | None = None  # lora, vera
+    alpha: float = 16.0  # lora
+    norms: str = "all"  # norms: all, or attention
+    entries_seed: int = 777  # fourierft's entries and vera's projections
+
+
+class Method(Protocol):
+    """Freezes a base, makes a few numbers trainable, and says afterwards what they add to which tensor."""
+
+    name: str
+    learning_rate: float
+    exportable: bool
+
+    def attach(self, model: nn.Module, options: Options) -> list[str]:
+        """Make the method's numbers trainable in ``model``, in place; return the tensors it touches.
+
+        Afterwards the forecast is the base's, bit for bit. Raises `ConfigError` when nothing is selected.
+        """
+
+    def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
+        """Return what training added: the base's parameter name → delta."""
+
+
+def parts_of(model: Any) -> Parts:
+    """Sort a base's parameters; see `find_parts`."""
+    return find_parts(model, FAMILIES[family_of(model)])
+
+
+def linear_sites(parts: Parts, roles: tuple[str, ...], method: str) -> list[str]:
+    """Return the live linear weights of ``roles``. Raises `ConfigError` for an unknown role or an empty selection."""
+    unknown = [role for role in roles if role not in parts.linear]
+    if unknown:
+        raise ConfigError(f"{method}: no role {unknown[0]!r}", hint=f"roles: {', '.join(parts.linear)}")
+    return selected([name for role in roles for name in parts.linear[role]], method)
+
+
+def selected(names: list[str], method: str) -> list[str]:
+    """Refuse an empty selection: a run that tunes nothing must not look like one that did."""
+    if not names:
+        raise ConfigError(
+            f"{method} selects nothing in this base: it has no such live tensor", hint="choose another method"
+        )
+    return names
+
+
+def modules(names: list[str]) -> list[str]:
+    """Turn weights' names into their modules', which is what PEFT targets."""
+    return [name.removesuffix(".weight") for name in names]

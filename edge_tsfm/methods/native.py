@@ -1,0 +1,92 @@
+"""Methods that tune numbers the base already has: BitFit, norm scales, everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from device_runtime.delta import Delta, Dense, Dtype, Numbers
+from edge_tsfm.errors import TrainError
+from edge_tsfm.methods.base import Options, parts_of, selected
+
+START = "edge_tsfm_start"  # attribute of a tuned module: its parameters as they were
+
+
+class _Native:
+    """Trains chosen parameters in place and remembers where they started."""
+
+    name = ""
+    learning_rate = 0.0
+    exportable = True
+
+    def names(self, model: nn.Module, options: Options) -> list[str]:
+        """Choose the parameters."""
+        raise NotImplementedError
+
+    def attach(self, model: nn.Module, options: Options) -> list[str]:
+        """Mark the chosen parameters as trainable."""
+        names = selected(self.names(model, options), self.name)
+        parameters = dict(model.named_parameters())
+        start: dict[str, Any] = getattr(model, START, {})
+        for name in names:
+            parameters[name].requires_grad_(True)
+            start[name] = parameters[name].detach().clone()
+        setattr(model, START, start)
+        return names
+
+    def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
+        """Return the differences from the start."""
+        out: dict[str, Delta] = {}
+        parameters = {name.replace(".base_layer.", "."): value for name, value in model.named_parameters()}
+        for name, start in getattr(model, START).items():
+            moved = (parameters[name].detach() - start).double().cpu().numpy()
+            out[name] = Dense(Numbers.of(moved.reshape(moved.shape[0], -1), dtype))
+        return out
+
+
+class BitFit(_Native):
+    """BitFit (Zaken et al. 2021, arXiv 2106.10199): native biases and relative-position tables, nothing else.
+
+    A T5 stack has no other bias than those tables: 256 numbers on chronos-t5-tiny.
+    """
+
+    name = "bitfit"
+    learning_rate = 5e-3
+
+    def names(self, model: nn.Module, options: Options) -> list[str]:
+        """Choose every live bias and table."""
+        parts = parts_of(model)
+        return [*parts.biases, *parts.tables]
+
+
+class Norms(_Native):
+    """Norm tuning: the scales of all norms, or of those in front of attention."""
+
+    name = "norms"
+    learning_rate = 1e-2
+
+    def names(self, model: nn.Module, options: Options) -> list[str]:
+        """Choose the scales."""
+        parts = parts_of(model)
+        return list(parts.attention_norms if options.norms == "attention" else parts.norms)
+
+
+class Full(_Native):
+    """Full fine-tuning: the yardstick. Its result is another base, not an adapter."""
+
+    name = "full"
+    learning_rate = 5e-4
+    exportable = False
+
+    def names(self, model: nn.Module, options: Options) -> list[str]:
+        """Choose every live parameter."""
+        dead = set(parts_of(model).dead)
+        return [name for name, _ in model.named_parameters() if name not in dead]
+
+    def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
+        """Refuse: there is no small difference to ship."""
+        raise TrainError(
+            "full fine-tuning cannot be exported as an adapter: it changes every number of the base",
+            hint="use it as a yardstick; train fourierft or bitfit to deploy",
+        )

@@ -1,0 +1,89 @@
+"""Loading a base: a bundled name, a local folder in the hub's layout, or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_tsfm.errors import ModelError
+
+BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
+BUNDLED = tuple(sorted(path.name for path in BUNDLED_FOLDER.iterdir() if path.is_dir())) if BUNDLED_FOLDER.exists() else ()
+DEFAULT_BASE = "edge-bolt-micro"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A frozen base in torch, float32, in evaluation mode."""
+
+    model: Any
+    family: str
+    name: str
+    source: str  # what `load_base` was given: loads the same base again
+    digest: str  # hex, of the weights
+    licence: str
+
+
+def load_base(source: str) -> Base:
+    """Load a base through chronos-forecasting's own classes.
+
+    ``source`` is a bundled name (its digest is checked), a local folder in the hub's layout, or a hub id such as
+    ``amazon/chronos-bolt-tiny``. Raises `ModelError` when it cannot be had, is damaged, or is of another family.
+    """
+    import torch
+    from chronos import BaseChronosPipeline
+
+    from edge_tsfm.models.family import family_of
+
+    folder = BUNDLED_FOLDER / source
+    if source in BUNDLED:
+        _check_bundled(source, folder)
+        place = str(folder)
+    else:
+        place = source
+    try:
+        pipeline = BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
+    except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
+        kind = "folder" if Path(source).exists() else "hub id"
+        raise ModelError(
+            f"cannot load base {source!r} as a {kind}: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            hint=f"bundled bases, which need no network: {', '.join(BUNDLED) or 'none'}; or a local folder with config.json "
+            "and model.safetensors",
+        ) from error
+    model = pipeline.inner_model
+    try:
+        family = family_of(model)
+    except KeyError:
+        raise ModelError(f"base {source!r} is a {type(model).__name__}, which is not supported") from None
+    model.eval().requires_grad_(False)
+    return Base(
+        model=model,
+        family=family,
+        name=Path(source).name,
+        source=source,
+        digest=weights_digest(model),
+        licence="Apache-2.0" if source in BUNDLED or source.startswith("amazon/") else "as at its source",
+    )
+
+
+def weights_digest(model: Any) -> str:
+    """Return the SHA-256 (hex) of all parameters: name, shape and float32 bytes of each, by name."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name} {list(parameter.shape)}\n".encode())
+        digest.update(parameter.detach().float().contiguous().cpu().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def _check_bundled(name: str, folder: Path) -> None:
+    """Compare a bundled base's weights with the digest pinned beside it."""
+    pinned = json.loads((BUNDLED_FOLDER / "digests.json").read_text())[name]
+    actual = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    if actual != pinned:
+        raise ModelError(
+            f"bundled base {name}: weights have SHA-256 {actual[:16]}…, want {pinned[:16]}…",
+            hint="the installation is damaged: install edge-tsfm again",
+        )
