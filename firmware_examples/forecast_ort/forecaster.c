@@ -160,7 +160,7 @@ static etsa_err open_manifest(fc_base *base, fc_message message)
     if (err != ETSA_OK) return err;
     err = etsa_bundle_read(base->manifest, size, &base->bundle);
     if (err != ETSA_OK) return refuse(message, err, "%s: %s", path, etsa_err_name((int)err));
-    if (!etsa_text_is(base->bundle.family, "chronos-bolt") && !etsa_text_is(base->bundle.family, "chronos-2")) {
+    if (!etsa_text_is(base->bundle.family, "chronos-bolt")) {
         return refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: family %.*s: this sample forecasts with chronos-bolt", path,
                       (int)base->bundle.family.size, base->bundle.family.at);
     }
@@ -298,6 +298,7 @@ static etsa_err merge(fc_forecaster *f, fc_message message)
         }
     }
     free(scratch);
+    madvise(f->base->tunable, f->base->tunable_size, MADV_DONTNEED); /* the pages read are in the file */
     return err;
 }
 

@@ -1,8 +1,8 @@
 /* A base bundle and an adapter on ONNX Runtime: opened, verified, merged, proven, then forecasting.
  *
  * A sample to start from. Unlike the core it allocates and reads files. ONNX Runtime is opened with dlopen and asked
- * for C API 21, so one binary serves every version from 1.21 on. Chronos-Bolt and Chronos-2 bundles have one graph and
- * are forecast here; Chronos-T5 is refused with ETSA_UNSUPPORTED_ERROR.
+ * for C API 21, so one binary serves every version from 1.21 on. Chronos-Bolt bundles are forecast; those of other
+ * families are refused with ETSA_UNSUPPORTED_ERROR.
  */
 #ifndef FORECASTER_H
 #define FORECASTER_H

@@ -12,7 +12,8 @@ import pytest
 
 from device_runtime import errors, layout
 from device_runtime.adapter import Adapter
-from device_runtime.blob import blob_size, decode, encode
+from device_runtime.blob import decode, encode
+from device_runtime.envelope import split, verify
 from device_runtime.generator import projection, seeded_entries, words
 from device_runtime.manifest import Manifest
 from device_runtime.merge import merge
@@ -136,25 +137,20 @@ def test_projection(name: str) -> None:
 
 @pytest.mark.parametrize("name", of("signed"))
 def test_signed(name: str) -> None:
-    """§8, read with a library of its own."""
-    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519", reason="needs cryptography")
-    from cryptography.exceptions import InvalidSignature
-
+    pytest.importorskip("cryptography", reason="checks signatures with cryptography")
     keys, payload = read(name)
     key = bytes.fromhex(keys["key"][0])
-    size = blob_size(payload)
-    blob, rest = payload[:size], payload[size:]
-    signatures = [rest[i : i + 80] for i in range(0, len(rest), 80)]
-    good = 0
-    for signature in signatures:
-        if signature[4:8] == b"\1\0\1\0" and signature[8:16] == hashlib.sha256(key).digest()[:8]:
-            try:
-                ed25519.Ed25519PublicKey.from_public_bytes(key).verify(signature[16:], b"edge-tsfm adapter v1\0" + blob)
-                good += 1
-            except InvalidSignature:
-                pass
-    whole = all(len(s) == 80 and s[:4] == b"ETSG" for s in signatures) and len(signatures) <= 8
-    assert ("ok" if good and whole else "SignatureError 200") == expected(keys)
+
+    def verified() -> frozenset[bytes]:
+        blob, signatures = split(payload)
+        return verify(blob, signatures, [key])
+
+    if expected(keys) == "ok":
+        assert verified() == {key}
+        return
+    with pytest.raises(errors.SignatureError) as refusal:
+        verified()
+    assert outcome(refusal.value) == expected(keys)
 
 
 def test_every_rule_has_a_vector() -> None:
