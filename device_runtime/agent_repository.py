@@ -1,0 +1,146 @@
+"""Reading a repository through TUF, with what python-tuf leaves open closed here.
+
+The factory's root is always the bootstrap (a damaged link to root.json heals); limits are a monitor's; expiry is judged
+by the later of the clock and the time floor; the versions that were accepted go to the durable floor; and the cache is
+flushed to disk. A cache that led below the floor is thrown away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
+from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # documented there, not re-exported
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.updater import Updater
+
+from device_runtime.agent_fetch import Fetcher
+from device_runtime.errors import RollbackError, SignatureError, StorageError
+from device_runtime.files import sync_folder
+from device_runtime.floor import Floor, Role
+
+LIMITS = {
+    "root_max_length": 16_384,
+    "timestamp_max_length": 4_096,
+    "snapshot_max_length": 16_384,
+    "targets_max_length": 65_536,
+    "max_delegations": 8,
+    "max_root_rotations": 64,
+}  # bytes, bytes, bytes, bytes, roles, versions
+
+
+class OfflineError(StorageError):
+    """The repository cannot be reached: what runs goes on, and the next poll tries again."""
+
+
+class StaleError(RollbackError):
+    """The repository's metadata have expired: nothing new is installed until it is signed again."""
+
+
+class Repository:
+    """One poll's view of a repository. Make a new one for each poll."""
+
+    def __init__(self, cache: Path, url: str, fetcher: Fetcher, root: bytes, floor: Floor, *, now: float) -> None:
+        self.cache, self.floor = cache, floor
+        self.reference = max(now, floor.time)  # seconds since 1970
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            for stale in cache.glob("tmp*"):  # python-tuf's, left by a cut
+                stale.unlink()
+            self.updater = Updater(
+                str(cache),
+                url + "metadata/",
+                target_base_url=url + "targets/",
+                fetcher=fetcher,
+                config=UpdaterConfig(**LIMITS),  # type: ignore[arg-type]  # lengths and counts, all integers
+                bootstrap=root,
+            )
+        except (OSError, RepositoryError) as error:
+            raise StorageError(f"TUF cache {cache}: {error}") from error
+        # python-tuf (pinned below 8) has no setting for this; a test fails should the attribute go.
+        self._trusted: Any = self.updater._trusted_set
+        self._trusted.reference_time = datetime.fromtimestamp(self.reference, UTC)
+
+    def refresh(self) -> Floor:
+        """Read what is new; return the floor raised by it. Raises `RollbackError`, `SignatureError`, `OfflineError`."""
+        self._guarded(self.updater.refresh)
+        return self._accept()
+
+    def target(self, path: str) -> tuple[TargetFile, Floor] | None:
+        """Look a target up through the delegations; return it and the floor raised by their metadata."""
+        info: TargetFile | None = self._guarded(lambda: self.updater.get_targetinfo(path))
+        return None if info is None else (info, self._accept())
+
+    def download(self, target: TargetFile, limit: int) -> bytes:
+        """Fetch a target of at most ``limit`` bytes and check it against its metadata."""
+        if target.length > limit:
+            raise SignatureError(f"{target.path}: {target.length} bytes, want at most {limit}")
+        with tempfile.TemporaryDirectory() as folder:  # kept nowhere: slots are the only store
+            path = self._guarded(lambda: self.updater.download_target(target, str(Path(folder) / "target")))
+            return Path(path).read_bytes()
+
+    def _guarded(self, call: Any) -> Any:
+        """Run one step of python-tuf, its errors turned into ours."""
+        try:
+            return call()
+        except ExpiredMetadataError as error:
+            raise StaleError(f"the repository is stale: {error}", hint="have it published again") from error
+        except RepositoryError as error:
+            raise SignatureError(f"the repository's metadata are refused: {type(error).__name__}: {error}") from error
+        except DownloadError as error:
+            raise OfflineError(f"the repository cannot be read: {error}") from error
+        except OSError as error:
+            raise StorageError(f"TUF cache {self.cache}: {error.strerror or error}") from error
+
+    def _accept(self) -> Floor:
+        """Hold every role read so far against the floor."""
+        trusted = self._trusted
+        root = trusted.root
+        roles: dict[str, Role] = {}
+        for name, role in root.roles.items():
+            if name == "root" or name in trusted:
+                version = root.version if name == "root" else trusted[name].version
+                roles[name] = Role(version=version, keys=_keys(role.keyids, role.threshold))
+        # Deeper roles (hash bins) are pinned by the snapshot, whose version is held here.
+        delegations = trusted.targets.delegations
+        for name, role in (delegations.roles or {}).items() if delegations else ():
+            if name in trusted:
+                roles[name] = Role(version=trusted[name].version, keys=_keys(role.keyids, role.threshold))
+        try:
+            floor = self.floor.accept_roles(roles).accept_time(self._signed_at())
+        except RollbackError:
+            shutil.rmtree(self.cache, ignore_errors=True)
+            raise
+        self._flush()
+        self.floor = floor
+        return floor
+
+    def _signed_at(self) -> float:
+        """Return a moment that has surely passed: when the online key says it signed the timestamp."""
+        value = self._trusted.timestamp.unrecognized_fields.get("x-signed-at", 0)
+        return float(value) if isinstance(value, int) else 0.0
+
+    def _flush(self) -> None:
+        """Make the cache durable: python-tuf renames without fsync."""
+        try:
+            for path in self.cache.rglob("*.json"):
+                handle = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+            for folder in (self.cache / "root_history", self.cache):
+                sync_folder(folder)
+        except OSError as error:
+            raise StorageError(f"TUF cache {self.cache}: {error.strerror or error}") from error
+
+
+def _keys(key_ids: list[str], threshold: int) -> str:
+    """Return a digest of who may sign for a role."""
+    return hashlib.sha256(",".join([str(threshold), *sorted(key_ids)]).encode()).hexdigest()[:32]

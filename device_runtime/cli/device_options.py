@@ -1,0 +1,36 @@
+"""What the update verbs share: the device's settings, its lock and its slots."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from device_runtime.device_config import DeviceConfig
+    from device_runtime.slots import Slots
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="/etc/edge-tsfm/device.toml",
+    envvar="EDGE_TSFM_DEVICE_CONFIG",
+    help="This monitor's settings.",
+)
+who_option = click.option("--who", default="operator", help="Who does this, for the log.")
+
+
+@contextlib.contextmanager
+def device(config_path: Path) -> Iterator[tuple[DeviceConfig, Slots]]:
+    """Read the settings, take the lock, open the state."""
+    from device_runtime.device_config import read_config
+    from device_runtime.disk import PosixDisk
+    from device_runtime.slots import Slots, locked
+
+    config = read_config(config_path)
+    with locked(config.state):
+        yield config, Slots(PosixDisk(config.state), device_id=config.device_id)

@@ -1,0 +1,39 @@
+"""``edge-tsfm-device install``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from device_runtime.cli.device_options import config_option, device, who_option
+from device_runtime.cli.options import json_option
+
+
+@click.command()
+@click.argument("adapter", type=click.Path(path_type=Path, dir_okay=False))
+@config_option
+@click.option("--activate", is_flag=True, help="Begin the trial at once.")
+@who_option
+@json_option
+def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json: bool) -> None:
+    """Take a signed ADAPTER into a slot: check signatures, base and version, run its known-answer test, stage it.
+
+    What runs goes on until the trial begins.
+    """
+    from device_runtime.files import read_bounded
+    from device_runtime.install import Installer
+    from device_runtime.slots import MAX_FILE_SIZE
+
+    with device(config_path) as (config, slots):
+        data = read_bounded(adapter, MAX_FILE_SIZE)
+        entry = Installer.of(config).install(slots, data, config.channel, who=who)
+        if activate:
+            slots.activate(who=who)
+        state = slots.record.state.value
+    if as_json:
+        click.echo(json.dumps({"state": state, **asdict(entry)}))
+    else:
+        click.echo(f"{state}: adapter {entry.adapter[:16]}, version {entry.version}, sequence {entry.sequence}")

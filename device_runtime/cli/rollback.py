@@ -1,0 +1,27 @@
+"""``edge-tsfm-device rollback``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from device_runtime.cli.device_options import config_option, device, who_option
+
+
+@click.command()
+@config_option
+@click.option("--reason", required=True, help="Why, for the log.")
+@click.option("--to-base", is_flag=True, help="Past every adapter, to the base alone.")
+@who_option
+def command(config_path: Path, reason: str, to_base: bool, who: str) -> None:
+    """Take back what runs: a trial ends, a confirmed adapter gives way to the previous one, that one to the base.
+
+    The sequence that was taken back is not tried again here.
+    """
+    with device(config_path) as (_, slots):
+        slots.fall_back(reason, who=who)
+        while to_base and slots.record.current is not None:
+            slots.fall_back(reason, who=who)
+        runs = slots.record.runs
+    click.echo(f"{slots.record.state.value}: {f'adapter {runs.adapter[:16]}' if runs else 'the base alone'}")

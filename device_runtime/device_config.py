@@ -1,0 +1,121 @@
+"""A monitor's own settings: one TOML file, unknown keys refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from device_runtime.errors import FormatError
+from device_runtime.files import read_bounded
+from device_runtime.health import HealthRules
+from device_runtime.rollout import NAME
+
+Activation = Literal["manual", "idle", "window"]
+MAX_CONFIG_SIZE = 65_536  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When a staged adapter may be tried."""
+
+    activation: Activation = "manual"
+    idle_file: Path | None = None  # the host creates it while no patient is attached
+    inhibit_file: Path | None = None  # while it exists, nothing is activated, whatever else is said
+    window: str = ""  # "02:00-04:30", local time; may cross midnight
+
+    def __post_init__(self) -> None:
+        """Check that the policy can ever say yes."""
+        if self.activation not in get_args(Activation):
+            raise FormatError(f"policy: activation {self.activation!r}: want one of {', '.join(get_args(Activation))}")
+        if self.activation == "idle" and self.idle_file is None:
+            raise FormatError('policy: activation "idle" needs idle_file')
+        if self.activation == "window":
+            self.limits()
+
+    def limits(self) -> tuple[dt.time, dt.time]:
+        """Return the window's first moment and the one after its last."""
+        try:
+            first, last = (dt.time.fromisoformat(part.strip()) for part in self.window.split("-"))
+        except ValueError as error:
+            raise FormatError(f'policy: window {self.window!r}: want "HH:MM-HH:MM"') from error
+        return first, last
+
+    def allows(self, now: dt.datetime) -> tuple[bool, str]:
+        """Say whether a trial may begin at the local time ``now``, and if not, why."""
+        if self.inhibit_file is not None and self.inhibit_file.exists():
+            return False, f"inhibited by {self.inhibit_file}"
+        if self.activation == "manual":
+            return False, "activation is manual"
+        if self.activation == "idle":
+            assert self.idle_file is not None
+            return (True, "") if self.idle_file.exists() else (False, "the monitor is in use")
+        first, last = self.limits()
+        moment = now.time()
+        inside = first <= moment < last if first <= last else moment >= first or moment < last
+        return (True, "") if inside else (False, f"outside of {self.window}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """Who this monitor is, what it trusts, and where it looks."""
+
+    device_id: str
+    channel: str
+    bundle: Path
+    state: Path
+    trusted_keys: tuple[bytes, ...]  # Ed25519 public keys, 32 bytes each
+    threshold: int = 1
+    groups: tuple[str, ...] = ()
+    repository: str = ""  # https://… or a folder (a mounted stick, a mirror)
+    root: Path | None = None  # the factory's root.json
+    report_to: str = ""  # a folder, or https://…
+    report_token: Path | None = None  # file with a bearer token for reports over HTTP
+    policy: Policy = field(default_factory=Policy)
+    health: HealthRules = field(default_factory=HealthRules)
+
+    def __post_init__(self) -> None:
+        """Check names and keys."""
+        if not self.device_id or len(self.device_id) > 128 or not self.device_id.isprintable():
+            raise FormatError(f"device_id {self.device_id[:80]!r}: want 1 to 128 printable characters")
+        if not NAME.fullmatch(self.channel):
+            raise FormatError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
+        if not self.trusted_keys or any(len(key) != 32 for key in self.trusted_keys):
+            raise FormatError("trusted_keys: want at least one Ed25519 public key of 64 hexadecimal digits")
+        if not 1 <= self.threshold <= len(set(self.trusted_keys)):
+            raise FormatError(
+                f"threshold {self.threshold}: want 1 to {len(set(self.trusted_keys))}, the number of keys"
+            )
+
+
+def read_config(path: Path) -> DeviceConfig:
+    """Read a device's settings; relative paths start at the file's folder. Raises `FormatError`, `StorageError`."""
+    try:
+        value = tomllib.loads(read_bounded(path, MAX_CONFIG_SIZE).decode())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: {error}") from error
+    here = path.parent
+
+    def table(fields: dict[str, Any], kind: type, where: str) -> dict[str, Any]:
+        known = kind.__dataclass_fields__  # type: ignore[attr-defined]  # only called with dataclasses
+        unknown = set(fields) - set(known)
+        if unknown:
+            raise FormatError(
+                f"{path}: {where}unknown key {', '.join(sorted(unknown))}", hint=f"known: {', '.join(sorted(known))}"
+            )
+        return {name: here / item if "Path" in str(known[name].type) else item for name, item in fields.items()}
+
+    fields = table(value, DeviceConfig, "")
+    try:
+        fields["policy"] = Policy(**table(value.get("policy", {}), Policy, "policy: "))
+        fields["health"] = HealthRules(**table(value.get("health", {}), HealthRules, "health: "))
+        fields["trusted_keys"] = tuple(bytes.fromhex(key) for key in value.get("trusted_keys", ()))
+        fields["groups"] = tuple(value.get("groups", ()))
+        for name in ("repository", "report_to"):
+            if fields.get(name) and "://" not in fields[name]:
+                fields[name] = str(here / fields[name])
+        return DeviceConfig(**fields)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{path}: {error}") from error

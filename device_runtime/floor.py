@@ -1,0 +1,150 @@
+"""What a device never goes below, kept outside of TUF's cache.
+
+python-tuf forgets its rollback protection when its cache is emptied (a power cut can do that); this floor does not. It
+only rises, is kept in two copies, and is raised before what it protects is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from device_runtime import disk as files
+from device_runtime.disk import Disk
+from device_runtime.errors import DeviceRuntimeError, RollbackError, StorageError
+from device_runtime.sealed import seal, unseal
+
+COPIES = ("floor.a", "floor.b")
+MAX_SIZE = 65_536  # bytes
+MAX_REVOKED = 256  # files; older ones are covered by security_minimum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """The last accepted version of one metadata role, and the keys that signed for it."""
+
+    version: int
+    keys: str  # digest of the role's key ids: new keys start a new count, or a fast-forward could never be mended
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floor:
+    """Monotonic limits. `raised` returns a higher one, never a lower."""
+
+    sequences: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # channel -> (sequence, SHA-256 of file)
+    security_minimum: Mapping[str, int] = field(default_factory=dict)  # channel -> sequence
+    revoked: tuple[str, ...] = ()  # SHA-256 of files, in the order they were revoked
+    roles: Mapping[str, Role] = field(default_factory=dict)  # TUF role -> last accepted
+    time: float = 0.0  # seconds since 1970; the latest moment known to have passed
+
+    def __post_init__(self) -> None:
+        """Freeze the maps."""
+        for name in ("sequences", "security_minimum", "roles"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def check_sequence(self, channel: str, sequence: int, file: str) -> None:
+        """Refuse what is older than what was accepted. Raises `RollbackError`.
+
+        The same sequence is allowed again for the same file: a power cut may have come between floor and slot.
+        """
+        floor, known = self.sequences.get(channel, (-1, ""))
+        if sequence < floor or (sequence == floor and file != known):
+            raise RollbackError(
+                f"channel {channel}: sequence {sequence} ({file[:16]}), accepted {floor} ({known[:16]})"
+            )
+        if sequence < self.security_minimum.get(channel, 0):
+            raise RollbackError(f"channel {channel}: sequence {sequence} is below the security minimum")
+        if file in self.revoked:
+            raise RollbackError(f"channel {channel}: {file[:16]} is revoked")
+
+    def check_roles(self, roles: Mapping[str, Role]) -> None:
+        """Refuse metadata older than what was accepted, whatever TUF's cache remembers. Raises `RollbackError`."""
+        for name, role in roles.items():
+            known = self.roles.get(name)
+            if known and (name == "root" or known.keys == role.keys) and role.version < known.version:
+                raise RollbackError(
+                    f"metadata {name}: version {role.version} is older than {known.version}, accepted before",
+                    hint="an old copy of the repository is being replayed",
+                )
+
+    def accept_sequence(self, channel: str, sequence: int, file: str) -> Floor:
+        """Raise a channel's sequence."""
+        self.check_sequence(channel, sequence, file)
+        return replace(self, sequences={**self.sequences, channel: (sequence, file)})
+
+    def accept_roles(self, roles: Mapping[str, Role]) -> Floor:
+        """Raise the roles' versions."""
+        self.check_roles(roles)
+        return replace(self, roles={**self.roles, **roles})
+
+    def accept_time(self, seconds: float) -> Floor:
+        """Raise the time."""
+        return replace(self, time=max(self.time, seconds))
+
+    def accept_revocations(self, channel: str, revoked: Iterable[str], minimum: int) -> Floor:
+        """Add revoked files and raise a channel's security minimum. Raises `StorageError` when there are too many."""
+        files_revoked = tuple(dict.fromkeys((*self.revoked, *revoked)))
+        if len(files_revoked) > MAX_REVOKED:
+            raise StorageError(f"{len(files_revoked)} revoked files: want at most {MAX_REVOKED}")
+        minimum = max(minimum, self.security_minimum.get(channel, 0))
+        return replace(self, revoked=files_revoked, security_minimum={**self.security_minimum, channel: minimum})
+
+
+def to_value(floor: Floor) -> dict[str, Any]:
+    """Encode a floor as plain values."""
+    return {
+        "sequences": {channel: list(pair) for channel, pair in floor.sequences.items()},
+        "security_minimum": dict(floor.security_minimum),
+        "revoked": list(floor.revoked),
+        "roles": {name: [role.version, role.keys] for name, role in floor.roles.items()},
+        "time": floor.time,
+    }
+
+
+def from_value(value: Any) -> Floor:
+    """Decode a floor. Raises `StorageError`."""
+    try:
+        return Floor(
+            sequences={channel: (int(number), str(file)) for channel, (number, file) in value["sequences"].items()},
+            security_minimum={channel: int(number) for channel, number in value["security_minimum"].items()},
+            revoked=tuple(value["revoked"]),
+            roles={name: Role(version=version, keys=keys) for name, (version, keys) in value["roles"].items()},
+            time=float(value["time"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"floor: {error}") from error
+
+
+def write(disk: Disk, floor: Floor) -> None:
+    """Write both copies durably, one after the other: whatever is cut, one is whole."""
+    for name in COPIES:
+        files.replace(disk, name, seal(to_value(floor)))
+
+
+def read(disk: Disk, *, fresh: bool) -> Floor:
+    """Read the higher of the whole copies.
+
+    ``fresh`` says that the device has never installed anything: then, and only then, no copy means the lowest floor.
+    Raises `StorageError` when there is no whole copy otherwise: nothing is installed without a floor.
+    """
+    found = []
+    present = False
+    for name in COPIES:
+        try:
+            data = disk.read(name, MAX_SIZE)
+            present = present or data is not None
+            if data is not None:
+                found.append(from_value(unseal(data, name)))
+        except DeviceRuntimeError:
+            present = True
+    if found:
+        # The first copy is written first, so it is the higher one whenever both are whole.
+        return found[0]
+    if fresh and not present:
+        return Floor()
+    raise StorageError(
+        "no copy of the floor can be read: nothing new is installed",
+        hint="what runs goes on; have the device's storage looked at, then enrol it again",
+    )

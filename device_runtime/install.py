@@ -1,0 +1,87 @@
+"""From bytes to a staged adapter: the load order of FORMAT.md §11, each step before the next."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from device_runtime import blob as blobs
+from device_runtime import envelope
+from device_runtime.device_config import DeviceConfig
+from device_runtime.envelope import Verifier
+from device_runtime.errors import BaseMismatchError, ChecksumError
+from device_runtime.forecaster import Forecaster
+from device_runtime.layout import CRC_OFFSET, HEADER
+from device_runtime.lifecycle import Entry
+from device_runtime.slots import Slots
+
+# Merges the blob (without signatures; None: the base alone) and runs its known-answer test; raises if it must not run.
+SelfTest = Callable[[bytes | None], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installer:
+    """What a device checks an adapter against."""
+
+    trusted_keys: tuple[bytes, ...]
+    threshold: int
+    base_digest: bytes
+    self_test: SelfTest
+    verifier: Verifier | None = None
+
+    @classmethod
+    def of(cls, config: DeviceConfig, *, verifier: Verifier | None = None) -> Installer:
+        """Check against a device's own bundle, with the runtime's own forecaster as the self-test."""
+        from device_runtime.bundle import Bundle
+
+        bundle = Bundle.open(config.bundle)
+
+        def self_test(blob: bytes | None) -> Forecaster:
+            return Forecaster.open(bundle, blob)
+
+        return cls(
+            trusted_keys=config.trusted_keys,
+            threshold=config.threshold,
+            base_digest=bundle.digest,
+            self_test=self_test,
+            verifier=verifier,
+        )
+
+    def check(self, data: bytes, sequence: int | None = None) -> Entry:
+        """Check size, checksum, signatures and base of a signed adapter; ``sequence`` defaults to its version.
+
+        Nothing in the blob is decoded before its signatures are good. Raises `FormatError`, `SignatureError`,
+        `BaseMismatchError`.
+        """
+        blob, signatures = envelope.split(data)
+        if blobs.checksum(blob) != int.from_bytes(blob[CRC_OFFSET : CRC_OFFSET + 4], "little"):
+            raise ChecksumError("R4: the adapter is damaged: its checksum does not match")
+        envelope.verify(blob, signatures, self.trusted_keys, self.threshold, verifier=self.verifier)
+        header = HEADER.unpack_from(blob)
+        base, version = header[6], header[7]
+        if base != self.base_digest:
+            raise BaseMismatchError(
+                f"the adapter is for base {base.hex()[:16]}, this monitor has {self.base_digest.hex()[:16]}"
+            )
+        return Entry(
+            file=hashlib.sha256(data).hexdigest(),
+            adapter=hashlib.sha256(blob).hexdigest(),
+            version=version,
+            sequence=version if sequence is None else sequence,
+        )
+
+    def open(self, data: bytes | None) -> object:
+        """Check a slot's bytes once more and open them; None opens the base alone."""
+        if data is None:
+            return self.self_test(None)
+        self.check(data)
+        return self.self_test(data[: blobs.blob_size(data)])
+
+    def install(self, slots: Slots, data: bytes, channel: str, *, sequence: int | None = None, who: str) -> Entry:
+        """Check, prove and stage a signed adapter. Raises any `DeviceRuntimeError`; what runs goes on."""
+        entry = self.check(data, sequence)
+        slots.floor().check_sequence(channel, entry.sequence, entry.file)
+        self.self_test(data[: blobs.blob_size(data)])
+        slots.stage(data, entry, channel, who=who)
+        return entry

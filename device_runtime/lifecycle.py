@@ -1,0 +1,209 @@
+"""What an adapter goes through on a device: a pure table.
+
+Rule 1: everything that decides a transition lives in this file. Rule 2: this file reads no clock, disk or network.
+`docs/deploy.md` holds the diagram that `diagram` prints from the table, and a test compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from device_runtime.errors import FormatError, StorageError
+
+
+class State(StrEnum):
+    """What runs, and what waits."""
+
+    BASE = "base"  # the frozen base alone: the last safe state
+    CONFIRMED = "confirmed"  # an adapter that passed its health window
+    STAGED = "staged"  # what ran goes on; a proven candidate waits for a moment when it may be tried
+    TRIAL = "trial"  # the candidate runs; unconfirmed, it is gone after `tries` starts
+
+
+class Event(StrEnum):
+    """What can happen. Where the outcome depends on whether an adapter was confirmed before, there are two."""
+
+    STAGE = "stage"
+    DISCARD = "discard"
+    DISCARD_TO_BASE = "discard_to_base"
+    ACTIVATE = "activate"
+    START = "start"
+    CONFIRM = "confirm"
+    FAIL = "fail"
+    FAIL_TO_BASE = "fail_to_base"
+    ROLL_BACK = "roll_back"
+    ROLL_BACK_TO_BASE = "roll_back_to_base"
+
+
+TRANSITIONS: Mapping[tuple[State, Event], State] = {
+    (State.BASE, Event.STAGE): State.STAGED,
+    (State.CONFIRMED, Event.STAGE): State.STAGED,
+    (State.STAGED, Event.STAGE): State.STAGED,
+    (State.STAGED, Event.DISCARD): State.CONFIRMED,
+    (State.STAGED, Event.DISCARD_TO_BASE): State.BASE,
+    (State.STAGED, Event.ACTIVATE): State.TRIAL,
+    (State.TRIAL, Event.START): State.TRIAL,
+    (State.TRIAL, Event.CONFIRM): State.CONFIRMED,
+    (State.TRIAL, Event.FAIL): State.CONFIRMED,
+    (State.TRIAL, Event.FAIL_TO_BASE): State.BASE,
+    (State.CONFIRMED, Event.ROLL_BACK): State.CONFIRMED,
+    (State.CONFIRMED, Event.ROLL_BACK_TO_BASE): State.BASE,
+    (State.STAGED, Event.ROLL_BACK): State.CONFIRMED,
+    (State.STAGED, Event.ROLL_BACK_TO_BASE): State.BASE,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One signed adapter in a slot."""
+
+    file: str  # SHA-256 of the signed file, hex; the slot's name
+    adapter: str  # SHA-256 of the blob without signatures, hex; what a forecast names
+    version: int  # the blob's adapter_version
+    sequence: int  # of the approval that brought it; rises even when an old blob is approved again
+
+    def __post_init__(self) -> None:
+        """Check digests and numbers: the slot's name becomes a file's name."""
+        for digest in (self.file, self.adapter):
+            if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+                raise FormatError(f"entry: want a SHA-256 in hexadecimal, got {digest[:80]!r}")
+        if self.version < 0 or self.sequence < 0:
+            raise FormatError(f"entry: want version and sequence of at least 0, got {self.version}, {self.sequence}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The device's one durable decision: what runs. Valid once built."""
+
+    state: State = State.BASE
+    generation: int = 0  # rises with every change
+    current: Entry | None = None  # confirmed
+    previous: Entry | None = None  # confirmed before it
+    candidate: Entry | None = None  # staged or on trial
+    tries: int = 0  # starts the trial has left
+    failed_sequence: int = -1  # highest sequence that failed or was taken back here; not tried again
+    reason: str = ""  # of the last change, for people
+
+    def __post_init__(self) -> None:
+        """Check that state and entries agree."""
+        waits = self.state in (State.STAGED, State.TRIAL)
+        if waits != (self.candidate is not None):
+            raise FormatError(f"record: state {self.state} {'without' if waits else 'with'} a candidate")
+        if (self.state is State.CONFIRMED and self.current is None) or (self.state is State.BASE and self.current):
+            raise FormatError(f"record: state {self.state} does not fit its current adapter")
+        if self.tries < 0 or (self.state is not State.TRIAL and self.tries):
+            raise FormatError(f"record: {self.tries} tries in state {self.state}")
+
+    @property
+    def runs(self) -> Entry | None:
+        """The adapter that a start loads; None is the base alone."""
+        return self.candidate if self.state is State.TRIAL else self.current
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """Every slot the record still needs."""
+        return frozenset(entry.file for entry in (self.current, self.previous, self.candidate) if entry)
+
+
+def to_value(record: Record) -> dict[str, Any]:
+    """Encode a record as plain values."""
+    return {**asdict(record), "state": record.state.value}
+
+
+def from_value(value: Any) -> Record:
+    """Decode a record. Raises `FormatError` for anything `to_value` does not write."""
+    try:
+        fields = dict(value)
+        fields["state"] = State(fields["state"])
+        for name in ("current", "previous", "candidate"):
+            fields[name] = Entry(**fields[name]) if fields[name] else None
+        return Record(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"state record: {error}") from error
+
+
+def step(record: Record, event: Event, *, candidate: Entry | None = None, tries: int = 0, reason: str = "") -> Record:
+    """Return the record after ``event``. Raises `StorageError` when the state does not allow it."""
+    target = TRANSITIONS.get((record.state, event))
+    if target is None:
+        raise StorageError(
+            f"{event.value} is not possible in state {record.state.value}",
+            hint="edge-tsfm-device status says what runs",
+        )
+    base = replace(record, state=record.state, generation=record.generation + 1, reason=reason)
+    failed = max(record.failed_sequence, record.candidate.sequence if record.candidate else -1)
+    match event:
+        case Event.STAGE:
+            return replace(base, state=target, candidate=candidate)
+        case Event.ACTIVATE:
+            return replace(base, state=target, tries=tries)
+        case Event.START:
+            return replace(base, tries=record.tries - 1)
+        case Event.CONFIRM:
+            return replace(
+                base, state=target, current=record.candidate, previous=record.current, candidate=None, tries=0
+            )
+        case Event.DISCARD | Event.DISCARD_TO_BASE:
+            return replace(base, state=target, candidate=None)
+        case Event.FAIL | Event.FAIL_TO_BASE:
+            return replace(base, state=target, candidate=None, tries=0, failed_sequence=failed)
+        case Event.ROLL_BACK | Event.ROLL_BACK_TO_BASE:
+            gone = record.current.sequence if record.current else -1
+            fallback = record.previous if event is Event.ROLL_BACK else None
+            return replace(
+                base,
+                state=target,
+                current=fallback,
+                previous=None,
+                candidate=None,
+                failed_sequence=max(record.failed_sequence, gone),
+            )
+
+
+def give_up_candidate(record: Record, *, failed: bool, reason: str) -> Record:
+    """Drop the candidate: on trial it failed; staged it is discarded, and marked failed if it ``failed`` a check."""
+    to_base = record.current is None
+    if record.state is State.TRIAL:
+        return step(record, Event.FAIL_TO_BASE if to_base else Event.FAIL, reason=reason)
+    sequence = record.candidate.sequence if record.candidate else -1
+    out = step(record, Event.DISCARD_TO_BASE if to_base else Event.DISCARD, reason=reason)
+    return replace(out, failed_sequence=max(out.failed_sequence, sequence)) if failed else out
+
+
+def fall_back(record: Record, *, reason: str) -> Record:
+    """Take back what runs: a trial ends, a confirmed adapter gives way to the previous one, and that to the base."""
+    if record.state is State.TRIAL:
+        return give_up_candidate(record, failed=True, reason=reason)
+    event = Event.ROLL_BACK if record.previous else Event.ROLL_BACK_TO_BASE
+    return step(record, event, reason=reason)
+
+
+def revoke(record: Record, revoked: Collection[str], *, below: int = 0, reason: str = "revoked") -> Record:
+    """Drop every adapter whose file is ``revoked`` or whose sequence is below ``below``; unchanged when none is."""
+
+    def gone(entry: Entry | None) -> bool:
+        return entry is not None and (entry.file in revoked or entry.sequence < below)
+
+    out = record
+    if gone(out.previous):
+        out = replace(out, previous=None, generation=out.generation + 1, reason=reason)
+    if gone(out.candidate):
+        out = give_up_candidate(out, failed=True, reason=reason)
+    if gone(out.current):
+        if out.state is State.TRIAL:  # the candidate goes on; what it would fall back to changes
+            out = replace(out, current=out.previous, previous=None, generation=out.generation + 1, reason=reason)
+        else:
+            out = fall_back(out, reason=reason)
+    return out
+
+
+def diagram() -> str:
+    """Draw the table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", "    [*] --> base"]
+    lines += [
+        f"    {source.value} --> {target.value}: {event.value}" for (source, event), target in TRANSITIONS.items()
+    ]
+    return "\n".join(lines)
