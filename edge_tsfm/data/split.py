@@ -9,6 +9,11 @@ _PARTS: tuple[SplitName, ...] = ("train",) * 7 + ("validation",) * 2 + ("test",)
 
 
 @lru_cache(maxsize=1 << 17)
+def split_digit(item_id: str) -> int:
+    """Return ``int(sha256(item_id).hexdigest(), 16) % 10``: what the split is made of."""
+    return int(sha256(item_id.encode()).hexdigest(), 16) % 10
+
+
 def split_of(item_id: str) -> SplitName:
-    """Say where a patient belongs: ``int(sha256(item_id).hexdigest(), 16) % 10``; 0-6, 7-8, 9."""
-    return _PARTS[int(sha256(item_id.encode()).hexdigest(), 16) % 10]
+    """Say where a patient belongs: digits 0-6 train, 7-8 validation, 9 test."""
+    return _PARTS[split_digit(item_id)]

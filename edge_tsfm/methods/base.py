@@ -36,19 +36,20 @@ class Method(Protocol):
     learning_rate: float
     exportable: bool
 
-    def attach(self, model: nn.Module, options: Options) -> list[str]:
+    def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Make the method's numbers trainable in ``model``, in place; return the tensors it touches.
 
-        Afterwards the forecast is the base's, bit for bit. Raises `ConfigError` when nothing is selected.
+        ``parts`` are the untouched base's: attaching renames layers. Afterwards the forecast is the base's. Raises
+        `ConfigError` when nothing is selected.
         """
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Return what training added: the base's parameter name → delta."""
 
 
-def parts_of(model: Any) -> Parts:
-    """Sort a base's parameters; see `find_parts`."""
-    return find_parts(model, FAMILIES[family_of(model)])
+def attach(model: Any, method: Method, options: Options) -> list[str]:
+    """Sort the parameters of a base's ``model`` and attach ``method`` to it; see `Method.attach`."""
+    return method.attach(model, find_parts(model, FAMILIES[family_of(model)]), options)
 
 
 def linear_sites(parts: Parts, roles: tuple[str, ...], method: str) -> list[str]:

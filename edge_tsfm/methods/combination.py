@@ -18,12 +18,12 @@ class Combination:
         self.learning_rate = min(member.learning_rate for member in members)
         self.exportable = all(member.exportable for member in members)
 
-    def attach(self, model: nn.Module, options: Options) -> list[str]:
+    def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Attach every member; refuse two that would tune one tensor."""
         names: list[str] = []
         trainable: list[nn.Parameter] = []
         for member in self.members:
-            touched = member.attach(model, options)
+            touched = member.attach(model, parts, options)
             twice = set(touched) & set(names)
             if twice:
                 raise ConfigError(f"{self.name}: {sorted(twice)[0]} would be tuned twice", hint="choose other sites")

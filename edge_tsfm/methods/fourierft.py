@@ -12,7 +12,7 @@ from torch import nn
 from device_runtime.delta import Delta, Dtype, Fourier, Numbers
 from device_runtime.generator import seeded_entries
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules, parts_of
+from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
 
 # Preset → (roles, numbers on each site). The first two are the readings of the paper's 2,400 on chronos-t5-tiny.
 PRESETS: dict[str, tuple[tuple[str, ...], int]] = {
@@ -31,11 +31,10 @@ class FourierFT:
     learning_rate = 0.3
     exportable = True
 
-    def attach(self, model: nn.Module, options: Options) -> list[str]:
+    def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Put PEFT's layers around the chosen sites and give them the format's entries."""
         from peft import FourierFTConfig, inject_adapter_in_model
 
-        parts = parts_of(model)
         preset = options.preset or (DEFAULT_PRESET if parts.linear["patch"] else T5_PRESET)
         if preset not in PRESETS:
             raise ConfigError(f"fourierft: no preset {preset!r}", hint=f"presets: {', '.join(PRESETS)}")

@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from device_runtime.delta import Delta, Dtype, LowRank, Numbers
-from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules, parts_of
+from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
 
 ROLES = ("q", "k", "v", "o")
 
@@ -18,11 +18,11 @@ class Lora:
     learning_rate = 3e-3
     exportable = True
 
-    def attach(self, model: nn.Module, options: Options) -> list[str]:
+    def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Put PEFT's layers around the chosen sites."""
         from peft import LoraConfig, inject_adapter_in_model
 
-        names = linear_sites(parts_of(model), options.roles or ROLES, self.name)
+        names = linear_sites(parts, options.roles or ROLES, self.name)
         config = LoraConfig(r=options.rank or 2, lora_alpha=options.alpha, target_modules=modules(names))
         inject_adapter_in_model(config, model)
         return names

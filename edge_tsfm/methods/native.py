@@ -8,7 +8,7 @@ from torch import nn
 
 from device_runtime.delta import Delta, Dense, Dtype, Numbers
 from edge_tsfm.errors import TrainError
-from edge_tsfm.methods.base import Options, parts_of, selected
+from edge_tsfm.methods.base import Options, selected
 
 START = "edge_tsfm_start"  # attribute of a tuned module: its parameters as they were
 
@@ -20,13 +20,13 @@ class _Native:
     learning_rate = 0.0
     exportable = True
 
-    def names(self, model: nn.Module, options: Options) -> list[str]:
+    def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Choose the parameters."""
         raise NotImplementedError
 
-    def attach(self, model: nn.Module, options: Options) -> list[str]:
+    def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Mark the chosen parameters as trainable."""
-        names = selected(self.names(model, options), self.name)
+        names = selected(self.names(model, parts, options), self.name)
         parameters = dict(model.named_parameters())
         start: dict[str, Any] = getattr(model, START, {})
         for name in names:
@@ -54,9 +54,8 @@ class BitFit(_Native):
     name = "bitfit"
     learning_rate = 5e-3
 
-    def names(self, model: nn.Module, options: Options) -> list[str]:
+    def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Choose every live bias and table."""
-        parts = parts_of(model)
         return [*parts.biases, *parts.tables]
 
 
@@ -66,9 +65,8 @@ class Norms(_Native):
     name = "norms"
     learning_rate = 1e-2
 
-    def names(self, model: nn.Module, options: Options) -> list[str]:
+    def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Choose the scales."""
-        parts = parts_of(model)
         return list(parts.attention_norms if options.norms == "attention" else parts.norms)
 
 
@@ -79,9 +77,9 @@ class Full(_Native):
     learning_rate = 5e-4
     exportable = False
 
-    def names(self, model: nn.Module, options: Options) -> list[str]:
+    def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Choose every live parameter."""
-        dead = set(parts_of(model).dead)
+        dead = set(parts.dead)
         return [name for name, _ in model.named_parameters() if name not in dead]
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:

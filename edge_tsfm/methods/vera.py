@@ -8,7 +8,7 @@ from torch import nn
 
 from device_runtime.delta import Delta, Dtype, Numbers, Vera
 from device_runtime.generator import PROJECTION_ONE, STREAM_VERA_A, STREAM_VERA_B, projection
-from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules, parts_of
+from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
 
 ROLES = ("q", "v")
 # Projections are uniform in (-1, 1); this brings their products to the size PEFT's initialisation gives.
@@ -22,12 +22,12 @@ class VeraMethod:
     learning_rate = 3e-2
     exportable = True
 
-    def attach(self, model: nn.Module, options: Options) -> list[str]:
+    def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Put PEFT's layers around the chosen sites and give them the format's projections."""
         from peft import VeraConfig, get_peft_model
         from peft.tuners.vera import Linear
 
-        names = linear_sites(parts_of(model), options.roles or ROLES, self.name)
+        names = linear_sites(parts, options.roles or ROLES, self.name)
         rank = options.rank or 16
         config = VeraConfig(r=rank, target_modules=modules(names), save_projection=False)
         # Wraps the layers of `model` in place; the wrapper itself is not needed.
@@ -35,7 +35,10 @@ class VeraMethod:
         for layer in model.modules():
             if isinstance(layer, Linear):
                 # PEFT shares one wide projection and slices it; ours is made so that slices agree.
-                for store, stream, transposed in ((layer.vera_A, STREAM_VERA_A, False), (layer.vera_B, STREAM_VERA_B, True)):
+                for store, stream, transposed in (
+                    (layer.vera_A, STREAM_VERA_A, False),
+                    (layer.vera_B, STREAM_VERA_B, True),
+                ):
                     shared = store[ADAPTER]
                     width = shared.shape[0] if transposed else shared.shape[1]
                     ours = projection(options.entries_seed, stream, rank, width) / PROJECTION_ONE * np.sqrt(SCALE)

@@ -1,0 +1,83 @@
+"""``edge-tsfm train``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_tsfm.errors import GateRefusedError
+
+
+@click.command()
+@click.argument("data", required=False)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the run.")
+@click.option("--target", help="Channel or column to forecast, such as MAP.")
+@click.option("--method", help="bitfit, norms, fourierft, vera, lora, full; combine with +.  [default: fourierft]")
+@click.option("--base", help="Bundled name, local folder or hub id.  [default: edge-bolt-micro]")
+@click.option("--preset", help="fourierft: qv100, qkvo50 or patch-v160.")
+@click.option("--n-frequency", type=click.IntRange(1), help="fourierft: numbers on each site.")
+@click.option("--rank", type=click.IntRange(1), help="lora, vera: rank.")
+@click.option("--norms", type=click.Choice(["all", "attention"]), help="norms: which.")
+@click.option("--context-length", type=click.IntRange(1), help="Steps of context.  [default: 48]")
+@click.option("--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: 6]")
+@click.option("--steps", type=click.IntRange(1), help="Training steps at most.  [default: 800]")
+@click.option("--batch-size", type=click.IntRange(1), help="Windows in a step.  [default: 256]")
+@click.option("--learning-rate", type=float, help="Peak.  [default: the method's own]")
+@click.option("--seed", type=int, help="Same seed, same adapter (on CPU).  [default: 0]")
+@click.option("--id-column", help="Column of the patient.")
+@click.option("--timestamp-column", help="Column of the time, or of a step number with --interval.")
+@click.option("--interval", help="Time between steps, such as 1h.")
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML with the same options."
+)
+@click.option("--resume", is_flag=True, help="Continue a run that was killed.")
+@click.option("--force", is_flag=True, help="Accept an adapter the gate refuses; recorded in run and blob.")
+@click.option("--json", "as_json", is_flag=True, help="Print the run's record as JSON.")
+def command(
+    data: str | None, out: Path, config_file: Path | None, resume: bool, force: bool, as_json: bool, **options: Any
+) -> None:
+    """Adapt a frozen base to DATA with a few hundred to a few thousand numbers.
+
+    Trains on the patients of the training split, stops early on validation patients, and asks the gate on other
+    validation patients: an adapter that is not better than its frozen base beyond chance is not accepted (exit 3).
+    """
+    from edge_tsfm.training.config import load_config
+    from edge_tsfm.training.train import train
+
+    config = load_config(config_file, {"data": str(Path(data).resolve()) if data else None, **options})
+    hidden = as_json or not sys.stderr.isatty()
+    with click.progressbar(
+        length=config.steps,
+        label=f"train {config.method}",
+        file=sys.stderr,
+        hidden=hidden,
+        item_show_func=lambda text: text,
+    ) as bar:
+
+        def report(step: int, loss: float, held: float) -> None:
+            bar.update(step - bar.pos, f"loss {loss:.4f}, validation {held:.4f}")
+
+        run = train(config, out, resume=resume, force=force, report=report)
+    record, gate = run.record, run.gate
+    if as_json:
+        click.echo(json.dumps(record))
+    else:
+        training = record["training"]
+        click.echo(
+            f"{out}: {config.method} on {record['base']['name']}, {record['parameters']:,} numbers in "
+            f"{len(record['tensors'])} tensors, {training['seconds']:.0f} s"
+        )
+        click.echo(
+            f"  validation loss {training['base_loss']:.4f} (frozen base) → {training['best_loss']:.4f} at step "
+            f"{training['best_step']}{' (stopped early)' if training['stopped_early'] else ''}"
+        )
+        click.echo(f"  gate: {'accepted' if gate['accepted'] else 'refused'}: {gate['reason']}")
+    if not gate["accepted"] and not force:
+        raise GateRefusedError(
+            f"the adapter is not accepted: {gate['reason']}",
+            hint="the run is kept; --force accepts it by hand, on record",
+        )

@@ -1,0 +1,79 @@
+"""A run's result as a checkpoint that plain PEFT opens, whatever the method.
+
+PEFT does not save FourierFT's entries and draws its own when it loads, and has no BitFit. So a run's `peft/` folder
+is a LoRA checkpoint that says the same thing: linear weights as the exact low-rank factors of their change (by
+singular values), every other tuned tensor in ``modules_to_save``. `tuned.safetensors` beside it keeps the method's
+own few numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edge_tsfm.methods.base import ADAPTER
+from edge_tsfm.models.parts import ROLES
+
+# Singular values below this share of the largest are rounding noise of float32.
+NOISE = 1e-6
+
+
+def save_peft_form(base: nn.Module, changes: Mapping[str, torch.Tensor], folder: Path, *, base_name: str) -> None:
+    """Write ``changes`` (parameter name → what was added) to ``base`` as a PEFT checkpoint in ``folder``."""
+    from peft import LoraConfig, get_peft_model
+
+    model = copy.deepcopy(base)
+    linear = {name.removesuffix(".weight") for name in changes if _is_linear_weight(model, name)}
+    whole = {name.rsplit(".", 1)[0] for name in changes if name.removesuffix(".weight") not in linear}
+    linear -= whole  # a module saved whole needs no factors
+    factors = {module: _factors(changes[f"{module}.weight"]) for module in linear}
+    targets = sorted(linear) or [_any_linear(model, whole)]
+    config = LoraConfig(
+        r=1,
+        lora_alpha=1,
+        target_modules=targets,
+        rank_pattern={f"^{module}$": factors[module][0].shape[0] for module in linear},
+        alpha_pattern={f"^{module}$": factors[module][0].shape[0] for module in linear},
+        modules_to_save=sorted(whole) or None,
+    )
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, change in changes.items():
+            if name.rsplit(".", 1)[0] in whole:
+                parameters[name].add_(change.to(parameters[name].dtype))
+    wrapped: Any = get_peft_model(model, config)
+    with torch.no_grad():
+        for name, layer in wrapped.base_model.model.named_modules():
+            if name in factors:
+                layer.lora_A[ADAPTER].weight.copy_(factors[name][0])
+                layer.lora_B[ADAPTER].weight.copy_(factors[name][1])
+    wrapped.peft_config[ADAPTER].base_model_name_or_path = base_name
+    # "auto" would ask the hub whether the base's vocabulary grew; a time series has none.
+    wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def _is_linear_weight(model: nn.Module, name: str) -> bool:
+    """Say whether a parameter is the weight of a linear layer."""
+    return name.endswith(".weight") and isinstance(model.get_submodule(name.removesuffix(".weight")), nn.Linear)
+
+
+def _factors(change: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factor a change exactly: ``A`` ``[r, in]`` and ``B`` ``[out, r]`` with ``B A`` equal to it."""
+    u, s, v = torch.linalg.svd(change.double(), full_matrices=False)
+    rank = max(1, int((s > NOISE * s[0]).sum()))
+    root = s[:rank].sqrt()
+    return (root[:, None] * v[:rank]).float(), (u[:, :rank] * root).float()
+
+
+def _any_linear(model: nn.Module, whole: set[str]) -> str:
+    """Name a linear layer to hang PEFT's obligatory target on; its factors stay zero."""
+    leaves = {leaf for role in ("v", "q") for leaf in ROLES[role]}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in leaves and name not in whole:
+            return name
+    raise AssertionError("a Chronos model without attention")

@@ -1,0 +1,161 @@
+"""A run folder: what was asked, what came of it, and everything to evaluate or export it later."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from device_runtime.delta import Delta, Dtype
+from edge_tsfm.data import Dataset, SplitName, Windows, make_windows, read_dataset
+from edge_tsfm.data.split import split_digit
+from edge_tsfm.errors import DataError, TrainError
+from edge_tsfm.methods import find_method
+from edge_tsfm.models import FAMILIES, Base, load_base
+from edge_tsfm.training.config import TrainConfig
+
+RUN_FILE = "run.json"
+NUMBERS_FILE = "tuned.safetensors"
+CHECKPOINT_FILE = "checkpoint.pt"
+PEFT_FOLDER = "peft"
+# Of the two validation digits one stops training early and the other is the gate's alone.
+STOPPING_DIGIT, GATE_DIGIT = 7, 8
+FORECAST_BATCH = 1_024
+
+
+def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Dataset:
+    """Read a run's data with the options the run recorded; ``data`` is another file of the same layout."""
+    return read_dataset(
+        data or config.data,
+        target=config.target,
+        id_column=config.id_column,
+        timestamp_column=config.timestamp_column,
+        interval=config.interval,
+    )
+
+
+def cut(dataset: Dataset, config: TrainConfig, digits: frozenset[int], stride: int) -> Windows:
+    """Cut the windows of the patients whose split digit is among ``digits``."""
+    return make_windows(
+        (series for series in dataset.series if split_digit(series.item_id) in digits),
+        context_length=config.context_length,
+        prediction_length=config.prediction_length,
+        stride=stride,
+        min_observed=config.min_observed,
+    )
+
+
+def forecast(
+    model: nn.Module, family: str, context: NDArray[np.float32], prediction_length: int
+) -> NDArray[np.float32]:
+    """Forecast contexts ``[N, L]`` with torch, in batches: quantiles ``[N, H, Q]``."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(context), FORECAST_BATCH):
+            batch = torch.from_numpy(context[start : start + FORECAST_BATCH])
+            parts.append(FAMILIES[family].quantiles(model, batch, prediction_length).float().numpy())
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+    @property
+    def config(self) -> TrainConfig:
+        """What was asked."""
+        return TrainConfig.from_dict(self.record["config"])
+
+    @property
+    def target(self) -> str:
+        """The channel."""
+        return str(self.record["channel"])
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return self.config.method
+
+    @property
+    def base(self) -> Mapping[str, str]:
+        """Name, source, family and digest of the base."""
+        return dict(self.record["base"])
+
+    @property
+    def gate(self) -> Mapping[str, Any]:
+        """The gate's verdict, and ``forced``."""
+        return dict(self.record["gate"])
+
+    @cached_property
+    def base_model(self) -> Base:
+        """The base, loaded; refused when its weights are not those the run adapted. Raises `TrainError`."""
+        base = load_base(self.base["source"])
+        if base.digest != self.base["digest"]:
+            raise TrainError(
+                f"{self.path}: the run adapted weights {self.base['digest'][:16]}…, {self.base['source']} now has "
+                f"{base.digest[:16]}…",
+                hint="find the base the run was trained on, or train again",
+            )
+        return base
+
+    def tuned_model(self) -> nn.Module:
+        """Return the tuned torch model, with the numbers as they were trained (not rounded)."""
+        from safetensors.torch import load_file
+
+        model: nn.Module = copy.deepcopy(self.base_model.model)
+        find_method(self.method).attach(model, self.config.options)
+        numbers = load_file(self.path / NUMBERS_FILE)
+        trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        if set(numbers) != set(trainable):
+            raise TrainError(f"{self.path / NUMBERS_FILE}: numbers are not those of method {self.method}")
+        with torch.no_grad():
+            for name, parameter in trainable.items():
+                parameter.copy_(numbers[name])
+        return model.eval()
+
+    def deltas(self, dtype: Dtype = "int16") -> dict[str, Delta]:
+        """Return what the run adds to which of the base's parameters."""
+        return find_method(self.method).deltas(self.tuned_model(), self.config.options, dtype)
+
+    def windows(self, split: SplitName, *, data: Path | str | None = None) -> Windows:
+        """Cut non-overlapping windows of one part of the split, from the run's data or from ``data``."""
+        source = Path(data or self.config.data)
+        if not source.exists():
+            raise DataError(f"{source} is not there any more", hint="give the data with --data")
+        digits = frozenset(d for d in range(10) if _PART[d] == split)
+        return cut(read_run_data(self.config, source), self.config, digits, self.config.prediction_length)
+
+    def quantile_levels(self) -> tuple[float, ...]:
+        """Return the levels of the base's forecasts."""
+        return FAMILIES[self.base["family"]].levels(self.base_model.model)
+
+
+_PART: tuple[SplitName, ...] = ("train",) * 7 + ("validation",) * 2 + ("test",)
+
+
+def load_run(path: Path | str) -> Run:
+    """Open a run folder. Raises `TrainError` when it is not one, or training has not finished."""
+    folder = Path(path)
+    try:
+        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        unfinished = (folder / CHECKPOINT_FILE).exists()
+        raise TrainError(
+            f"{folder} " + ("has not finished training" if unfinished else f"is not a run: it has no {RUN_FILE}"),
+            hint="repeat its train command with --resume" if unfinished else "make one with edge-tsfm train",
+        ) from None
+    except ValueError as error:
+        raise TrainError(f"{folder / RUN_FILE}: {error}") from error
+    return Run(path=folder, record=record)

@@ -1,0 +1,141 @@
+"""`train`: from a configuration to a run folder with its verdict."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from device_runtime.files import write_atomic
+from edge_tsfm.errors import TrainError
+from edge_tsfm.evaluation import judge
+from edge_tsfm.methods import find_method
+from edge_tsfm.models import FAMILIES, load_base
+from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.curves import draw_curve
+from edge_tsfm.training.loop import Fit, fit
+from edge_tsfm.training.peft_form import save_peft_form
+from edge_tsfm.training.run import (
+    CHECKPOINT_FILE,
+    GATE_DIGIT,
+    NUMBERS_FILE,
+    PEFT_FOLDER,
+    RUN_FILE,
+    STOPPING_DIGIT,
+    Run,
+    cut,
+    forecast,
+    read_run_data,
+)
+
+Report = Callable[[int, float, float], None]
+
+
+def train(
+    config: TrainConfig, out: Path, *, resume: bool = False, force: bool = False, report: Report = lambda *_: None
+) -> Run:
+    """Adapt a base as ``config`` says and write the run folder ``out``; the verdict is in it, accepted or not.
+
+    ``resume`` continues a run that was killed; ``force`` records that an adapter is accepted by hand although the
+    gate refuses it. Raises `TrainError`, `ConfigError`, `DataError` and `ModelError`.
+    """
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise TrainError(
+            f"{out} is not empty", hint="give another --out, or --resume to continue a run that was killed"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    torch.manual_seed(config.seed)
+    base = load_base(config.base)
+    family = FAMILIES[base.family]
+    dataset = read_run_data(config)
+    windows = {
+        "train": cut(dataset, config, frozenset(range(7)), config.train_stride),
+        "stopping": cut(dataset, config, frozenset({STOPPING_DIGIT}), config.prediction_length),
+        "gate": cut(dataset, config, frozenset({GATE_DIGIT}), config.prediction_length),
+    }
+    method = find_method(config.method)
+    model = copy.deepcopy(base.model)
+    tensors = method.attach(model, config.options)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rate = config.learning_rate or method.learning_rate
+    fitted = fit(
+        model.to(device),
+        family,
+        windows["train"],
+        windows["stopping"],
+        config,
+        learning_rate=rate,
+        checkpoint=out / CHECKPOINT_FILE,
+        report=report,
+    )
+    model.cpu()
+    gate = windows["gate"]
+    verdict = judge(
+        forecast(model, base.family, gate.context, config.prediction_length),
+        forecast(base.model, base.family, gate.context, config.prediction_length),
+        gate,
+        family.levels(base.model),
+        seed=config.seed,
+    )
+    numbers = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    _write_numbers(out, numbers)
+    _write_curve(out, fitted)
+    if method.exportable:
+        changes = _changes(method.deltas(model, config.options, "int16"), base.model)
+        save_peft_form(base.model, changes, out / PEFT_FOLDER, base_name=config.base)
+    record: dict[str, Any] = {
+        "config": config.to_dict(),
+        "channel": dataset.channel,
+        "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
+        "data": {"fingerprint": dataset.fingerprint, "report": dataset.report.to_dict()},
+        "windows": {name: len(part) for name, part in windows.items()},
+        "tensors": tensors,
+        "parameters": sum(number.numel() for number in numbers.values()),
+        "learning_rate": rate,
+        "training": {
+            "best_step": fitted.best_step,
+            "best_loss": fitted.best_loss,
+            "base_loss": fitted.curve[0][2],
+            "stopped_early": fitted.stopped_early,
+            "seconds": round(time.monotonic() - start, 1),
+            "device": device.type,
+        },
+        "gate": verdict.to_dict() | {"forced": bool(force and not verdict.accepted)},
+        "versions": {name: version(name) for name in ("edge-tsfm", "torch", "chronos-forecasting", "peft", "numpy")},
+    }
+    # Last: a folder with run.json is a finished run.
+    write_atomic(out / RUN_FILE, (json.dumps(record, indent=2, default=str) + "\n").encode())
+    (out / CHECKPOINT_FILE).unlink(missing_ok=True)
+    return Run(path=out, record=json.loads(json.dumps(record, default=str)))
+
+
+def _changes(deltas: dict[str, Any], base: Any) -> dict[str, torch.Tensor]:
+    """Evaluate deltas as torch tensors in their parameters' shapes."""
+    shapes = {name: parameter.shape for name, parameter in base.named_parameters()}
+    return {name: torch.from_numpy(delta.dense().reshape(shapes[name])) for name, delta in deltas.items()}
+
+
+def _write_numbers(out: Path, numbers: dict[str, torch.Tensor]) -> None:
+    """Write the method's own numbers."""
+    from safetensors.torch import save
+
+    write_atomic(out / NUMBERS_FILE, save({name: number.contiguous() for name, number in numbers.items()}))
+
+
+def _write_curve(out: Path, fitted: Fit) -> None:
+    """Write the losses over training as CSV and as a picture."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["step", "training_loss", "validation_loss"])
+    writer.writerows(fitted.curve)
+    write_atomic(out / "curves.csv", buffer.getvalue().encode())
+    write_atomic(out / "curves.png", draw_curve(fitted.curve, fitted.best_step))
