@@ -30,7 +30,9 @@ def export_base_command(name: str, out: Path, as_json: bool) -> None:
     from export import export_base
 
     base = load_base(name)
-    with click.progressbar(length=100, label="export base", hidden=as_json or not sys.stderr.isatty(), file=sys.stderr) as bar:
+    with click.progressbar(
+        length=100, label="export base", hidden=as_json or not sys.stderr.isatty(), file=sys.stderr
+    ) as bar:
 
         def progress(stage: str, done: int, total: int) -> None:
             share = 20 * done // total if stage == "trace" else 20 + 80 * done // total
@@ -62,7 +64,9 @@ def export_base_command(name: str, out: Path, as_json: bool) -> None:
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Bundle of the base the run adapted.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Blob to write (.etsa).")
-@click.option("--adapter-version", type=click.IntRange(0, 2**63), default=1, help="Monotonic; a device never goes back.")
+@click.option(
+    "--adapter-version", type=click.IntRange(0, 2**63), default=1, help="Monotonic; a device never goes back."
+)
 @click.option("--dtype", type=click.Choice(["int16", "int8"]), default="int16", help="How tuned numbers are stored.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data for held windows.  [default: what the run used]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -105,7 +109,9 @@ def export_adapter_command(
     if as_json:
         click.echo(json.dumps({"path": str(out), "bytes": len(result.blob), **report}))
         return
-    click.echo(f"{out}: {result.parameters:,} numbers in {len(result.blob):,} bytes, for base {opened.digest.hex()[:16]}…")
+    click.echo(
+        f"{out}: {result.parameters:,} numbers in {len(result.blob):,} bytes, for base {opened.digest.hex()[:16]}…"
+    )
     click.echo(
         f"  on {result.windows} held windows, in units of their scale: torch against runtime {result.parity:.1e}, "
         f"rounding to {dtype} {result.rounding:.1e}, effect on the forecast up to {result.effect:.2f}"

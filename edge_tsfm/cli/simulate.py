@@ -9,13 +9,9 @@ import click
 
 
 @click.command("simulate")
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".parquet or .csv file"
-)
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".parquet or .csv file")
 @click.option("--patients", default=200, type=click.IntRange(min=1), help="how many")
-@click.option(
-    "--hours", default=72.0, type=click.FloatRange(min=2), help="longest stay; the shortest is half of it"
-)
+@click.option("--hours", default=72.0, type=click.FloatRange(min=2), help="longest stay; the shortest is half of it")
 @click.option(
     "--site",
     default="A",
@@ -73,8 +69,6 @@ def command(
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    click.echo(
-        f"{out}: ward {site}, {patients} patients, {len(frame)} rows every {interval}, {len(data)} bytes"
-    )
+    click.echo(f"{out}: ward {site}, {patients} patients, {len(frame)} rows every {interval}, {len(data)} bytes")
     for name, one in summarise(frame).items():
         click.echo(f"  {name:5s} {one['mean']:7.1f} ± {one['sd']:5.1f}   {one['observed']:4.0%} observed")

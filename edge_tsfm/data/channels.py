@@ -103,9 +103,7 @@ _TABLE = (
 )  # fmt: skip
 
 CHANNELS: Mapping[str, Channel] = MappingProxyType({channel.name: channel for channel in _TABLE})
-_BY_WORD = {
-    word: channel for channel in reversed(_TABLE) for word in (*channel.aliases, channel.name.casefold())
-}
+_BY_WORD = {word: channel for channel in reversed(_TABLE) for word in (*channel.aliases, channel.name.casefold())}
 # Names that carry their unit; any other is in the channel's own unit unless it is said.
 _BRACKETS = re.compile(r"\s*[(\[]([^()\[\]]+)[)\]]\s*$")
 _FAHRENHEIT_NAMES = ("tempf", "temp_f")

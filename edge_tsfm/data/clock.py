@@ -20,9 +20,7 @@ def interval_us(source: Path, samples: Samples, rows: Ordered, clock: pd.Timedel
         return int(clock / pd.Timedelta("1us"))
     own = common_interval(rows)
     if own is None:
-        raise DataError(
-            f"{source} has one row for each item: a series needs more", hint="is the id column right?"
-        )
+        raise DataError(f"{source} has one row for each item: a series needs more", hint="is the id column right?")
     text = _span(own, samples)
     off = off_clock(rows, own)
     if off.any():
@@ -67,9 +65,7 @@ def gap_limit(max_gap: str | pd.Timedelta | None, interval_us: int) -> int:
 
 
 def _span(us: int, samples: Samples) -> str:
-    return (
-        f"{us / STEP_US:g} steps" if samples.clock == "count" else say_interval(pd.Timedelta(us, unit="us"))
-    )
+    return f"{us / STEP_US:g} steps" if samples.clock == "count" else say_interval(pd.Timedelta(us, unit="us"))
 
 
 def say_interval(interval: pd.Timedelta | float) -> str:

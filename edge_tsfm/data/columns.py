@@ -129,15 +129,11 @@ def _target(column: str, name: str, note: str | None = None) -> Target:
 def _find_event(table: Table, name_column: str, target: str | None) -> Target:
     names = list(table.frame[name_column].dropna().unique())
     if target is None:
-        raise DataError(
-            f"{table.source}: which channel is the target?", hint=f"name it with --target; {listed(names)}"
-        )
+        raise DataError(f"{table.source}: which channel is the target?", hint=f"name it with --target; {listed(names)}")
     channel = find_channel(target)
     wanted = Target(column=name_column, name=target if channel is None else channel.name, channel=channel)
     if not any(is_event_of(name, wanted) for name in names):
-        raise DataError(
-            f"{table.source} has no rows with {name_column} {target!r}", hint=f"it has: {listed(names)}"
-        )
+        raise DataError(f"{table.source} has no rows with {name_column} {target!r}", hint=f"it has: {listed(names)}")
     return wanted
 
 

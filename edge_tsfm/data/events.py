@@ -59,9 +59,7 @@ def _read_rows(
     text: Sequence[str],
 ) -> Table:
     channel = find_channel(target)
-    wanted = Target(
-        column=str(layout.name_column), name=target if channel is None else channel.name, channel=channel
-    )
+    wanted = Target(column=str(layout.name_column), name=target if channel is None else channel.name, channel=channel)
     needed = {layout.id_column, layout.part_column, layout.timestamp_column, layout.name_column}
     needed |= {layout.value_column, layout.unit_column}
     kept: list[pd.DataFrame] = []
@@ -86,9 +84,7 @@ def _read_rows(
         kept.append(chunk[events.isin([name for name, is_target in decided.items() if is_target])])
     frame = pd.concat(kept) if kept else pd.DataFrame(columns=names)
     if not len(frame):
-        raise DataError(
-            f"{path} has no rows with {wanted.column} {target!r}", hint=f"it has: {listed(list(decided))}"
-        )
+        raise DataError(f"{path} has no rows with {wanted.column} {target!r}", hint=f"it has: {listed(list(decided))}")
     lines = frame.index.to_numpy(dtype=np.int64) + 2  # the header is line 1
     return Table(
         source=path,

@@ -34,9 +34,7 @@ def simulate_body(rng: np.random.Generator, ward: Ward, hours: Signal) -> dict[s
         weights = np.sqrt(np.array(vital.memory))  # [K]
         noise = sum(load * (weights @ memory[_FACTORS.index(f)]) for f, load in _LOADINGS[name].items())
         shared = {"HR": 0.35, "RESP": 0.35, "SpO2": -0.35, "TEMP": 0.3}.get(name, 0.0)
-        level = vital.level + vital.between * (
-            shared * illness + (1 - shared**2) ** 0.5 * rng.standard_normal()
-        )
+        level = vital.level + vital.between * (shared * illness + (1 - shared**2) ** 0.5 * rng.standard_normal())
         day = -np.cos(2 * np.pi * (hours - 4.0) / 24.0)
         arrival = vital.admission * rng.lognormal(-0.3, 0.8) * np.exp(-since / stay_h)
         signals[name] = level + vital.circadian * day + arrival + vital.within * noise
@@ -100,9 +98,7 @@ def _add_episodes(rng: np.random.Generator, ward: Ward, since: Signal, signals: 
         for name, effect in (("HR", 25.0), ("MAP", 15.0), ("PP", 8.0), ("RESP", 7.0), ("SpO2", -1.0)):
             signals[name] += effect * rng.uniform(0.5, 1.2) * much
     for start in _starts(rng, ward.desaturation_rate, since):
-        drop = rng.uniform(3, 12) * _episode(
-            since, start, rise_h=0.05, duration_h=rng.uniform(0.1, 1.0), fall_h=0.3
-        )
+        drop = rng.uniform(3, 12) * _episode(since, start, rise_h=0.05, duration_h=rng.uniform(0.1, 1.0), fall_h=0.3)
         signals["SpO2"] -= drop
         signals["RESP"] += 0.5 * drop
         signals["HR"] += 0.8 * drop

@@ -48,9 +48,7 @@ def read_dataset(
     """
     source = Path(path)
     clock = None if interval is None else parse_interval(interval)
-    table = open_source(
-        source, target=target, text_columns=(*ID_COLUMNS, *((id_column,) if id_column else ()))
-    )
+    table = open_source(source, target=target, text_columns=(*ID_COLUMNS, *((id_column,) if id_column else ())))
     layout = find_layout(table, id_column=id_column, timestamp_column=timestamp_column, step=clock)
     wanted = find_target(table, layout, target)
     samples = take_samples(table, layout, wanted, unit=unit)
@@ -92,9 +90,7 @@ def _bounds(wanted: Target, plausible: tuple[float, float] | None) -> tuple[floa
     return None if wanted.channel is None else (wanted.channel.low, wanted.channel.high)
 
 
-def _refuse_wrong_unit(
-    source: Path, wanted: Target, cleaned: Cleaned, bounds: tuple[float, float] | None
-) -> None:
+def _refuse_wrong_unit(source: Path, wanted: Target, cleaned: Cleaned, bounds: tuple[float, float] | None) -> None:
     positive = len(cleaned.value) - cleaned.missing - cleaned.non_positive
     if bounds is None or cleaned.implausible <= MAX_IMPLAUSIBLE_SHARE * positive:
         return

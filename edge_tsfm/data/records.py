@@ -30,9 +30,7 @@ def read_wfdb(headers: Sequence[Path], *, source: Path, target: str | None) -> T
     import wfdb
 
     if target is None:
-        raise DataError(
-            f"{source}: which signal is the target?", hint="name it with --target, such as --target HR"
-        )
+        raise DataError(f"{source}: which signal is the target?", hint="name it with --target, such as --target HR")
     frames: list[pd.DataFrame] = []
     without: list[str] = []
     for path in headers:
@@ -51,12 +49,8 @@ def read_wfdb(headers: Sequence[Path], *, source: Path, target: str | None) -> T
             raise DataError(f"{path}: its samples cannot be read: {error}") from error
         frames.append(_record_frame(path, record, target))
     if not frames:
-        raise DataError(
-            f"{source}: no numerics record has a signal {target!r}", hint="its names are in the .hea files"
-        )
-    notes = (
-        (f"{len(without)} records without {target} left out: {', '.join(without[:5])}",) if without else ()
-    )
+        raise DataError(f"{source}: no numerics record has a signal {target!r}", hint="its names are in the .hea files")
+    notes = (f"{len(without)} records without {target} left out: {', '.join(without[:5])}",) if without else ()
     return Table(
         source=source,
         frame=pd.concat(frames, ignore_index=True),
@@ -94,8 +88,7 @@ def _record_frame(path: Path, record: object, target: str) -> pd.DataFrame:
         {
             "item_id": patient[1] if patient else path.stem.removesuffix("n"),
             "record": path.stem,
-            "timestamp": np.datetime64(begin, "us")
-            + (step_us * np.arange(len(values))).astype("timedelta64[us]"),
+            "timestamp": np.datetime64(begin, "us") + (step_us * np.arange(len(values))).astype("timedelta64[us]"),
             target: values,
             "signal": record.sig_name[0],  # type: ignore[attr-defined]
             "unit": record.units[0],  # type: ignore[attr-defined]

@@ -36,9 +36,7 @@ def take_samples(table: Table, layout: Layout, target: Target, *, unit: str | No
     times, clock = parse_times(table, layout.timestamp_column, step=layout.step)
     value, converted = _values(table, layout, target, unit)
     ids = (
-        np.full(len(times), _stem(table), dtype=object)
-        if layout.id_column is None
-        else texts(table, layout.id_column)
+        np.full(len(times), _stem(table), dtype=object) if layout.id_column is None else texts(table, layout.id_column)
     )
     part, names, part_names = _parts(table, layout, ids)
     return Samples(
@@ -71,9 +69,7 @@ def _rows_of(table: Table, name_column: str, target: Target) -> Table:
     )
 
 
-def _values(
-    table: Table, layout: Layout, target: Target, unit: str | None
-) -> tuple[NDArray[np.float64], int]:
+def _values(table: Table, layout: Layout, target: Target, unit: str | None) -> tuple[NDArray[np.float64], int]:
     """Return the values in the channel's unit, and how many were converted."""
     # Through float32 first: a CSV's 36.6 and a Parquet float32 of it must come out the same.
     column = target.column if layout.value_column is None else layout.value_column
@@ -100,9 +96,7 @@ def _values(
     return value, converted
 
 
-def _row_units(
-    table: Table, layout: Layout, column: str, channel: Channel, unit: str | None
-) -> NDArray[np.object_]:
+def _row_units(table: Table, layout: Layout, column: str, channel: Channel, unit: str | None) -> NDArray[np.object_]:
     """Return each row's unit: as said by the user, the row, its item id or name, the column, or the table."""
     rows = len(table.frame)
     if unit is not None:
@@ -163,9 +157,7 @@ def _attributes(
         values = table.frame[column]
         if pd.api.types.is_datetime64_any_dtype(values):
             continue
-        for index, value in _constant(
-            values, part, len(part_names), strict=layout.attributes is None
-        ).items():
+        for index, value in _constant(values, part, len(part_names), strict=layout.attributes is None).items():
             found[index][column] = value
     return tuple(found)
 

@@ -85,10 +85,8 @@ class ImportReport:
         """Return the report as text, one fact a line, zero counts left out."""
         unit = f" {self.unit}" if self.unit else ""
         text = [
-            f"{self.source}: {self.layout}, column {self.column} as {self.channel}{unit} "
-            f"every {self.interval}",
-            f"{self.items} items, {self.series} series, {self.values} values "
-            f"({self.share_observed:.1%} of places)",
+            f"{self.source}: {self.layout}, column {self.column} as {self.channel}{unit} every {self.interval}",
+            f"{self.items} items, {self.series} series, {self.values} values ({self.share_observed:.1%} of places)",
         ]
         low_high = "-" if self.plausible_range is None else "{:g} to {:g}".format(*self.plausible_range)
         counts = (

@@ -42,9 +42,7 @@ def simulate_ward(
     if patients < 1 or longest < 2 or not names:
         raise ConfigError(f"{patients} patients of {hours:g} h every {interval} leave nothing to simulate")
     if patients * longest > MAX_ROWS:
-        raise ConfigError(
-            f"{patients * longest} rows are more than {MAX_ROWS}", hint="fewer patients or hours"
-        )
+        raise ConfigError(f"{patients * longest} rows are more than {MAX_ROWS}", hint="fewer patients or hours")
     frames = []
     for k in range(patients):
         rng = np.random.default_rng([seed, ord(ward.name), k])
@@ -72,18 +70,14 @@ def simulate_ward(
 def _simulated_name(channel: str) -> str:
     known = find_channel(channel)
     if known is None or known.name not in SIMULATED:
-        raise ConfigError(
-            f"channel {channel!r} cannot be simulated", hint=f"choose from {', '.join(SIMULATED)}"
-        )
+        raise ConfigError(f"channel {channel!r} cannot be simulated", hint=f"choose from {', '.join(SIMULATED)}")
     return known.name
 
 
 def check_ending(path: Path) -> None:
     """Raise `ConfigError` unless `encode_table` can write a file called ``path``."""
     if path.suffix not in (".parquet", ".csv"):
-        raise ConfigError(
-            f"cannot write {path}: unknown ending {path.suffix!r}", hint="name it .parquet or .csv"
-        )
+        raise ConfigError(f"cannot write {path}: unknown ending {path.suffix!r}", hint="name it .parquet or .csv")
 
 
 def encode_table(frame: pd.DataFrame, path: Path) -> bytes:

@@ -1,0 +1,81 @@
+"""Make the committed dummy bundle, an adapter for it, and what torch forecasts with both.
+
+    python tests/dummy_bases/make_bundle.py
+
+The device's tests read these files where neither torch nor onnx is installed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+BUNDLE = HERE / "chronos-bolt-bundle"
+ADAPTER = HERE / "chronos-bolt.etsa"
+EXPECTED = HERE / "chronos-bolt-expected.npz"
+
+
+def main() -> None:
+    """Write the three, replacing what was there."""
+    from chronos import ChronosBoltPipeline
+
+    from device_runtime.bundle import Bundle
+    from device_runtime.delta import Fourier, Numbers
+    from edge_tsfm.models import load_base
+    from export import export_adapter, export_base
+    from export.contexts import synthetic_contexts
+    from export.parity import replaced
+
+    base = load_base(str(HERE / "chronos-bolt"))
+    shutil.rmtree(BUNDLE, ignore_errors=True)
+    export_base(
+        base.model,
+        family=base.family,
+        name="dummy-bolt",
+        out=BUNDLE,
+        provenance={"source": "tests/dummy_bases/make.py", "weights": base.digest, "licence": "Apache-2.0"},
+    )
+    bundle = Bundle.open(BUNDLE)
+    rng = np.random.default_rng(0)
+    names = [
+        entry.name for entry in bundle.manifest.tensors if entry.name.endswith(("v.weight", "hidden_layer.weight"))
+    ]
+    deltas = {}
+    for name in names:
+        rows, columns = bundle.manifest.tensors[bundle.index_of(name)].rows_columns
+        coefficients = Numbers.of(rng.normal(size=8) * 0.3)
+        deltas[name] = Fourier(rows=rows, columns=columns, coefficients=coefficients, scaling=150.0, seed=777)
+    contexts = synthetic_contexts(6, 40, missing=0.2, seed=5)
+    merged_model = load_base(str(HERE / "chronos-bolt"))
+    parameters = dict(merged_model.model.named_parameters())
+    changed = {name: (parameters[name].numpy() + delta.dense()).astype(np.float32) for name, delta in deltas.items()}
+    with replaced(merged_model.model, changed):
+        result = export_adapter(
+            bundle=bundle,
+            base=base.model,
+            tuned=merged_model.model,
+            deltas=deltas,
+            contexts=contexts,
+            version=3,
+            metadata={"target": "HR", "method": "fourierft"},
+        )
+        pipeline = ChronosBoltPipeline(merged_model.model)
+        levels = [0.1, 0.25, 0.5, 0.85]
+        long, _ = pipeline.predict_quantiles(contexts_tensor(contexts), prediction_length=150, quantile_levels=levels)
+    ADAPTER.write_bytes(result.blob)
+    frozen, _ = ChronosBoltPipeline(base.model).predict_quantiles(contexts_tensor(contexts), prediction_length=20)
+    np.savez_compressed(EXPECTED, context=contexts, base=frozen.numpy(), adapted_long=long.numpy(), levels=levels)
+
+
+def contexts_tensor(contexts: np.ndarray) -> object:
+    """Return contexts as torch wants them."""
+    import torch
+
+    return torch.from_numpy(contexts)
+
+
+if __name__ == "__main__":
+    main()
