@@ -1,7 +1,7 @@
 """Parameter-efficient tuning methods: one small file each, one dict to find them."""
 
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.methods.base import Method, Options
+from edge_tsfm.methods.base import Method, Options, attach
 from edge_tsfm.methods.combination import Combination
 from edge_tsfm.methods.fourierft import FourierFT
 from edge_tsfm.methods.lora import Lora
@@ -28,4 +28,4 @@ def find_method(name: str) -> Method:
     return Combination(tuple(METHODS[member] for member in order))
 
 
-__all__ = ["METHODS", "Method", "Options", "find_method"]
+__all__ = ["METHODS", "Method", "Options", "attach", "find_method"]

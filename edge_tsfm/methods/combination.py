@@ -7,6 +7,7 @@ from torch import nn
 from device_runtime.delta import Delta, Dtype
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods.base import Method, Options
+from edge_tsfm.models.parts import Parts
 
 
 class Combination:

@@ -13,6 +13,7 @@ from device_runtime.delta import Delta, Dtype, Fourier, Numbers
 from device_runtime.generator import seeded_entries
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
+from edge_tsfm.models.parts import Parts
 
 # Preset → (roles, numbers on each site). The first two are the readings of the paper's 2,400 on chronos-t5-tiny.
 PRESETS: dict[str, tuple[tuple[str, ...], int]] = {
@@ -45,7 +46,8 @@ class FourierFT:
         smallest = min(names, key=lambda name: parameters[name].numel())
         if count > parameters[smallest].numel() // 2:
             raise ConfigError(
-                f"fourierft: n_frequency {count} is more than half of {smallest}'s {parameters[smallest].numel()} numbers",
+                f"fourierft: n_frequency {count} is more than half of the {parameters[smallest].numel()} numbers of "
+                f"{smallest}",
                 hint="lower --n-frequency",
             )
         # init_weights=True is PEFT's word for a start at zero; its default is random and not the identity.

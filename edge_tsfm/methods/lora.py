@@ -7,6 +7,7 @@ from torch import nn
 
 from device_runtime.delta import Delta, Dtype, LowRank, Numbers
 from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
+from edge_tsfm.models.parts import Parts
 
 ROLES = ("q", "k", "v", "o")
 

@@ -9,6 +9,7 @@ from torch import nn
 from device_runtime.delta import Delta, Dense, Dtype, Numbers
 from edge_tsfm.errors import TrainError
 from edge_tsfm.methods.base import Options, selected
+from edge_tsfm.models.parts import Parts
 
 START = "edge_tsfm_start"  # attribute of a tuned module: its parameters as they were
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,10 +11,9 @@ from torch import nn
 from device_runtime.delta import Delta, Dtype, Numbers, Vera
 from device_runtime.generator import PROJECTION_ONE, STREAM_VERA_A, STREAM_VERA_B, projection
 from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
+from edge_tsfm.models.parts import Parts
 
 ROLES = ("q", "v")
-# Projections are uniform in (-1, 1); this brings their products to the size PEFT's initialisation gives.
-SCALE = 0.02
 
 
 class VeraMethod:
@@ -35,14 +36,10 @@ class VeraMethod:
         for layer in model.modules():
             if isinstance(layer, Linear):
                 # PEFT shares one wide projection and slices it; ours is made so that slices agree.
-                for store, stream, transposed in (
-                    (layer.vera_A, STREAM_VERA_A, False),
-                    (layer.vera_B, STREAM_VERA_B, True),
-                ):
-                    shared = store[ADAPTER]
-                    width = shared.shape[0] if transposed else shared.shape[1]
-                    ours = projection(options.entries_seed, stream, rank, width) / PROJECTION_ONE * np.sqrt(SCALE)
-                    shared.copy_(torch.from_numpy(ours.T if transposed else ours))
+                a, b = layer.vera_A[ADAPTER], layer.vera_B[ADAPTER]  # [rank, widest in], [widest out, rank]
+                half = np.sqrt(_scaling(layer)) / PROJECTION_ONE
+                a.copy_(torch.from_numpy(projection(options.entries_seed, STREAM_VERA_A, rank, a.shape[1]) * half))
+                b.copy_(torch.from_numpy(projection(options.entries_seed, STREAM_VERA_B, rank, b.shape[0]).T * half))
                 break  # one shared pair for all layers
         return names
 
@@ -60,6 +57,12 @@ class VeraMethod:
                     b=Numbers.of(b, dtype),
                     columns=layer.in_features,
                     seed=options.entries_seed,
-                    scaling=float(np.float32(SCALE)),
+                    scaling=_scaling(layer),
                 )
         return out
+
+
+def _scaling(layer: Any) -> float:
+    """Bring products of two numbers uniform in (-1, 1) to the size that PEFT's Kaiming initialisation gives them."""
+    rank, width = layer.vera_A[ADAPTER].shape
+    return float(np.float32(6 / np.sqrt(rank * width)))

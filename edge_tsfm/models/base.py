@@ -11,7 +11,9 @@ from typing import Any
 from edge_tsfm.errors import ModelError
 
 BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
-BUNDLED = tuple(sorted(path.name for path in BUNDLED_FOLDER.iterdir() if path.is_dir())) if BUNDLED_FOLDER.exists() else ()
+BUNDLED = (
+    tuple(sorted(path.name for path in BUNDLED_FOLDER.iterdir() if path.is_dir())) if BUNDLED_FOLDER.exists() else ()
+)
 DEFAULT_BASE = "edge-bolt-micro"
 
 
@@ -48,10 +50,11 @@ def load_base(source: str) -> Base:
         pipeline = BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
     except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
         kind = "folder" if Path(source).exists() else "hub id"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"cannot load base {source!r} as a {kind}: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            hint=f"bundled bases, which need no network: {', '.join(BUNDLED) or 'none'}; or a local folder with config.json "
-            "and model.safetensors",
+            f"cannot load base {source!r} as a {kind}: {reason}",
+            hint=f"bundled bases, which need no network: {', '.join(BUNDLED) or 'none'}; or give a local folder with "
+            "config.json and model.safetensors",
         ) from error
     model = pipeline.inner_model
     try:

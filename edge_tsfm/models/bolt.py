@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+FAR = 20.0  # context deviations
+
 
 class Bolt:
     """Direct quantile forecasts of the next steps, one pass."""
@@ -14,15 +16,21 @@ class Bolt:
     name = "chronos-bolt"
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
-        """Return Bolt's quantile loss per scored step: missing targets are masked by the model itself.
+        """Return Bolt's own quantile loss, per scored step, in units of the contexts' deviation.
 
-        The model sums over quantiles and averages over its own prediction length, padding included; dividing by the
-        observed share makes the loss comparable between windows with many and with few missing targets.
+        A constant context has no scale to learn at (the model divides by 1e-5): its window is left out. A target
+        further than `FAR` deviations from the context's mean counts as that far, or one near-constant context would
+        outweigh a batch in the reported loss; the gradient there is the same.
         """
-        # Bolt writes zeros over missing targets in place.
-        loss: Tensor = model(context=context, target=target.clone()).loss
-        observed = torch.isfinite(target).sum() / target.shape[0]
-        return loss * model.chronos_config.prediction_length / observed.clamp(min=1.0) / len(model.chronos_config.quantiles)
+        loc = context.nanmean(-1, keepdim=True)
+        scale = (context - loc).square().nanmean(-1, keepdim=True).sqrt()
+        target = target.clamp(loc - FAR * scale, loc + FAR * scale)
+        # A new tensor in any case: Bolt writes zeros over missing targets in place.
+        target = torch.where(scale > 0, target, torch.nan)
+        scored = torch.isfinite(target).sum().clamp(min=1)
+        # The model's loss is the mean over windows and levels of the sum over steps.
+        loss: Tensor = model(context=context, target=target).loss
+        return loss * len(target) / scored
 
     def quantiles(self, model: Any, context: Tensor, prediction_length: int) -> Tensor:
         """Forecast ``[B, L]``: ``[B, H, Q]``, longer than the model's own length as its pipeline does."""

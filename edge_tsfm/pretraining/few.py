@@ -47,25 +47,24 @@ def start(config: PretrainConfig, continued: Continued | None) -> nn.Module:
     model: nn.Module = base.model
     if continued.method is None:
         return model.requires_grad_(True)
-    from edge_tsfm.methods import METHODS
+    from edge_tsfm.methods import Options, attach, find_method
 
-    if continued.method not in METHODS:
-        raise ConfigError(f"no method {continued.method!r}", hint=f"known: {', '.join(METHODS)}")
-    attached: nn.Module = METHODS[continued.method].attach(model, continued.selection)
-    return attached
+    attach(model, find_method(continued.method), Options(roles=continued.selection))
+    return model
 
 
 def finish(config: PretrainConfig, continued: Continued | None, tuned: nn.Module) -> nn.Module:
     """Merge what a method tuned into a fresh copy of its base, exactly as a device would."""
     if continued is None or continued.method is None:
         return tuned
-    from edge_tsfm.methods import METHODS
+    from edge_tsfm.methods import Options, find_method
     from edge_tsfm.models import load_base
 
     merged: nn.Module = load_base(continued.base).model
     parameters = dict(merged.named_parameters())
+    deltas = find_method(continued.method).deltas(tuned, Options(roles=continued.selection), "int16")
     with torch.no_grad():
-        for name, delta in METHODS[continued.method].deltas(tuned).items():
+        for name, delta in deltas.items():
             weight = parameters[name]
-            weight.add_(torch.from_numpy(delta.dense(tuple(weight.shape))).to(weight.dtype))
+            weight.add_(torch.from_numpy(delta.dense()).reshape(weight.shape).to(weight.dtype))
     return merged

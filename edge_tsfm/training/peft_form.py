@@ -1,9 +1,10 @@
 """A run's result as a checkpoint that plain PEFT opens, whatever the method.
 
-PEFT does not save FourierFT's entries and draws its own when it loads, and has no BitFit. So a run's `peft/` folder
-is a LoRA checkpoint that says the same thing: linear weights as the exact low-rank factors of their change (by
-singular values), every other tuned tensor in ``modules_to_save``. `tuned.safetensors` beside it keeps the method's
-own few numbers.
+PEFT does not save FourierFT's entries and draws its own when it loads (a checkpoint of its own kind would silently
+forecast something else), and it has no BitFit. So a run's ``peft/`` folder is a LoRA checkpoint that says the same:
+linear weights as the factors of their change (by singular values, exact to float32), biases as PEFT's
+``bias="all"``, position tables and norms in ``modules_to_save``.
+``tuned.safetensors`` beside it keeps the method's own few numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import torch
 from torch import nn
 
 from edge_tsfm.methods.base import ADAPTER
-from edge_tsfm.models.parts import ROLES
 
 # Singular values below this share of the largest are rounding noise of float32.
 NOISE = 1e-6
@@ -29,22 +29,23 @@ def save_peft_form(base: nn.Module, changes: Mapping[str, torch.Tensor], folder:
 
     model = copy.deepcopy(base)
     linear = {name.removesuffix(".weight") for name in changes if _is_linear_weight(model, name)}
-    whole = {name.rsplit(".", 1)[0] for name in changes if name.removesuffix(".weight") not in linear}
-    linear -= whole  # a module saved whole needs no factors
+    rest = {name for name in changes if name.removesuffix(".weight") not in linear}
+    whole = {name.removesuffix(".weight") for name in rest if name.endswith(".weight")}
     factors = {module: _factors(changes[f"{module}.weight"]) for module in linear}
-    targets = sorted(linear) or [_any_linear(model, whole)]
+    ranks = {f"^{module}$": a.shape[0] for module, (a, _) in factors.items()}
     config = LoraConfig(
         r=1,
         lora_alpha=1,
-        target_modules=targets,
-        rank_pattern={f"^{module}$": factors[module][0].shape[0] for module in linear},
-        alpha_pattern={f"^{module}$": factors[module][0].shape[0] for module in linear},
+        target_modules=sorted(linear) or [_any_linear(model)],
+        rank_pattern=ranks,
+        alpha_pattern=ranks,
+        bias="all" if any(name.endswith(".bias") for name in rest) else "none",
         modules_to_save=sorted(whole) or None,
     )
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, change in changes.items():
-            if name.rsplit(".", 1)[0] in whole:
+            if name in rest:
                 parameters[name].add_(change.to(parameters[name].dtype))
     wrapped: Any = get_peft_model(model, config)
     with torch.no_grad():
@@ -70,10 +71,6 @@ def _factors(change: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (root[:, None] * v[:rank]).float(), (u[:, :rank] * root).float()
 
 
-def _any_linear(model: nn.Module, whole: set[str]) -> str:
+def _any_linear(model: nn.Module) -> str:
     """Name a linear layer to hang PEFT's obligatory target on; its factors stay zero."""
-    leaves = {leaf for role in ("v", "q") for leaf in ROLES[role]}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in leaves and name not in whole:
-            return name
-    raise AssertionError("a Chronos model without attention")
+    return next(name for name, module in model.named_modules() if isinstance(module, nn.Linear))

@@ -19,7 +19,7 @@ from device_runtime.delta import Delta, Dtype
 from edge_tsfm.data import Dataset, SplitName, Windows, make_windows, read_dataset
 from edge_tsfm.data.split import split_digit
 from edge_tsfm.errors import DataError, TrainError
-from edge_tsfm.methods import find_method
+from edge_tsfm.methods import attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
 from edge_tsfm.training.config import TrainConfig
 
@@ -115,7 +115,7 @@ class Run:
         from safetensors.torch import load_file
 
         model: nn.Module = copy.deepcopy(self.base_model.model)
-        find_method(self.method).attach(model, self.config.options)
+        attach(model, find_method(self.method), self.config.options)
         numbers = load_file(self.path / NUMBERS_FILE)
         trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         if set(numbers) != set(trainable):

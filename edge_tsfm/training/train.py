@@ -17,7 +17,7 @@ import torch
 from device_runtime.files import write_atomic
 from edge_tsfm.errors import TrainError
 from edge_tsfm.evaluation import judge
-from edge_tsfm.methods import find_method
+from edge_tsfm.methods import attach, find_method
 from edge_tsfm.models import FAMILIES, load_base
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.curves import draw_curve
@@ -64,7 +64,7 @@ def train(
     }
     method = find_method(config.method)
     model = copy.deepcopy(base.model)
-    tensors = method.attach(model, config.options)
+    tensors = attach(model, method, config.options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rate = config.learning_rate or method.learning_rate
     fitted = fit(

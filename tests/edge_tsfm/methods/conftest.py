@@ -1,0 +1,53 @@
+"""A dummy Chronos-Bolt, and windows with gaps."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edge_tsfm.models import FAMILIES, load_base
+
+DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
+BOLT = FAMILIES["chronos-bolt"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def _loaded() -> Any:
+    return load_base(str(DUMMY)).model
+
+
+@pytest.fixture
+def bolt(_loaded: Any) -> Any:
+    return copy.deepcopy(_loaded)
+
+
+@pytest.fixture(scope="session")
+def windows() -> tuple[torch.Tensor, torch.Tensor]:
+    """Contexts [8, 48] and targets [8, 6] with missing values."""
+    generator = torch.Generator().manual_seed(3)
+    series = 80 + torch.randn(8, 54, generator=generator).cumsum(-1)
+    series[torch.rand(series.shape, generator=generator) < 0.1] = float("nan")
+    series[0, :30] = float("nan")
+    return series[:, :48].clone(), series[:, 48:].clone()
+
+
+@pytest.fixture(scope="session")
+def tune(windows: tuple[torch.Tensor, torch.Tensor]) -> Callable[..., None]:
+    """A few steps of training on those windows."""
+
+    def train(model: Any, *, steps: int = 5, learning_rate: float = 3e-2) -> None:
+        optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], learning_rate)
+        for _ in range(steps):
+            optimiser.zero_grad()
+            BOLT.loss(model, *windows).backward()
+            optimiser.step()
+
+    return train
