@@ -1,0 +1,86 @@
+"""A report as one HTML file that needs nothing else: figures, differences, subgroups and pictures."""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+
+from edge_tsfm.evaluation.layout import UNRATED, conclusion, say, say_difference
+from edge_tsfm.evaluation.metrics import METRICS
+from edge_tsfm.evaluation.report import BASE, FEW_PATIENTS, LABELS, Group, Report
+
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;margin:1rem 0}"
+    "td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}"
+    "td:first-child,th:first-child{text-align:left}small{color:#666;display:block}img{max-width:100%}"
+)
+
+
+def report_page(report: Report, *, title: str, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
+    """Lay out a report; ``pictures`` are captions with PNG bytes."""
+    return "\n".join(_parts(report, title, pictures)) + "\n"
+
+
+def _parts(report: Report, title: str, pictures: Sequence[tuple[str, bytes]]) -> Iterator[str]:
+    one = report.overall
+    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+    yield f"<h1>{escape(title)}</h1>"
+    for line in conclusion(report).splitlines():
+        yield f"<p><strong>{escape(line)}</strong></p>"
+    yield (
+        f"<p>{one.windows:,} windows of {one.patients:,} patients, {report.context_length} → "
+        f"{report.prediction_length} steps. {one.scored:,} values scored; {one.missing:,} missing ones never are. "
+        f"Brackets: {report.confidence:.0%} bootstrap intervals over patients, {report.resamples:,} draws, "
+        f"seed {report.seed}; differences are paired.</p>"
+    )
+    yield "<h2>Figures</h2>"
+    yield from _figures(one)
+    for key, count in one.unrated.items():
+        if count:
+            yield f"<p>Left out: {count:,} {UNRATED[key]}.</p>"
+    if one.adapter_minus:
+        yield "<h2>Adapter minus the others, relative</h2>"
+        yield from _differences(one)
+    for column, groups in report.subgroups.items():
+        yield f"<h2>By {escape(column)}</h2>"
+        yield from _subgroups(groups)
+    for caption, picture in pictures:
+        source = b64encode(picture).decode()
+        yield f'<h2>{escape(caption)}</h2><img alt="{escape(caption)}" src="data:image/png;base64,{source}">'
+
+
+def _row(cells: Sequence[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _figures(group: Group) -> Iterator[str]:
+    yield "<table>" + _row(["", *(one.label for one in METRICS.values())], "th")
+    for name, figures in group.models.items():
+        cells = []
+        for key, metric in METRICS.items():
+            value, low, high = (say(number, metric) for number in vars(figures[key]).values())
+            cells.append(f"{value}<small>{low} to {high}</small>")
+        yield _row([escape(LABELS.get(name, name)), *cells])
+    yield "</table>"
+
+
+def _differences(group: Group) -> Iterator[str]:
+    yield "<table>" + _row(["", *(one.label for one in METRICS.values())], "th")
+    for name, differences in group.adapter_minus.items():
+        cells = [say_difference(key, differences[key]).replace(" (", "<small>(") for key in METRICS]
+        yield _row(
+            [escape(LABELS.get(name, name)), *(f"{cell}</small>" if "<small>" in cell else cell for cell in cells)]
+        )
+    yield "</table>"
+
+
+def _subgroups(groups: Mapping[str, Group]) -> Iterator[str]:
+    yield "<table>" + _row(["", "patients", "windows", "WQL adapter", "WQL base", "difference"], "th")
+    for label, group in groups.items():
+        few = " (few)" if group.patients < FEW_PATIENTS else ""
+        values = [
+            say(group.models[k]["wql"].value, METRICS["wql"]) if k in group.models else "–" for k in ("adapter", BASE)
+        ]
+        difference = say_difference("wql", group.adapter_minus[BASE]["wql"]) if BASE in group.adapter_minus else "–"
+        yield _row([escape(label), f"{group.patients:,}{few}", f"{group.windows:,}", *values, difference])
+    yield "</table>"
