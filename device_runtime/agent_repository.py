@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tuf.api.exceptions import DownloadError, ExpiredMetadataError, RepositoryError
-from tuf.api.metadata import TargetFile  # type: ignore[attr-defined]  # documented there, not re-exported
+from tuf.api.metadata import TargetFile
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 

@@ -2,8 +2,8 @@
 
 Everything the slots, the floor and the audit log write goes through here, one primitive at a time: so a test can
 record the primitives and enumerate every state that a power cut may leave (``tests/simulators/disk.py``). Names are
-relative to the state folder. ``write``, ``append``, ``rename`` and ``unlink`` promise nothing until ``sync`` (a file's data) and
-``sync_folder`` (its name) have returned.
+relative to the state folder. ``write``, ``append``, ``rename`` and ``unlink``
+promise nothing until ``sync`` (a file's data) and ``sync_folder`` (its name) have returned.
 """
 
 from __future__ import annotations

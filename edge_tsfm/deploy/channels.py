@@ -1,0 +1,160 @@
+"""Roll-outs on a repository: start, step, pause, halt, revoke, downgrade; each change signed, published and logged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from device_runtime.files import read_bounded, write_atomic
+from device_runtime.rollout import Rollout, encode, rollout_target
+from edge_tsfm.deploy.approve import read_channel, relist, revoke
+from edge_tsfm.deploy.controller import Action, Decision, Stage, check_plan, count, decide
+from edge_tsfm.deploy.repository import Repository
+from edge_tsfm.errors import DeployError
+
+MAX_REPORT = 16_384  # bytes
+MAX_REPORTS = 200_000
+
+
+def read_rollout(repository: Repository, channel: str) -> dict[str, Any] | None:
+    """Return a channel's roll-out as the publisher keeps it, or None."""
+    path = repository.folder / "rollouts" / f"{channel}.json"
+    return json.loads(path.read_bytes()) if path.exists() else None
+
+
+def start(repository: Repository, channel: str, prefix: str, stages: tuple[Stage, ...], *, who: str) -> dict[str, Any]:
+    """Offer an approved adapter to the first stage. Raises `DeployError` when devices would refuse it."""
+    check_plan(stages)
+    known = read_channel(repository, channel)
+    file = known.find(prefix)
+    if file in known.revoked or known.sequences[file] < known.security_minimum:
+        raise DeployError(f"{file[:16]} is revoked: devices would refuse it")
+    last = read_rollout(repository, channel)
+    if last and known.sequences[file] < last["sequence"]:
+        raise DeployError(
+            f"{file[:16]} is sequence {known.sequences[file]}, the channel was offered {last['sequence']}: devices "
+            "would refuse it",
+            hint=f"edge-tsfm deploy downgrade {repository.folder} {channel} {file[:16]}",
+        )
+    state = {
+        "channel": channel, "file": file, "sequence": known.sequences[file], "stage": 0, "halt": False,
+        "paused": False, "finished": False, "approved": "", "began": repository.now.timestamp(),
+        "stages": [asdict(stage) for stage in stages],
+    }  # fmt: skip
+    return _apply(repository, state, "start", f"stage {stages[0].permille}", who)
+
+
+def step(repository: Repository, channel: str, reports: Path, *, who: str, approve: bool = False) -> Decision:
+    """Read the reports, decide, and do it."""
+    state = _running(repository, channel)
+    stages = tuple(Stage(**{**stage, "groups": tuple(stage["groups"])}) for stage in state["stages"])
+    confirmed, failed = count(read_reports(reports), channel=channel, sequence=state["sequence"])
+    decision = decide(
+        stages,
+        state["stage"],
+        confirmed=confirmed,
+        failed=failed,
+        seconds=repository.now.timestamp() - state["began"],
+        approved=approve,
+        paused=state["paused"],
+    )
+    changes: dict[Action, dict[str, Any]] = {
+        Action.ADVANCE: {"stage": state["stage"] + 1, "began": repository.now.timestamp()},
+        Action.STOP: {"halt": True},
+        Action.FINISH: {"finished": True},
+    }
+    if decision.action in changes:
+        _apply(repository, {**state, **changes[decision.action]}, decision.action.value, decision.why, who)
+    else:
+        log(repository, channel, decision.action.value, decision.why, who)
+    return decision
+
+
+def pause(repository: Repository, channel: str, *, paused: bool, who: str, why: str) -> None:
+    """Keep the stage where it is, or let it go on. Failures still stop it."""
+    _apply(repository, {**_running(repository, channel), "paused": paused}, "pause" if paused else "resume", why, who)
+
+
+def halt(repository: Repository, channel: str, *, who: str, why: str) -> None:
+    """Offer the adapter to nobody else; those who have it keep it."""
+    _apply(repository, {**_running(repository, channel), "halt": True}, "halt", why, who)
+
+
+def take_back(repository: Repository, channel: str, prefix: str, *, older: bool, who: str, why: str) -> str:
+    """Revoke an adapter: each device that has it goes back to its previous one, or the base, at its next poll."""
+    known = read_channel(repository, channel)
+    file = known.find(prefix)
+    state = read_rollout(repository, channel)
+    revoke(repository, known, file, offered=state["file"] if state else None, older=older)
+    assert state is not None
+    if state["file"] == file:
+        state = {**state, "halt": True}
+    _apply(repository, state, "revoke", f"{file[:16]}: {why}", who)
+    return file
+
+
+def downgrade(
+    repository: Repository, channel: str, prefix: str, stages: tuple[Stage, ...], *, who: str, why: str
+) -> dict[str, Any]:
+    """Offer an earlier adapter again, under a new sequence."""
+    known = read_channel(repository, channel)
+    file = known.find(prefix)
+    after = relist(repository, known, file)
+    log(repository, channel, "downgrade", f"{file[:16]} again as sequence {after.sequences[file]}: {why}", who)
+    return start(repository, channel, file, stages, who=who)
+
+
+def read_reports(folder: Path) -> list[dict[str, Any]]:
+    """Read every device's last report; one that cannot be read is passed over, and so counts as missing."""
+    reports = []
+    for path in sorted(folder.glob("*.json"))[:MAX_REPORTS]:
+        try:
+            value = json.loads(read_bounded(path, MAX_REPORT))
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            reports.append(value)
+    return reports
+
+
+def log(repository: Repository, channel: str, action: str, why: str, who: str) -> None:
+    """Add a line to a channel's decisions."""
+    path = repository.folder / "decisions" / f"{channel}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = {"at": repository.now.isoformat(), "action": action, "why": why, "who": who}
+    write_atomic(path, (path.read_bytes() if path.exists() else b"") + json.dumps(line).encode() + b"\n")
+
+
+def _running(repository: Repository, channel: str) -> dict[str, Any]:
+    """Return a roll-out that can still change."""
+    state = read_rollout(repository, channel)
+    if state is None or state["halt"] or state["finished"]:
+        what = "none" if state is None else "halted" if state["halt"] else "finished"
+        raise DeployError(f"channel {channel} has no roll-out under way: {what}", hint="edge-tsfm deploy rollout")
+    return state
+
+
+def _apply(repository: Repository, state: dict[str, Any], action: str, why: str, who: str) -> dict[str, Any]:
+    """Sign and publish a roll-out's document, then keep its state and log it."""
+    stage = state["stages"][state["stage"]]
+    document = Rollout(
+        channel=state["channel"],
+        sequence=state["sequence"],
+        adapter=state["file"],
+        permille=stage["permille"],
+        groups=tuple(stage["groups"]),
+        salt=f"{state['channel']}-{state['sequence']}",
+        halt=state["halt"],
+    )
+    info = repository.put_target(rollout_target(state["channel"]), encode(document))
+    metadata = repository.load("rollout")
+    metadata.signed.targets[info.path] = info
+    repository.store("rollout", metadata)
+    repository.publish()
+    folder = repository.folder / "rollouts"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / f"{state['channel']}.json", json.dumps(state, indent=1, sort_keys=True).encode())
+    log(repository, state["channel"], action, why, who)
+    return state

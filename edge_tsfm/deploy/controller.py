@@ -1,0 +1,142 @@
+"""The roll-out controller: stages, thresholds, soak, approval. Pure: a plan, reports and a time go in, a decision out.
+
+Thresholds follow hawkBit's: an error threshold fires when it is *exceeded*, not when it is met; a success threshold is
+satisfied when it is met; nothing is decided from no devices at all. Counts come first, percentages second: one percent
+of two hundred monitors is two.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+from edge_tsfm.errors import ConfigError
+
+HOUR = 3600.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One widening of a roll-out. Valid once built."""
+
+    permille: int
+    groups: tuple[str, ...] = ()
+    min_reports: int = 1  # devices that must have confirmed or failed before anything is decided
+    success_percent: float = 90.0  # of those, confirmed at least
+    max_failures: int = 0  # more stops the roll-out
+    max_failure_percent: float = 5.0  # more stops the roll-out, once min_reports are in
+    soak_hours: float = 24.0  # since the stage began
+    approval: bool = False  # a person must say yes before the next stage
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that mean nothing."""
+        if not 0 <= self.permille <= 1000:
+            raise ConfigError(f"stage: permille {self.permille}: want 0 to 1000")
+        if self.min_reports < 1 or self.max_failures < 0 or self.soak_hours < 0:
+            raise ConfigError(f"stage {self.permille}: want min_reports from 1, max_failures and soak_hours from 0")
+        for name in ("success_percent", "max_failure_percent"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise ConfigError(f"stage {self.permille}: {name} {getattr(self, name)}: want 0 to 100")
+
+
+DEFAULT_PLAN = (
+    Stage(permille=10, min_reports=2, approval=True),
+    Stage(permille=100, min_reports=5),
+    Stage(permille=1000, min_reports=10, max_failures=2),
+)
+
+
+class Action(StrEnum):
+    """What the controller does next."""
+
+    WAIT = "wait"
+    ADVANCE = "advance"
+    ASK = "ask"  # for a person's approval
+    STOP = "stop"  # halt: too many failures
+    FINISH = "finish"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """An action, why, and the figures it rests on."""
+
+    action: Action
+    why: str
+    confirmed: int
+    failed: int
+
+
+def read_plan(text: str, where: str) -> tuple[Stage, ...]:
+    """Read ``[[stage]]`` tables. Raises `ConfigError` for unknown keys, or a share that shrinks."""
+    try:
+        value = tomllib.loads(text)
+        rows = value.pop("stage")
+        if value:
+            raise ConfigError(f"{where}: unknown: {', '.join(value)}")
+        stages = tuple(Stage(**{**row, "groups": tuple(row.get("groups", ()))}) for row in rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return check_plan(stages)
+
+
+def check_plan(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Refuse an empty plan and one that would take devices out again."""
+    if not stages:
+        raise ConfigError("plan: want at least one [[stage]]")
+    for before, after in pairwise(stages):
+        if after.permille < before.permille or not set(before.groups) <= set(after.groups):
+            raise ConfigError(f"plan: {after.permille} after {before.permille}: a stage must contain the one before")
+    return stages
+
+
+def count(reports: Iterable[Mapping[str, Any]], *, channel: str, sequence: int) -> tuple[int, int]:
+    """Count the devices of a channel that confirmed, and that failed, one sequence."""
+    confirmed = failed = 0
+    for report in reports:
+        if report.get("channel") != channel:
+            continue
+        if report.get("failed_sequence") == sequence:
+            failed += 1
+        elif report.get("sequence") == sequence and report.get("candidate_sequence") is None:
+            confirmed += 1
+    return confirmed, failed
+
+
+def decide(
+    stages: tuple[Stage, ...],
+    index: int,
+    *,
+    confirmed: int,
+    failed: int,
+    seconds: float,
+    approved: bool = False,
+    paused: bool = False,
+) -> Decision:
+    """Decide what follows stage ``index`` that began ``seconds`` ago."""
+    stage = stages[index]
+    total = confirmed + failed
+
+    def say(action: Action, why: str) -> Decision:
+        return Decision(action=action, why=why, confirmed=confirmed, failed=failed)
+
+    if failed > stage.max_failures:
+        return say(Action.STOP, f"{failed} failures, at most {stage.max_failures}")
+    if total >= stage.min_reports and 100 * failed > stage.max_failure_percent * total:
+        return say(Action.STOP, f"{failed} of {total} failed, at most {stage.max_failure_percent:g} %")
+    if paused:
+        return say(Action.WAIT, "paused")
+    if total < stage.min_reports:
+        return say(Action.WAIT, f"{total} of {stage.min_reports} reports")
+    if 100 * confirmed < stage.success_percent * total:
+        return say(Action.WAIT, f"{confirmed} of {total} confirmed, at least {stage.success_percent:g} %")
+    if seconds < stage.soak_hours * HOUR:
+        return say(Action.WAIT, f"soaking: {seconds / HOUR:.1f} of {stage.soak_hours:g} h")
+    if index + 1 == len(stages):
+        return say(Action.FINISH, f"{confirmed} confirmed, {failed} failed in the last stage")
+    if stage.approval and not approved:
+        return say(Action.ASK, f"stage {stage.permille} is good; a person must approve {stages[index + 1].permille}")
+    return say(Action.ADVANCE, f"{confirmed} confirmed, {failed} failed: on to {stages[index + 1].permille}")

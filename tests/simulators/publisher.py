@@ -1,0 +1,94 @@
+"""A publisher and monitors around the dummy bundle: what the update tests share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from device_runtime import blob as blobs
+from device_runtime.device_config import DeviceConfig, read_config
+from edge_tsfm.deploy.approve import Approval, approve
+from edge_tsfm.deploy.controller import Stage
+from edge_tsfm.deploy.repository import Repository
+from edge_tsfm.deploy.setup import device_settings, init, keygen
+
+BASES = Path(__file__).resolve().parents[1] / "dummy_bases"
+BUNDLE = BASES / "chronos-bolt-bundle"
+GATE = """
+name = "test"
+[[bound]]
+metric = "wql"
+vs_base_percent = -1.0
+vs_field_percent = 2.0
+subgroup_percent = 5.0
+"""
+NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+EVERYBODY = (Stage(permille=1000, soak_hours=0.0, max_failures=100, max_failure_percent=100.0),)
+
+
+def adapter_blob(version: int, *, seed: int = 0, wrong: bool = False) -> bytes:
+    """A good adapter of the dummy base; ``wrong`` moves its known answer, so that a device refuses it."""
+    adapter = blobs.decode((BASES / "chronos-bolt.etsa").read_bytes())
+    answer = adapter.known_answer
+    assert answer is not None
+    if wrong:
+        answer = dataclasses.replace(answer, expected=answer.expected + 100 * answer.tolerance)
+    metadata = {**adapter.metadata, "note": f"seed {seed}"}
+    return blobs.encode(dataclasses.replace(adapter, version=version, known_answer=answer, metadata=metadata))
+
+
+def evaluation(adapter: float = 0.9, *, base: float = 1.0, high: float = -0.01, **extra: Any) -> dict[str, Any]:
+    """What ``edge-tsfm evaluate --json`` writes, as far as the gate reads it."""
+    return {
+        "windows": 100,
+        "patients": 40,
+        "scored": 600,
+        "models": {"adapter": {"wql": {"value": adapter}}, "base": {"wql": {"value": base}}},
+        "adapter_minus_base": {"wql": {"value": adapter - base, "low": -0.2, "high": high}},
+        "subgroups": {},
+        **extra,
+    }
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write a value."""
+    path.write_text(json.dumps(value))
+    return path
+
+
+def make_repository(folder: Path, *, now: datetime = NOW) -> Repository:
+    """Keys, gate and an empty repository."""
+    keygen(folder / "keys")
+    gate = folder / "gate.toml"
+    gate.write_text(GATE)
+    return init(folder / "repository", folder / "keys", gate, now=now)
+
+
+def approve_version(
+    repository: Repository, version: int, *, channel: str = "icu", figures: dict[str, Any] | None = None, seed: int = 0
+) -> Approval:
+    """Approve a good adapter, judged better than base and field."""
+    folder = repository.folder.parent
+    path = folder / f"adapter-{version}.etsa"
+    path.write_bytes(adapter_blob(version, seed=seed))
+    judged = write_json(folder / "evaluation.json", figures or evaluation())
+    field = write_json(folder / "field.json", evaluation())
+    return approve(
+        repository, path, bundle=BUNDLE, channel=channel, evaluation=judged, field_evaluation=field, who="quality"
+    )
+
+
+def make_device(folder: Path, repository: Repository, device_id: str, *, url: str | None = None) -> DeviceConfig:
+    """A monitor enrolled with a repository."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = device_settings(
+        repository, channel="icu", device_id=device_id, url=url or str(repository.folder / "public")
+    )
+    (folder / "device.toml").write_text(
+        settings.replace('"bundle"', f'"{BUNDLE}"') + f'report_to = "{folder.parent / "reports"}"\n'
+    )
+    (folder / "root.json").write_bytes((repository.metadata / "1.root.json").read_bytes())
+    return read_config(folder / "device.toml")
