@@ -1,0 +1,223 @@
+"""``edge-tsfm evaluate``: an adapter beside its frozen base and simple baselines, on patients it never saw."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_tsfm.errors import DataError
+
+if TYPE_CHECKING:
+    from edge_tsfm.data import Dataset, Series
+    from edge_tsfm.evaluation import Report
+    from edge_tsfm.training.run import Run
+
+BATCH = 512  # windows between two steps of the progress bar
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("data", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    default="test",
+    show_default=True,
+    help="Which patients; all is for data of another hospital.",
+)
+@click.option("--allow-trained-patients", is_flag=True, help="Score patients the run was trained on, and say so.")
+@click.option("--target", help="Channel or column.  [default: what the run was trained on]")
+@click.option("--id-column", help="Column of the patient.  [default: as the run]")
+@click.option("--timestamp-column", help="Column of the time.  [default: as the run]")
+@click.option("--interval", help="Time between steps, such as 1h.  [default: as the run]")
+@click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and of the windows shown.")
+@click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of patients.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write every figure as CSV.")
+@click.option(
+    "--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write one page with it all."
+)
+@click.option(
+    "--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for forecasts.png, figures.png."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    run: Path,
+    data: Path | None,
+    split: str,
+    allow_trained_patients: bool,
+    subgroups: tuple[str, ...],
+    seed: int,
+    resamples: int,
+    csv_file: Path | None,
+    html_file: Path | None,
+    plots: Path | None,
+    as_json: bool,
+    **columns: str | None,
+) -> None:
+    """Score a RUN's adapter on the test patients of DATA, left out: the data it was trained on.
+
+    Beside it stand its frozen base, persistence, the window's mean, a linear trend and exponential smoothing, with
+    intervals by bootstrap over patients. Says plainly when the adapter does not beat its base.
+    """
+    from device_runtime.files import write_atomic
+    from edge_tsfm.data import make_windows
+    from edge_tsfm.evaluation import evaluate_forecasts
+    from edge_tsfm.evaluation.subgroups import subgroup_labels
+    from edge_tsfm.training.run import load_run
+
+    trained = load_run(run)
+    config = trained.config
+    dataset = _read(trained, data, columns)
+    series, notes = _patients(trained, dataset, split, allow_trained_patients)
+    windows = make_windows(
+        series,
+        context_length=config.context_length,
+        prediction_length=config.prediction_length,
+        stride=config.prediction_length,
+        min_observed=config.min_observed,
+    )
+    if not len(windows):
+        raise DataError(
+            f"{dataset.report.source}: no {split} patient has a window of {config.context_length} → "
+            f"{config.prediction_length} steps with {config.min_observed} observed values",
+            hint="about one patient in ten is a test patient, by a hash of the id; data of patients the run never saw "
+            "may be scored whole with --split all",
+        )
+    forecasts = _forecasts(trained, windows.context, hidden=as_json or not sys.stderr.isatty())
+    levels = trained.quantile_levels()
+    report = evaluate_forecasts(
+        forecasts,
+        windows,
+        levels,
+        seed=seed,
+        resamples=resamples,
+        subgroups={column: subgroup_labels(series, windows, column) for column in subgroups},
+    )
+    title = f"{trained.target}: {trained.method} on {trained.base['name']}, {split} patients of {dataset.report.source}"
+    pictures: dict[str, bytes] = {}
+    if plots is not None or html_file is not None:
+        from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
+
+        pictures["forecasts"] = forecast_plot(forecasts, windows, levels, seed=seed, title=title)
+        pictures["figures"] = metric_plot(report, title=title)
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            write_atomic(plots / f"{name}.png", picture)
+    if html_file is not None:
+        from edge_tsfm.evaluation.page import report_page
+
+        write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
+    if csv_file is not None:
+        write_atomic(csv_file, report.csv().encode())
+    if as_json:
+        click.echo(json.dumps(_record(trained, dataset, split, notes, report), indent=2))
+        return
+    click.echo(title)
+    for note in notes:
+        click.echo(f"note: {note}")
+    click.echo(report.table())
+
+
+def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:
+    """Read ``data`` with the run's options, but for the ``columns`` given."""
+    from edge_tsfm.data import read_dataset
+
+    source = data or Path(run.config.data)
+    if not source.exists():
+        hint = None if data else "the run was trained on it; give the data: edge-tsfm evaluate RUN DATA"
+        raise DataError(f"{source} does not exist", hint=hint)
+    asked = {name: given or getattr(run.config, name) for name, given in columns.items()}
+    return read_dataset(
+        source,
+        target=asked["target"],
+        id_column=asked["id_column"],
+        timestamp_column=asked["timestamp_column"],
+        interval=asked["interval"],
+    )
+
+
+def _patients(run: Run, dataset: Dataset, split: str, allow_trained: bool) -> tuple[tuple[Series, ...], list[str]]:
+    """Return the series to score and what a reader must know about them.
+
+    Raises `DataError` when the run was, or may have been, trained on some of them and that was not asked for.
+    """
+    series = tuple(one for one in dataset.series if split in ("all", one.split))
+    notes = []
+    suspects = {one.item_id for one in series if one.split == "train"}
+    trained = _trained(run, dataset, suspects) if suspects else set()
+    if trained:
+        said = f"{len(trained)} of {len({one.item_id for one in series})} patients are ones the run was trained on"
+        if not allow_trained:
+            raise DataError(
+                f"{said}: scores on them say nothing about new patients",
+                hint="leave out --split to score test patients, or ask for it with --allow-trained-patients",
+            )
+        notes.append(f"{said}: these are NOT figures for new patients")
+    if split in ("validation", "all") and dataset.fingerprint == run.record["data"]["fingerprint"]:
+        notes.append("validation patients decided when training stopped and whether the gate accepted")
+    if dataset.channel != run.target:
+        notes.append(f"the run was trained on {run.target}, this is {dataset.channel}")
+    before = run.record["data"]["report"]["interval"]
+    if dataset.report.interval != before:
+        notes.append(f"the run was trained on data every {before}, this is every {dataset.report.interval}")
+    return series, notes
+
+
+def _trained(run: Run, dataset: Dataset, suspects: set[str]) -> set[str]:
+    """Say which of ``suspects``, patients of the training split, the run was trained on; all where unknown."""
+    from edge_tsfm.training.run import read_run_data
+
+    if dataset.fingerprint == run.record["data"]["fingerprint"] or not Path(run.config.data).exists():
+        return suspects
+    return suspects & set(read_run_data(run.config).item_ids)
+
+
+def _forecasts(run: Run, context: Any, *, hidden: bool) -> dict[str, Any]:
+    """Forecast contexts ``[N, L]`` with the adapter and with its frozen base: quantiles ``[N, H, Q]``."""
+    import numpy as np
+
+    from edge_tsfm.evaluation.report import ADAPTER, BASE
+    from edge_tsfm.training.run import forecast
+
+    models = {ADAPTER: run.tuned_model(), BASE: run.base_model.model}
+    family, length = run.base["family"], run.config.prediction_length
+    parts: dict[str, list[Any]] = {name: [] for name in models}
+    with click.progressbar(length=2 * len(context), label="forecast", file=sys.stderr, hidden=hidden) as bar:
+        for name, model in models.items():
+            for start in range(0, len(context), BATCH):
+                parts[name].append(forecast(model, family, context[start : start + BATCH], length))
+                bar.update(len(parts[name][-1]))
+    return {name: np.concatenate(done) for name, done in parts.items()}
+
+
+def _record(run: Run, dataset: Dataset, split: str, notes: list[str], report: Report) -> dict[str, Any]:
+    """Put the figures beside what they are of."""
+    from importlib.metadata import version
+
+    return {
+        "run": {
+            "method": run.method,
+            "target": run.target,
+            "parameters": run.record["parameters"],
+            "base": dict(run.base),
+            "seed": run.config.seed,
+            "gate": dict(run.gate),
+        },
+        "data": {
+            "source": dataset.report.source,
+            "channel": dataset.channel,
+            "interval": dataset.report.interval,
+            "fingerprint": dataset.fingerprint,
+            "split": split,
+        },
+        "notes": notes,
+        "versions": {name: version(name) for name in ("edge-tsfm", "torch", "chronos-forecasting", "numpy")},
+        "beats_base": report.beats(),
+        **report.to_dict(),
+    }
