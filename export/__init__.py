@@ -1,11 +1,27 @@
 """Torch in, files out: the frozen base as a bundle, each adaptation as a blob.
 
-export_base(model, family="chronos-bolt", name=..., out=..., provenance=...)   -> BaseExport
-export_adapter(bundle=..., base=..., tuned=..., deltas=..., contexts=..., ...)  -> AdapterExport
+    export_base(model, family="chronos-bolt", name=..., out=..., provenance=...)   -> BaseExport
+    export_adapter(bundle=..., base=..., tuned=..., deltas=..., contexts=..., ...)  -> AdapterExport
+
+Names load on first use: an error's class does not import torch.
 """
 
-from export.adapter import AdapterExport, export_adapter
-from export.base import BaseExport, export_base
-from export.errors import ExportError
+from importlib import import_module
+from typing import Any
 
-__all__ = ["AdapterExport", "BaseExport", "ExportError", "export_adapter", "export_base"]
+_SURFACE = {
+    "AdapterExport": "export.adapter",
+    "BaseExport": "export.base",
+    "ExportError": "export.errors",
+    "export_adapter": "export.adapter",
+    "export_base": "export.base",
+}
+
+__all__ = sorted(_SURFACE)  # noqa: PLE0605 - a list of text, computed once
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines ``name``."""
+    if name not in _SURFACE:
+        raise AttributeError(f"module 'export' has no attribute {name!r}")
+    return getattr(import_module(_SURFACE[name]), name)

@@ -10,6 +10,21 @@ import click
 import edge_tsfm
 from device_runtime.errors import DeviceRuntimeError
 from edge_tsfm.errors import EdgeTsfmError, GateRefusedError
+from export.errors import ExportError
+
+EXTRAS = {
+    "torch",
+    "pandas",
+    "chronos",
+    "peft",
+    "onnx",
+    "onnxscript",
+    "matplotlib",
+    "tuf",
+    "cryptography",
+    "wfdb",
+    "pyarrow",
+}
 
 VERBS = {
     "demo": "simulate two wards, adapt to one, export, merge and forecast",
@@ -22,7 +37,6 @@ VERBS = {
     "verify": "check a blob against its bundle as a device would",
     "forecast": "forecast a file with a bundle and an adapter",
     "bench": "time the device runtime against torch",
-    "study": "compare methods, bases, targets and seeds in one table",
     "deploy": "sign, approve, publish and roll out adapters",
 }
 
@@ -60,8 +74,14 @@ def main() -> None:
     """Run the command line; turn known errors into text and an exit status (1, or 3 for a refused adapter)."""
     try:
         cli(prog_name="edge-tsfm")
-    except (EdgeTsfmError, DeviceRuntimeError) as error:
+    except (EdgeTsfmError, DeviceRuntimeError, ExportError) as error:
         click.echo(f"edge-tsfm: error: {error}", err=True)
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         sys.exit(3 if isinstance(error, GateRefusedError) else 1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in EXTRAS:
+            raise
+        click.echo(f"edge-tsfm: error: this command needs {error.name}, which is not installed", err=True)
+        click.echo("hint: pip install 'edge-tsfm[all]'", err=True)
+        sys.exit(1)

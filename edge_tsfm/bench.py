@@ -1,0 +1,150 @@
+"""The device runtime against the torch pipeline, on one machine in one run: ratios, not boasts.
+
+Every timing is taken in turn (torch, runtime, torch, runtime …), so that a machine that slows down slows both; start-up
+and memory are taken in processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from device_runtime.bundle import Bundle
+from device_runtime.forecaster import Forecaster
+from device_runtime.session import SessionSettings
+from edge_tsfm.models import Base
+
+PREDICTION_LENGTH = 64
+# What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
+PRODUCT_SIZE = 1_024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Median milliseconds of both, and how many times faster the runtime is."""
+
+    torch_ms: float
+    runtime_ms: float
+
+    @property
+    def ratio(self) -> float:
+        """Torch over runtime."""
+        return self.torch_ms / self.runtime_ms
+
+
+def forecast_timing(base: Base, bundle: Bundle, *, batch: int, context_length: int, threads: int, runs: int) -> Timing:
+    """Time forecasts of ``batch`` series of ``context_length`` steps, both with ``threads`` threads."""
+    from chronos import ChronosBoltPipeline
+
+    torch.set_num_threads(threads)
+    pipeline = ChronosBoltPipeline(base.model)
+    forecaster = Forecaster.open(bundle, settings=SessionSettings(threads=threads, spinning=True))
+    context = np.random.default_rng(0).normal(80, 10, (batch, context_length)).astype(np.float32)
+    tensor = torch.from_numpy(context)
+    torch_ms, runtime_ms = in_turn(
+        lambda: pipeline.predict_quantiles(tensor, prediction_length=PREDICTION_LENGTH),
+        lambda: forecaster.forecast(context, PREDICTION_LENGTH),
+        runs,
+    )
+    return Timing(torch_ms=torch_ms, runtime_ms=runtime_ms)
+
+
+def in_turn(first: Callable[[], Any], second: Callable[[], Any], runs: int) -> tuple[float, float]:
+    """Time two functions alternately after one call each: median milliseconds."""
+    first(), second()
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(runs):
+        for function, taken in zip((first, second), times, strict=True):
+            start = time.perf_counter()
+            function()
+            taken.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def floor_ms(bundle: Bundle, *, context_length: int, batch: int, threads: int) -> float:
+    """Estimate the least time a forecast's matrix products take here, in milliseconds.
+
+    Counts two operations for each encoder weight and patch, and divides by the rate of one large float32 product.
+    """
+    size = int(bundle.manifest.parameters["patch_size"])
+    patches = -(-context_length // size) + 1
+    work = 0
+    for entry in bundle.manifest.tensors:
+        if len(entry.shape) == 2 and "relative" not in entry.name:
+            per_patch = entry.name.startswith(("encoder.", "input_patch"))
+            work += 2 * entry.size * batch * (patches if per_patch else 1)
+    torch.set_num_threads(threads)
+    a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE)
+    _, ms = in_turn(lambda: None, lambda: a @ a, 20)
+    return work / (2 * PRODUCT_SIZE**3) * ms
+
+
+def process_figures(code: str, arguments: list[str], runs: int = 3) -> dict[str, float]:
+    """Run ``code`` in fresh processes: least seconds until it ended, and its peak memory in MB."""
+    tail = "\nimport resource, json; print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))"
+    seconds, memory = [], 0.0
+    for _ in range(runs):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code + tail, *arguments], capture_output=True, text=True, check=True
+        )
+        seconds.append(time.perf_counter() - start)
+        memory = float(json.loads(done.stdout.splitlines()[-1]))
+    return {"seconds": min(seconds), "peak_memory_mb": memory}
+
+
+RUNTIME_START = """
+import os, sys
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from device_runtime.forecaster import Forecaster
+Forecaster.open(sys.argv[1], *sys.argv[2:]).forecast([80.0 + i % 5 for i in range(512)])
+"""
+TORCH_START = """
+import sys, torch
+from chronos import BaseChronosPipeline
+pipeline = BaseChronosPipeline.from_pretrained(sys.argv[1], torch_dtype=torch.float32)
+pipeline.predict_quantiles(torch.tensor([80.0 + i % 5 for i in range(512)]), prediction_length=64)
+"""
+IMPORT_CHRONOS = "import chronos"
+
+
+def run_bench(
+    base: Base, folder: Path, bundle: Bundle, adapter: Path | None, *, threads: int, runs: int
+) -> Mapping[str, Any]:
+    """Take every figure of DESIGN's table that concerns Chronos-Bolt; ``folder`` is the base for the torch pipeline."""
+    length = min(512, bundle.manifest.context_length)
+    forecasts = {}
+    for batch in (1, 32):
+        timing = forecast_timing(base, bundle, batch=batch, context_length=length, threads=threads, runs=runs)
+        floor = floor_ms(bundle, context_length=length, batch=batch, threads=threads)
+        forecasts[f"batch {batch}"] = {
+            "torch_ms": timing.torch_ms,
+            "runtime_ms": timing.runtime_ms,
+            "ratio": timing.ratio,
+            "floor_ms": floor,
+        }
+    activation = []
+    for _ in range(5):
+        start = time.perf_counter()
+        Forecaster.open(bundle.path, adapter)
+        activation.append((time.perf_counter() - start) * 1e3)
+    return {
+        "threads": threads,
+        "forecast": forecasts,
+        "activation_ms": min(activation),
+        "start_to_first_forecast": {
+            "runtime": process_figures(RUNTIME_START, [str(bundle.path), *([str(adapter)] if adapter else [])]),
+            "torch pipeline": process_figures(TORCH_START, [str(folder)]),
+            "import chronos": process_figures(IMPORT_CHRONOS, []),
+        },
+    }

@@ -1,0 +1,103 @@
+"""``edge-tsfm bench``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option("--base", "name", default="edge-bolt-micro", help="Bundled name or local folder.")
+@click.option(
+    "--config", type=click.Path(path_type=Path, exists=True), help="A config.json: that shape, random weights."
+)
+@click.option(
+    "--bundle", type=click.Path(path_type=Path, exists=True), help="A bundle of --base.  [default: export one]"
+)
+@click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="Adapter blob to activate.")
+@click.option("--threads", type=click.IntRange(1), default=2, help="For torch and for the runtime.")
+@click.option("--runs", type=click.IntRange(3), default=30, help="Timed forecasts of each.")
+@click.option(
+    "--profile", type=click.Path(path_type=Path), help="Also write ONNX Runtime's profile of one forecast here."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    name: str,
+    config: Path | None,
+    bundle: Path | None,
+    adapter: Path | None,
+    threads: int,
+    runs: int,
+    profile: Path | None,
+    as_json: bool,
+) -> None:
+    """Time the device runtime against the torch pipeline: forecasts, start, memory, activation.
+
+    Both run in turn in one process, so read the ratios; start-up and memory come from processes of their own. Run it
+    on an idle machine.
+    """
+    from device_runtime.bundle import Bundle
+    from edge_tsfm.bench import run_bench
+    from edge_tsfm.models import BUNDLED, load_base
+    from edge_tsfm.models.base import BUNDLED_FOLDER
+    from export import export_base
+
+    with tempfile.TemporaryDirectory() as scratch:
+        source = _random(config, Path(scratch) / "random") if config else name
+        base = load_base(source)
+        if bundle is None:
+            bundle = Path(scratch) / "bundle"
+            provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
+            export_base(base.model, family=base.family, name=base.name, out=bundle, provenance=provenance)
+        folder = BUNDLED_FOLDER / source if source in BUNDLED else Path(source)
+        opened = Bundle.open(bundle)
+        figures = dict(run_bench(base, folder, opened, adapter, threads=threads, runs=runs))
+        if profile is not None:
+            from edge_tsfm.profiling import profile_forecast
+
+            figures["profile"] = profile_forecast(opened, profile, threads=threads)
+    click.echo(json.dumps(figures) if as_json else _table(figures))
+
+
+def _random(config: Path, folder: Path) -> str:
+    """Save a model of a published shape with random weights that keep activations of size one."""
+    import torch
+    from chronos.chronos_bolt import ChronosBoltModelForForecasting
+    from transformers import AutoConfig
+
+    torch.manual_seed(0)
+    model = ChronosBoltModelForForecasting(AutoConfig.from_pretrained(config))
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            if "relative" in parameter_name:
+                parameter.normal_(0, 1)
+            elif parameter.ndim == 2:
+                parameter.normal_(0, parameter.shape[1] ** -0.5)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def _table(figures: Mapping[str, Any]) -> str:
+    """Lay the figures out."""
+    lines = [f"{'forecast, 512 → 64':24}{'torch':>10}{'runtime':>10}{'ratio':>8}{'floor':>10}"]
+    for name, row in figures["forecast"].items():
+        lines.append(
+            f"{name:24}{row['torch_ms']:>8.2f}ms{row['runtime_ms']:>8.2f}ms{row['ratio']:>7.1f}×{row['floor_ms']:>8.2f}ms"
+        )
+    start = figures["start_to_first_forecast"]
+    runtime = start["runtime"]
+    lines += ["", f"{'start to first forecast':24}{'seconds':>10}{'ratio':>8}{'peak MB':>10}{'ratio':>8}"]
+    for name, row in start.items():
+        lines.append(
+            f"{name:24}{row['seconds']:>10.2f}{row['seconds'] / runtime['seconds']:>7.1f}×{row['peak_memory_mb']:>10.0f}"
+            f"{row['peak_memory_mb'] / runtime['peak_memory_mb']:>7.1f}×"
+        )
+    lines += ["", f"activation (check, merge, session, self-test): {figures['activation_ms']:.0f} ms"]
+    for name, share in list(figures.get("profile", {}).items())[:6]:
+        lines.append(f"  {share:5.1%} of a forecast in {name}")
+    return "\n".join(lines)

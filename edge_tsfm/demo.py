@@ -1,0 +1,130 @@
+"""The main job from end to end on two simulated wards, offline: what `make demo` runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_runtime.bundle import Bundle
+from device_runtime.files import write_atomic
+from device_runtime.forecaster import Forecaster
+from edge_tsfm.data.simulate import encode_table, simulate_ward
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.evaluation import Report, evaluate_forecasts
+from edge_tsfm.evaluation.plots import forecast_plot
+from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.run import Run
+from edge_tsfm.training.train import train
+from export import export_adapter, export_base
+
+TARGET = "MAP"
+METHODS = ("fourierft", "bitfit")
+PATIENTS = 1_500
+STEPS = 300
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What the demo made."""
+
+    reports: dict[str, Report]  # by method
+    picture: Path
+    sizes: dict[str, int]  # bytes of each blob
+    device_command: str
+    seconds: float
+
+
+def run_demo(out: Path, say: Say, *, patients: int = PATIENTS, steps: int = STEPS) -> Demo:
+    """Simulate two wards, adapt to ward B with two methods, export, merge and forecast through the device runtime.
+
+    Every forecast that is scored comes out of `device_runtime`, on patients of ward B that nobody trained on.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty", hint="remove it, or give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    for site in ("A", "B"):
+        frame = simulate_ward(patients=patients, site=site, seed=0, channels=["HR", "MAP"])
+        write_atomic(out / f"ward-{site.lower()}.csv", encode_table(frame, out / f"ward-{site.lower()}.csv"))
+        say(f"simulated ward {site}: {patients} patients, {len(frame):,} hourly rows")
+    runs = {method: _train(out, method, steps, say) for method in METHODS}
+    bundle, blobs = _export(out, runs, say)
+    windows = runs["fourierft"].windows("test")
+    levels = bundle.manifest.quantile_levels
+    context, length = windows.context, windows.target.shape[1]
+    base = Forecaster.open(bundle).forecast(context, length).quantiles
+    adapted = {
+        method: Forecaster.open(bundle, blob).forecast(context, length).quantiles for method, blob in blobs.items()
+    }
+    reports = {
+        method: evaluate_forecasts({"adapter": quantiles, "base": base}, windows, levels)
+        for method, quantiles in adapted.items()
+    }
+    picture = out / "forecasts.png"
+    shown = {"base": base, "adapter": adapted[METHODS[0]]}
+    write_atomic(picture, forecast_plot(shown, windows, levels, title=f"{TARGET}, ward B, patients never seen"))
+    return Demo(
+        reports=reports,
+        picture=picture,
+        sizes={method: len(blob) for method, blob in blobs.items()},
+        device_command=_as_a_device(out, say),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _train(out: Path, method: str, steps: int, say: Say) -> Run:
+    """Adapt to ward B with one method."""
+    config = TrainConfig(data=str(out / "ward-b.csv"), target=TARGET, method=method, steps=steps, batch_size=128)
+    run = train(config, out / f"run-{method}")
+    record = run.record
+    say(f"trained {method}: {record['parameters']:,} numbers, {record['training']['seconds']:.0f} s")
+    say(f"  gate {'accepted' if run.gate['accepted'] else 'REFUSED'}: {run.gate['reason']}")
+    return run
+
+
+def _export(out: Path, runs: dict[str, Run], say: Say) -> tuple[Bundle, dict[str, bytes]]:
+    """Write the bundle once, then a blob for each run."""
+    base = runs[METHODS[0]].base_model
+    provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
+    written = export_base(base.model, family=base.family, name=base.name, out=out / "bundle", provenance=provenance)
+    say(
+        f"exported {base.name}: {written.bytes / 1e6:.1f} MB; equal to torch with each of its {written.tensors} tensors "
+        f"perturbed, to {max(written.parity.base, written.parity.perturbed):.0e} of the scale"
+    )
+    bundle, blobs = Bundle.open(out / "bundle"), {}
+    for method, run in runs.items():
+        result = export_adapter(
+            bundle=bundle,
+            base=base.model,
+            tuned=run.tuned_model(),
+            deltas=run.deltas("int16"),
+            contexts=run.windows("validation").context[:256],
+            version=1,
+            metadata={"target": run.target, "method": method},
+            forced=not run.gate["accepted"],
+        )
+        write_atomic(out / f"map-{method}.etsa", result.blob)
+        blobs[method] = result.blob
+        say(f"exported map-{method}.etsa: {result.parameters:,} numbers in {len(result.blob):,} bytes")
+    return bundle, blobs
+
+
+def _as_a_device(out: Path, say: Say) -> str:
+    """Run the device's own command in a process of its own, as a monitor would, and show its first forecast."""
+    arguments = ["forecast", str(out / "bundle"), "--adapter", str(out / "map-fourierft.etsa")]
+    arguments += ["--input", str(out / "ward-b.csv"), "--target", TARGET, "--context-length", "48"]
+    arguments += ["--prediction-length", "6", "--json"]
+    command = [sys.executable, "-m", "device_runtime.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    first = json.loads(done.stdout)[0]
+    median = [row[first["quantile_levels"].index(0.5)] for row in first["quantiles"]]
+    say(
+        f"the device's own process forecast {first['item_id']}: {', '.join(f'{value:.0f}' for value in median)} mmHg (median)"
+    )
+    return "edge-tsfm-device " + " ".join(arguments)
