@@ -35,4 +35,5 @@ def family_of(model: Any) -> str:
 
 def device_of(model: Any) -> torch.device:
     """Say where a model's weights are."""
-    return next(iter(model.parameters())).device
+    first: torch.nn.Parameter = next(iter(model.parameters()))
+    return first.device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class TrainConfig:
     warmup_steps: int = 50
     clip_norm: float = 1.0
     evaluate_every: int = 50
-    patience: int = 8  # evaluations without a better validation loss before training stops
+    patience: int = 8  # evaluations without a better validation WQL before training stops
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -93,8 +93,3 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> TrainConfig:
     if "data" not in values:
         raise ConfigError("no data to train on", hint="give a file or folder: edge-tsfm train DATA --target MAP")
     return TrainConfig.from_dict(values)
-
-
-def resumed(config: TrainConfig, other: dict[str, Any]) -> bool:
-    """Say whether a checkpoint of ``other`` may be continued with ``config``."""
-    return replace(config).to_dict() == other

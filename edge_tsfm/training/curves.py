@@ -1,27 +1,40 @@
-"""The picture of a run's losses."""
+"""A run's losses over its steps, as CSV and as a picture."""
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+Curve = Sequence[tuple[int, float, float]]  # step, training loss, validation WQL
 
-def draw_curve(curve: Sequence[tuple[int, float, float]], best_step: int) -> bytes:
-    """Draw training and validation loss over steps, the frozen base as a line; PNG bytes."""
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
+
+def curve_csv(curve: Curve) -> bytes:
+    """Write one line for each evaluation."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["step", "training_loss", "validation_wql"])
+    writer.writerows(curve)
+    return buffer.getvalue().encode()
+
+
+def draw_curve(curve: Curve, best_step: int) -> bytes:
+    """Draw the training loss above the validation WQL, the frozen base as a line; PNG bytes."""
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    above, below = figure.subplots(2, 1, sharex=True)
     steps = [step for step, _, _ in curve]
-    axes.plot(steps, [loss for _, loss, _ in curve], color="0.7", label="training")
-    axes.plot(steps, [loss for _, _, loss in curve], color="C0", label="validation patients")
-    axes.axhline(curve[0][2], color="0.4", linestyle=":", label="frozen base")
-    axes.axvline(best_step, color="C0", linewidth=0.8, alpha=0.5)
-    axes.set_xlabel("step")
-    axes.set_ylabel("quantile loss (scaled)")
-    axes.legend(frameon=False)
+    above.plot(steps, [loss for _, loss, _ in curve], color="0.4", marker=".")
+    above.set_ylabel("training loss (scaled)")
+    below.plot(steps, [wql for _, _, wql in curve], color="C0", marker=".", label="validation patients")
+    below.axhline(curve[0][2], color="0.4", linestyle=":", label="frozen base")
+    below.axvline(best_step, color="C0", linewidth=0.8, alpha=0.5)
+    below.set_xlabel("step")
+    below.set_ylabel("WQL")
+    below.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

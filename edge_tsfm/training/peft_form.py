@@ -73,4 +73,5 @@ def _factors(change: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _any_linear(model: nn.Module) -> str:
     """Name a linear layer to hang PEFT's obligatory target on; its factors stay zero."""
-    return next(name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    first: str = next(name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return first

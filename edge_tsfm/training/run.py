@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,29 @@ from numpy.typing import NDArray
 from torch import nn
 
 from device_runtime.delta import Delta, Dtype
-from edge_tsfm.data import Dataset, SplitName, Windows, make_windows, read_dataset
+from edge_tsfm.data import Dataset, Series, Windows, make_windows, read_dataset
 from edge_tsfm.data.split import split_digit
 from edge_tsfm.errors import DataError, TrainError
 from edge_tsfm.methods import attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
+from edge_tsfm.models.family import device_of
 from edge_tsfm.training.config import TrainConfig
 
 RUN_FILE = "run.json"
 NUMBERS_FILE = "tuned.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
 PEFT_FOLDER = "peft"
-# Of the two validation digits one stops training early and the other is the gate's alone.
-STOPPING_DIGIT, GATE_DIGIT = 7, 8
+# Split digits by what they are for. Of the two validation digits one stops training early, the other is the gate's.
+PARTS: Mapping[str, frozenset[int]] = MappingProxyType(
+    {
+        "train": frozenset(range(7)),
+        "stopping": frozenset({7}),
+        "gate": frozenset({8}),
+        "validation": frozenset({7, 8}),
+        "test": frozenset({9}),
+        "all": frozenset(range(10)),  # for data of which nothing was trained on
+    }
+)
 FORECAST_BATCH = 1_024
 
 
@@ -43,10 +54,15 @@ def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Datase
     )
 
 
-def cut(dataset: Dataset, config: TrainConfig, digits: frozenset[int], stride: int) -> Windows:
-    """Cut the windows of the patients whose split digit is among ``digits``."""
+def series_of(dataset: Dataset, part: str) -> list[Series]:
+    """Return the series of the patients of one of `PARTS`."""
+    return [series for series in dataset.series if split_digit(series.item_id) in PARTS[part]]
+
+
+def cut(series: Iterable[Series], config: TrainConfig, stride: int) -> Windows:
+    """Cut windows of the run's lengths."""
     return make_windows(
-        (series for series in dataset.series if split_digit(series.item_id) in digits),
+        series,
         context_length=config.context_length,
         prediction_length=config.prediction_length,
         stride=stride,
@@ -61,8 +77,8 @@ def forecast(
     parts = []
     with torch.no_grad():
         for start in range(0, len(context), FORECAST_BATCH):
-            batch = torch.from_numpy(context[start : start + FORECAST_BATCH])
-            parts.append(FAMILIES[family].quantiles(model, batch, prediction_length).float().numpy())
+            batch = torch.from_numpy(context[start : start + FORECAST_BATCH]).to(device_of(model))
+            parts.append(FAMILIES[family].quantiles(model, batch, prediction_length).float().cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -129,20 +145,20 @@ class Run:
         """Return what the run adds to which of the base's parameters."""
         return find_method(self.method).deltas(self.tuned_model(), self.config.options, dtype)
 
-    def windows(self, split: SplitName, *, data: Path | str | None = None) -> Windows:
-        """Cut non-overlapping windows of one part of the split, from the run's data or from ``data``."""
+    def dataset(self, data: Path | str | None = None) -> Dataset:
+        """Read the run's data, or other ``data`` of the same layout. Raises `DataError`."""
         source = Path(data or self.config.data)
         if not source.exists():
             raise DataError(f"{source} is not there any more", hint="give the data with --data")
-        digits = frozenset(d for d in range(10) if _PART[d] == split)
-        return cut(read_run_data(self.config, source), self.config, digits, self.config.prediction_length)
+        return read_run_data(self.config, source)
+
+    def windows(self, part: str, *, data: Path | str | None = None) -> Windows:
+        """Cut non-overlapping windows of one of `PARTS`, from the run's data or from ``data``."""
+        return cut(series_of(self.dataset(data), part), self.config, self.config.prediction_length)
 
     def quantile_levels(self) -> tuple[float, ...]:
         """Return the levels of the base's forecasts."""
         return FAMILIES[self.base["family"]].levels(self.base_model.model)
-
-
-_PART: tuple[SplitName, ...] = ("train",) * 7 + ("validation",) * 2 + ("test",)
 
 
 def load_run(path: Path | str) -> Run:

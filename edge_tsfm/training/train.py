@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import json
 import time
 from collections.abc import Callable
@@ -20,20 +18,19 @@ from edge_tsfm.evaluation import judge
 from edge_tsfm.methods import attach, find_method
 from edge_tsfm.models import FAMILIES, load_base
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.curves import draw_curve
-from edge_tsfm.training.loop import Fit, fit
+from edge_tsfm.training.curves import curve_csv, draw_curve
+from edge_tsfm.training.loop import fit
 from edge_tsfm.training.peft_form import save_peft_form
 from edge_tsfm.training.run import (
     CHECKPOINT_FILE,
-    GATE_DIGIT,
     NUMBERS_FILE,
     PEFT_FOLDER,
     RUN_FILE,
-    STOPPING_DIGIT,
     Run,
     cut,
     forecast,
     read_run_data,
+    series_of,
 )
 
 Report = Callable[[int, float, float], None]
@@ -57,11 +54,8 @@ def train(
     base = load_base(config.base)
     family = FAMILIES[base.family]
     dataset = read_run_data(config)
-    windows = {
-        "train": cut(dataset, config, frozenset(range(7)), config.train_stride),
-        "stopping": cut(dataset, config, frozenset({STOPPING_DIGIT}), config.prediction_length),
-        "gate": cut(dataset, config, frozenset({GATE_DIGIT}), config.prediction_length),
-    }
+    strides = {"train": config.train_stride, "stopping": config.prediction_length, "gate": config.prediction_length}
+    windows = {part: cut(series_of(dataset, part), config, stride) for part, stride in strides.items()}
     method = find_method(config.method)
     model = copy.deepcopy(base.model)
     tensors = attach(model, method, config.options)
@@ -75,20 +69,23 @@ def train(
         config,
         learning_rate=rate,
         checkpoint=out / CHECKPOINT_FILE,
+        identity={"configuration": config.to_dict(), "data": dataset.fingerprint, "base": base.digest},
         report=report,
     )
-    model.cpu()
     gate = windows["gate"]
     verdict = judge(
         forecast(model, base.family, gate.context, config.prediction_length),
-        forecast(base.model, base.family, gate.context, config.prediction_length),
+        forecast(base.model.to(device), base.family, gate.context, config.prediction_length),
         gate,
         family.levels(base.model),
         seed=config.seed,
     )
+    model.cpu()
+    base.model.cpu()
     numbers = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     _write_numbers(out, numbers)
-    _write_curve(out, fitted)
+    write_atomic(out / "curves.csv", curve_csv(fitted.curve))
+    write_atomic(out / "curves.png", draw_curve(fitted.curve, fitted.best_step))
     if method.exportable:
         changes = _changes(method.deltas(model, config.options, "int16"), base.model)
         save_peft_form(base.model, changes, out / PEFT_FOLDER, base_name=config.base)
@@ -103,8 +100,8 @@ def train(
         "learning_rate": rate,
         "training": {
             "best_step": fitted.best_step,
-            "best_loss": fitted.best_loss,
-            "base_loss": fitted.curve[0][2],
+            "best_wql": fitted.best_wql,
+            "base_wql": fitted.curve[0][2],
             "stopped_early": fitted.stopped_early,
             "seconds": round(time.monotonic() - start, 1),
             "device": device.type,
@@ -129,13 +126,3 @@ def _write_numbers(out: Path, numbers: dict[str, torch.Tensor]) -> None:
     from safetensors.torch import save
 
     write_atomic(out / NUMBERS_FILE, save({name: number.contiguous() for name, number in numbers.items()}))
-
-
-def _write_curve(out: Path, fitted: Fit) -> None:
-    """Write the losses over training as CSV and as a picture."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["step", "training_loss", "validation_loss"])
-    writer.writerows(fitted.curve)
-    write_atomic(out / "curves.csv", buffer.getvalue().encode())
-    write_atomic(out / "curves.png", draw_curve(fitted.curve, fitted.best_step))

@@ -1,0 +1,149 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from edge_tsfm.data import split_of
+from edge_tsfm.errors import TrainError
+from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.run import forecast, load_run
+from edge_tsfm.training.train import train
+
+Make = Callable[..., TrainConfig]
+DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
+
+
+class KilledError(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, ward: Path) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    config = TrainConfig(
+        data=str(ward), target="HR", interval="1h", base=str(DUMMY), method="bitfit+fourierft", n_frequency=10,
+        context_length=24, prediction_length=4, steps=120, batch_size=64, evaluate_every=20, learning_rate=0.03,
+    )  # fmt: skip
+    train(config, out)
+    return out
+
+
+def test_an_adapter_that_learns_is_accepted_on_patients_it_never_saw(finished: Path) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    assert record["gate"]["accepted"], record["gate"]["reason"]
+    assert not record["gate"]["forced"]
+    assert record["training"]["best_wql"] < record["training"]["base_wql"]
+    run = load_run(finished)
+    gate, stopping = run.windows("gate"), run.windows("stopping")
+    assert record["gate"]["patients"] == len(np.unique(gate.item_id)) >= 20
+    assert not set(gate.item_id) & set(stopping.item_id)
+    assert {split_of(name) for name in (*gate.item_id, *stopping.item_id)} == {"validation"}
+
+
+def test_a_run_folder_holds_what_its_record_says(finished: Path) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    assert sorted(p.name for p in finished.iterdir()) == [
+        "curves.csv", "curves.png", "peft", "run.json", "tuned.safetensors",
+    ]  # fmt: skip
+    numbers = load_file(finished / "tuned.safetensors")
+    assert sum(n.numel() for n in numbers.values()) == record["parameters"]
+    assert len((finished / "curves.csv").read_text().splitlines()) == 1 + 1 + 120 // 20
+    assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert record["data"]["fingerprint"]
+    assert set(record["versions"]) >= {"torch", "peft", "chronos-forecasting", "edge-tsfm"}
+
+
+def test_a_reloaded_run_forecasts_as_the_gate_saw_it(finished: Path) -> None:
+    run = load_run(finished)
+    gate = run.windows("gate")
+    quantiles = forecast(run.tuned_model(), run.base["family"], gate.context, 4)
+    seen = ~np.isnan(gate.target)
+    miss = (gate.target[..., None] - quantiles)[seen]
+    levels = np.array(run.quantile_levels())
+    wql = 2 * np.maximum(levels * miss, (levels - 1) * miss).mean(-1).sum() / np.abs(gate.target[seen]).sum()
+    assert wql == pytest.approx(run.gate["adapter"], rel=1e-5)
+    assert set(run.deltas()) == set(run.record["tensors"])
+
+
+def test_the_same_seed_gives_the_same_adapter_and_another_one_another(config: Make, tmp_path: Path) -> None:
+    numbers = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(config(method="lora", seed=seed), tmp_path / name)
+        numbers.append((tmp_path / name / "tuned.safetensors").read_bytes())
+    assert numbers[0] == numbers[1] != numbers[2]
+
+
+@pytest.mark.parametrize("method", ["bitfit", "lora", "fourierft"])
+def test_a_killed_run_goes_on_exactly(config: Make, tmp_path: Path, method: str) -> None:
+    train(config(method=method), tmp_path / "whole")
+
+    def kill(step: int, *_: float) -> None:
+        if step == 17:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(config(method=method), tmp_path / "cut", report=kill)
+    assert not (tmp_path / "cut" / "run.json").exists()
+    with pytest.raises(TrainError, match="has not finished"):
+        load_run(tmp_path / "cut")
+    steps: list[int] = []
+    train(config(method=method), tmp_path / "cut", resume=True, report=lambda step, *_: steps.append(step))
+    assert steps[0] == 11
+    whole, cut = (tmp_path / name / "tuned.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == cut.read_bytes()
+    assert (tmp_path / "whole" / "curves.csv").read_bytes() == (tmp_path / "cut" / "curves.csv").read_bytes()
+
+
+def test_a_checkpoint_of_another_run_is_refused(config: Make, tmp_path: Path) -> None:
+    def kill(step: int, *_: float) -> None:
+        if step == 12:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(config(), tmp_path / "run", report=kill)
+    with pytest.raises(TrainError, match="another configuration"):
+        train(config(seed=3), tmp_path / "run", resume=True)
+
+
+def test_a_folder_in_use_is_not_overwritten(config: Make, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("keep")
+    with pytest.raises(TrainError, match="not empty"):
+        train(config(), tmp_path / "run")
+
+
+def test_numbers_that_never_help_end_as_the_base_and_are_refused(config: Make, tmp_path: Path) -> None:
+    run = train(config(learning_rate=1e3, steps=20), tmp_path / "run")
+    assert run.record["training"]["best_step"] == 0
+    assert not run.gate["accepted"]
+    assert "what the frozen base does" in run.gate["reason"]
+    assert not run.gate["forced"]
+    assert train(config(learning_rate=1e3, steps=20), tmp_path / "forced", force=True).gate["forced"]
+
+
+def test_a_loss_that_is_not_finite_names_its_step(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_tsfm.models.bolt import Bolt
+
+    whole = Bolt.loss
+    calls = iter(range(100))
+
+    def broken(self: Bolt, *args: torch.Tensor) -> torch.Tensor:
+        return whole(self, *args) * (float("nan") if next(calls) == 9 else 1)
+
+    monkeypatch.setattr(Bolt, "loss", broken)
+    # find_dead asks once for gradients before the first step.
+    with pytest.raises(TrainError, match="nan at step 8"):
+        train(config(), tmp_path / "run")
+
+
+def test_too_few_patients_are_refused(config: Make, tmp_path: Path, ward: Path) -> None:
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(ward.read_text().splitlines()[:37]))
+    with pytest.raises(TrainError, match="validation windows"):
+        train(config(data=str(few)), tmp_path / "run")
