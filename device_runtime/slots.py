@@ -73,7 +73,7 @@ class Slots:
             self.damaged = str(error)
             self.record = Record(reason="the state record was damaged")
             data = b""
-        self.fresh = data is None and not disk.names(SLOTS)
+        self.fresh = data is None  # no change was ever committed here
         self.audit = Audit(disk)
 
     # --- reading -------------------------------------------------------------------------------------------------
