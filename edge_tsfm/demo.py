@@ -93,9 +93,10 @@ def _export(out: Path, runs: dict[str, Run], say: Say) -> tuple[Bundle, dict[str
     base = runs[METHODS[0]].base_model
     provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
     written = export_base(base.model, family=base.family, name=base.name, out=out / "bundle", provenance=provenance)
+    off = max(written.parity.base, written.parity.perturbed)
     say(
-        f"exported {base.name}: {written.bytes / 1e6:.1f} MB; equal to torch with each of its {written.tensors} tensors "
-        f"perturbed, to {max(written.parity.base, written.parity.perturbed):.0e} of the scale"
+        f"exported {base.name}: {written.bytes / 1e6:.1f} MB; equal to torch, with each of its {written.tensors} tensors "
+        f"perturbed too, to {off:.0e} of the scale"
     )
     bundle, blobs = Bundle.open(out / "bundle"), {}
     for method, run in runs.items():
@@ -124,7 +125,6 @@ def _as_a_device(out: Path, say: Say) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     first = json.loads(done.stdout)[0]
     median = [row[first["quantile_levels"].index(0.5)] for row in first["quantiles"]]
-    say(
-        f"the device's own process forecast {first['item_id']}: {', '.join(f'{value:.0f}' for value in median)} mmHg (median)"
-    )
+    values = ", ".join(f"{value:.0f}" for value in median)
+    say(f"the device's own process forecast {first['item_id']}: {values} mmHg (median)")
     return "edge-tsfm-device " + " ".join(arguments)

@@ -93,10 +93,8 @@ def _table(figures: Mapping[str, Any]) -> str:
     runtime = start["runtime"]
     lines += ["", f"{'start to first forecast':24}{'seconds':>10}{'ratio':>8}{'peak MB':>10}{'ratio':>8}"]
     for name, row in start.items():
-        lines.append(
-            f"{name:24}{row['seconds']:>10.2f}{row['seconds'] / runtime['seconds']:>7.1f}×{row['peak_memory_mb']:>10.0f}"
-            f"{row['peak_memory_mb'] / runtime['peak_memory_mb']:>7.1f}×"
-        )
+        slower, larger = (row[key] / runtime[key] for key in ("seconds", "peak_memory_mb"))
+        lines.append(f"{name:24}{row['seconds']:>10.2f}{slower:>7.1f}×{row['peak_memory_mb']:>10.0f}{larger:>7.1f}×")
     lines += ["", f"activation (check, merge, session, self-test): {figures['activation_ms']:.0f} ms"]
     for name, share in list(figures.get("profile", {}).items())[:6]:
         lines.append(f"  {share:5.1%} of a forecast in {name}")

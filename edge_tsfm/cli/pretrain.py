@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,10 +23,9 @@ CONFIGS = Path(__file__).resolve().parent.parent / "pretraining" / "configs"
 @click.option("--config", "config_name", metavar="NAME|FILE", help="A built-in configuration or a TOML file.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run.")
 @click.option("--list", "list_them", is_flag=True, help="List the built-in configurations.")
+@click.option("--pace", is_flag=True, help="Measure series per second of generator and trainer, and stop.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps in all; a resumed run may change them.")
-@click.option(
-    "--decay-steps", type=click.IntRange(min=0), help="The last steps, over which the rate falls to zero."
-)
+@click.option("--decay-steps", type=click.IntRange(min=0), help="The last steps, over which the rate falls to zero.")
 @click.option(
     "--validate-on",
     type=click.Path(path_type=Path, exists=True),
@@ -42,9 +41,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "pretraining" / "configs"
     metavar="NAME|FOLDER|HUB_ID",
     help="Continue from this base instead of starting one.",
 )
-@click.option(
-    "--method", help="Tune only what this method attaches (fourierft, bitfit, norms, …); needs --base."
-)
+@click.option("--method", help="Tune only what this method attaches (fourierft, bitfit, norms, …); needs --base.")
 @click.option("--device", help="cpu, cuda or cuda:N; the GPU when there is one if left out.")
 @click.option("--resume/--no-resume", default=True, help="Go on from the run's last checkpoint.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
@@ -53,6 +50,7 @@ def command(
     config_name: str | None,
     out: Path | None,
     list_them: bool,
+    pace: bool,
     steps: int | None,
     decay_steps: int | None,
     validate_on: Path | None,
@@ -71,8 +69,15 @@ def command(
     if list_them:
         click.echo("\n".join(sorted(path.stem for path in CONFIGS.glob("*.toml"))))
         return
-    if config_name is None or out is None:
-        raise click.UsageError("--config and --out are needed (or --list)")
+    if config_name is None:
+        raise click.UsageError("--config is needed (--list names the built-in ones)")
+    if pace:
+        from edge_tsfm.pretraining.pace import measure_pace
+
+        _say(measure_pace(_read(config_name, steps, decay_steps), device=device), as_json)
+        return
+    if out is None:
+        raise click.UsageError("--out is needed: the folder of the run")
     if method is not None and base is None:
         raise click.UsageError("--method continues a base: give it with --base")
     config = _read(config_name, steps, decay_steps)
@@ -80,9 +85,7 @@ def command(
     from edge_tsfm.pretraining.few import Continued
     from edge_tsfm.pretraining.run import pretrain
 
-    with click.progressbar(
-        length=config.optimiser.steps, label=config.name, show_pos=True, file=sys.stderr
-    ) as bar:
+    with click.progressbar(length=config.optimiser.steps, label=config.name, show_pos=True, file=sys.stderr) as bar:
 
         def on_log(progress: Progress) -> None:
             row = progress.curve[-1]
@@ -100,12 +103,13 @@ def command(
             device=device,
             on_log=None if as_json else on_log,
         )
-    report = outcome.to_dict()
-    click.echo(
-        json.dumps(report, indent=2)
-        if as_json
-        else "\n".join(f"{key}: {value}" for key, value in report.items())
-    )
+    _say(outcome.to_dict(), as_json)
+
+
+def _say(report: dict[str, Any], as_json: bool) -> None:
+    """Print a report for people or for programs."""
+    lines = "\n".join(f"{key}: {value}" for key, value in report.items())
+    click.echo(json.dumps(report, indent=2) if as_json else lines)
 
 
 def _read(name: str, steps: int | None, decay_steps: int | None) -> PretrainConfig:

@@ -91,9 +91,7 @@ def machines(rows: int, length: int, draw: Draw) -> Tensor:
     )
     rate = draw.log_uniform(1 / 200, 1 / 8, rows, 1)
     bursts = (
-        draw.chance(rate, rows, length)
-        * draw.heavy(0.8 * flat, rows, length).abs()
-        * draw.uniform(0.5, 4, rows, 1)
+        draw.chance(rate, rows, length) * draw.heavy(0.8 * flat, rows, length).abs() * draw.uniform(0.5, 4, rows, 1)
     )
     change = draw.chance(draw.chance(0.5, rows, 1) * draw.log_uniform(1 / 200, 1 / 20, rows, 1), rows, length)
     step = torch.arange(length, device=draw.device).expand(rows, length)

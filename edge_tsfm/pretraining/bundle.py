@@ -21,9 +21,7 @@ def bundle_base(source: Path, name: str, *, bundled: Path = BUNDLED) -> str:
     """
     missing = [file for file in FILES if not (source / file).exists()]
     if missing:
-        raise ModelError(
-            f"{source} has no {missing[0]}", hint="give the base/ or a snapshots/ folder of a run"
-        )
+        raise ModelError(f"{source} has no {missing[0]}", hint="give the base/ or a snapshots/ folder of a run")
     folder = bundled / name
     folder.mkdir(parents=True, exist_ok=True)
     for file in FILES:

@@ -104,9 +104,7 @@ class OptimiserConfig:
     clip_norm: float = 1.0
     ema_decay: float = 0.999
     bf16: bool = True
-    target_clip: float = (
-        15.0  # scaled targets beyond ± this many context standard deviations count as this far
-    )
+    target_clip: float = 15.0  # scaled targets beyond ± this many context standard deviations count as this far
     near_weight: float = 0.5  # exponent: step h of the target weighs (h + 1)^-near_weight
 
     def __post_init__(self) -> None:

@@ -72,11 +72,7 @@ def draw_series(config: CorpusConfig, rows: int, length: int, draw: Draw) -> Ten
 def _with_units(series: Tensor, draw: Draw) -> Tensor:
     """Give series of order one a level from none to far above their spread, and a unit of any size."""
     rows = series.shape[0]
-    level = (
-        draw.chance(0.7, rows, 1)
-        * draw.log_uniform(0.3, 20, rows, 1)
-        * draw.choice((-1.0, 1.0, 1.0, 1.0), rows, 1)
-    )
+    level = draw.chance(0.7, rows, 1) * draw.log_uniform(0.3, 20, rows, 1) * draw.choice((-1.0, 1.0, 1.0, 1.0), rows, 1)
     return (series + level) * draw.log_uniform(0.1, 100, rows, 1)
 
 

@@ -23,9 +23,7 @@ def write_png(curve: list[dict[str, float]], path: Path, *, title: str) -> None:
     """Draw the training loss and, where measured, the zero-shot error of each channel against series seen."""
     from matplotlib.figure import Figure
 
-    measured = list(
-        dict.fromkeys(key for row in curve for key in row if key.startswith(("wql_", "synthetic")))
-    )
+    measured = list(dict.fromkeys(key for row in curve for key in row if key.startswith(("wql_", "synthetic"))))
     figure = Figure(figsize=(7, 2.4 * (1 + len(measured))), layout="constrained")
     axes = figure.subplots(1 + len(measured), 1, sharex=True, squeeze=False)[:, 0]
     for axis, key in zip(axes, ["loss", *measured], strict=True):

@@ -97,22 +97,16 @@ def other_rows(
             yield Row(name=windows.name, windows=len(starts), scores=scores, gain=None)
 
 
-def gain_interval(
-    windows: Scored, ours: FloatArray, baseline: FloatArray, *, draws: int = 500
-) -> tuple[float, float]:
+def gain_interval(windows: Scored, ours: FloatArray, baseline: FloatArray, *, draws: int = 500) -> tuple[float, float]:
     """Resample patients: 95 % interval of the share of the baseline's squared error that the base removes."""
     seen = ~np.isnan(windows.target)
-    square = [
-        np.where(seen, np.square(windows.target - f[..., 4]), 0).sum(1) for f in (ours, baseline)
-    ]  # [N] each
+    square = [np.where(seen, np.square(windows.target - f[..., 4]), 0).sum(1) for f in (ours, baseline)]  # [N] each
     if windows.item_id is None:
         raise ValueError(f"{windows.name}: windows without patients cannot be resampled by patient")
     _, owner = np.unique(windows.item_id, return_inverse=True)
     sums = np.stack([np.bincount(owner, weights=one) for one in square])  # [2, patients]
     rng = np.random.default_rng(0)
-    picks = rng.multinomial(
-        sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), size=draws
-    )  # [draws, patients]
+    picks = rng.multinomial(sums.shape[1], np.full(sums.shape[1], 1 / sums.shape[1]), size=draws)  # [draws, patients]
     totals = picks @ sums.T
     low, high = np.quantile(1 - totals[:, 0] / totals[:, 1], [0.025, 0.975])
     return float(low), float(high)
@@ -129,13 +123,9 @@ def _point(forecasts: FloatArray, windows: Scored) -> Figures:
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test")
 @click.option("--limit", type=click.IntRange(min=1), help="Windows per channel; all when left out.")
-@click.option(
-    "--other-limit", type=click.IntRange(min=1), default=200, help="Windows per series of other domains."
-)
+@click.option("--other-limit", type=click.IntRange(min=1), default=200, help="Windows per series of other domains.")
 @click.option("--json", "as_json", is_flag=True)
-def main(
-    *, base: Path, data: Path, split: SplitName, limit: int | None, other_limit: int, as_json: bool
-) -> None:
+def main(*, base: Path, data: Path, split: SplitName, limit: int | None, other_limit: int, as_json: bool) -> None:
     """Measure BASE zero-shot on DATA."""
     from chronos import BaseChronosPipeline
 
@@ -146,20 +136,14 @@ def main(
         *other_rows(pipeline, data, other_limit, context_length),
     ]
     if as_json:
-        click.echo(
-            json.dumps(
-                [{"name": r.name, **{k: vars(v) for k, v in r.scores.items()}} for r in rows], indent=2
-            )
-        )
+        click.echo(json.dumps([{"name": r.name, **{k: vars(v) for k, v in r.scores.items()}} for r in rows], indent=2))
         return
     click.echo("| data | windows | forecast | MSE | WQL | 80 % interval covers |\n|---|---|---|---|---|---|")
     for row in rows:
         click.echo("\n".join(row.lines()))
     for row in rows:
         if row.gain is not None:
-            click.echo(
-                f"{row.name}: removes {row.gain[0]:.1%} to {row.gain[1]:.1%} of persistence's squared error"
-            )
+            click.echo(f"{row.name}: removes {row.gain[0]:.1%} to {row.gain[1]:.1%} of persistence's squared error")
 
 
 if __name__ == "__main__":

@@ -46,9 +46,7 @@ def bolt_loss(model: Any, batch: Batch, config: OptimiserConfig) -> Tensor:
     quantiles = output.view(rows, levels.shape[1], -1)[..., :length]  # [B, Q, H]
     scaled = ((target - loc) / scale).clamp(-config.target_clip, config.target_clip)
     usable = (scale > 1e-5 * (1 + loc.abs())) & ((~context.isnan()).sum(1, keepdim=True) >= MIN_OBSERVED)
-    weight = (~target.isnan() & usable).float() * step_weights(
-        length, config.near_weight, target.device
-    )  # [B, H]
+    weight = (~target.isnan() & usable).float() * step_weights(length, config.near_weight, target.device)  # [B, H]
     error = scaled.nan_to_num(0.0)[:, None] - quantiles
     pinball = 2 * torch.maximum(levels * error, (levels - 1) * error).mean(dim=1)  # [B, H]
     loss: Tensor = (pinball * weight).sum() / weight.sum().clamp(min=1.0)
@@ -60,9 +58,7 @@ def t5_loss(model: Any, batch: Batch, config: OptimiserConfig) -> Tensor:
     MeanScaleUniformBins.
     """
     tokens, mask, labels = tokenise(model.config.chronos_config, batch)
-    logits = model(
-        input_ids=tokens, attention_mask=mask, decoder_input_ids=_shift_right(labels)
-    ).logits.float()
+    logits = model(input_ids=tokens, attention_mask=mask, decoder_input_ids=_shift_right(labels)).logits.float()
     length = labels.shape[1]
     weight = (labels != 0).float() * step_weights(length, config.near_weight, labels.device)
     nats = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(-1, length)

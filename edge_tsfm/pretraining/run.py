@@ -44,9 +44,7 @@ class Outcome:
             "series": self.progress.series,
             "seconds": round(self.progress.seconds, 1),
             **{
-                key: value
-                for key, value in self.progress.curve[-1].items()
-                if key not in {"step", "series", "seconds"}
+                key: value for key, value in self.progress.curve[-1].items() if key not in {"step", "series", "seconds"}
             },
         }
 
@@ -100,12 +98,12 @@ def pretrain(
         model, config, out, device=place, resume=resume, record=record, watch=watch, on_log=log, ranks=ranks
     )
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    outcome = Outcome(
-        folder=out,
-        digest=save_base(finish(config, continued, model), out / "base"),
-        trainable=trainable,
-        progress=progress,
-    )
+    merged = finish(config, continued, model)
+    # Every process holds the same weights; the first one writes them.
+    digest = save_base(merged, out / "base" if ranks.rank == 0 else None)
+    outcome = Outcome(folder=out, digest=digest, trainable=trainable, progress=progress)
+    if ranks.rank != 0:
+        return outcome
     write_png(progress.curve, out / "curve.png", title=config.name)
     write_atomic(out / "report.json", (json.dumps(outcome.to_dict(), indent=2) + "\n").encode())
     return outcome

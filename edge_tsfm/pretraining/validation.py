@@ -74,9 +74,7 @@ def patients(
         stride=prediction_length,
     )
     if not len(windows):
-        raise DataError(
-            f"{path} has no {split} window of {data.channel}: {context_length} → {prediction_length} steps"
-        )
+        raise DataError(f"{path} has no {split} window of {data.channel}: {context_length} → {prediction_length} steps")
     chosen = np.random.default_rng(0).permutation(len(windows))[:limit]
     return Scored(
         name=data.channel,
@@ -94,9 +92,7 @@ def pipeline_of(model: Any) -> Any:
     if hasattr(model, "chronos_config"):
         return ChronosBoltPipeline(model=model)
     config = ChronosConfig(**model.config.chronos_config)
-    return ChronosPipeline(
-        tokenizer=config.create_tokenizer(), model=ChronosModel(config=config, model=model)
-    )
+    return ChronosPipeline(tokenizer=config.create_tokenizer(), model=ChronosModel(config=config, model=model))
 
 
 def forecast(pipeline: Any, context: FloatArray, prediction_length: int, *, rows: int = 256) -> FloatArray:
@@ -171,11 +167,7 @@ def synthetic_loss(model: Any, config: PretrainConfig, device: torch.device, *, 
     for step in range(batches):
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=config.optimiser.bf16):
             losses.append(
-                float(
-                    batch_loss(
-                        model, draw_batch(config.corpus, step, device=device, stream=1), config.optimiser
-                    )
-                )
+                float(batch_loss(model, draw_batch(config.corpus, step, device=device, stream=1), config.optimiser))
             )
     return float(np.mean(losses))
 

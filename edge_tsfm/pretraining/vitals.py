@@ -71,9 +71,7 @@ def vital_signs(rows: int, length: int, draw: Draw) -> Tensor:
 def _unit_vital(rows: int, length: int, draw: Draw) -> Tensor:
     """The same before units: variance of order one, [rows, length]."""
     lag = gaussian.lags(length, draw.device)[None]
-    slow_down = torch.where(
-        draw.chance(0.3, rows, 1) > 0, draw.log_uniform(3, 30, rows, 1), 1.0
-    )  # minute data
+    slow_down = torch.where(draw.chance(0.3, rows, 1) > 0, draw.log_uniform(3, 30, rows, 1), 1.0)  # minute data
     parts = torch.softmax(1.2 * draw.normal(rows, 5), dim=1)  # [rows, 5] variance shares
     memory = (
         parts[:, 0:1] * gaussian.ou(lag, slow_down * draw.log_uniform(0.7, 5, rows, 1))
@@ -97,9 +95,7 @@ def _unit_vital(rows: int, length: int, draw: Draw) -> Tensor:
     z = z + draw.chance(0.4, rows, 1) * draw.uniform(0, 0.6, rows, 1) * torch.sin(
         2 * torch.pi * (time / day + draw.uniform(0, 1, rows, 1))
     )
-    z = z + draw.chance(0.3, rows, 1) * 1.5 * draw.normal(rows, 1) * torch.exp(
-        -time / draw.log_uniform(3, 60, rows, 1)
-    )
+    z = z + draw.chance(0.3, rows, 1) * 1.5 * draw.normal(rows, 1) * torch.exp(-time / draw.log_uniform(3, 60, rows, 1))
     z = z + draw.chance(0.2, rows, 1) * draw.normal(rows, 1) * (time / length - 0.5) * 2
     return z + shifts(rows, length, draw, slow_down) + episodes(rows, length, draw, slow_down)
 
@@ -122,7 +118,5 @@ def episodes(rows: int, length: int, draw: Draw, slow_down: Tensor) -> Tensor:
     fade = slow_down * draw.log_uniform(1.5, 12, rows, 1)
     response = torch.exp(-lag / fade) * (1 - torch.exp(-(lag + 1) / (0.4 * fade)))
     n = 2 * length
-    filtered: Tensor = torch.fft.irfft(torch.fft.rfft(shots, n=n) * torch.fft.rfft(response, n=n), n=n)[
-        :, :length
-    ]
+    filtered: Tensor = torch.fft.irfft(torch.fft.rfft(shots, n=n) * torch.fft.rfft(response, n=n), n=n)[:, :length]
     return sign * filtered * 1.5

@@ -35,33 +35,21 @@ def good_blobs() -> dict[str, bytes]:
         scaling=-1.0,
     )
     # Found by search: product and sum in one rounding, as a fused multiply-add does, give another float.
-    fused = Group(
-        4, 2, 1, 1, {0: [Block(2, [19869], f32(3e-5)), Block(2, [30544], f32(5e-6))]}, count=1, scaling=0.501
-    )
-    peak = Group(
-        3, 2, 8, 8, {0: [Block(2, [32767] * 64, f32(1.0))]}, count=64, scaling=1.0, explicit=list(range(64))
-    )
+    fused = Group(4, 2, 1, 1, {0: [Block(2, [19869], f32(3e-5)), Block(2, [30544], f32(5e-6))]}, count=1, scaling=0.501)
+    peak = Group(3, 2, 8, 8, {0: [Block(2, [32767] * 64, f32(1.0))]}, count=64, scaling=1.0, explicit=list(range(64)))
     return {
         "ok/dense-int8": accepted("the smallest adapter: two numbers", [dense()]),
         "ok/dense-int16": accepted("int16 numbers", [dense(dtype=2, rows=5, columns=3)]),
         "ok/dense-float32": accepted("float32 numbers, no scale", [dense(dtype=1, rows=4, columns=4)]),
-        "ok/dense-zero-scale": accepted(
-            "a scale of zero is one", [Group(1, 2, 2, 1, {0: [Block(2, [0, 0], 0.0)]})]
-        ),
+        "ok/dense-zero-scale": accepted("a scale of zero is one", [Group(1, 2, 2, 1, {0: [Block(2, [0, 0], 0.0)]})]),
         "ok/fourier-int16": accepted("two tensors share their entries", [fourier((1, 5))]),
         "ok/fourier-int8": accepted("int8 coefficients, odd sides", [fourier(dtype=3, rows=7, columns=9)]),
         "ok/fourier-one-row": accepted("a period of 1 has a flat wave", [flat]),
         "ok/fourier-one-column": accepted("a vector's spectrum", [fourier(rows=40, columns=1, count=3)]),
-        "ok/fourier-half": accepted(
-            "half of all entries from a seed", [fourier(rows=4, columns=6, count=12)]
-        ),
+        "ok/fourier-half": accepted("half of all entries from a seed", [fourier(rows=4, columns=6, count=12)]),
         "ok/fourier-largest-seed": accepted("all bits of a seed count", [fourier(seed=2**32 - 1)]),
-        "ok/fourier-square": accepted(
-            "a square of even sides: rows mirror", [fourier(rows=16, columns=16, count=20)]
-        ),
-        "ok/explicit": accepted(
-            "first and last entry, gaps of one and two bytes", [explicit([0, 1, 130, 599])]
-        ),
+        "ok/fourier-square": accepted("a square of even sides: rows mirror", [fourier(rows=16, columns=16, count=20)]),
+        "ok/explicit": accepted("first and last entry, gaps of one and two bytes", [explicit([0, 1, 130, 599])]),
         "ok/explicit-int8": accepted("int8 coefficients", [explicit([17, 500], dtype=3)]),
         "ok/explicit-all": accepted("every entry at the largest coefficient", [peak]),
         "ok/explicit-two-records": accepted(

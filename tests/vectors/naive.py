@@ -87,9 +87,7 @@ def block(dtype: int, count: int, stream: int, scale: float = 0.01) -> Block:
     if dtype == 1:
         return Block(1, [f32((word(count, stream, i) >> 40) / 2**20 - 8) for i in range(count)])
     limit = 32767 if dtype == 2 else 127
-    return Block(
-        dtype, [(word(count, stream, i) >> 33) % (2 * limit + 1) - limit for i in range(count)], f32(scale)
-    )
+    return Block(dtype, [(word(count, stream, i) >> 33) % (2 * limit + 1) - limit for i in range(count)], f32(scale))
 
 
 @dataclass
@@ -147,9 +145,7 @@ class Group:
                     )
                     yield float(total) * gain
                 elif self.kind == 4:
-                    total = sum(
-                        int(parts[1].values[p * self.count + k]) * first[k * n + q] for k in range(self.count)
-                    )
+                    total = sum(int(parts[1].values[p * self.count + k]) * first[k * n + q] for k in range(self.count))
                     yield float(total) * gain
                 else:
                     total = sum(
@@ -160,9 +156,7 @@ class Group:
 
     def merged(self, tensor: int) -> str:
         weights = base(tensor, self.rows * self.columns)
-        sums = [
-            weight + delta for weight, delta in zip(weights, self.delta(self.members[tensor]), strict=True)
-        ]
+        sums = [weight + delta for weight, delta in zip(weights, self.delta(self.members[tensor]), strict=True)]
         return hashlib.sha256(struct.pack(f"<{len(sums)}f", *sums)).hexdigest()
 
 
@@ -201,10 +195,7 @@ def blob(
     position, table, body = 64 + 32 * len(records), b"", b""
     for r in records:
         scaling = r.scaling if isinstance(r.scaling, bytes) else struct.pack("<f", r.scaling)
-        table += (
-            struct.pack("<BBHIIII", r.kind, r.dtype, r.tensor_count, r.rows, r.columns, r.count, r.seed)
-            + scaling
-        )
+        table += struct.pack("<BBHIIII", r.kind, r.dtype, r.tensor_count, r.rows, r.columns, r.count, r.seed) + scaling
         offset = position + len(body) if r.offset is None else r.offset
         table += struct.pack("<II", offset, len(r.data) if r.size is None else r.size)
         body += r.data
@@ -234,9 +225,7 @@ def fourier(
     return Group(2, dtype, rows, columns, members, count=count, seed=seed, scaling=150.0)
 
 
-def explicit(
-    spots: Sequence[int], tensor: int = 2, *, rows: int = 20, columns: int = 30, dtype: int = 2
-) -> Group:
+def explicit(spots: Sequence[int], tensor: int = 2, *, rows: int = 20, columns: int = 30, dtype: int = 2) -> Group:
     members = {tensor: [block(dtype, len(spots), 31)]}
     return Group(3, dtype, rows, columns, members, count=len(spots), scaling=-2.5, explicit=list(spots))
 
@@ -318,15 +307,11 @@ def calibrated(rec: Rec) -> str:
     if rec.dtype == 1:
         offsets = list(struct.unpack(f"<{rec.rows * rec.columns}f", rec.data))
     else:
-        scale, *integers = struct.unpack(
-            f"<f{rec.rows * rec.columns}{'h' if rec.dtype == 2 else 'b'}", rec.data
-        )
+        scale, *integers = struct.unpack(f"<f{rec.rows * rec.columns}{'h' if rec.dtype == 2 else 'b'}", rec.data)
         offsets = [integer * scale for integer in integers]
     out: list[float] = []
     for h in range(rec.columns + 1):
         quantiles = [80 + 2 * j + h / 2 for j in range(rec.rows)]
         width = quantiles[-1] - quantiles[0]
-        out += sorted(
-            q + offsets[j * rec.columns + min(h, rec.columns - 1)] * width for j, q in enumerate(quantiles)
-        )
+        out += sorted(q + offsets[j * rec.columns + min(h, rec.columns - 1)] * width for j, q in enumerate(quantiles))
     return f"{rec.columns + 1} {hashlib.sha256(struct.pack(f'<{len(out)}f', *out)).hexdigest()}"

@@ -55,9 +55,7 @@ def manifests() -> dict[str, bytes]:
         )
 
     def bad(comment: str, data: bytes, error: str = "FormatError") -> bytes:
-        return vector(
-            [("what", "manifest"), ("expect", f"{error} {CODES[error]}"), ("comment", comment)], data
-        )
+        return vector([("what", "manifest"), ("expect", f"{error} {CODES[error]}"), ("comment", comment)], data)
 
     def tensor(shape: list[int], offset: object = 80) -> bytes:
         return manifest(tensors=[{"name": "x", "offset": offset, "shape": shape}], graphs={})
@@ -94,10 +92,7 @@ def manifests() -> dict[str, bytes]:
         "manifest/format": bad("another format", manifest(format="bundle")),
         "manifest/version": bad("version 2", manifest(format_version=2), "UnsupportedError"),
         "manifest/version-text": bad("a version as text", manifest(format_version="1"), "UnsupportedError"),
-        **{
-            f"manifest/missing-{key.replace('_', '-')}": bad(f"no {key}", manifest(**{key: None}))
-            for key in missing
-        },
+        **{f"manifest/missing-{key.replace('_', '-')}": bad(f"no {key}", manifest(**{key: None})) for key in missing},
         "manifest/context-negative": bad("a negative length", manifest(context_length=-1)),
         "manifest/context-decimal": bad("a length with a point", manifest(context_length=64.0)),
         "manifest/levels-none": bad("no quantile levels", manifest(quantile_levels=[])),
@@ -155,18 +150,14 @@ def signed() -> dict[str, bytes]:
 
     def of(comment: str, data: bytes, good: bool = False) -> bytes:
         expect = "ok" if good else f"SignatureError {CODES['SignatureError']}"
-        return vector(
-            [("what", "signed"), ("expect", expect), ("comment", comment), ("key", key.hex())], data
-        )
+        return vector([("what", "signed"), ("expect", expect), ("comment", comment), ("key", key.hex())], data)
 
     mine, other = sign(ours), sign(others)
     return {
         "signed/ok": of("one signature", payload + mine, True),
         "signed/ok-second": of("another key's comes first", payload + other + mine, True),
         "signed/ok-eight": of("the most there may be", payload + other * 7 + mine, True),
-        "signed/ok-newer-beside": of(
-            "a version to come is passed over", payload + sign(ours, version=2) + mine, True
-        ),
+        "signed/ok-newer-beside": of("a version to come is passed over", payload + sign(ours, version=2) + mine, True),
         "signed/none": of("no signature", payload),
         "signed/other-key": of("only another key's", payload + other),
         "signed/other-blob": of("over other bytes", payload + sign(ours, payload + b"\0")),
@@ -174,9 +165,7 @@ def signed() -> dict[str, bytes]:
         "signed/version": of("only a version to come", payload + sign(ours, version=2)),
         "signed/algorithm": of("only another algorithm", payload + sign(ours, algorithm=2)),
         "signed/damaged": of("one bit", payload + mine[:-1] + bytes([mine[-1] ^ 1])),
-        "signed/key-id": of(
-            "our signature under another key's id", payload + mine[:8] + other[8:16] + mine[16:]
-        ),
+        "signed/key-id": of("our signature under another key's id", payload + mine[:8] + other[8:16] + mine[16:]),
         "signed/cut": of("a byte is missing", payload + mine[:-1]),
         "signed/magic": of("something else behind a good one", payload + mine + b"ETSH" + mine[4:]),
         "signed/nine": of("more than there may be", payload + other * 8 + mine),

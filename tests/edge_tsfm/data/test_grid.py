@@ -33,19 +33,13 @@ def test_every_bin_holds_the_median_of_exactly_its_values(
             low = start + k * interval
             inside = [v for (p, t), v in at_time.items() if p == grid.part[s] and low <= t < low + interval]
             inside = [v for v in inside if not np.isnan(v)]
-            assert (
-                np.isnan(value)
-                if not inside
-                else value == np.float32(np.median(np.float32(inside).astype(float)))
-            )
+            assert np.isnan(value) if not inside else value == np.float32(np.median(np.float32(inside).astype(float)))
     observed = sum(not np.isnan(v) for v in at_time.values())
     assert int((~np.isnan(grid.value)).sum()) + grid.merged == observed
 
 
 @given(rows_of, st.randoms())
-def test_the_order_of_rows_in_the_file_changes_nothing(
-    rows: list[tuple[int, int, float]], random: object
-) -> None:
+def test_the_order_of_rows_in_the_file_changes_nothing(rows: list[tuple[int, int, float]], random: object) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     a, b = ordered(rows), ordered(shuffled)
@@ -60,9 +54,7 @@ def test_rows_of_one_time_become_their_median_and_are_counted() -> None:
 
 
 def test_an_even_number_of_values_gives_the_mean_of_the_middle_two() -> None:
-    grid = lay_on_grid(
-        ordered([(0, 0, 1.0), (0, 1, 2.0), (0, 2, 4.0), (0, 3, 9.0)]), interval_us=10, max_gap=5
-    )
+    grid = lay_on_grid(ordered([(0, 0, 1.0), (0, 1, 2.0), (0, 2, 4.0), (0, 3, 9.0)]), interval_us=10, max_gap=5)
     assert grid.value.tolist() == [3.0]
     assert grid.merged == 3
     assert not grid.aligned

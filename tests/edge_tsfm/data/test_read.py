@@ -46,9 +46,7 @@ def test_csv_gzip_and_parquet_are_the_same_data(tmp_path: Path, channel: str) ->
     assert read[0].interval == pd.Timedelta("1h")
     first = read[0].series[0]
     assert first.start == pd.Timestamp("2101-03-01 04:07")
-    assert [dict(one.attributes) for one in (read[0].series[0], read[1].series[0])] == [
-        {"age": 61.5, "sex": "F"}
-    ] * 2
+    assert [dict(one.attributes) for one in (read[0].series[0], read[1].series[0])] == [{"age": 61.5, "sex": "F"}] * 2
     np.testing.assert_array_equal(first.target, frame[channel].to_numpy()[:30])
     assert not first.target.flags.writeable
 
@@ -60,18 +58,14 @@ def test_conversion_and_medians_are_the_same_from_csv_and_parquet(tmp_path: Path
     frame.to_csv(tmp_path / "a.csv", index=False)
     frame.to_parquet(tmp_path / "a.parquet")
     # Two values a bin: the median is a mean, and would differ by a rounding if read in two precisions.
-    csv, parquet = (
-        read_dataset(tmp_path / f"a.{end}", target="TEMP", interval="2min") for end in ("csv", "parquet")
-    )
+    csv, parquet = (read_dataset(tmp_path / f"a.{end}", target="TEMP", interval="2min") for end in ("csv", "parquet"))
     np.testing.assert_array_equal(csv.series[0].target, parquet.series[0].target)
     assert csv.report.merged == 1_500
 
 
 @pytest.mark.parametrize("names", ["item_id,timestamp,target", "unique_id,ds,y", "Patient,Date,Value"])
 def test_long_tables_need_no_options(tmp_path: Path, names: str) -> None:
-    path = write(
-        tmp_path / "a.csv", names + "\n" + "".join(f"7,2026-01-01 0{h}:00,{h - 1}\n" for h in range(5))
-    )
+    path = write(tmp_path / "a.csv", names + "\n" + "".join(f"7,2026-01-01 0{h}:00,{h - 1}\n" for h in range(5)))
     data = read_dataset(path)
     assert values(data) == {"7": [-1, 0, 1, 2, 3]}  # not a vital sign: untouched
     assert any("not in the channel table" in note for note in data.report.notes)
@@ -189,17 +183,12 @@ def test_mimic_events_are_resampled_by_stay_in_one_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_large_event_tables_are_read_in_pieces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
-) -> None:
+def test_large_event_tables_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     path = write(tmp_path / "a.csv", EVENTS)
     whole = read_dataset(path, target="Temperature", interval="1h")
     monkeypatch.setattr("edge_tsfm.data.events.CHUNK_ROWS", rows)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(EVENTS.encode()))
-    assert (
-        read_dataset(tmp_path / "a.csv.gz", target="Temperature", interval="1h").fingerprint
-        == whole.fingerprint
-    )
+    assert read_dataset(tmp_path / "a.csv.gz", target="Temperature", interval="1h").fingerprint == whole.fingerprint
     write(path, EVENTS + "2,12,2150-01-01 06:10,676,warm,Deg. C\n")
     with pytest.raises(DataError, match=r"'warm'.*line 11"):
         read_dataset(path, target="Temperature", interval="1h")
@@ -251,9 +240,7 @@ def test_a_folder_of_one_shape_is_one_dataset(tmp_path: Path) -> None:
 
 
 def test_eicu_offsets_are_minutes(tmp_path: Path) -> None:
-    text = "patientunitstayid,observationoffset,heartrate\n" + "".join(
-        f"5,{m},80\n" for m in (-7, -2, 3, 8, 13)
-    )
+    text = "patientunitstayid,observationoffset,heartrate\n" + "".join(f"5,{m},80\n" for m in (-7, -2, 3, 8, 13))
     data = read_dataset(write(tmp_path / "vitalPeriodic.csv", text), target="HR")
     assert data.interval == pd.Timedelta("5min")
     assert values(data) == {"5": [80] * 5}

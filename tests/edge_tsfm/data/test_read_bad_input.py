@@ -108,9 +108,7 @@ def test_an_empty_psv_names_the_file(tmp_path: Path, content: bytes) -> None:
 
 def test_text_in_a_psv_names_file_and_line(tmp_path: Path) -> None:
     for k in (1, 2):
-        (tmp_path / f"p00000{k}.psv").write_text(
-            "HR|O2Sat|ICULOS\n80|97|1\nNaN|97|2\n" + ("x|1|3\n" if k == 2 else "")
-        )
+        (tmp_path / f"p00000{k}.psv").write_text("HR|O2Sat|ICULOS\n80|97|1\nNaN|97|2\n" + ("x|1|3\n" if k == 2 else ""))
     with pytest.raises(DataError, match=r"'x' .*p000002.psv, line 4"):
         read_dataset(tmp_path, target="HR")
 
@@ -156,9 +154,7 @@ heads = st.sampled_from(
 
 @settings(max_examples=150, deadline=None)
 @given(heads, st.lists(st.lists(cells, min_size=2, max_size=5), max_size=6), st.sampled_from([None, "1h"]))
-def test_any_table_is_read_or_refused_in_words(
-    head: str, rows: list[list[str]], interval: str | None
-) -> None:
+def test_any_table_is_read_or_refused_in_words(head: str, rows: list[list[str]], interval: str | None) -> None:
     separator = next((mark for mark in ";|" if mark in head), ",")
     with TemporaryDirectory() as folder:
         path = Path(folder) / "ward.csv"

@@ -29,9 +29,7 @@ def numerics(
 
 
 def test_wfdb_numerics_by_patient_zeros_missing(tmp_path: Path) -> None:
-    numerics(
-        tmp_path, "s00001-2896-10-10-00-31n", {"HR": [0, 80, 81.5, np.nan, 83], "SpO2": [90, 0, 0, 97, 98]}
-    )
+    numerics(tmp_path, "s00001-2896-10-10-00-31n", {"HR": [0, 80, 81.5, np.nan, 83], "SpO2": [90, 0, 0, 97, 98]})
     numerics(tmp_path, "s00001-2896-11-10-00-31n", {"HR": [60, 61, 62]})
     numerics(tmp_path, "s00002-2896-10-10-00-31n", {"PULSE": [60, 61, 62]})
     numerics(tmp_path, "s00003-2896-10-10-00-31", {"HR": [60, 61, 62]}, hz=125)

@@ -50,9 +50,7 @@ def test_mimic_demo_events(reference_data: Path) -> None:
     assert report.rows == 15_637
     assert report.implausible == 2  # one is 11,647 mmHg
     assert max(np.nanmax(one.target) for one in data.series) <= 375
-    temperature = read_dataset(
-        reference_data / "mimic3_demo" / "vitals_long.csv.gz", target="TEMP", interval="1h"
-    )
+    temperature = read_dataset(reference_data / "mimic3_demo" / "vitals_long.csv.gz", target="TEMP", interval="1h")
     assert temperature.report.converted == 3_632
     assert 36 < np.nanmean(np.concatenate([one.target for one in temperature.series])) < 38
 

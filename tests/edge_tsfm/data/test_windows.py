@@ -31,17 +31,13 @@ def one_by_one(
 values = st.lists(st.one_of(st.just(float("nan")), st.integers(1, 200).map(float)), min_size=1, max_size=30)
 
 
-@given(
-    st.lists(values, max_size=5), st.integers(1, 12), st.integers(1, 5), st.integers(1, 7), st.integers(1, 6)
-)
+@given(st.lists(values, max_size=5), st.integers(1, 12), st.integers(1, 5), st.integers(1, 7), st.integers(1, 6))
 def test_windows_are_those_of_the_plain_loop(
     many: list[list[float]], length: int, ahead: int, stride: int, least: int
 ) -> None:
     least = min(least, length)
     all_series = [series(one, f"p{i}") for i, one in enumerate(many)]
-    got = make_windows(
-        all_series, context_length=length, prediction_length=ahead, stride=stride, min_observed=least
-    )
+    got = make_windows(all_series, context_length=length, prediction_length=ahead, stride=stride, min_observed=least)
     wanted = one_by_one(all_series, length, ahead, stride, least)
     assert got.item_id.tolist() == [w[0] for w in wanted]
     assert got.cutoff.tolist() == [w[1] for w in wanted]

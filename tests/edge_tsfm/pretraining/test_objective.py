@@ -22,9 +22,7 @@ def plain(config: PretrainConfig) -> OptimiserConfig:
 
 def batch(rows: int = 5) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    return Batch(
-        context=torch.randn(rows, 32, generator=generator), target=torch.randn(rows, 8, generator=generator)
-    )
+    return Batch(context=torch.randn(rows, 32, generator=generator), target=torch.randn(rows, 8, generator=generator))
 
 
 def test_bolt_loss_is_the_librarys(tiny: Tiny) -> None:

@@ -50,8 +50,7 @@ def test_figures_by_hand() -> None:
     assert got.coverage == 0.5
     levels = np.arange(1, 10) / 10
     pinball = [
-        2 * np.maximum(levels * e, (levels - 1) * e).mean()
-        for e in (5 - np.arange(1, 10), 20 - np.arange(1, 10))
+        2 * np.maximum(levels * e, (levels - 1) * e).mean() for e in (5 - np.arange(1, 10), 20 - np.arange(1, 10))
     ]
     assert got.wql == pytest.approx(np.mean(pinball) / 12.5)
 
