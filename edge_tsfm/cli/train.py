@@ -59,7 +59,7 @@ def command(
     ) as bar:
 
         def report(step: int, loss: float, held: float) -> None:
-            bar.update(step - bar.pos, f"loss {loss:.3f}, validation WQL {held:.5f}")
+            bar.update(step - bar.pos, f"loss {loss:.3f}, validation {held:.5f}")
 
         run = train(config, out, resume=resume, force=force, report=report)
     record, gate = run.record, run.gate
@@ -72,7 +72,7 @@ def command(
             f"{len(record['tensors'])} tensors, {training['seconds']:.0f} s"
         )
         click.echo(
-            f"  validation WQL {training['base_wql']:.5f} (frozen base) → {training['best_wql']:.5f} at step "
+            f"  validation {training['metric']} {training['base']:.5f} (frozen base) → {training['best']:.5f} at step "
             f"{training['best_step']}{' (stopped early)' if training['stopped_early'] else ''}"
         )
         click.echo(f"  gate: {'accepted' if gate['accepted'] else 'refused'}: {gate['reason']}")

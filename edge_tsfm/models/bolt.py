@@ -14,6 +14,7 @@ class Bolt:
     """Direct quantile forecasts of the next steps, one pass."""
 
     name = "chronos-bolt"
+    stopping_metric = "WQL"
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
         """Return Bolt's own quantile loss, per scored step, in units of the contexts' deviation.
@@ -31,6 +32,17 @@ class Bolt:
         # The model's loss is the mean over windows and levels of the sum over steps.
         loss: Tensor = model(context=context, target=target).loss
         return loss * len(target) / scored
+
+    def outputs(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
+        """Return the quantiles of the target's steps ``[B, H, Q]``."""
+        return self.quantiles(model, context, target.shape[1])
+
+    def score(self, model: Any, context: Tensor, target: Tensor) -> tuple[float, float]:
+        """Return twice the pinball loss and the sum of absolute targets: in the channel's unit, as the gate judges."""
+        levels = torch.tensor(self.levels(model), device=target.device)
+        miss = target[..., None] - self.quantiles(model, context, target.shape[1])  # [B, H, Q]
+        pinball = torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
+        return float(2 * pinball.nansum()), float(target.abs().nansum())
 
     def quantiles(self, model: Any, context: Tensor, prediction_length: int) -> Tensor:
         """Forecast ``[B, L]``: ``[B, H, Q]``, longer than the model's own length as its pipeline does."""

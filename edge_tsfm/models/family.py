@@ -8,29 +8,41 @@ import torch
 from torch import Tensor
 
 from edge_tsfm.models.bolt import Bolt
+from edge_tsfm.models.t5 import T5
 
 
 class Family(Protocol):
-    """A Chronos family as the trainer and the evaluation see it."""
+    """A Chronos family as the trainer and the evaluation see it.
+
+    Contexts are ``[B, L]``, targets ``[B, H]``, both in the channel's unit with NaN for missing.
+    """
 
     name: str
+    stopping_metric: str
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
-        """Return the training loss of contexts ``[B, L]`` and targets ``[B, H]``, NaN for missing: a scalar."""
+        """Return the training loss: a scalar."""
+
+    def outputs(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
+        """Return all that the weights decide, without chance: a change of the forecast changes it."""
+
+    def score(self, model: Any, context: Tensor, target: Tensor) -> tuple[float, float]:
+        """Return numerator and denominator of `stopping_metric`, by which training stops early."""
 
     def quantiles(self, model: Any, context: Tensor, prediction_length: int) -> Tensor:
-        """Forecast contexts ``[B, L]``: ``[B, H, Q]`` at `levels`, in the context's unit."""
+        """Forecast: ``[B, H, Q]`` at `levels`, in the context's unit."""
 
     def levels(self, model: Any) -> tuple[float, ...]:
         """Return the quantile levels of `quantiles`."""
 
 
-FAMILIES: dict[str, Family] = {"chronos-bolt": Bolt()}
+FAMILIES: dict[str, Family] = {family.name: family for family in (Bolt(), T5())}
+CLASSES = {"ChronosBoltModelForForecasting": "chronos-bolt", "T5ForConditionalGeneration": "chronos-t5"}
 
 
 def family_of(model: Any) -> str:
     """Name a model's family. Raises `KeyError` for one that is not supported."""
-    return {"ChronosBoltModelForForecasting": "chronos-bolt"}[type(model).__name__]
+    return CLASSES[type(model).__name__]
 
 
 def device_of(model: Any) -> torch.device:

@@ -92,12 +92,12 @@ def find_dead(model: Any, family: Any) -> set[str]:
             parameter.requires_grad_(kept[name])
     silent = [name for name, g in zip(names, gradients, strict=True) if g is None or not g.any()]
     with torch.no_grad():
-        reference = family.quantiles(model, context, 8)
+        reference = family.outputs(model, context, target)
         dead = set()
         for name in silent:
             original = names[name].detach().clone()
             names[name].add_(torch.randn(original.shape, generator=generator) * (original.std() + 0.1))
-            moved = (family.quantiles(model, context, 8) - reference).abs().max()
+            moved = (family.outputs(model, context, target) - reference).abs().max()
             names[name].copy_(original)
             if moved <= 1e-5 * reference.abs().max():
                 dead.add(name)

@@ -20,10 +20,9 @@ class T5:
     stopping_metric = "cross-entropy"
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
-        """Return the cross-entropy of the observed target tokens, in nats, scaled as the context is."""
+        """Return the mean cross-entropy of the observed target tokens, in nats; at least one must be observed."""
         loss: Tensor = self._teach(model, context, target).loss
-        # T5 averages over tokens; without any the average is not a number.
-        return torch.where(torch.isfinite(target).any(), loss, loss.new_zeros(()))
+        return loss
 
     def outputs(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
         """Return what the weights say about each target token before it is drawn: logits ``[B, H, V]``."""
@@ -40,9 +39,9 @@ class T5:
 
         The same contexts give the same samples; the caller's random state is left as it was.
         """
-        from chronos.chronos import ChronosConfig, ChronosModel, ChronosPipeline
+        from chronos.chronos import ChronosModel, ChronosPipeline
 
-        config = ChronosConfig(**model.config.chronos_config)
+        config = _config(model)
         pipeline = ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=model))
         levels = torch.tensor(LEVELS)
         parts = []
@@ -59,7 +58,8 @@ class T5:
 
     def _teach(self, model: Any, context: Tensor, target: Tensor) -> Any:
         """Run the model on a context and its true continuation."""
-        config, tokenizer = _tokenizer(repr(sorted(model.config.chronos_config.items())), _Config(model))
+        config = _config(model)
+        tokenizer = config.create_tokenizer()
         tokens, mask, scale = tokenizer.context_input_transform(context.cpu())
         labels, observed, _ = tokenizer._input_transform(target.cpu(), scale)
         labels[~observed] = IGNORED
@@ -68,4 +68,12 @@ class T5:
             end[~observed.any(1)] = IGNORED
             labels = torch.cat([labels, end], dim=1)
         place = model.device
+        # T5 shifts the labels for the decoder, with padding in the place of missing ones: as in a context.
         return model(input_ids=tokens.to(place), attention_mask=mask.to(place), labels=labels.to(place))
+
+
+def _config(model: Any) -> Any:
+    """Return chronos-forecasting's view of a model's configuration."""
+    from chronos.chronos import ChronosConfig
+
+    return ChronosConfig(**model.config.chronos_config)

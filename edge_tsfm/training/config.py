@@ -41,7 +41,7 @@ class TrainConfig:
     warmup_steps: int = 50
     clip_norm: float = 1.0
     evaluate_every: int = 50
-    patience: int = 8  # evaluations without a better validation WQL before training stops
+    patience: int = 8  # evaluations without a better validation score before training stops
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ from edge_tsfm.errors import TrainError
 from edge_tsfm.models.family import Family, device_of
 from edge_tsfm.training.config import TrainConfig
 
-Report = Callable[[int, float, float], None]  # step, training loss, validation WQL
+Report = Callable[[int, float, float], None]  # step, training loss, validation score
 VALIDATION_WINDOWS = 2_048  # a seeded sample is enough to stop early by; the gate uses all of its own
 Pair = tuple[torch.Tensor, torch.Tensor]  # contexts [N, L], targets [N, H]
 
@@ -35,8 +35,8 @@ class Fit:
 
     best: dict[str, torch.Tensor]
     best_step: int
-    best_wql: float
-    curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, training loss, validation WQL
+    best_score: float
+    curve: list[tuple[int, float, float]] = field(default_factory=list)  # step, training loss, validation score
     stopped_early: bool = False
 
 
@@ -52,7 +52,7 @@ def fit(
     identity: Mapping[str, Any] | None = None,
     report: Report = lambda *_: None,
 ) -> Fit:
-    """Train what is trainable in ``model`` and leave the best numbers (by WQL of validation windows) in it.
+    """Train what is trainable in ``model`` and leave the best numbers (by the family's stopping metric) in it.
 
     The frozen base is the first candidate: numbers that never beat it end as zeros. With ``checkpoint`` the whole
     state is written there at every evaluation, and a state of the same ``identity`` found there is continued
@@ -72,8 +72,8 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint)
     if state.fit is None:
-        base = held_wql(model, family, held, config.batch_size)
-        state.fit = Fit(best=_copy(trainable), best_step=0, best_wql=base, curve=[(0, math.nan, base)])
+        base = held_score(model, family, held, config.batch_size)
+        state.fit = Fit(best=_copy(trainable), best_step=0, best_score=base, curve=[(0, math.nan, base)])
     result, losses = state.fit, []
     for step in range(state.step, config.steps):
         for group in optimiser.param_groups:
@@ -92,11 +92,11 @@ def fit(
         report(step + 1, value, result.curve[-1][2])
         if (step + 1) % config.evaluate_every and step + 1 != config.steps:
             continue
-        wql = held_wql(model, family, held, config.batch_size)
-        result.curve.append((step + 1, sum(losses) / len(losses), wql))
+        score = held_score(model, family, held, config.batch_size)
+        result.curve.append((step + 1, sum(losses) / len(losses), score))
         losses = []
-        if wql < result.best_wql:  # false for NaN
-            result.best, result.best_step, result.best_wql = _copy(trainable), step + 1, wql
+        if score < result.best_score:  # false for NaN
+            result.best, result.best_step, result.best_score = _copy(trainable), step + 1, score
         state.step = step + 1
         if checkpoint is not None:
             state.save(checkpoint)
@@ -115,20 +115,14 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def held_wql(model: nn.Module, family: Family, held: Pair, batch: int) -> float:
-    """Return the WQL of held windows: what the gate judges by, in the channel's unit, so no window outweighs others
-    because its context is flat.
-    """
-    levels = torch.tensor(family.levels(model), device=held[0].device)
-    loss = size = 0.0
+def held_score(model: nn.Module, family: Family, held: Pair, batch: int) -> float:
+    """Return the family's stopping metric on held windows; for Chronos-Bolt the WQL that the gate judges by."""
+    total = size = 0.0
     with torch.no_grad():
         for start in range(0, len(held[0]), 4 * batch):
-            context, target = (part[start : start + 4 * batch] for part in held)
-            miss = target[..., None] - family.quantiles(model, context, target.shape[1])  # [B, H, Q]
-            pinball = torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
-            loss += float(2 * pinball.nansum())
-            size += float(target.abs().nansum())
-    return loss / size if size else math.nan
+            loss, count = family.score(model, *(part[start : start + 4 * batch] for part in held))
+            total, size = total + loss, size + count
+    return total / size if size else math.nan
 
 
 def _draw(windows: Windows, config: TrainConfig, step: int, device: torch.device) -> Pair:

@@ -85,7 +85,7 @@ def train(
     numbers = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     _write_numbers(out, numbers)
     write_atomic(out / "curves.csv", curve_csv(fitted.curve))
-    write_atomic(out / "curves.png", draw_curve(fitted.curve, fitted.best_step))
+    write_atomic(out / "curves.png", draw_curve(fitted.curve, fitted.best_step, metric=family.stopping_metric))
     if method.exportable:
         changes = _changes(method.deltas(model, config.options, "int16"), base.model)
         save_peft_form(base.model, changes, out / PEFT_FOLDER, base_name=config.base)
@@ -100,8 +100,9 @@ def train(
         "learning_rate": rate,
         "training": {
             "best_step": fitted.best_step,
-            "best_wql": fitted.best_wql,
-            "base_wql": fitted.curve[0][2],
+            "metric": family.stopping_metric,
+            "best": fitted.best_score,
+            "base": fitted.curve[0][2],
             "stopped_early": fitted.stopped_early,
             "seconds": round(time.monotonic() - start, 1),
             "device": device.type,

@@ -1,4 +1,4 @@
-"""A dummy Chronos-Bolt, and windows with gaps."""
+"""Dummy bases of each family, and windows with gaps."""
 
 import copy
 from collections.abc import Callable
@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from edge_tsfm.models import FAMILIES, load_base
+from edge_tsfm.models import FAMILIES, Base, Family, load_base
 
-DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
-BOLT = FAMILIES["chronos-bolt"]
+DUMMIES = Path(__file__).resolve().parents[2] / "dummy_bases"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,14 +18,19 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
-def _loaded() -> Any:
-    return load_base(str(DUMMY)).model
+@pytest.fixture(scope="session", params=["chronos-bolt", "chronos-t5"])
+def loaded(request: pytest.FixtureRequest) -> Base:
+    return load_base(str(DUMMIES / request.param))
 
 
 @pytest.fixture
-def bolt(_loaded: Any) -> Any:
-    return copy.deepcopy(_loaded)
+def family(loaded: Base) -> Family:
+    return FAMILIES[loaded.family]
+
+
+@pytest.fixture
+def model(loaded: Base) -> Any:
+    return copy.deepcopy(loaded.model)
 
 
 @pytest.fixture(scope="session")
@@ -39,15 +43,15 @@ def windows() -> tuple[torch.Tensor, torch.Tensor]:
     return series[:, :48].clone(), series[:, 48:].clone()
 
 
-@pytest.fixture(scope="session")
-def tune(windows: tuple[torch.Tensor, torch.Tensor]) -> Callable[..., None]:
+@pytest.fixture
+def tune(family: Family, windows: tuple[torch.Tensor, torch.Tensor]) -> Callable[..., None]:
     """A few steps of training on those windows."""
 
     def train(model: Any, *, steps: int = 5, learning_rate: float = 3e-2) -> None:
         optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], learning_rate)
         for _ in range(steps):
             optimiser.zero_grad()
-            BOLT.loss(model, *windows).backward()
+            family.loss(model, *windows).backward()
             optimiser.step()
 
     return train

@@ -1,7 +1,7 @@
-"""What every method promises, method by method."""
+"""What every method promises, method by method, family by family."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,14 @@ import pytest
 import torch
 from peft import PeftModel
 
+from device_runtime.delta import Delta
 from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.methods import METHODS, Options, attach, find_method
-from edge_tsfm.models import FAMILIES
+from edge_tsfm.models import Family
 from edge_tsfm.models.parts import find_parts
 from edge_tsfm.training.peft_form import save_peft_form
 
-BOLT = FAMILIES["chronos-bolt"]
-# The dummy's smallest site has 16 rows or columns of 8: few numbers on each.
+# The dummies' smallest site has 8 rows and 8 columns: few numbers on each.
 OPTIONS = Options(n_frequency=9, rank=2)
 NAMES = (
     "bitfit",
@@ -29,96 +29,103 @@ NAMES = (
     "norms+lora",
     "bitfit+norms+vera",
 )
-Windows = tuple[torch.Tensor, torch.Tensor]
+Outputs = Callable[[Any], torch.Tensor]
+Tune = Callable[..., None]
 
 
-def quantiles(model: Any, windows: Windows) -> torch.Tensor:
+@pytest.fixture
+def outputs(family: Family, windows: tuple[torch.Tensor, torch.Tensor]) -> Outputs:
+    """All that a model's weights decide on the windows, without chance."""
+
+    def read(model: Any) -> torch.Tensor:
+        with torch.no_grad():
+            return family.outputs(model, *windows)
+
+    return read
+
+
+def merged(base: Any, deltas: Mapping[str, Delta]) -> Any:
+    """The base plus deltas, as a device merges them."""
+    out = copy.deepcopy(base)
+    parameters = dict(out.named_parameters())
     with torch.no_grad():
-        return BOLT.quantiles(model, windows[0], 6)
-
-
-def merged(base: Any, method: str, tuned: Any, dtype: str) -> Any:
-    """The base plus the method's deltas, as a device merges them."""
-    model = copy.deepcopy(base)
-    parameters = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, delta in find_method(method).deltas(tuned, OPTIONS, dtype).items():
+        for name, delta in deltas.items():
             parameters[name].add_(torch.from_numpy(delta.dense()).reshape(parameters[name].shape).float())
-    return model
+    return out
 
 
 @pytest.mark.parametrize("name", [*NAMES, "full"])
-def test_it_starts_as_the_base(bolt: Any, windows: Windows, name: str) -> None:
-    before = quantiles(bolt, windows)
-    attach(bolt, find_method(name), OPTIONS)
-    assert torch.equal(quantiles(bolt, windows), before)
+def test_it_starts_as_the_base(model: Any, outputs: Outputs, name: str) -> None:
+    before = outputs(model)
+    attach(model, find_method(name), OPTIONS)
+    assert torch.equal(outputs(model), before)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_merged_forecasts_as_tuned(bolt: Any, windows: Windows, tune: Callable[..., None], name: str) -> None:
-    base, before = copy.deepcopy(bolt), quantiles(bolt, windows)
-    touched = attach(bolt, find_method(name), OPTIONS)
-    tune(bolt)
-    after = quantiles(bolt, windows)
-    effect = (after - before).abs().max()
+def test_merged_forecasts_as_tuned(model: Any, outputs: Outputs, tune: Tune, name: str) -> None:
+    base, before, method = copy.deepcopy(model), outputs(model), find_method(name)
+    touched = attach(model, method, OPTIONS)
+    tune(model)
+    after = outputs(model)
+    effect = float((after - before).abs().max())
     assert effect > 1e-3
-    assert set(find_method(name).deltas(bolt, OPTIONS, "int16")) == set(touched)
+    assert set(method.deltas(model, OPTIONS, "int16")) == set(touched)
     # int16 numbers: one part in 32,767 of the largest on each tensor.
-    assert (quantiles(merged(base, name, bolt, "int16"), windows) - after).abs().max() < 1e-3 * effect + 1e-4
-    assert (quantiles(merged(base, name, bolt, "int8"), windows) - after).abs().max() < 0.1 * effect
+    error = (outputs(merged(base, method.deltas(model, OPTIONS, "int16"))) - after).abs().max()
+    assert error < 1e-3 * effect + 1e-4
+    assert (outputs(merged(base, method.deltas(model, OPTIONS, "int8"))) - after).abs().max() < 0.1 * effect
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_what_is_named_moves(bolt: Any, tune: Callable[..., None], name: str) -> None:
-    base = copy.deepcopy(bolt)
-    touched = set(attach(bolt, find_method(name), OPTIONS))
-    tune(bolt)
-    model = merged(base, name, bolt, "int16")
-    moved = {n for (n, p), q in zip(base.named_parameters(), model.parameters(), strict=True) if not torch.equal(p, q)}
+def test_only_what_is_named_moves(model: Any, tune: Tune, name: str) -> None:
+    base, method = copy.deepcopy(model), find_method(name)
+    touched = set(attach(model, method, OPTIONS))
+    tune(model)
+    after = merged(base, method.deltas(model, OPTIONS, "int16"))
+    moved = {n for (n, p), q in zip(base.named_parameters(), after.parameters(), strict=True) if not torch.equal(p, q)}
     assert moved == touched
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_plain_peft_opens_the_checkpoint_and_forecasts_the_same(
-    bolt: Any, windows: Windows, tune: Callable[..., None], name: str, tmp_path: Path
+    model: Any, outputs: Outputs, tune: Tune, name: str, tmp_path: Path
 ) -> None:
-    base, before = copy.deepcopy(bolt), quantiles(bolt, windows)
-    attach(bolt, find_method(name), OPTIONS)
-    tune(bolt, steps=10)
-    parameters = dict(base.named_parameters())
-    deltas = find_method(name).deltas(bolt, OPTIONS, "int16")
-    changes = {n: torch.from_numpy(d.dense()).reshape(parameters[n].shape) for n, d in deltas.items()}
+    base, before, method = copy.deepcopy(model), outputs(model), find_method(name)
+    attach(model, method, OPTIONS)
+    tune(model)
+    shapes = {n: parameter.shape for n, parameter in base.named_parameters()}
+    deltas = method.deltas(model, OPTIONS, "int16")
+    changes = {n: torch.from_numpy(delta.dense()).reshape(shapes[n]) for n, delta in deltas.items()}
     save_peft_form(base, changes, tmp_path / "peft", base_name="dummy")
     opened = PeftModel.from_pretrained(copy.deepcopy(base), str(tmp_path / "peft")).eval()
-    wanted = quantiles(merged(base, name, bolt, "int16"), windows)
-    assert (wanted - before).abs().max() > 1e-2
-    with torch.no_grad():
-        got = opened(context=windows[0]).quantile_preds[:, :, :6].transpose(1, 2)
-    assert (got - wanted).abs().max() < 1e-4
-    assert torch.allclose(quantiles(opened.merge_and_unload(), windows), wanted, atol=1e-4)
+    wanted = outputs(merged(base, deltas))
+    assert (wanted - before).abs().max() > 1e-3
+    assert torch.allclose(outputs(opened.get_base_model()), wanted, atol=1e-4)
+    assert torch.allclose(outputs(opened.merge_and_unload()), wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_dead_tensors_are_never_selected(bolt: Any, name: str) -> None:
-    dead = set(find_parts(bolt, BOLT).dead)
-    assert dead
-    assert not dead & set(attach(bolt, find_method(name), OPTIONS))
+def test_dead_tensors_are_never_selected(model: Any, family: Family, name: str) -> None:
+    dead = set(find_parts(model, family).dead)
+    assert not dead & set(attach(model, find_method(name), OPTIONS))
 
 
 @pytest.mark.parametrize("name", [*NAMES, "full"])
-def test_only_its_own_numbers_learn(bolt: Any, windows: Windows, name: str) -> None:
-    attach(bolt, find_method(name), OPTIONS)
-    BOLT.loss(bolt, *windows).backward()
-    for n, parameter in bolt.named_parameters():
+def test_every_number_of_its_own_learns_and_no_other(
+    model: Any, family: Family, windows: tuple[torch.Tensor, torch.Tensor], name: str
+) -> None:
+    attach(model, find_method(name), OPTIONS)
+    family.loss(model, *windows).backward()
+    for n, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, n
 
 
-def test_full_is_a_yardstick_and_says_so(bolt: Any) -> None:
+def test_full_is_a_yardstick_and_says_so(model: Any) -> None:
     method = find_method("full")
-    attach(bolt, method, OPTIONS)
+    attach(model, method, OPTIONS)
     assert not method.exportable
     with pytest.raises(TrainError, match="cannot be exported"):
-        method.deltas(bolt, OPTIONS, "int16")
+        method.deltas(model, OPTIONS, "int16")
 
 
 @pytest.mark.parametrize("name", ["lorra", "bitfit+bitfit", "full+lora", ""])
@@ -127,27 +134,35 @@ def test_unknown_names_are_refused(name: str) -> None:
         find_method(name)
 
 
-def test_two_methods_never_tune_one_tensor(bolt: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fourierft", Options(roles=("w",))),
+        ("fourierft", Options(preset="all")),
+        ("fourierft", Options(n_frequency=33)),  # more than half of the 8 × 8 sites
+    ],
+)
+def test_options_that_cannot_be_are_refused(model: Any, name: str, options: Options) -> None:
+    with pytest.raises(ConfigError):
+        attach(model, find_method(name), options)
+
+
+def test_two_methods_never_tune_one_tensor(model: Any) -> None:
     with pytest.raises(ConfigError, match="tuned twice"):
-        attach(bolt, find_method("fourierft+lora"), OPTIONS)
+        attach(model, find_method("fourierft+lora"), OPTIONS)
 
 
-def test_methods_that_wrap_different_layers_combine(bolt: Any, windows: Windows, tune: Callable[..., None]) -> None:
-    base, before = copy.deepcopy(bolt), quantiles(bolt, windows)
+def test_methods_that_wrap_different_layers_combine(model: Any, family: Family, outputs: Outputs, tune: Tune) -> None:
+    base, before = copy.deepcopy(model), outputs(model)
     fourier, lora = METHODS["fourierft"], METHODS["lora"]
-    parts = find_parts(bolt, BOLT)
-    fourier.attach(bolt, parts, Options(roles=("patch",), n_frequency=5))
-    lora.attach(bolt, parts, Options(roles=("v",)))
-    assert torch.equal(quantiles(bolt, windows), before)
-    for n, p in bolt.named_parameters():
-        p.requires_grad_("lora_" in n or "fourierft_" in n)
-    tune(bolt)
-    after = quantiles(bolt, windows)
-    model = copy.deepcopy(base)
-    parameters = dict(model.named_parameters())
-    deltas = fourier.deltas(bolt, OPTIONS, "int16") | lora.deltas(bolt, OPTIONS, "int16")
-    assert set(deltas) == {*parts.linear["patch"], *parts.linear["v"]}
-    with torch.no_grad():
-        for n, delta in deltas.items():
-            parameters[n].add_(torch.from_numpy(delta.dense()).float())
-    assert (quantiles(model, windows) - after).abs().max() < 1e-3 * (after - before).abs().max() + 1e-4
+    parts = find_parts(model, family)
+    fourier.attach(model, parts, Options(roles=("ffn",), n_frequency=5))
+    lora.attach(model, parts, Options(roles=("v",)))
+    assert torch.equal(outputs(model), before)
+    for n, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in n or "fourierft_" in n)
+    tune(model)
+    after = outputs(model)
+    deltas = fourier.deltas(model, OPTIONS, "int16") | lora.deltas(model, OPTIONS, "int16")
+    assert set(deltas) == {*parts.linear["ffn"], *parts.linear["v"]}
+    assert (outputs(merged(base, deltas)) - after).abs().max() < 1e-3 * (after - before).abs().max() + 1e-4

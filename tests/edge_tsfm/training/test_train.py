@@ -36,7 +36,7 @@ def test_an_adapter_that_learns_is_accepted_on_patients_it_never_saw(finished: P
     record = json.loads((finished / "run.json").read_text())
     assert record["gate"]["accepted"], record["gate"]["reason"]
     assert not record["gate"]["forced"]
-    assert record["training"]["best_wql"] < record["training"]["base_wql"]
+    assert record["training"]["best"] < record["training"]["base"]
     run = load_run(finished)
     gate, stopping = run.windows("gate"), run.windows("stopping")
     assert record["gate"]["patients"] == len(np.unique(gate.item_id)) >= 20
