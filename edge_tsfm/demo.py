@@ -95,7 +95,7 @@ def _export(out: Path, runs: dict[str, Run], say: Say) -> tuple[Bundle, dict[str
     written = export_base(base.model, family=base.family, name=base.name, out=out / "bundle", provenance=provenance)
     off = max(written.parity.base, written.parity.perturbed)
     say(
-        f"exported {base.name}: {written.bytes / 1e6:.1f} MB; equal to torch, with each of its {written.tensors} tensors "
+        f"exported {base.name}: {written.bytes / 1e6:.1f} MB; equal to torch, each of its {written.tensors} tensors "
         f"perturbed too, to {off:.0e} of the scale"
     )
     bundle, blobs = Bundle.open(out / "bundle"), {}
