@@ -96,7 +96,7 @@ def find_dead(model: Any, family: Any) -> set[str]:
         dead = set()
         for name in silent:
             original = names[name].detach().clone()
-            names[name].add_(torch.randn(original.shape, generator=generator) * (original.std() + 0.1))
+            names[name].add_(torch.randn(original.shape, generator=generator) * (original.square().mean().sqrt() + 0.1))
             moved = (family.outputs(model, context, target) - reference).abs().max()
             names[name].copy_(original)
             if moved <= 1e-5 * reference.abs().max():
