@@ -19,6 +19,7 @@ from edge_tsfm.errors import GateRefusedError
 @click.option("--method", help="bitfit, norms, fourierft, vera, lora, full; combine with +.  [default: fourierft]")
 @click.option("--base", help="Bundled name, local folder or hub id.  [default: edge-bolt-micro]")
 @click.option("--preset", help="fourierft: qv100, qkvo50 or patch-v160.")
+@click.option("--target-modules", help="Instead of the method's own: some of patch,q,k,v,o,ffn.")
 @click.option("--n-frequency", type=click.IntRange(1), help="fourierft: numbers on each site.")
 @click.option("--rank", type=click.IntRange(1), help="lora, vera: rank.")
 @click.option("--norms", type=click.Choice(["all", "attention"]), help="norms: which.")
@@ -48,6 +49,8 @@ def command(
     from edge_tsfm.training.config import load_config
     from edge_tsfm.training.train import train
 
+    if options["target_modules"]:
+        options["target_modules"] = tuple(part.strip() for part in options["target_modules"].split(","))
     config = load_config(config_file, {"data": str(Path(data).resolve()) if data else None, **options})
     hidden = as_json or not sys.stderr.isatty()
     with click.progressbar(

@@ -20,7 +20,7 @@ class Options:
     """What a user may choose about a method; each method reads what concerns it."""
 
     preset: str | None = None  # fourierft: which sites and how many numbers on each
-    roles: tuple[str, ...] | None = None  # instead of the preset's: patch, q, k, v, o, ffn
+    target_modules: tuple[str, ...] | None = None  # instead of the preset's: patch, q, k, v, o, ffn
     n_frequency: int | None = None
     scaling: float = 150.0  # fourierft
     rank: int | None = None  # lora, vera

@@ -40,7 +40,7 @@ class FourierFT:
         if preset not in PRESETS:
             raise ConfigError(f"fourierft: no preset {preset!r}", hint=f"presets: {', '.join(PRESETS)}")
         roles, count = PRESETS[preset]
-        names = linear_sites(parts, options.roles or roles, self.name)
+        names = linear_sites(parts, options.target_modules or roles, self.name)
         count = options.n_frequency or count
         parameters = dict(model.named_parameters())
         smallest = min(names, key=lambda name: parameters[name].numel())

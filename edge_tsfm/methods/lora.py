@@ -23,7 +23,7 @@ class Lora:
         """Put PEFT's layers around the chosen sites."""
         from peft import LoraConfig, inject_adapter_in_model
 
-        names = linear_sites(parts, options.roles or ROLES, self.name)
+        names = linear_sites(parts, options.target_modules or ROLES, self.name)
         config = LoraConfig(r=options.rank or 2, lora_alpha=options.alpha, target_modules=modules(names))
         inject_adapter_in_model(config, model)
         return names

@@ -28,7 +28,7 @@ class VeraMethod:
         from peft import VeraConfig, get_peft_model
         from peft.tuners.vera import Linear
 
-        names = linear_sites(parts, options.roles or ROLES, self.name)
+        names = linear_sites(parts, options.target_modules or ROLES, self.name)
         rank = options.rank or 16
         config = VeraConfig(r=rank, target_modules=modules(names), save_projection=False)
         # Wraps the layers of `model` in place; the wrapper itself is not needed.

@@ -49,7 +49,7 @@ def start(config: PretrainConfig, continued: Continued | None) -> nn.Module:
         return model.requires_grad_(True)
     from edge_tsfm.methods import Options, attach, find_method
 
-    attach(model, find_method(continued.method), Options(roles=continued.selection))
+    attach(model, find_method(continued.method), Options(target_modules=continued.selection))
     return model
 
 
@@ -62,7 +62,7 @@ def finish(config: PretrainConfig, continued: Continued | None, tuned: nn.Module
 
     merged: nn.Module = load_base(continued.base).model
     parameters = dict(merged.named_parameters())
-    deltas = find_method(continued.method).deltas(tuned, Options(roles=continued.selection), "int16")
+    deltas = find_method(continued.method).deltas(tuned, Options(target_modules=continued.selection), "int16")
     with torch.no_grad():
         for name, delta in deltas.items():
             weight = parameters[name]

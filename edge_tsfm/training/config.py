@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edge_tsfm.errors import ConfigError
@@ -24,7 +26,7 @@ class TrainConfig:
     base: str = DEFAULT_BASE
     method: str = "fourierft"
     preset: str | None = None
-    roles: tuple[str, ...] | None = None
+    target_modules: tuple[str, ...] | None = None
     n_frequency: int | None = None
     scaling: float = 150.0
     rank: int | None = None
@@ -50,8 +52,12 @@ class TrainConfig:
         for name in (*positive, "evaluate_every", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: want at least 1, got {getattr(self, name)}")
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate: want a positive number, got {self.learning_rate}")
+        for name in ("n_frequency", "rank", "learning_rate", "scaling", "alpha", "clip_norm"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ConfigError(f"{name}: want a positive number, got {value}")
+        for name in ("warmup_steps", "seed", "entries_seed"):
+            if not 0 <= getattr(self, name) < 2**32:
+                raise ConfigError(f"{name}: want 0 to 2^32 - 1, got {getattr(self, name)}")
         if self.norms not in ("all", "attention"):
             raise ConfigError(f"norms: want all or attention, got {self.norms!r}")
 
@@ -71,17 +77,34 @@ class TrainConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigError(f"unknown key {unknown[0]!r}", hint=f"keys: {', '.join(sorted(known))}")
-        roles = values.get("roles")
-        try:
-            return cls(**{**values, "roles": tuple(roles) if roles else None})
-        except TypeError as error:
-            raise ConfigError(f"configuration: {error}") from error
+        for field in fields(cls):
+            if field.name in values:
+                _check_kind(field.name, values[field.name], str(field.type))
+        modules = values.get("target_modules")
+        return cls(**{**values, "target_modules": tuple(modules) if modules else None})
+
+
+KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
+    {"str": (str,), "int": (int,), "float": (int, float), "tuple[str, ...]": (list, tuple)}
+)
+
+
+def _check_kind(name: str, value: Any, declared: str) -> None:
+    """Refuse a value of another kind than its annotation's: TOML has kinds, and a quoted number is a slip."""
+    kind, _, optional = declared.partition(" | ")
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, KINDS[kind]):
+        raise ConfigError(f"{name}: want {kind}, got {value!r}")
+    if isinstance(value, list | tuple) and not all(isinstance(one, str) for one in value):
+        raise ConfigError(f"{name}: want a list of names, got {value!r}")
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> TrainConfig:
     """Make a configuration: defaults, then the TOML file, then what the command line gave (``None``: not given).
 
-    Raises `ConfigError` for a file that is not TOML, a key that is not known, or a run without data.
+    The file's ``data`` is looked for beside the file. Raises `ConfigError` for a file that is not TOML, a key that is
+    not known, a value of another kind, or a run without data.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -89,6 +112,8 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> TrainConfig:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from error
+        if isinstance(values.get("data"), str):
+            values["data"] = str((path.parent / values["data"]).resolve())
     values |= {key: value for key, value in overrides.items() if value is not None}
     if "data" not in values:
         raise ConfigError("no data to train on", hint="give a file or folder: edge-tsfm train DATA --target MAP")

@@ -137,7 +137,7 @@ def test_unknown_names_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("fourierft", Options(roles=("w",))),
+        ("fourierft", Options(target_modules=("w",))),
         ("fourierft", Options(preset="all")),
         ("fourierft", Options(n_frequency=33)),  # more than half of the 8 × 8 sites
     ],
@@ -156,8 +156,8 @@ def test_methods_that_wrap_different_layers_combine(model: Any, family: Family, 
     base, before = copy.deepcopy(model), outputs(model)
     fourier, lora = METHODS["fourierft"], METHODS["lora"]
     parts = find_parts(model, family)
-    fourier.attach(model, parts, Options(roles=("ffn",), n_frequency=5))
-    lora.attach(model, parts, Options(roles=("v",)))
+    fourier.attach(model, parts, Options(target_modules=("ffn",), n_frequency=5))
+    lora.attach(model, parts, Options(target_modules=("v",)))
     assert torch.equal(outputs(model), before)
     for n, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in n or "fourierft_" in n)

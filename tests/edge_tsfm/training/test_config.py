@@ -1,0 +1,53 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.methods import Options
+from edge_tsfm.training.config import TrainConfig, load_config
+
+
+def test_the_command_line_beats_the_file_and_the_file_beats_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('data = "ward.csv"\nsteps = 10\nseed = 4\ntarget_modules = ["q", "v"]\n')
+    config = load_config(file, {"steps": 20, "seed": None})
+    assert (config.steps, config.seed, config.batch_size) == (20, 4, TrainConfig(data="x").batch_size)
+    assert config.options == Options(target_modules=("q", "v"))
+    assert config.data == str(tmp_path.resolve() / "ward.csv")
+
+
+def test_a_configuration_survives_its_record() -> None:
+    config = TrainConfig(data="x", target_modules=("patch",), n_frequency=7, learning_rate=0.1)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('data = "x"\nstep = 3', "unknown key 'step'"),
+        ('data = "x"\nsteps = "3"', "steps: want int"),
+        ('data = "x"\nsteps = 3.5', "steps: want int"),
+        ('data = "x"\nseed = true', "seed: want int"),
+        ('data = "x"\ntarget_modules = "q"', "target_modules: want"),
+        ('data = "x"\ntarget_modules = [1]', "list of names"),
+        ('data = "x"\nsteps = 0', "at least 1"),
+        ('data = "x"\nlearning_rate = -1.0', "positive"),
+        ('data = "x"\nlearning_rate = nan', "positive"),
+        ('data = "x"\nentries_seed = 4294967296', "2\\^32"),
+        ('data = "x"\nnorms = "some"', "all or attention"),
+        ("steps = 3", "no data"),
+        ("steps =", "run.toml"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, match: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=match):
+        load_config(file, {})
+
+
+@pytest.mark.parametrize("changes", [{"warmup_steps": -1}, {"rank": 0}, {"prediction_length": 0}])
+def test_impossible_values_are_refused_however_they_come(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        TrainConfig(data="x", **changes)
