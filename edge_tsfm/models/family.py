@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from edge_tsfm.models.bolt import Bolt
+from edge_tsfm.models.chronos2 import Chronos2
 from edge_tsfm.models.t5 import T5
 
 
@@ -36,8 +37,12 @@ class Family(Protocol):
         """Return the quantile levels of `quantiles`."""
 
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (Bolt(), T5())}
-CLASSES = {"ChronosBoltModelForForecasting": "chronos-bolt", "T5ForConditionalGeneration": "chronos-t5"}
+FAMILIES: dict[str, Family] = {family.name: family for family in (Bolt(), T5(), Chronos2())}
+CLASSES = {
+    "ChronosBoltModelForForecasting": "chronos-bolt",
+    "T5ForConditionalGeneration": "chronos-t5",
+    "Chronos2Model": "chronos-2",
+}
 
 
 def family_of(model: Any) -> str:

@@ -1,6 +1,6 @@
 """Make the dummy bases: real families with true Chronos configurations at d_model 8, so that a test takes milliseconds.
 
-``python tests/dummy_bases/make.py`` writes ``chronos-bolt/`` and ``chronos-t5/`` beside this file. Their weights are
+``python tests/dummy_bases/make.py`` writes one folder for each family beside this file. Their weights are
 random, arranged so that every live tensor visibly moves the forecast and the quantiles are in order: nothing
 here has learnt anything, but adapters of it can.
 """
@@ -27,6 +27,7 @@ def main() -> None:
     """Write every dummy base."""
     _write(make_bolt(), HERE / "chronos-bolt")
     _write(make_t5(), HERE / "chronos-t5")
+    _write(make_chronos2(), HERE / "chronos-2")
 
 
 def make_bolt() -> Any:
@@ -73,6 +74,30 @@ def make_t5() -> Any:
     _liven(model)
     with torch.no_grad():
         model.shared.weight.copy_(torch.randn(model.shared.weight.shape))
+    return model.eval()
+
+
+def make_chronos2() -> Any:
+    """Build a Chronos-2: context 64, up to 4 output patches of 8."""
+    from chronos.chronos2 import Chronos2Model
+    from chronos.chronos2.config import Chronos2CoreConfig
+
+    torch.manual_seed(0)
+    shape = {key: value for key, value in SHAPE.items() if key != "num_decoder_layers"}
+    config = Chronos2CoreConfig(
+        **shape, vocab_size=2, feed_forward_proj="relu", dropout_rate=0.1, initializer_factor=0.3, pad_token_id=0,
+        reg_token_id=1, architectures=["Chronos2Model"], chronos_pipeline_class="Chronos2Pipeline",
+        chronos_config={
+            "context_length": 64, "output_patch_size": 8, "input_patch_size": 8, "input_patch_stride": 8,
+            "quantiles": [0.01, 0.05, *LEVELS, 0.95, 0.99], "use_reg_token": True, "use_arcsinh": True,
+            "max_output_patches": 4,
+        },
+    )  # fmt: skip
+    model = Chronos2Model(config)
+    _liven(model)
+    with torch.no_grad():
+        spread = torch.tensor([NormalDist().inv_cdf(level) for level in model.chronos_config.quantiles])
+        model.output_patch_embedding.residual_layer.bias.copy_(spread.repeat_interleave(8))
     return model.eval()
 
 

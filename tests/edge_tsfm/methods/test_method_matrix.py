@@ -58,7 +58,8 @@ def merged(base: Any, deltas: Mapping[str, Delta]) -> Any:
 def test_it_starts_as_the_base(model: Any, outputs: Outputs, name: str) -> None:
     before = outputs(model)
     attach(model, find_method(name), OPTIONS)
-    assert torch.equal(outputs(model), before)
+    # To the bit, but that torch picks another attention kernel for weights that learn.
+    assert torch.allclose(outputs(model), before, rtol=0, atol=1e-4 if name == "full" else 0)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -13,7 +13,7 @@ from edge_tsfm.models import base as base_module
 DUMMIES = Path(__file__).resolve().parents[2] / "dummy_bases"
 
 
-@pytest.mark.parametrize("family", ["chronos-bolt", "chronos-t5"])
+@pytest.mark.parametrize("family", ["chronos-bolt", "chronos-t5", "chronos-2"])
 def test_a_local_folder_is_loaded_frozen_in_float32_and_in_evaluation_mode(family: str) -> None:
     base = load_base(str(DUMMIES / family))
     assert base.family == family
@@ -69,7 +69,7 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_dummy_bases_are_small_and_move() -> None:
-    for family in ("chronos-bolt", "chronos-t5"):
+    for family in ("chronos-bolt", "chronos-t5", "chronos-2"):
         assert sum(file.stat().st_size for file in (DUMMIES / family).iterdir()) < 200_000
     model = load_base(str(DUMMIES / "chronos-bolt")).model
     quantiles = model(context=torch.arange(48.0)[None]).quantile_preds[0]

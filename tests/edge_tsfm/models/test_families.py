@@ -6,8 +6,11 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
+from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import FAMILIES, load_base
-from edge_tsfm.models.bolt import FAR, Bolt
+from edge_tsfm.models.bolt import Bolt
+from edge_tsfm.models.chronos2 import Chronos2
+from edge_tsfm.models.direct import FAR
 from edge_tsfm.models.parts import find_dead, find_parts
 from edge_tsfm.models.t5 import LEVELS, T5
 
@@ -158,3 +161,43 @@ def test_every_tensor_that_is_not_dead_moves_the_forecast(name: str) -> None:
             moved = float((family.outputs(model, context, target) - before).abs().max())
             parameter.copy_(kept)
             assert (moved > 1e-3) == (tensor not in dead), tensor
+
+
+@pytest.fixture
+def two() -> Any:
+    return load_base(str(DUMMIES / "chronos-2")).model
+
+
+@pytest.mark.parametrize("length", [3, 8, 20])
+def test_chronos2_forecasts_as_its_pipeline_does(two: Any, series: torch.Tensor, length: int) -> None:
+    pipeline = BaseChronosPipeline.from_pretrained(DUMMIES / "chronos-2", dtype=torch.float32)
+    levels = list(Chronos2().levels(two))
+    wanted, _ = pipeline.predict_quantiles(list(series), prediction_length=length, quantile_levels=levels)
+    with torch.no_grad():
+        got = Chronos2().quantiles(two, series, length)
+    assert torch.allclose(got, torch.cat(wanted), atol=1e-3)
+
+
+def test_chronos2_loss_is_the_models_own_per_scored_step_and_level(two: Any, series: torch.Tensor) -> None:
+    context, target = series[:, :48], series[:, 48:56]
+    whole = float(two(context=context, future_target=target, num_output_patches=1).loss)
+    assert float(Chronos2().loss(two, context, target)) == pytest.approx(whole / 13, rel=1e-5)
+    shorter = target.clone()
+    shorter[:, 5:] = NAN
+    assert float(Chronos2().loss(two, context, shorter)) == pytest.approx(
+        float(Chronos2().loss(two, context, target[:, :5])), rel=1e-5
+    )
+
+
+def test_a_series_alone_in_its_group_leaves_group_attention_without_a_choice(two: Any) -> None:
+    parts = find_parts(two, Chronos2())
+    assert set(parts.dead) == {
+        f"encoder.block.{block}.layer.1.self_attention.{leaf}.weight" for block in (0, 1) for leaf in ("q", "k")
+    }
+    assert len(parts.attention_norms) == 4
+    assert len(parts.biases) == 6
+
+
+def test_chronos2_says_how_far_it_can_see(two: Any, series: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match="at most 4"):
+        Chronos2().quantiles(two, series, 33)

@@ -1,0 +1,50 @@
+"""What families that forecast quantiles in one pass have in common: their score, and which windows can teach them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FAR = 20.0  # context deviations
+
+
+class Direct:
+    """A family whose model returns quantiles ``[B, Q, H]`` and scales by its context's mean and deviation."""
+
+    stopping_metric = "WQL"
+
+    def quantiles(self, model: Any, context: Tensor, prediction_length: int) -> Tensor:
+        """Forecast: ``[B, H, Q]`` at `levels`, in the context's unit."""
+        raise NotImplementedError
+
+    def levels(self, model: Any) -> tuple[float, ...]:
+        """Return the levels the model was trained for."""
+        return tuple(float(level) for level in model.chronos_config.quantiles)
+
+    def outputs(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
+        """Return the quantiles of the target's steps ``[B, H, Q]``."""
+        return self.quantiles(model, context, target.shape[1])
+
+    def score(self, model: Any, context: Tensor, target: Tensor) -> tuple[float, float]:
+        """Return twice the pinball loss and the sum of absolute targets: in the channel's unit, as the gate judges."""
+        levels = torch.tensor(self.levels(model), device=target.device)
+        miss = target[..., None] - self.quantiles(model, context, target.shape[1])  # [B, H, Q]
+        pinball = torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
+        return float(2 * pinball.nansum()), float(target.abs().nansum())
+
+
+def teachable(model: Any, context: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the model sees of ``context``, a new ``target`` to learn from, and how many values that scores.
+
+    A constant context has no scale to learn at (the models divide by 1e-5): its window is left out. A target further
+    than `FAR` deviations from the context's mean counts as that far, or one near-constant context would outweigh a
+    batch in the reported loss; a quantile loss has the same gradient there.
+    """
+    context = context[:, -model.chronos_config.context_length :]
+    loc = context.nanmean(-1, keepdim=True)
+    scale = (context - loc).square().nanmean(-1, keepdim=True).sqrt()
+    target = target.clamp(loc - FAR * scale, loc + FAR * scale)
+    target = torch.where(scale > 0, target, torch.nan)
+    return context, target, torch.isfinite(target).sum().clamp(min=1)
