@@ -1,5 +1,7 @@
 """Parameter-efficient tuning methods: one small file each, one dict to find them."""
 
+from torch import nn
+
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods.base import Method, Options, attach
 from edge_tsfm.methods.combination import Combination
@@ -28,4 +30,14 @@ def find_method(name: str) -> Method:
     return Combination(tuple(METHODS[member] for member in order))
 
 
-__all__ = ["METHODS", "Method", "Options", "attach", "find_method"]
+def learning_rates(model: nn.Module, method: Method, given: float | None) -> dict[str, float]:
+    """Return the peak learning rate of each trainable parameter: ``given``, or that of the method that owns it."""
+    members = method.members if isinstance(method, Combination) else (method,)
+    return {
+        name: given or next(member.learning_rate for member in members if member.owns(name))
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+__all__ = ["METHODS", "Method", "Options", "attach", "find_method", "learning_rates"]

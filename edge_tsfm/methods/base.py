@@ -43,6 +43,9 @@ class Method(Protocol):
         `ConfigError` when nothing is selected.
         """
 
+    def owns(self, name: str) -> bool:
+        """Say whether a trainable parameter, by its name after attaching, is this method's."""
+
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Return what training added: the base's parameter name → delta."""
 

@@ -16,7 +16,7 @@ class Combination:
     def __init__(self, members: tuple[Method, ...]) -> None:
         self.members = members
         self.name = "+".join(member.name for member in members)
-        self.learning_rate = min(member.learning_rate for member in members)
+        self.learning_rate = max(member.learning_rate for member in members)  # each trains at its own; see `rates`
         self.exportable = all(member.exportable for member in members)
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
@@ -34,6 +34,10 @@ class Combination:
             for parameter in trainable:
                 parameter.requires_grad_(True)
         return names
+
+    def owns(self, name: str) -> bool:
+        """Say whether a member does."""
+        return any(member.owns(name) for member in self.members)
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Collect every member's deltas."""

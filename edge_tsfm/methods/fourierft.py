@@ -61,6 +61,10 @@ class FourierFT:
             layer.indices[ADAPTER] = torch.from_numpy(np.stack([u, v]))
         return names
 
+    def owns(self, name: str) -> bool:
+        """Say whether a parameter is one that PEFT added."""
+        return "fourierft_" in name
+
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Read the coefficients off PEFT's layers."""
         out: dict[str, Delta] = {}

@@ -28,6 +28,10 @@ class Lora:
         inject_adapter_in_model(config, model)
         return names
 
+    def owns(self, name: str) -> bool:
+        """Say whether a parameter is one that PEFT added."""
+        return ".lora_" in name
+
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Read the factors off PEFT's layers."""
         from peft.tuners.lora import Linear

@@ -25,6 +25,10 @@ class _Native:
         """Choose the parameters."""
         raise NotImplementedError
 
+    def owns(self, name: str) -> bool:
+        """Say whether a parameter is of the chosen kind."""
+        raise NotImplementedError
+
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Mark the chosen parameters as trainable."""
         names = selected(self.names(model, parts, options), self.name)
@@ -59,6 +63,10 @@ class BitFit(_Native):
         """Choose every live bias and table."""
         return [*parts.biases, *parts.tables]
 
+    def owns(self, name: str) -> bool:
+        """Biases and tables have it in their names."""
+        return "bias" in name
+
 
 class Norms(_Native):
     """Norm tuning: the scales of all norms, or of those in front of attention."""
@@ -69,6 +77,10 @@ class Norms(_Native):
     def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Choose the scales."""
         return list(parts.attention_norms if options.norms == "attention" else parts.norms)
+
+    def owns(self, name: str) -> bool:
+        """Norms are called so."""
+        return "layer_norm" in name
 
 
 class Full(_Native):
@@ -82,6 +94,10 @@ class Full(_Native):
         """Choose every live parameter."""
         dead = set(parts.dead)
         return [name for name, _ in model.named_parameters() if name not in dead]
+
+    def owns(self, name: str) -> bool:
+        """Every parameter is its own."""
+        return True
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Refuse: there is no small difference to ship."""

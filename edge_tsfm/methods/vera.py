@@ -30,7 +30,7 @@ class VeraMethod:
 
         names = linear_sites(parts, options.target_modules or ROLES, self.name)
         rank = options.rank or 16
-        config = VeraConfig(r=rank, target_modules=modules(names), save_projection=False)
+        config = VeraConfig(r=rank, target_modules=modules(names))
         # Wraps the layers of `model` in place; the wrapper itself is not needed.
         get_peft_model(model, config)
         for layer in model.modules():
@@ -42,6 +42,10 @@ class VeraMethod:
                 b.copy_(torch.from_numpy(projection(options.entries_seed, STREAM_VERA_B, rank, b.shape[0]).T * half))
                 break  # one shared pair for all layers
         return names
+
+    def owns(self, name: str) -> bool:
+        """Say whether a parameter is one that PEFT added."""
+        return "vera_lambda_" in name
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Read the vectors off PEFT's layers."""

@@ -47,14 +47,15 @@ def fit(
     validation: Windows,
     config: TrainConfig,
     *,
-    learning_rate: float,
+    rates: Mapping[str, float],
     checkpoint: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     report: Report = lambda *_: None,
 ) -> Fit:
-    """Train what is trainable in ``model`` and leave the best numbers (by the family's stopping metric) in it.
+    """Train the parameters that ``rates`` names, each with its peak learning rate, and leave the best numbers there.
 
-    The frozen base is the first candidate: numbers that never beat it end as zeros. With ``checkpoint`` the whole
+    Best by the family's stopping metric on a sample of ``validation``. The frozen base is the first candidate: numbers
+    that never beat it end as they began. With ``checkpoint`` the whole
     state is written there at every evaluation, and a state of the same ``identity`` found there is continued
     exactly. Raises `TrainError` when there is nothing to train on or the loss is not finite.
     """
@@ -66,8 +67,12 @@ def fit(
     model.eval()
     device = device_of(model)
     held = _sample(validation, config.seed, device)
-    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    optimiser = torch.optim.AdamW(trainable.values(), lr=learning_rate, weight_decay=0.0)
+    trainable = {name: parameter for name, parameter in model.named_parameters() if name in rates}
+    groups = [
+        {"params": [trainable[name] for name in trainable if rates[name] == peak], "peak": peak}
+        for peak in sorted(set(rates.values()))
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0)
     state = _State(trainable=trainable, optimiser=optimiser, identity=dict(identity or {}))
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint)
@@ -77,7 +82,7 @@ def fit(
     result, losses = state.fit, []
     for step in range(state.step, config.steps):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate * schedule(step, config.steps, config.warmup_steps)
+            group["lr"] = group["peak"] * schedule(step, config.steps, config.warmup_steps)
         context, target = _draw(train, config, step, device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             loss = family.loss(model, context, target)

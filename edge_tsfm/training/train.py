@@ -15,7 +15,7 @@ import torch
 from device_runtime.files import write_atomic
 from edge_tsfm.errors import TrainError
 from edge_tsfm.evaluation import judge
-from edge_tsfm.methods import attach, find_method
+from edge_tsfm.methods import attach, find_method, learning_rates
 from edge_tsfm.models import FAMILIES, load_base
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.curves import curve_csv, draw_curve
@@ -60,14 +60,14 @@ def train(
     model = copy.deepcopy(base.model)
     tensors = attach(model, method, config.options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rate = config.learning_rate or method.learning_rate
+    rates = learning_rates(model, method, config.learning_rate)
     fitted = fit(
         model.to(device),
         family,
         windows["train"],
         windows["stopping"],
         config,
-        learning_rate=rate,
+        rates=rates,
         checkpoint=out / CHECKPOINT_FILE,
         identity={"configuration": config.to_dict(), "data": dataset.fingerprint, "base": base.digest},
         report=report,
@@ -97,7 +97,7 @@ def train(
         "windows": {name: len(part) for name, part in windows.items()},
         "tensors": tensors,
         "parameters": sum(number.numel() for number in numbers.values()),
-        "learning_rate": rate,
+        "learning_rates": sorted(set(rates.values())),
         "training": {
             "best_step": fitted.best_step,
             "metric": family.stopping_metric,

@@ -11,7 +11,7 @@ from peft import PeftModel
 
 from device_runtime.delta import Delta
 from edge_tsfm.errors import ConfigError, TrainError
-from edge_tsfm.methods import METHODS, Options, attach, find_method
+from edge_tsfm.methods import METHODS, Options, attach, find_method, learning_rates
 from edge_tsfm.models import Family
 from edge_tsfm.models.parts import find_parts
 from edge_tsfm.training.peft_form import save_peft_form
@@ -167,3 +167,13 @@ def test_methods_that_wrap_different_layers_combine(model: Any, family: Family, 
     deltas = fourier.deltas(model, OPTIONS, "int16") | lora.deltas(model, OPTIONS, "int16")
     assert set(deltas) == {*parts.linear["ffn"], *parts.linear["v"]}
     assert (outputs(merged(base, deltas)) - after).abs().max() < 1e-3 * (after - before).abs().max() + 1e-4
+
+
+@pytest.mark.parametrize("name", [*NAMES, "full"])
+def test_every_number_has_its_own_methods_learning_rate(model: Any, name: str) -> None:
+    method = find_method(name)
+    attach(model, method, OPTIONS)
+    rates = learning_rates(model, method, None)
+    assert set(rates) == {n for n, parameter in model.named_parameters() if parameter.requires_grad}
+    assert set(rates.values()) == {METHODS[member].learning_rate for member in name.split("+")}
+    assert set(learning_rates(model, method, 0.5).values()) == {0.5}
