@@ -1,12 +1,12 @@
 """The device runtime against the torch pipeline, on one machine in one run: ratios, not boasts.
 
-Every timing is taken in turn (torch, runtime, torch, runtime …), so that a machine that slows down slows both; start-up
-and memory are taken in processes of their own.
+Timings are taken in blocks in turn (torch, runtime, torch, runtime …), so that a machine that slows down slows both,
+and with waiting threads asleep, so that neither's idle threads take the other's cores. Start-up and memory are taken
+in processes of their own.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -27,6 +27,8 @@ from edge_tsfm.models import Base
 PREDICTION_LENGTH = 64
 # What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
 PRODUCT_SIZE = 1_024
+BLOCK = 10  # calls in a row
+SETTLE_S = 0.2  # for the other's threads to go to sleep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ def forecast_timing(base: Base, bundle: Bundle, *, batch: int, context_length: i
 
     torch.set_num_threads(threads)
     pipeline = ChronosBoltPipeline(base.model)
-    forecaster = Forecaster.open(bundle, settings=SessionSettings(threads=threads, spinning=True))
+    forecaster = Forecaster.open(bundle, settings=SessionSettings(threads=threads))
     context = np.random.default_rng(0).normal(80, 10, (batch, context_length)).astype(np.float32)
     tensor = torch.from_numpy(context)
     torch_ms, runtime_ms = in_turn(
@@ -60,14 +62,16 @@ def forecast_timing(base: Base, bundle: Bundle, *, batch: int, context_length: i
 
 
 def in_turn(first: Callable[[], Any], second: Callable[[], Any], runs: int) -> tuple[float, float]:
-    """Time two functions alternately after one call each: median milliseconds."""
-    first(), second()
+    """Time two functions in alternating blocks, the first call of each block not counted: median milliseconds."""
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(runs):
+    for _ in range(-(-runs // BLOCK)):
         for function, taken in zip((first, second), times, strict=True):
-            start = time.perf_counter()
+            time.sleep(SETTLE_S)
             function()
-            taken.append((time.perf_counter() - start) * 1e3)
+            for _ in range(BLOCK):
+                start = time.perf_counter()
+                function()
+                taken.append((time.perf_counter() - start) * 1e3)
     return statistics.median(times[0]), statistics.median(times[1])
 
 
@@ -91,7 +95,8 @@ def floor_ms(bundle: Bundle, *, context_length: int, batch: int, threads: int) -
 
 def process_figures(code: str, arguments: list[str], runs: int = 3) -> dict[str, float]:
     """Run ``code`` in fresh processes: least seconds until it ended, and its peak memory in MB."""
-    tail = "\nimport resource, json; print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))"
+    # Not getrusage: its peak survives exec, so a child would report its parent's.
+    tail = "\nimport re; print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024)"
     seconds, memory = [], 0.0
     for _ in range(runs):
         start = time.perf_counter()
@@ -99,7 +104,7 @@ def process_figures(code: str, arguments: list[str], runs: int = 3) -> dict[str,
             [sys.executable, "-c", code + tail, *arguments], capture_output=True, text=True, check=True
         )
         seconds.append(time.perf_counter() - start)
-        memory = float(json.loads(done.stdout.splitlines()[-1]))
+        memory = float(done.stdout.splitlines()[-1])
     return {"seconds": min(seconds), "peak_memory_mb": memory}
 
 

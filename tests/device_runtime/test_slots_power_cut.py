@@ -174,7 +174,7 @@ def test_the_harness_finds_a_removed_sync(name: str) -> None:
     print(name, f"{len(missed)} of {len(syncs(name))} found; not needed for an invariant: {unneeded}")  # noqa: T201
     kinds = {syncs(name)[number] for number in missed}
     assert {"slots/.tmp-" + entry(2).file, "slots", ".tmp-state", "audit.log"} <= kinds
-    # What is not found are the floor's two copies, each of which stands in for the other, and folders synced again later.
+    # What is not found: the floor's two copies, each of which stands in for the other, and folders synced again later.
     assert set(unneeded.values()) <= {".tmp-floor.a", ".tmp-floor.b", ""}
 
 
