@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from edge_tsfm.errors import ModelError
 BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
 BUNDLED = (
     tuple(sorted(path.name for path in BUNDLED_FOLDER.iterdir() if path.is_dir())) if BUNDLED_FOLDER.exists() else ()
+)
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")  # owner/name
+HINT = (
+    f"bundled bases, which need no network: {', '.join(BUNDLED) or 'none'}; or give a local folder with config.json "
+    "and model.safetensors, or a hub id such as amazon/chronos-bolt-tiny"
 )
 DEFAULT_BASE = "edge-bolt-micro"
 
@@ -44,6 +50,9 @@ def load_base(source: str) -> Base:
     if source in BUNDLED:
         _check_bundled(source, folder)
         place = str(folder)
+    elif not Path(source).exists() and not HUB_ID.fullmatch(source):
+        # Asking the hub would only wait for its refusal.
+        raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=HINT)
     else:
         place = source
     try:
@@ -53,8 +62,7 @@ def load_base(source: str) -> Base:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"cannot load base {source!r} as a {kind}: {reason}",
-            hint=f"bundled bases, which need no network: {', '.join(BUNDLED) or 'none'}; or give a local folder with "
-            "config.json and model.safetensors",
+            hint=HINT,
         ) from error
     model = pipeline.inner_model
     try:

@@ -52,6 +52,13 @@ def test_what_is_not_a_base_is_refused_with_the_bundled_names(tmp_path: Path) ->
     assert "edge-bolt-micro" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("source", ["edge-bolt-mikro", "./mine", "/nowhere/base", "runs/a/base"])
+def test_what_cannot_be_a_hub_id_is_refused_without_asking_the_hub(source: str) -> None:
+    with pytest.raises(ModelError, match="no hub id") as caught:
+        load_base(source)
+    assert "edge-bolt-micro" in str(caught.value.hint)
+
+
 def test_without_a_network_a_hub_id_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="hub id") as caught:
