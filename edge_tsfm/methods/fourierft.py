@@ -29,7 +29,7 @@ class FourierFT:
     """A few coefficients of each site's spectrum, zero at the start."""
 
     name = "fourierft"
-    learning_rate = 0.3
+    learning_rate = 0.1
     exportable = True
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:

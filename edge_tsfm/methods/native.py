@@ -57,7 +57,7 @@ class BitFit(_Native):
     """
 
     name = "bitfit"
-    learning_rate = 5e-3
+    learning_rate = 2e-2
 
     def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Choose every live bias and table."""
