@@ -64,7 +64,7 @@ def command(
 ) -> None:
     """Pre-train a small Chronos base on generated series only.
 
-    Several GPUs: accelerate launch -m edge_tsfm pretrain …
+    Several GPUs: accelerate launch -m edge_tsfm.cli pretrain …
     """
     if list_them:
         click.echo("\n".join(sorted(path.stem for path in CONFIGS.glob("*.toml"))))

@@ -148,6 +148,8 @@ def seasonal_naive(windows: Scored, season: int) -> FloatArray:
     out = np.repeat(np.nanmean(windows.context, axis=1, keepdims=True), steps, axis=1)
     for step in range(steps):
         phase = windows.context[:, (length + step) % season :: season]  # [N, seasons]
+        if not phase.shape[1]:
+            continue  # the season is longer than the context
         seen = ~np.isnan(phase)
         newest = phase.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
         found = seen.any(axis=1)

@@ -71,3 +71,9 @@ def test_real_validation_never_reads_a_test_patient(reference_data: Path) -> Non
     assert got.item_id is not None
     assert {split_of(one) for one in got.item_id} == {"validation"}
     assert got.context.shape[1:] == (48,)
+
+
+def test_a_season_longer_than_the_context_falls_back_to_the_contexts_mean() -> None:
+    # Phases 3 and 4 of a season of 5 were never seen; 0 and 1 were.
+    got = seasonal_naive(windows([[1, 2, 3]], [[0, 0, 0, 0]]), 5)
+    np.testing.assert_allclose(got[0, :, 0], [2, 2, 1, 2])
