@@ -94,7 +94,7 @@ def _t5(shape: ShapeConfig, seed: int) -> nn.Module:
         "model_type": "seq2seq",
         "num_samples": 20,
         "temperature": 1.0,
-        "top_k": 50,
+        "top_k": 400,  # 50 of 4,096 bins cut the tails: 80 % intervals covered 53 to 67 % instead of 63 to 72 %
         "top_p": 1.0,
     }
     model: nn.Module = T5ForConditionalGeneration(config)
