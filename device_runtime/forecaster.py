@@ -77,12 +77,14 @@ class Forecaster:
         adapter: bytes | Path | str | None = None,
         *,
         settings: SessionSettings | None = None,
+        allow_unproven: bool = False,
     ) -> Forecaster:
         """Open a bundle, merge an adapter and prove the merge by its known-answer test.
 
         ``adapter`` is a blob's bytes or path; signatures behind the blob are not looked at here (that is
-        `device_runtime.envelope`, before an installed adapter gets this far). Raises every `DeviceRuntimeError` but
-        those of signatures and storage state; on an error nothing is left open.
+        `device_runtime.envelope`, before an installed adapter gets this far). A blob without a known-answer test is
+        refused unless ``allow_unproven``, which is for whoever is about to make one. Raises every
+        `DeviceRuntimeError` but those of signatures and storage state; on an error nothing is left open.
         """
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
@@ -99,18 +101,30 @@ class Forecaster:
         decoded = decode(blob)
         merged = merge(bundle.manifest, bundle.tensor, decoded)
         forecaster = cls(bundle, family(bundle, merged, settings), decoded, hashlib.sha256(blob).hexdigest())
-        forecaster.self_test()
+        if decoded.known_answer is not None:
+            forecaster.self_test()
+        elif not allow_unproven:
+            raise SelfTestError(
+                "the adapter carries no known-answer test: nothing proves its merge on this device",
+                hint="export it with edge-tsfm export adapter, which adds one",
+            )
         return forecaster
 
-    def self_test(self) -> float:
+    def self_test(self) -> float | None:
         """Run the adapter's known-answer test; return the largest absolute difference, in the target's unit.
 
-        Raises `SelfTestError` when it exceeds the tolerance. Without an adapter, or without a test in it, there is
-        nothing to prove and the answer is 0.
+        Raises `SelfTestError` when it exceeds the tolerance, or when the tolerance is so wide that passing would
+        prove nothing (FORMAT.md §7). None: no adapter, or no test in it, so nothing is proven.
         """
         answer = self.adapter.known_answer if self.adapter else None
         if answer is None:
-            return 0.0
+            return None
+        widest = widest_tolerance(answer.context)
+        if answer.tolerance > widest:
+            raise SelfTestError(
+                f"known-answer test: allows {answer.tolerance:.6g}, want at most {widest:.6g}",
+                hint="so wide a tolerance would pass a wrong merge too; the adapter is not used",
+            )
         got = self._model.probe(answer.context, len(answer.expected))
         difference = float(np.abs(got.astype(np.float64) - answer.expected).max())
         if not difference <= answer.tolerance:  # also when it is NaN
@@ -151,6 +165,12 @@ class Forecaster:
             adapter=self.adapter_digest,
             adapter_version=self.adapter.version if self.adapter else None,
         )
+
+
+def widest_tolerance(context: FloatArray) -> float:
+    """Return the widest tolerance a known-answer test on ``context`` ``[L]`` may have (FORMAT.md §7)."""
+    low, high = float(context.min()), float(context.max())
+    return (high - low) / 50 + max(abs(low), abs(high)) / 50_000
 
 
 def _as_batch(context: ArrayLike) -> tuple[FloatArray, bool]:

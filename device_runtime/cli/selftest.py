@@ -24,24 +24,20 @@ def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
 
     forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
     merged = forecaster.adapter
-    assert merged is not None
-    answer = merged.known_answer
+    assert merged is not None and merged.known_answer is not None  # open() has seen to both
+    off_by, allowed = forecaster.self_test(), merged.known_answer.tolerance
     report: dict[str, Any] = {
         "base": forecaster.bundle.digest.hex(),
         "adapter": forecaster.adapter_digest,
         "adapter_version": merged.version,
         "parameters": merged.parameters,
         "forced": merged.forced,
-        "known_answer": None if answer is None else {"off_by": forecaster.self_test(), "allowed": answer.tolerance},
+        "known_answer": {"off_by": off_by, "allowed": allowed},
     }
     if as_json:
         click.echo(json.dumps(report))
-    elif answer is None:
-        click.echo(
-            f"base {report['base'][:16]} adapter {report['adapter'][:16]}: merged; the blob has no known-answer test"
-        )
     else:
         click.echo(
-            f"base {report['base'][:16]} adapter {report['adapter'][:16]}: known answer off by "
-            f"{report['known_answer']['off_by']:.2g}, allowed {answer.tolerance:.2g}: passed"
+            f"base {report['base'][:16]} adapter {report['adapter'][:16]}: known answer off by {off_by:.2g}, "
+            f"allowed {allowed:.2g}: passed"
         )

@@ -407,6 +407,15 @@ static etsa_err self_test(fc_forecaster *f, fc_message message)
     float context[ETSA_MAX_CONTEXT], expected[ETSA_MAX_EXPECTED];
     uint32_t count = bundle->prediction_length * bundle->level_count;
     if (!etsa_known_answer(&f->adapter, context, expected)) return ETSA_OK;
+    double low = context[0], high = context[0];
+    for (uint32_t i = 1; i < f->adapter.context_size; i++) {
+        if (context[i] < low) low = context[i];
+        if (context[i] > high) high = context[i];
+    }
+    double widest = (high - low) / 50 + (high > -low ? high : -low) / 50000; /* FORMAT.md, section 7 */
+    if ((double)f->adapter.tolerance > widest) {
+        return refuse(message, ETSA_SELF_TEST_ERROR, "known-answer test: allows %g, want at most %g", (double)f->adapter.tolerance, widest);
+    }
     if (f->adapter.expected_size > count) {
         return refuse(message, ETSA_UNSUPPORTED_ERROR, "the known answer is longer than one forecast");
     }

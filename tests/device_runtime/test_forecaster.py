@@ -1,5 +1,6 @@
 """The runtime against what torch forecast with the same base and adapter; runs where there is no torch."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -21,7 +22,7 @@ from device_runtime.errors import (
     StorageError,
     UnsupportedError,
 )
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecaster import Forecaster, widest_tolerance
 from device_runtime.merge import merge
 from device_runtime.session import SessionSettings, open_session
 
@@ -118,13 +119,30 @@ def test_an_unmerged_or_wrongly_merged_model_fails_its_known_answer(dummy_bundle
         Forecaster.open(dummy_bundle, rebuilt(deltas=deltas))
 
 
+def test_an_adapter_without_a_known_answer_is_not_used(dummy_bundle: Path) -> None:
+    with pytest.raises(SelfTestError, match="no known-answer test"):
+        Forecaster.open(dummy_bundle, rebuilt(known_answer=None))
+    assert Forecaster.open(dummy_bundle, rebuilt(known_answer=None), allow_unproven=True).self_test() is None
+
+
+def test_a_tolerance_that_would_pass_anything_is_refused(dummy_bundle: Path) -> None:
+    answer = decode(BLOB).known_answer
+    assert answer is not None
+    widest = widest_tolerance(answer.context)
+    wide = dataclasses.replace(answer, tolerance=float(np.float32(widest * 1.01)))
+    with pytest.raises(SelfTestError, match="want at most"):
+        Forecaster.open(dummy_bundle, rebuilt(known_answer=wide))
+    wide = dataclasses.replace(answer, tolerance=float(np.float32(widest * 0.99)))
+    Forecaster.open(dummy_bundle, rebuilt(known_answer=wide))
+
+
 def test_merge_refuses_what_does_not_fit(dummy_bundle: Path) -> None:
     bundle = Bundle.open(dummy_bundle)
     wrong_shape = {0: Dense(Numbers.of(np.ones((3, 5))))}
     with pytest.raises(MergeError, match=r"delta is \(3, 5\)"):
-        Forecaster.open(bundle, rebuilt(deltas=wrong_shape, known_answer=None))
+        Forecaster.open(bundle, rebuilt(deltas=wrong_shape))
     with pytest.raises(MergeError, match="names tensor 4000"):
-        Forecaster.open(bundle, rebuilt(deltas={4_000: Dense(Numbers.of(np.ones((3, 5))))}, known_answer=None))
+        Forecaster.open(bundle, rebuilt(deltas={4_000: Dense(Numbers.of(np.ones((3, 5))))}))
     entry = bundle.manifest.tensors[0]
     huge = {0: Dense(Numbers(np.full(entry.rows_columns, 3e38, np.float32)))}
     base = decode(rebuilt(deltas=huge, known_answer=None))
@@ -207,4 +225,4 @@ def test_a_forecast_that_is_not_finite_is_an_error(dummy_bundle: Path) -> None:
     shape = bundle.manifest.tensors[index].rows_columns
     blown = rebuilt(deltas={index: Dense(Numbers(np.full(shape, 3e38, np.float32)))}, known_answer=None)
     with pytest.raises(ForecastError, match="not finite"):
-        Forecaster.open(bundle, blown).forecast(CONTEXT)
+        Forecaster.open(bundle, blown, allow_unproven=True).forecast(CONTEXT)
