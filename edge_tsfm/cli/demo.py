@@ -23,11 +23,12 @@ def command(out: Path, patients: int, steps: int, as_json: bool) -> None:
     demo = run_demo(out, lambda text: None if as_json else click.echo(text), patients=patients, steps=steps)
     if as_json:
         reports = {method: report.to_dict() for method, report in demo.reports.items()}
-        click.echo(json.dumps({"seconds": demo.seconds, "bytes": demo.sizes, "reports": reports}))
+        elsewhere = demo.elsewhere.to_dict()
+        click.echo(json.dumps({"seconds": demo.seconds, "bytes": demo.sizes, "reports": reports, "ward_a": elsewhere}))
         return
     for method, report in demo.reports.items():
         click.echo(f"\n{method}, {demo.sizes[method]:,} bytes:")
         click.echo(report_text(report) if method == "fourierft" else conclusion(report))
-    click.echo("")
+    click.echo(f"\nfourierft on ward A, for which it was not made:\n{conclusion(demo.elsewhere)}\n")
     click.echo(f"picture: {demo.picture}    {demo.seconds:.0f} s in all")
     click.echo(f"the device alone: {demo.device_command}")
