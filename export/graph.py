@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from device_runtime.manifest import TUNABLE_FILE, TensorEntry
+from export.errors import ExportError
 
 OPSET = 20  # what onnxruntime 1.21, the oldest we name, understands
 
@@ -76,7 +77,10 @@ def externalise(graph: onnx.ModelProto, entries: Sequence[TensorEntry]) -> None:
         if entry is None:
             continue
         if tuple(tensor.dims) != entry.shape or tensor.data_type != onnx.TensorProto.FLOAT:
-            raise AssertionError(f"{tensor.name} lost its torch shape on the way: {tuple(tensor.dims)}")
+            raise ExportError(
+                f"{tensor.name}: traced as {tuple(tensor.dims)} of ONNX type {tensor.data_type}, want float32 {entry.shape}",
+                hint="this torch rewrites weights as it traces; use the version pinned in constraints.txt",
+            )
         for field in ("raw_data", "float_data", "external_data"):
             tensor.ClearField(field)
         tensor.data_location = onnx.TensorProto.EXTERNAL

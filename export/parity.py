@@ -23,6 +23,7 @@ Progress = Callable[[str, int, int], None]
 
 # Largest allowed difference between torch and the runtime, in units of the context's scale.
 TOLERANCE = 1e-4
+LEAST_SCALE = 5e-3  # TOLERANCE of it is 5e-7 of the level: four roundings of float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +50,14 @@ def runtime_quantiles(bundle: Bundle, merged: Mapping[int, FloatArray], context:
 
 
 def difference(a: FloatArray, b: FloatArray, context: FloatArray) -> float:
-    """Return the largest difference of two forecasts ``[B, H, Q]``, in units of each context's scale."""
-    scale = np.nanstd(context, axis=1)[:, None, None]
-    return float((np.abs(a.astype(np.float64) - b) / np.maximum(scale, 1e-5)).max())
+    """Return the largest difference of two forecasts ``[B, H, Q]``, in units of each context's scale.
+
+    A context that hardly varies has hardly a scale, but float32 rounds its level all the same: the unit is at least
+    `LEAST_SCALE` of the level.
+    """
+    scale = np.maximum(np.nanstd(context, axis=1), LEAST_SCALE * np.abs(np.nanmean(context, axis=1)))
+    unit = np.maximum(scale, 1e-5)[:, None, None]
+    return float((np.abs(a.astype(np.float64) - b) / unit).max())
 
 
 def check_contexts(context_length: int) -> list[FloatArray]:

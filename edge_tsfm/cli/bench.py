@@ -21,7 +21,7 @@ import click
 )
 @click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="Adapter blob to activate.")
 @click.option("--threads", type=click.IntRange(1), default=2, help="For torch and for the runtime.")
-@click.option("--runs", type=click.IntRange(3), default=30, help="Timed forecasts of each.")
+@click.option("--runs", type=click.IntRange(3), default=100, help="Timed forecasts of each.")
 @click.option(
     "--profile", type=click.Path(path_type=Path), help="Also write ONNX Runtime's profile of one forecast here."
 )
