@@ -2,25 +2,31 @@
 
 Documented rules (docs/stream.md), each with a count in `Stream.counts`:
 
-* a step is ``floor(t / interval)``; the latest sample of the newest step stands for it (``replaced`` counts others);
+* a sample of bad quality, not finite in float32 or outside of the channel's range changes nothing, not even the time
+  (``rejected``);
+* a step is ``floor(t / interval)``; of the newest step the sample with the latest time stamp stands for it
+  (``replaced``), an earlier one does not (``dropped``), one with the same stamp is a ``duplicate``;
 * a step without a sample is missing (NaN), never filled in;
-* a late sample fills its step if that is still missing and in the buffer (``late``), else it is dropped (``dropped``);
-* a repeated time stamp is a duplicate and is ignored (``duplicate``);
-* a sample with bad quality, not finite, or outside of the channel's range makes its step missing (``rejected``);
-* a jump ahead by the whole buffer or more empties it (``restarted``): what lies before it says nothing any more.
+* a late sample fills its step if that is still missing and in the buffer (``late``), else it is ``dropped``;
+* a sample a whole buffer or more from the newest step, ahead or behind, is a ``stray``: one wrong clock reading must
+  not empty the buffer. Strays in a row that agree with one another are a clock that was set: the buffer starts again
+  there (``restarted``), after three ahead, after as many as the buffer has steps behind.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
 from device_runtime.forecaster import Forecast, Forecaster
+
+STRAYS_AHEAD = 3  # samples
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +50,26 @@ class _Ring:
 
     values: NDArray[np.float32]  # [L], NaN for missing
     newest: int | None = None  # step number
-    seen: set[int] = field(default_factory=set)  # time stamps within the buffer, for duplicates
+    stamp: int = 0  # time of the sample that stands for the newest step
+    strays: int = 0  # in a row that agree with one another
+    stray_stamp: int = 0  # of the last of them
+
+    def moved(self, t_ms: int, interval_ms: int) -> bool:
+        """Take a stray; return whether it and those before it say that the clock was set."""
+        assert self.newest is not None
+        step, length = t_ms // interval_ms, len(self.values)
+        agrees = self.strays > 0 and t_ms > self.stray_stamp and step - self.stray_stamp // interval_ms < length
+        self.strays = self.strays + 1 if agrees else 1
+        self.stray_stamp = t_ms
+        # A backlog that is sent late looks like a clock set back: be slower to believe it.
+        return self.strays >= (STRAYS_AHEAD if step > self.newest else length)
 
 
 class Stream:
-    """Forecasts from a live feed. `push` is O(1); `forecast` runs the model. Not thread-safe: one feed, one stream."""
+    """Forecasts from a live feed. Not thread-safe: one feed, one stream.
+
+    `push` takes constant time, or as long as a gap has steps, at most the buffer's; `forecast` runs the model.
+    """
 
     def __init__(
         self,
@@ -71,32 +92,32 @@ class Stream:
         if channel not in self._channels:
             raise InputError(f"unknown channel {channel!r}; this stream has {', '.join(self._channels)}")
         kind, ring = self._channels[channel], self._rings[channel]
-        if t_ms in ring.seen:
-            self.counts["duplicate"] += 1
+        if not (good and kind.low <= value <= kind.high and abs(value) <= FLOAT32_MAX):  # nor is NaN
+            self.counts["rejected"] += 1
             return False
         step, length = t_ms // kind.interval_ms, len(ring.values)
-        if ring.newest is not None and step <= ring.newest - length:
-            self.counts["dropped"] += 1
-            return False
-        usable = good and math.isfinite(value) and kind.low <= value <= kind.high
-        if not usable:
-            self.counts["rejected"] += 1
-        ring.seen.add(t_ms)
-        stored = np.float32(value) if usable else np.float32(np.nan)
-        if ring.newest is None or step > ring.newest:
-            self._advance(ring, step, kind.interval_ms)
-            ring.values[step % length] = stored
-            return True
+        if ring.newest is not None and abs(step - ring.newest) >= length:
+            if not ring.moved(t_ms, kind.interval_ms):
+                self.counts["stray"] += 1
+                return False
+            self.counts["restarted"] += 1
+            ring.values[:] = np.nan
+            ring.newest = None
+        ring.strays = 0
         place = step % length
-        if step == ring.newest:
+        if ring.newest is None or step > ring.newest:
+            for passed in range(step if ring.newest is None else ring.newest + 1, step):
+                ring.values[passed % length] = np.nan
+            ring.values[place], ring.newest, ring.stamp = value, step, t_ms
+            return True
+        if step == ring.newest and t_ms > ring.stamp:
             self.counts["replaced"] += 1
-            if usable:
-                ring.values[place] = stored
-        elif math.isnan(float(ring.values[place])) and usable:
+            ring.values[place], ring.stamp = value, t_ms
+        elif step < ring.newest and math.isnan(ring.values[place]):
             self.counts["late"] += 1
-            ring.values[place] = stored
+            ring.values[place] = value
         else:
-            self.counts["dropped"] += 1
+            self.counts["duplicate" if t_ms == ring.stamp else "dropped"] += 1
         return False
 
     def context(self, channel: str) -> NDArray[np.float32]:
@@ -113,16 +134,3 @@ class Stream:
         if observed < self.min_observed:
             raise InputError(f"{channel}: {observed} observed steps, want {self.min_observed}")
         return self.forecaster.forecast(context, prediction_length)
-
-    def _advance(self, ring: _Ring, step: int, interval_ms: int) -> None:
-        """Move the newest step ahead; the steps passed over are missing."""
-        length = len(ring.values)
-        if ring.newest is not None and step - ring.newest >= length:
-            self.counts["restarted"] += 1
-            ring.values[:] = np.nan
-        elif ring.newest is not None:
-            for passed in range(ring.newest + 1, step + 1):
-                ring.values[passed % length] = np.nan
-        ring.newest = step
-        oldest = (step - length + 1) * interval_ms
-        ring.seen = {stamp for stamp in ring.seen if stamp >= oldest}

@@ -2,8 +2,8 @@
 
 Timings are taken in blocks in turn (torch, runtime, torch, runtime …), so that a machine that slows down slows both,
 with a pause between them, so that neither's idle threads take the other's cores. The runtime is timed twice: with
-waiting threads asleep, as it leaves the factory, and spinning, as torch's do. Start-up and memory are taken in processes
-of their own.
+waiting threads asleep, as it leaves the factory, and spinning, as torch does. Start-up and memory are taken in
+processes of their own.
 """
 
 from __future__ import annotations

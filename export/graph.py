@@ -77,8 +77,9 @@ def externalise(graph: onnx.ModelProto, entries: Sequence[TensorEntry]) -> None:
         if entry is None:
             continue
         if tuple(tensor.dims) != entry.shape or tensor.data_type != onnx.TensorProto.FLOAT:
+            got = f"{tuple(tensor.dims)}, ONNX type {tensor.data_type}"
             raise ExportError(
-                f"{tensor.name}: traced as {tuple(tensor.dims)} of ONNX type {tensor.data_type}, want float32 {entry.shape}",
+                f"{tensor.name}: traced as {got}; want float32 {entry.shape}",
                 hint="this torch rewrites weights as it traces; use the version pinned in constraints.txt",
             )
         for field in ("raw_data", "float_data", "external_data"):

@@ -24,7 +24,8 @@ def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
 
     forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
     merged = forecaster.adapter
-    assert merged is not None and merged.known_answer is not None  # open() has seen to both
+    assert merged is not None
+    assert merged.known_answer is not None  # or open() had refused it
     off_by, allowed = forecaster.self_test(), merged.known_answer.tolerance
     report: dict[str, Any] = {
         "base": forecaster.bundle.digest.hex(),

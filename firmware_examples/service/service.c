@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define MOST_DUE 64u /* steps that may wait for the worker; of a longer stall the oldest are not forecast any more */
+#define STRAYS_AHEAD 3u /* strays that move a channel ahead: one wrong clock reading does not */
 #define MOST_MS ((int64_t)1 << 53) /* a time beyond it is none: sums of two of them must not overflow */
 
 typedef struct channel {
@@ -17,8 +18,11 @@ typedef struct channel {
     size_t length;
     bool begun;           /* a value has come */
     int64_t step;         /* that is being filled */
-    float value;          /* its latest good value; NaN: none yet */
+    float value;          /* that stands for it: the one with the latest time stamp */
+    int64_t stamp;        /* of that value, ms */
     uint32_t due;         /* closed steps that were not forecast yet */
+    uint32_t strays;      /* values in a row, a whole context away from `step`, that agree with one another */
+    int64_t stray_stamp;  /* of the last of them, ms */
 } channel;
 
 struct sv_service {
@@ -65,8 +69,18 @@ static uint64_t advance(channel *c, size_t most, int64_t step)
     uint64_t skipped = append(c, most, c->value, 1);
     skipped += append(c, most, NAN, (uint64_t)(step - c->step - 1));
     c->step = step;
-    c->value = NAN;
     return skipped;
+}
+
+/* Take a stray; true when it and those before it say that the clock was set. A backlog that is sent late looks like a
+ * clock set back: as many are needed as a context has steps. */
+static bool moved(channel *c, int64_t length, int64_t interval_ms, int64_t t_ms)
+{
+    int64_t step = floor_divide(t_ms, interval_ms);
+    bool agrees = c->strays > 0 && t_ms > c->stray_stamp && step - floor_divide(c->stray_stamp, interval_ms) < length;
+    c->strays = agrees ? c->strays + 1 : 1;
+    c->stray_stamp = t_ms;
+    return c->strays >= (step > c->step ? STRAYS_AHEAD : (uint32_t)length);
 }
 
 /* A value that came late fills its step where that is still missing. */
@@ -82,20 +96,34 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
 {
     if (number >= s->settings.channels || t_ms < -MOST_MS || t_ms > MOST_MS) return;
     channel *c = &s->channels[number];
-    int64_t step = floor_divide(t_ms, s->settings.interval_ms);
-    bool good = quality == SV_GOOD && isfinite(value);
+    if (quality != SV_GOOD || !isfinite(value)) return; /* says nothing, not even that time passed */
+    int64_t step = floor_divide(t_ms, s->settings.interval_ms), length = (int64_t)fc_bundle(s->base)->context_length;
     pthread_mutex_lock(&s->lock);
-    if (!c->begun) {
+    if (c->begun && (step - c->step >= length || c->step - step >= length)) {
+        if (!moved(c, length, s->settings.interval_ms, t_ms)) {
+            s->counts.stray++;
+            pthread_mutex_unlock(&s->lock);
+            return;
+        }
+        s->counts.skipped += c->due; /* what they were due from is given up */
+        c->due = 0;
+        c->length = 0;
+        c->begun = false;
+    }
+    c->strays = 0;
+    if (!c->begun || step > c->step) {
+        if (c->begun) s->counts.skipped += advance(c, (size_t)length, step);
         c->begun = true;
         c->step = step;
-        c->value = NAN;
-    }
-    if (step > c->step) {
-        s->counts.skipped += advance(c, fc_bundle(s->base)->context_length, step);
+        c->value = value;
+        c->stamp = t_ms;
         pthread_cond_signal(&s->wake);
+    } else if (step == c->step && t_ms > c->stamp) {
+        c->value = value;
+        c->stamp = t_ms;
+    } else if (step == c->step || !fill(c, step, value)) {
+        s->counts.late++;
     }
-    if (step == c->step && good) c->value = value;
-    if (step < c->step && !(good && fill(c, step, value))) s->counts.late++;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -271,11 +271,12 @@ def test_service_forecasts_every_step_once_and_as_python_does(
         context.append(values[-1] if step != 20 else np.nan)
         lines += [f"0 {step * 1000 + 100 * i} {value} {2 if step == 20 else 0}\n" for i, value in enumerate(values)]
         lines += [f"0 {step * 1000 + 300} 999 1\n"]
-    lines += ["0 5000 70 0\n", "not a line\n"]
+    lines += ["0 37000 70 0\n", "0 5000 70 0\n", "not a line\n"]
     out, err = service.process.communicate("".join(lines), timeout=60)
     forecasts = [json.loads(line) for line in out.splitlines()]
     assert [f["t_ms"] for f in forecasts] == [1000 * (k + 1) for k in range(39)]
     assert "1 values came too late" in err
+    assert "1 values strayed" in err
     assert "a line that is not CHANNEL" in err
     python = Forecaster.open(bundle, files / "map.etsa")
     for k, got in enumerate(forecasts):
@@ -314,18 +315,20 @@ def test_service_stops_on_sigterm(built: Path, library: Path, bundle: Bundle) ->
     assert service.process.returncode == 0
 
 
-def test_service_after_a_gap_longer_than_its_memory(built: Path, library: Path, bundle: Bundle) -> None:
+def test_service_believes_a_clock_that_was_set_but_no_single_stray(built: Path, library: Path, bundle: Bundle) -> None:
     service = Service(built / "service" / "etsa-service", library, bundle)
-    lines = [f"0 {step * 1000} {70 + step} 0\n" for step in (0, 1, 2, 10_000_000, 10_000_001)]
+    steps = (0, 1, 77_777, 2, 10_000_000, 10_000_001, 10_000_002, 10_000_003)
+    lines = [f"0 {step * 1000} {70 + number} 0\n" for number, step in enumerate(steps)]
     out, err = service.process.communicate("".join(lines), timeout=60)
     forecasts = [json.loads(line) for line in out.splitlines()]
-    skipped = re.search(r"(\d+) steps were skipped", err)
-    assert skipped is not None
-    assert len(forecasts) + int(skipped[1]) == 10_000_001  # every step is forecast or counted
-    assert forecasts[-1]["t_ms"] == 10_000_001_000
+    assert "3 values strayed" in err  # 77,777 and the first two of the new time
+    skipped = re.search(r"(\d+) steps were skipped", err)  # were due when the clock was set
+    assert len(forecasts) + (int(skipped[1]) if skipped else 0) == 3
+    assert forecasts[-1]["t_ms"] == 10_000_003_000
     assert forecasts[-1]["code"] == 0
-    assert {f["code"] for f in forecasts[3:-1]} == {500}  # nothing was observed in their context
-    assert len(forecasts) <= 3 + 64 + 1
+    wanted = Forecaster.open(bundle).forecast([76.0]).quantiles
+    rows = np.array([forecasts[-1]["quantiles"][level] for level in ("0.1", "0.5", "0.9")]).T
+    same(rows, wanted)
 
 
 def test_service_fills_a_missing_step_late(built: Path, library: Path, bundle: Bundle) -> None:
