@@ -159,7 +159,7 @@ def _patients(run: Run, dataset: Dataset, split: str, allow_trained: bool) -> tu
                 hint="leave out --split to score test patients, or ask for it with --allow-trained-patients",
             )
         notes.append(f"{said}: these are NOT figures for new patients")
-    if split in ("validation", "all") and dataset.fingerprint == run.record["data"]["fingerprint"]:
+    if split == "validation" or (split == "all" and dataset.fingerprint == run.record["data"]["fingerprint"]):
         notes.append("validation patients decided when training stopped and whether the gate accepted")
     if dataset.channel != run.target:
         notes.append(f"the run was trained on {run.target}, this is {dataset.channel}")
