@@ -107,7 +107,7 @@ class Agent:
         if found is None:
             return None
         self.slots.raise_floor(found[1])
-        rollout = decode(repository.download(found[0], MAX_SIZE))
+        rollout = decode(repository.download(found[0], MAX_SIZE, keep="rollout.kept"))
         if rollout.channel != self.config.channel:
             raise FormatError(f"roll-out of channel {rollout.channel}, want {self.config.channel}")
         return rollout

@@ -77,13 +77,25 @@ class Repository:
         info: TargetFile | None = self._guarded(lambda: self.updater.get_targetinfo(path))
         return None if info is None else (info, self._accept())
 
-    def download(self, target: TargetFile, limit: int) -> bytes:
-        """Fetch a target of at most ``limit`` bytes and check it against its metadata."""
+    def download(self, target: TargetFile, limit: int, *, keep: str = "") -> bytes:
+        """Fetch a target of at most ``limit`` bytes and check it against its metadata.
+
+        ``keep`` names a file of the cache: what has not changed since the last poll is read there, not fetched.
+        """
         if target.length > limit:
             raise SignatureError(f"{target.path}: {target.length} bytes, want at most {limit}")
-        with tempfile.TemporaryDirectory() as folder:  # kept nowhere: slots are the only store
-            path = self._guarded(lambda: self.updater.download_target(target, str(Path(folder) / "target")))
-            return Path(path).read_bytes()
+        if keep:
+            kept = str(self.cache / keep)
+            self._guarded(lambda: self.updater.find_cached_target(target, kept) or self._fetch(target, kept))
+            data = self._guarded(Path(kept).read_bytes)
+            self._guarded(lambda: target.verify_length_and_hashes(data))  # these bytes, not those a moment ago
+            return bytes(data)
+        with tempfile.TemporaryDirectory() as folder:  # an adapter is kept nowhere: slots are its only store
+            return Path(self._guarded(lambda: self._fetch(target, str(Path(folder) / "target")))).read_bytes()
+
+    def _fetch(self, target: TargetFile, path: str) -> str:
+        """Fetch a target into a file."""
+        return self.updater.download_target(target, path)
 
     def _guarded(self, call: Any) -> Any:
         """Run one step of python-tuf, its errors turned into ours."""

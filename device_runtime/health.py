@@ -40,7 +40,7 @@ class HealthWindow:
         self.reason = ""
 
     def observe(self, *, ok: bool, latency: float, reason: str = "") -> None:
-        """Count one forecast: whether it was finite and ordered, and how long it took in seconds."""
+        """Count one forecast: whether there was a finite one, and how long it took in seconds."""
         self.forecasts += 1
         if not ok or latency > self.rules.latency_budget:
             self.failures += 1

@@ -14,10 +14,11 @@ from device_runtime.errors import BaseMismatchError, ChecksumError
 from device_runtime.forecaster import Forecaster
 from device_runtime.layout import CRC_OFFSET, HEADER
 from device_runtime.lifecycle import Entry
+from device_runtime.session import SessionSettings
 from device_runtime.slots import Slots
 
 # Merges the blob (without signatures; None: the base alone) and runs its known-answer test; raises if it must not run.
-SelfTest = Callable[[bytes | None], object]
+SelfTest = Callable[[bytes | None], Forecaster]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +32,16 @@ class Installer:
     verifier: Verifier | None = None
 
     @classmethod
-    def of(cls, config: DeviceConfig, *, verifier: Verifier | None = None) -> Installer:
+    def of(
+        cls, config: DeviceConfig, *, verifier: Verifier | None = None, settings: SessionSettings | None = None
+    ) -> Installer:
         """Check against a device's own bundle, with the runtime's own forecaster as the self-test."""
         from device_runtime.bundle import Bundle
 
         bundle = Bundle.open(config.bundle)
 
         def self_test(blob: bytes | None) -> Forecaster:
-            return Forecaster.open(bundle, blob)
+            return Forecaster.open(bundle, blob, settings=settings)
 
         return cls(
             trusted_keys=config.trusted_keys,
@@ -71,7 +74,7 @@ class Installer:
             sequence=version if sequence is None else sequence,
         )
 
-    def open(self, data: bytes | None) -> object:
+    def open(self, data: bytes | None) -> Forecaster:
         """Check a slot's bytes once more and open them; None opens the base alone."""
         if data is None:
             return self.self_test(None)

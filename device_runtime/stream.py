@@ -18,15 +18,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from device_runtime.errors import InputError
-from device_runtime.forecaster import Forecast, Forecaster
+from device_runtime.forecaster import Forecast
 
 STRAYS_AHEAD = 3  # samples
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Forecasts(Protocol):
+    """What a stream forecasts with: a `Forecaster`, or a `Host` that runs what is installed."""
+
+    def forecast(self, context: ArrayLike, prediction_length: int | None = None) -> Forecast:
+        """Forecast one context ``[L]``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +81,7 @@ class Stream:
 
     def __init__(
         self,
-        forecaster: Forecaster,
+        forecaster: Forecasts,
         channels: tuple[Channel, ...],
         *,
         context_length: int = 48,

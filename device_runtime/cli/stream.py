@@ -9,13 +9,19 @@ from typing import Any
 
 import click
 
-from device_runtime.cli.options import adapter_option, bundle_argument, session_options, settings
+from device_runtime.cli.options import adapter_option, session_options, settings
 from device_runtime.errors import InputError
 
 
 @click.command()
-@bundle_argument
+@click.argument("bundle", type=click.Path(path_type=Path), required=False)
 @adapter_option
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A monitor's settings: forecast with what is installed, in place of BUNDLE and --adapter.",
+)
 @click.option("--channel", "names", multiple=True, required=True, help="Channel to forecast, NAME or NAME:LOW:HIGH.")
 @click.option("--interval", "interval_ms", type=click.IntRange(1), default=60_000, help="Milliseconds between steps.")
 @click.option("--context-length", type=click.IntRange(1), default=48, help="Steps to keep for each channel.")
@@ -25,8 +31,9 @@ from device_runtime.errors import InputError
 )
 @session_options
 def command(
-    bundle: Path,
+    bundle: Path | None,
     adapter: Path | None,
+    config_path: Path | None,
     names: tuple[str, ...],
     interval_ms: int,
     context_length: int,
@@ -38,13 +45,22 @@ def command(
 
     An empty value is a missing one. A line that cannot be read, or a channel with too little to forecast from, is
     answered with a JSON line that has an "error"; the stream goes on.
+
+    With --config the stream runs what `install` and `update` put in place, takes over what they change while it
+    runs, and judges an adapter on trial by its forecasts: confirmed after the health window, taken back on failure.
     """
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.errors import DeviceRuntimeError
     from device_runtime.stream import Stream
 
     channels = tuple(_channel(name, interval_ms) for name in names)
-    forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
-    stream = Stream(forecaster, channels, context_length=context_length, min_observed=min_observed)
+    if (bundle is None) == (config_path is None) or (adapter is not None and bundle is None):
+        raise click.UsageError("want either BUNDLE, perhaps with --adapter, or --config")
+    stream = Stream(
+        _forecaster(bundle, adapter, config_path, session),
+        channels,
+        context_length=context_length,
+        min_observed=min_observed,
+    )
     for number, line in enumerate(sys.stdin, start=1):
         if not line.strip():
             continue
@@ -53,7 +69,7 @@ def command(
             if not stream.push(channel, t_ms, value):
                 continue
             forecast = stream.forecast(channel, prediction_length)
-        except InputError as error:
+        except DeviceRuntimeError as error:
             click.echo(json.dumps({"line": number, "error": error.code, "message": str(error)}))
             continue
         click.echo(
@@ -70,6 +86,21 @@ def command(
             )
         )
     click.echo(json.dumps({"counts": dict(stream.counts)}), err=True)
+
+
+def _forecaster(bundle: Path | None, adapter: Path | None, config_path: Path | None, session: dict[str, Any]) -> Any:
+    """Open a bundle with an adapter, or what a monitor has installed."""
+    from device_runtime.forecaster import Forecaster
+
+    if bundle is not None:
+        return Forecaster.open(bundle, adapter, settings=settings(**session))
+    from device_runtime.device_config import read_config
+    from device_runtime.host import Host
+    from device_runtime.install import Installer
+
+    assert config_path is not None
+    config = read_config(config_path)
+    return Host(config, Installer.of(config, settings=settings(**session)).open)
 
 
 def _channel(text: str, interval_ms: int) -> Any:

@@ -1,0 +1,148 @@
+"""firmware_examples/update: the scripts run against real agents, the units and options are checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "simulators"))
+
+from publisher import EVERYBODY, approve_version, make_device, make_repository
+
+from device_runtime import cli as device_cli
+from device_runtime.disk import PosixDisk
+from device_runtime.slots import Slots, locked
+from edge_tsfm.deploy import channels
+from edge_tsfm.deploy.repository import Repository
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "firmware_examples" / "update"
+SCRIPTS = [EXAMPLES / "usb/edge-tsfm-usb-update.sh", EXAMPLES / "mender/edge-tsfm-adapter", EXAMPLES / "rauc/hook.sh"]
+
+
+class Bed:
+    """A monitor in a folder, and the commands as a shell script finds them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.repository: Repository = make_repository(folder, now=datetime.now(UTC))
+        self.config = make_device(folder / "bed", self.repository, "bed")
+        command = folder / "bin" / "edge-tsfm-device"
+        command.parent.mkdir()
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -W ignore -m device_runtime.cli "$@"\n')
+        command.chmod(0o755)
+
+    def run(self, *arguments: object, status: int = 0, **environment: str) -> str:
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        config = str(self.folder / "bed" / "device.toml")
+        known = {**os.environ, "PATH": path, "EDGE_TSFM_DEVICE_CONFIG": config, **environment}
+        done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, check=False, env=known)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def approve(self, version: int) -> Path:
+        file = approve_version(self.repository, version).file
+        channels.start(self.repository, "icu", file, EVERYBODY, who="ops")
+        return next((self.repository.targets / "approved" / "icu").glob(f"{file}.*"))
+
+    def status(self) -> dict[str, object]:
+        return dict(json.loads(self.run("edge-tsfm-device", "status", "--json")))
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    return Bed(tmp_path)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_clean(script: Path) -> None:
+    subprocess.run(["/bin/sh", "-n", str(script)], check=True)
+    shellcheck = shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed")
+    subprocess.run([shellcheck, str(script)], check=True)
+
+
+@pytest.mark.parametrize("path", [p for p in sorted(EXAMPLES.rglob("*")) if p.is_file()], ids=lambda path: path.name)
+def test_commands_have_the_options_they_are_used_with(path: Path) -> None:
+    for verb, rest in re.findall(r"edge-tsfm-device (\w+)((?: [^\n|>)`]*)?)", path.read_text()):
+        command = device_cli.cli.get_command(None, verb)  # type: ignore[arg-type]  # a lazy group needs no context
+        if command is None:
+            assert path.name == "README.md", f"{path.name}: no command {verb}"
+            continue
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"{path.name}: {verb}{rest}"
+
+
+def test_units_are_well_formed(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    for unit in ("edge-tsfm-update.service", "edge-tsfm-update.timer"):
+        text = (EXAMPLES / "systemd" / unit).read_text()
+        (tmp_path / unit).write_text(text.replace("/usr/bin/edge-tsfm-device", "/bin/true"))
+    timer = str(tmp_path / "edge-tsfm-update.timer")
+    done = subprocess.run([analyze, "verify", timer], capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if "edge-tsfm" in line]
+    assert said == []
+
+
+def test_usb(bed: Bed) -> None:
+    bed.approve(1)
+    stick = bed.folder / "stick"
+    stick.mkdir()
+    config = bed.folder / "bed" / "device.toml"
+    assert "copy the repository" in bed.run(SCRIPTS[0], stick, config, status=1)
+    shutil.copytree(bed.repository.folder / "public", stick / "edge-tsfm")
+    assert "staged (sequence 1)" in bed.run(SCRIPTS[0], stick, config)
+    damaged = next((stick / "edge-tsfm/targets/approved").rglob("*.etsa"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
+    bed.run("edge-tsfm-device", "rollback", "--reason", "again")
+    assert bed.status()["state"] == "base"
+
+
+def test_mender_commits_what_held_and_not_what_was_taken_back(bed: Bed) -> None:
+    module, work = SCRIPTS[1], bed.folder / "work"
+    (work / "files").mkdir(parents=True)
+    assert bed.run(module, "NeedsArtifactReboot", work).strip() == "No"
+    assert bed.run(module, "SupportsRollback", work).strip() == "Yes"
+    assert "want exactly one .etsa" in bed.run(module, "ArtifactInstall", work, status=1)
+    shutil.copy(bed.approve(1), work / "files" / "map.etsa")
+    bed.run(module, "ArtifactInstall", work)
+    assert bed.status()["state"] == "trial"
+    bed.run(module, "ArtifactCommit", work)
+    bed.run("edge-tsfm-device", "confirm", "--reason", "watched")
+    bed.run(module, "ArtifactCommit", work)
+
+    shutil.copy(bed.approve(2), work / "files" / "map.etsa")
+    bed.run(module, "ArtifactInstall", work)
+    with locked(bed.config.state):
+        Slots(PosixDisk(bed.config.state), device_id="bed").fall_back("health window", who="device")
+    assert bed.status()["state"] == "confirmed"  # version 1 again
+    assert "did not hold" in bed.run(module, "ArtifactCommit", work, status=1)
+
+
+def test_mender_rolls_back(bed: Bed) -> None:
+    work = bed.folder / "work"
+    (work / "files").mkdir(parents=True)
+    shutil.copy(bed.approve(1), work / "files" / "map.etsa")
+    bed.run(SCRIPTS[1], "ArtifactInstall", work)
+    bed.run(SCRIPTS[1], "ArtifactRollback", work)
+    assert bed.status()["state"] == "base"
+
+
+def test_rauc_says_whether_the_adapter_fits_the_new_base(bed: Bed) -> None:
+    slot = bed.folder / "slot"
+    target = slot / "usr/share/edge-tsfm/bundle"
+    assert "has no bundle" in bed.run(SCRIPTS[2], "slot-post-install", status=1, RAUC_SLOT_MOUNT_POINT=str(slot))
+    shutil.copytree(bed.config.bundle, target)
+    assert "same base" in bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot))
+    (target / "bundle.json").write_bytes((target / "bundle.json").read_bytes() + b" ")
+    assert "new base" in bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot))
