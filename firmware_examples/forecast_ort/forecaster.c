@@ -302,8 +302,8 @@ static etsa_err merge(fc_forecaster *f, fc_message message)
     return err;
 }
 
-/* Give the session the merged tensors before it optimises the graph. Never AddInitializer: constant folding would keep
- * the base's weights and say nothing. */
+/* Give the session the merged tensors before it optimises the graph. Never AddInitializer: where constants are folded it
+ * keeps the base's weights and says nothing. */
 static etsa_err replace_tensors(const fc_forecaster *f, OrtSessionOptions *options, fc_message message)
 {
     const fc_base *base = f->base;
@@ -350,9 +350,12 @@ static etsa_err open_session(fc_forecaster *f, fc_message message)
     const char *const entries[][2] = {
         {"session.intra_op.allow_spinning", "0"}, /* a monitor has other work for the core */
         {"session.disable_prepacking", base->settings.prepacking ? "0" : "1"},
+        /* It would copy each weight once more only to transpose it: longer starts, more memory. Left alone, weights stay
+         * in the mapped file, and the transposition becomes a flag of the matrix product. */
+        {"optimization.disable_specified_optimizers", "ConstantFolding"},
     };
     err = check(base, ort->DisableCpuMemArena(options), ETSA_STORAGE_ERROR, "options", message);
-    for (size_t i = 0; i < 2 && err == ETSA_OK; i++) {
+    for (size_t i = 0; i < sizeof entries / sizeof *entries && err == ETSA_OK; i++) {
         err = check(base, ort->AddSessionConfigEntry(options, entries[i][0], entries[i][1]), ETSA_STORAGE_ERROR, entries[i][0], message);
     }
     if (err == ETSA_OK) {
