@@ -44,7 +44,7 @@ from edge_tsfm.deploy.controller import Decision, Stage
 
 CONTEXT = [70.0 + i % 5 for i in range(16)]
 RULES = HealthRules(seconds=600.0, min_forecasts=3)
-PLAN = (Stage(permille=20, min_reports=5, soak_hours=0.0), Stage(permille=1000, min_reports=5, soak_hours=0.0))
+PLAN = (Stage(permille=50, min_reports=5, soak_hours=0.0), Stage(permille=1000, min_reports=5, soak_hours=0.0))
 
 
 class _Counted:
@@ -212,12 +212,12 @@ def run(folder: Path, count: int) -> list[Phase]:
     fleet = Fleet(folder, count)
     try:
         first = fleet.publish(1)
-        fleet.poll("version 1 to the first 2 %", decide=True)
+        fleet.poll("version 1 to the first 5 %", decide=True)
         fleet.poll("version 1 to all", decide=True)
         fleet.poll("the controller's last word")
         fleet.poll("idle: nothing new")
         fleet.publish(2)
-        fleet.poll("version 2, which fails in use, to the first 2 %", sick=2, decide=True)
+        fleet.poll("version 2, which fails in use, to the first 5 %", sick=2, decide=True)
         fleet.poll("after the stop")
         channels.take_back(fleet.repository, "icu", first, older=False, who="ops", why="complaint")
         fleet.poll("version 1 is revoked")
