@@ -241,6 +241,7 @@ int main(int argc, char **argv)
     sv_counts counts = sv_count(service);
     sv_stop(service);
     fc_base_close(base);
+    if (counts.rejected > 0) fprintf(stderr, "etsa-service: %llu values were rejected\n", (unsigned long long)counts.rejected);
     if (counts.late > 0) fprintf(stderr, "etsa-service: %llu values came too late\n", (unsigned long long)counts.late);
     if (counts.stray > 0) fprintf(stderr, "etsa-service: %llu values strayed\n", (unsigned long long)counts.stray);
     if (counts.skipped > 0) fprintf(stderr, "etsa-service: %llu steps were skipped\n", (unsigned long long)counts.skipped);

@@ -96,9 +96,13 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
 {
     if (number >= s->settings.channels || t_ms < -MOST_MS || t_ms > MOST_MS) return;
     channel *c = &s->channels[number];
-    if (quality != SV_GOOD || !isfinite(value)) return; /* says nothing, not even that time passed */
     int64_t step = floor_divide(t_ms, s->settings.interval_ms), length = (int64_t)fc_bundle(s->base)->context_length;
     pthread_mutex_lock(&s->lock);
+    if (quality != SV_GOOD || !isfinite(value)) { /* says nothing, not even that time passed */
+        s->counts.rejected++;
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
     if (c->begun && (step - c->step >= length || c->step - step >= length)) {
         if (!moved(c, length, s->settings.interval_ms, t_ms)) {
             s->counts.stray++;

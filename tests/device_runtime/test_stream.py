@@ -142,6 +142,24 @@ def test_an_unknown_channel_is_an_error() -> None:
         stream().push("MAP", 0, 80)
 
 
+def interruption() -> st.SearchStrategy[tuple[int, float, bool]]:
+    """A sample that must change nothing: at any time without a measurement, or far away with one."""
+    anytime, far = st.integers(-(2**53), 2**53), st.integers(1_000 * MINUTE, 2**53)
+    return st.tuples(anytime, st.sampled_from([np.nan, np.inf, 1e39, 0.0]), st.booleans()) | st.tuples(
+        far | far.map(lambda t: -t), st.just(80.0), st.just(True)
+    )
+
+
+@given(st.lists(st.tuples(st.integers(30, 200), st.lists(interruption(), max_size=2)), min_size=1, max_size=30))
+def test_up_to_two_bad_samples_between_good_ones_leave_no_trace(steps: list) -> None:
+    clean, disturbed = stream(8), stream(8)
+    for step, (value, bad) in enumerate(steps):
+        clean.push("HR", step * MINUTE, value)
+        disturbed.push("HR", step * MINUTE, value)
+        assert not any(disturbed.push("HR", t_ms, wrong, good=good) for t_ms, wrong, good in bad)
+        np.testing.assert_array_equal(disturbed.context("HR"), clean.context("HR"))
+
+
 @given(st.lists(st.tuples(st.integers(0, 7 * MINUTE), st.integers(30, 200)), max_size=60))
 def test_in_any_order_each_step_holds_one_of_its_own_samples(samples: list[tuple[int, int]]) -> None:
     feed = stream(8)

@@ -275,6 +275,7 @@ def test_service_forecasts_every_step_once_and_as_python_does(
     out, err = service.process.communicate("".join(lines), timeout=60)
     forecasts = [json.loads(line) for line in out.splitlines()]
     assert [f["t_ms"] for f in forecasts] == [1000 * (k + 1) for k in range(39)]
+    assert "40 values were rejected" in err  # 38 of quality 1, both of step 20
     assert "1 values came too late" in err
     assert "1 values strayed" in err
     assert "a line that is not CHANNEL" in err
