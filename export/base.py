@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,19 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import safetensors.numpy
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from device_runtime import canonical
 from device_runtime.bundle import Bundle
-from device_runtime.files import sync_folder, write_atomic
-from device_runtime.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TUNABLE_FILE, TensorEntry
+from device_runtime.files import write_atomic
+from device_runtime.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
 from export import bolt
 from export.errors import ExportError
+from export.folder import appearing, pinned_files, write_tunable
 from export.graph import externalise, trace, tunable_names
 from export.parity import BaseParity, check_base
 
@@ -74,34 +69,24 @@ def export_base(
     is checked against torch, base and with every tunable tensor perturbed in turn, before the folder appears under
     its name. Raises `ExportError`; then nothing is written.
     """
-    if out.exists():
-        raise ExportError(f"{out} exists; a bundle is written once", hint="choose another folder or remove that one")
     if family not in FAMILIES:
         raise ExportError(f"no exporter for family {family!r}", hint=f"known: {', '.join(FAMILIES)}")
     recipe = FAMILIES[family]
     model = model.eval()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.parent / f".{out.name}.{os.getpid()}.tmp"
-    scratch.mkdir()
-    try:
+    with appearing(out) as scratch:
         progress("trace", 0, 1)
         module = recipe.module(model).eval()
         with tempfile.TemporaryDirectory() as traces, torch.no_grad():
             graph = bolt.trace_graph(module, trace, Path(traces))
         names = tunable_names(graph, module, recipe.frozen)
-        entries = _write_tunable(scratch, model, names)
+        parameters = dict(model.named_parameters())
+        entries = write_tunable(scratch, {name: parameters[name].detach().float().cpu().numpy() for name in names})
         externalise(graph, entries)
         onnx.save_model(graph, str(scratch / "forecast.onnx"))
         dead = sorted(set(dict(model.named_parameters())) - set(names) - set(recipe.frozen))
         manifest = _manifest(scratch, model, recipe, family, name, entries, dead, provenance)
         write_atomic(scratch / MANIFEST_FILE, manifest)
         parity = check_base(model, Bundle.open(scratch), progress)
-        _make_durable(scratch)
-        scratch.rename(out)
-        sync_folder(out.parent)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return BaseExport(
         path=out,
         digest=hashlib.sha256(manifest).hexdigest(),
@@ -111,22 +96,6 @@ def export_base(
         dead=tuple(dead),
         parity=parity,
     )
-
-
-def _write_tunable(folder: Path, model: nn.Module, names: list[str]) -> list[TensorEntry]:
-    """Write the tunable tensors as one safetensors file and say where each lies in it."""
-    parameters = dict(model.named_parameters())
-    arrays: dict[str, NDArray[np.float32]] = {
-        name: np.ascontiguousarray(parameters[name].detach().to(torch.float32).cpu().numpy()) for name in names
-    }
-    data = safetensors.numpy.save(arrays)
-    (folder / TUNABLE_FILE).write_bytes(data)
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    return [
-        TensorEntry(name=name, shape=arrays[name].shape, offset=start + header[name]["data_offsets"][0])
-        for name in names
-    ]
 
 
 def _manifest(
@@ -140,10 +109,6 @@ def _manifest(
     provenance: Mapping[str, str],
 ) -> bytes:
     """Compose the manifest: everything FORMAT.md §2 lists."""
-    files = {
-        file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "size": file.stat().st_size}
-        for file in sorted(folder.iterdir())
-    }
     return canonical.dumps(
         {
             "format": FORMAT_NAME,
@@ -153,7 +118,7 @@ def _manifest(
             "precision": "float32",
             **recipe.describe(model),
             "graphs": {"forecast": {"file": "forecast.onnx", "tensors": list(range(len(entries)))}},
-            "files": files,
+            "files": pinned_files(folder),
             "tensors": [{"name": e.name, "offset": e.offset, "shape": list(e.shape)} for e in entries],
             "base": dict(provenance),
             "dead": dead,
@@ -162,9 +127,3 @@ def _manifest(
             },
         }
     )
-
-
-def _make_durable(folder: Path) -> None:
-    """Flush every file of the new bundle before its folder gets its name."""
-    for file in folder.iterdir():
-        write_atomic(file, file.read_bytes())
