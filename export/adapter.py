@@ -16,6 +16,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta
 from device_runtime.forecaster import Forecaster
 from device_runtime.merge import merge
+from export.deviation import allowed_deviation, effect_kept, mean_deviation
 from export.errors import ExportError
 from export.known_answer import choose_known_answer
 from export.parity import TOLERANCE, difference, replaced, runtime_quantiles, torch_quantiles
@@ -33,6 +34,7 @@ class AdapterExport:
     parity: float  # torch with the blob's merged tensors against the runtime, on held windows
     rounding: float  # the run's own tuned model against the runtime: what rounding the numbers costs
     effect: float  # the adapter against its base
+    effect_kept: float  # share of its effect in torch, float32, that the bundle's precision keeps
     windows: int
     known_answer_margin: float  # the adapter's effect on its known-answer test, in tolerances
 
@@ -60,7 +62,7 @@ def export_adapter(
         raise ExportError(
             f"the bundle has no tunable tensor {unknown[0]!r}"
             + (f" and {len(unknown) - 1} others" if unknown[1:] else ""),
-            hint="the tensor is dead in this family, or the bundle is of another base",
+            hint=_why_missing(bundle),
         )
     adapter = Adapter(
         base_digest=bundle.digest,
@@ -71,14 +73,13 @@ def export_adapter(
         forced=forced,
     )
     merged = merge(bundle.manifest, bundle.tensor, adapter)
+    frozen = runtime_quantiles(bundle, {}, contexts)
     runtime = runtime_quantiles(bundle, merged, contexts)
+    torch_frozen = torch_quantiles(base, contexts)
     with replaced(base, {bundle.manifest.tensors[index].name: array for index, array in merged.items()}):
         torch_merged = torch_quantiles(base, contexts)
     parity = difference(torch_merged, runtime, contexts)
-    if not parity <= TOLERANCE:
-        raise ExportError(
-            f"parity: merged, the runtime differs from torch by {parity:.3g} of the scale, allowed {TOLERANCE}"
-        )
+    _check_parity(bundle, parity, mean_deviation(torch_merged, runtime, contexts))
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
     answer, margin = choose_known_answer(bundle, merged, level=round(level, 1), spread=max(round(spread, 1), 0.1))
     blob = encode(
@@ -101,7 +102,32 @@ def export_adapter(
         tensors=len(adapter.deltas),
         parity=parity,
         rounding=difference(torch_quantiles(tuned, contexts), runtime, contexts),
-        effect=difference(runtime, runtime_quantiles(bundle, {}, contexts), contexts),
+        effect=difference(runtime, frozen, contexts),
+        effect_kept=effect_kept(torch_frozen, torch_merged, frozen, runtime, contexts),
         windows=len(contexts),
         known_answer_margin=margin,
+    )
+
+
+def _check_parity(bundle: Bundle, largest: float, mean: float) -> None:
+    """Refuse a merged runtime that differs from torch; with int8 or float16, by more than the bundle allows."""
+    allowed = allowed_deviation(bundle)
+    if allowed is None and not largest <= TOLERANCE:
+        raise ExportError(
+            f"parity: merged, the runtime differs from torch by {largest:.3g} of the scale, allowed {TOLERANCE}"
+        )
+    if allowed is not None and not mean <= allowed:
+        raise ExportError(
+            f"parity: merged, the runtime ({bundle.manifest.precision}) deviates from torch by {mean:.3g} of the scale "
+            f"on average, the bundle allows {allowed}",
+            hint="export the adapter for a float32 bundle, or a bundle with more tensors named --adapted",
+        )
+
+
+def _why_missing(bundle: Bundle) -> str:
+    """Say why a tensor may not be in a bundle's table."""
+    if bundle.manifest.precision == "float32":
+        return "the tensor is dead in this family, or the bundle is of another base"
+    return (
+        f"its frozen weights are {bundle.manifest.precision}: export the base again with --adapted and the run's method"
     )

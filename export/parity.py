@@ -43,21 +43,30 @@ def torch_quantiles(model: Any, context: FloatArray) -> FloatArray:
     return np.asarray(quantiles.transpose(1, 2).float().cpu().numpy())
 
 
-def runtime_quantiles(bundle: Bundle, merged: Mapping[int, FloatArray], context: FloatArray) -> FloatArray:
-    """Forecast with the device runtime: ``[B, L]`` to ``[B, H, Q]``."""
+def runtime_quantiles(
+    bundle: Bundle, merged: Mapping[int, FloatArray], context: FloatArray, *, at_once: int | None = None
+) -> FloatArray:
+    """Forecast with the device runtime, ``at_once`` contexts in a run (default: all): ``[B, L]`` to ``[B, H, Q]``."""
     model = FAMILIES[bundle.manifest.family](bundle, merged, SessionSettings())
-    return model.predict(context, bundle.manifest.prediction_length)
+    step = at_once or len(context)
+    parts = (context[start : start + step] for start in range(0, len(context), step))
+    return np.concatenate([model.predict(part, bundle.manifest.prediction_length) for part in parts])
 
 
-def difference(a: FloatArray, b: FloatArray, context: FloatArray) -> float:
-    """Return the largest difference of two forecasts ``[B, H, Q]``, in units of each context's scale.
+def deviations(a: FloatArray, b: FloatArray, context: FloatArray) -> NDArray[np.float64]:
+    """Return the differences of two forecasts ``[B, H, Q]``, in units of each context's scale.
 
     A context that hardly varies has hardly a scale, but float32 rounds its level all the same: the unit is at least
     `LEAST_SCALE` of the level.
     """
     scale = np.maximum(np.nanstd(context, axis=1), LEAST_SCALE * np.abs(np.nanmean(context, axis=1)))
     unit = np.maximum(scale, 1e-5)[:, None, None]
-    return float((np.abs(a.astype(np.float64) - b) / unit).max())
+    return np.asarray((a.astype(np.float64) - b) / unit)
+
+
+def difference(a: FloatArray, b: FloatArray, context: FloatArray) -> float:
+    """Return the largest of `deviations`, in size."""
+    return float(np.abs(deviations(a, b, context)).max())
 
 
 def check_contexts(context_length: int) -> list[FloatArray]:
@@ -92,7 +101,7 @@ def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_:
         progress("perturb", index, total)
         # A weak tensor is perturbed harder: what counts is that the runtime follows a move that can be seen.
         for strength in (1.0, 10.0, 100.0, 1000.0):
-            moved = _perturbed(bundle.tensor(index), strength, seed=index)
+            moved = perturbed(bundle.tensor(index), strength, seed=index)
             with replaced(model, {entry.name: moved}):
                 expected = torch_quantiles(model, context)
             effect = difference(expected, reference, context)
@@ -115,7 +124,7 @@ def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_:
     return BaseParity(base=base, perturbed=worst, weakest=weakest[0], weakest_effect=weakest[1])
 
 
-def _perturbed(tensor: FloatArray, strength: float, seed: int) -> FloatArray:
+def perturbed(tensor: FloatArray, strength: float, seed: int) -> FloatArray:
     """Add noise ``strength`` times the tensor's own numbers (or 0.1 where it is all zero, as added biases are)."""
     size = strength * (float(np.sqrt(np.mean(np.square(tensor, dtype=np.float64)))) or 0.1)
     noise = np.random.default_rng(seed).normal(size=tensor.shape) * size

@@ -1,0 +1,150 @@
+"""`export_precision`: a float32 bundle to one with int8 or float16 frozen weights, refused where forecasts suffer.
+
+The float32 bundle has been proven equal to torch, so everything here is measured against it, on the device's own
+runtime. What an adapter may touch stays float32: a quantised weight cannot take a small difference.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from device_runtime import canonical
+from device_runtime.bundle import Bundle
+from device_runtime.delta import Delta
+from device_runtime.files import write_atomic
+from device_runtime.manifest import MANIFEST_FILE
+from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure, read_manifest
+from export.errors import ExportError
+from export.folder import appearing, pinned_files, write_tunable
+from export.quantize_graph import float_weights, store_float16, store_int8
+
+FloatArray = NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+
+PRECISIONS = ("float32", "int8", "float16")
+FAMILIES = ("chronos-bolt", "chronos-2")  # one graph whose forecasts can be compared number by number
+MAX_DEVIATION = 0.01  # of the contexts' scale; the bundled base's int8 is at 0.002
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionExport:
+    """What was written and what it costs."""
+
+    path: Path
+    digest: str  # hex
+    precision: str
+    bytes: int
+    float32_bytes: int  # of the bundle it was made from
+    tensors: int
+    tunable_parameters: int
+    float_weights: int  # frozen numbers that stayed float32: tables, mostly
+    synthetic: Deviation
+    data: Deviation | None  # on contexts that were given
+    effect_kept: float | None  # share of the given adapter's effect; see `effect_kept`
+
+
+def export_precision(
+    source: Bundle,
+    *,
+    out: Path,
+    precision: str,
+    adapted: Collection[str],
+    allowed: float = MAX_DEVIATION,
+    contexts: FloatArray | None = None,
+    adapter: Mapping[str, Delta] | None = None,
+    progress: Progress = lambda *_: None,
+) -> PrecisionExport:
+    """Write ``source`` (a float32 bundle) to the new folder ``out`` with frozen weights in ``precision``.
+
+    ``adapted`` names the tensors that adapters may touch: they stay float32 and make up the new tensor table.
+    ``contexts`` ``[N, L]`` are real ones to measure on as well; ``adapter`` (torch parameter name → delta) is one whose
+    effect is compared on both bundles. Raises `ExportError` when the mean deviation from float32 exceeds ``allowed``
+    (in units of the contexts' scale), on synthetic or real contexts, with the base alone or with any one adapted
+    tensor perturbed; then nothing is written.
+    """
+    _check_request(source, precision, adapted, adapter or {})
+    names = [entry.name for entry in source.manifest.tensors if entry.name in adapted]
+    with appearing(out) as scratch:
+        progress("store", 0, 1)
+        entries = write_tunable(scratch, {name: source.tensor(source.index_of(name)) for name in names})
+        left = 0
+        for graph in source.manifest.graphs.values():
+            model = onnx.load(str(source.path / graph.file))
+            with tempfile.TemporaryDirectory() as folder:
+                if precision == "int8":
+                    model = store_int8(model, names, entries, Path(folder))
+                else:
+                    model = store_float16(model, names, entries)
+            left += float_weights(model)
+            onnx.save_model(model, str(scratch / graph.file))
+        manifest = read_manifest(source) | {
+            "precision": precision,
+            "max_deviation": allowed,
+            "files": pinned_files(scratch),
+            "tensors": [{"name": e.name, "offset": e.offset, "shape": list(e.shape)} for e in entries],
+            "graphs": {
+                name: {"file": graph.file, "tensors": _table(source, graph.tensors, names)}
+                for name, graph in source.manifest.graphs.items()
+            },
+        }
+        write_atomic(scratch / MANIFEST_FILE, canonical.dumps(manifest))
+        stored = Bundle.open(scratch)
+        synthetic = measure(source, stored, long_and_short(source), allowed, "synthetic contexts")
+        data = None if contexts is None else measure(source, stored, [contexts], allowed, "the data's contexts")
+        check_tensors(source, stored, allowed, progress)
+        kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
+    return PrecisionExport(
+        path=out,
+        digest=stored.digest.hex(),
+        precision=precision,
+        bytes=_size(out),
+        float32_bytes=_size(source.path),
+        tensors=len(entries),
+        tunable_parameters=sum(entry.size for entry in entries),
+        float_weights=left,
+        synthetic=synthetic,
+        data=data,
+        effect_kept=kept,
+    )
+
+
+def _check_request(source: Bundle, precision: str, adapted: Collection[str], adapter: Mapping[str, Delta]) -> None:
+    """Refuse what cannot be done before anything is written."""
+    manifest = source.manifest
+    known = {entry.name for entry in manifest.tensors}
+    if precision not in PRECISIONS[1:]:
+        raise ExportError(f"no precision {precision!r}", hint=f"known: {', '.join(PRECISIONS)}")
+    if manifest.precision != "float32":
+        raise ExportError(f"{source.path} is {manifest.precision}; want float32 to start from")
+    if manifest.family not in FAMILIES:
+        raise ExportError(f"{precision} is not made for {manifest.family}", hint=f"families: {', '.join(FAMILIES)}")
+    if not adapted:
+        raise ExportError("no adapted tensor: nothing could be adapted", hint="name a method with --adapted")
+    unknown = sorted(set(adapted) - known)
+    if unknown:
+        raise ExportError(f"no tunable tensor {unknown[0]!r} in {source.path}")
+    refused = sorted(set(adapter) - set(adapted))
+    if refused:
+        raise ExportError(
+            f"the adapter touches {refused[0]}"
+            + (f" and {len(refused) - 1} other tensors" if refused[1:] else "")
+            + f", which would be {precision}",
+            hint="name its method with --adapted",
+        )
+
+
+def _table(source: Bundle, used: Collection[int], names: list[str]) -> list[int]:
+    """Translate a graph's indices in the old tensor table to the new one."""
+    return [names.index(source.manifest.tensors[i].name) for i in used if source.manifest.tensors[i].name in names]
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of a bundle."""
+    return sum(file.stat().st_size for file in folder.iterdir())

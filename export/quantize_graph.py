@@ -1,0 +1,167 @@
+"""Graph to graph: frozen weights as int8 or float16, adapted tensors untouched and external.
+
+int8 is ONNX Runtime's dynamic quantisation (weights as integers, activations quantised as they come), with two settings
+that matter:
+
+* ``reduce_range``: weights in seven bits. With eight, processors without VNNI saturate sums of two products and
+  forecast something else; with seven, every processor adds the same integers (docs/adr/0015).
+* a scale for each output of a plain product, one for the whole of a product by heads, where ONNX Runtime has no other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+from device_runtime.manifest import TensorEntry
+from export.errors import ExportError
+from export.graph import externalise
+
+SMALLEST = 1_024  # numbers; storing fewer in 16 bits saves nothing worth a node
+
+
+def store_int8(
+    model: onnx.ModelProto, adapted: Collection[str], entries: Sequence[TensorEntry], folder: Path
+) -> onnx.ModelProto:
+    """Return ``model`` (its weights loaded) with frozen products in int8 and ``entries`` external.
+
+    ``folder`` is scratch space.
+    """
+    _split_products(model.graph, adapted)
+    _lift(model.graph, adapted)
+    folded = _optimise(model, folder)
+    weights = {tensor.name: tensor for tensor in folded.graph.initializer}
+    by_heads = [
+        node.name
+        for node in folded.graph.node
+        if node.op_type == "MatMul" and node.input[1] in weights and len(weights[node.input[1]].dims) != 2
+    ]
+    path = str(folder / "int8.onnx")
+    common = {"weight_type": QuantType.QInt8, "reduce_range": True}
+    quantize_dynamic(folded, path, per_channel=True, nodes_to_exclude=by_heads, **common)
+    if by_heads:
+        quantize_dynamic(path, path, nodes_to_quantize=by_heads, **common)
+    return _lower(onnx.load(path), entries)
+
+
+def store_float16(model: onnx.ModelProto, adapted: Collection[str], entries: Sequence[TensorEntry]) -> onnx.ModelProto:
+    """Return ``model`` (its weights loaded) with frozen weights in float16, cast when a session folds its constants.
+
+    Raises `ExportError` when a weight is too large for float16.
+    """
+    _lift(model.graph, adapted)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST:
+            continue
+        name = tensor.name
+        with np.errstate(over="ignore"):  # refused just below
+            half = numpy_helper.to_array(tensor).astype(np.float16)
+        if not np.isfinite(half).all():
+            raise ExportError(f"{name}: a weight is too large for float16", hint="--precision float32 or int8")
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.float16"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], name=f"{name}.float32", to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return _lower(model, entries)
+
+
+def float_weights(model: onnx.ModelProto) -> int:
+    """Count the numbers of a graph's own float32 weights: what neither int8 nor float16 took."""
+    return sum(
+        int(np.prod(tensor.dims))
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+        and tensor.data_location != onnx.TensorProto.EXTERNAL
+        and len(tensor.dims) > 1
+    )
+
+
+def _split_products(graph: onnx.GraphProto, adapted: Collection[str]) -> None:
+    """Split ``x @ [frozen; adapted].T`` into products of frozen and of adapted weights, concatenated afterwards.
+
+    The exporter joins q, k and v of a block; with v adapted, q and k would else stay float32 beside it.
+    """
+    weights = {tensor.name for tensor in graph.initializer}
+    users = {name: node for node in graph.node for name in node.input}  # of what is used once, the user
+    uses = [name for node in graph.node for name in node.input]
+    nodes = []
+    replaced: dict[str, list[onnx.NodeProto]] = {}  # output of a product → what computes it now
+    dropped: set[str] = set()  # outputs
+    for join in graph.node:
+        groups = [list(group) for _, group in itertools.groupby(join.input, key=lambda name: name in adapted)]
+        if join.op_type != "Concat" or len(groups) == 1 or not weights.issuperset(join.input):
+            continue
+        transpose = users[join.output[0]]
+        product = users[transpose.output[0]]
+        if [transpose.op_type, product.op_type] != ["Transpose", "MatMul"] or product.input[1] != transpose.output[0]:
+            continue
+        if uses.count(join.output[0]) != 1 or uses.count(transpose.output[0]) != 1:
+            continue
+        parts, new = [], []
+        for number, group in enumerate(groups):
+            stem = f"{product.output[0]}.{number}"
+            new += [
+                helper.make_node("Concat", group, [f"{stem}.joined"], axis=0),
+                helper.make_node("Transpose", [f"{stem}.joined"], [f"{stem}.weight"], perm=[1, 0]),
+                helper.make_node("MatMul", [product.input[0], f"{stem}.weight"], [stem], name=stem),
+            ]
+            parts.append(stem)
+        replaced[product.output[0]] = [*new, helper.make_node("Concat", parts, [product.output[0]], axis=-1)]
+        dropped |= {join.output[0], transpose.output[0]}
+    for node in graph.node:
+        if not dropped.intersection(node.output):
+            nodes += replaced.get(node.output[0], [node])
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _lift(graph: onnx.GraphProto, adapted: Collection[str]) -> None:
+    """Make adapted weights inputs, which no optimiser may fold and no quantiser may touch."""
+    kept = [tensor for tensor in graph.initializer if tensor.name not in adapted]
+    for tensor in graph.initializer:
+        if tensor.name in adapted:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, onnx.TensorProto.FLOAT, tensor.dims))
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _lower(model: onnx.ModelProto, entries: Sequence[TensorEntry]) -> onnx.ModelProto:
+    """Make the inputs of `_lift` external initializers; drop what tools noted about themselves."""
+    names = {entry.name for entry in entries}
+    inputs = [value for value in model.graph.input if value.name not in names]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    for entry in entries:
+        model.graph.initializer.append(
+            onnx.TensorProto(name=entry.name, data_type=onnx.TensorProto.FLOAT, dims=entry.shape)
+        )
+    externalise(model, entries)
+    domains = {node.domain for node in model.graph.node}
+    used = [opset for opset in model.opset_import if opset.domain in domains]
+    del model.opset_import[:]
+    model.opset_import.extend(used)
+    return model
+
+
+def _optimise(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """Run ONNX Runtime's basic optimisation: frozen weights come out folded, transposed and joined, as products."""
+    source, target = folder / "lifted.onnx", folder / "folded.onnx"
+    onnx.save_model(model, str(source))
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+    folded = onnx.load(str(target))
+    add_pre_process_metadata(folded)  # or the quantiser says in the log that this step is missing
+    return folded
