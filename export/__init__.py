@@ -1,6 +1,7 @@
 """Torch in, files out: the frozen base as a bundle, each adaptation as a blob.
 
     export_base(model, family="chronos-bolt", name=..., out=..., provenance=...)   -> BaseExport
+    export_precision(bundle, out=..., precision="int8", adapted=names)              -> PrecisionExport
     export_adapter(bundle=..., base=..., tuned=..., deltas=..., contexts=..., ...)  -> AdapterExport
 
 Names load on first use: an error's class does not import torch.
@@ -13,8 +14,10 @@ _SURFACE = {
     "AdapterExport": "export.adapter",
     "BaseExport": "export.base",
     "ExportError": "export.errors",
+    "PrecisionExport": "export.quantize",
     "export_adapter": "export.adapter",
     "export_base": "export.base",
+    "export_precision": "export.quantize",
 }
 
 __all__ = sorted(_SURFACE)  # noqa: PLE0605 - a list of text, computed once

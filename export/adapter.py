@@ -120,7 +120,7 @@ def _check_parity(bundle: Bundle, largest: float, mean: float) -> None:
         raise ExportError(
             f"parity: merged, the runtime ({bundle.manifest.precision}) deviates from torch by {mean:.3g} of the scale "
             f"on average, the bundle allows {allowed}",
-            hint="export the adapter for a float32 bundle, or a bundle with more tensors named --adapted",
+            hint="export the adapter for a float32 bundle, or a bundle with more tensors in --keep",
         )
 
 
@@ -128,6 +128,4 @@ def _why_missing(bundle: Bundle) -> str:
     """Say why a tensor may not be in a bundle's table."""
     if bundle.manifest.precision == "float32":
         return "the tensor is dead in this family, or the bundle is of another base"
-    return (
-        f"its frozen weights are {bundle.manifest.precision}: export the base again with --adapted and the run's method"
-    )
+    return f"its frozen weights are {bundle.manifest.precision}: export the base again with --keep and the run's method"

@@ -85,7 +85,7 @@ def measure(source: Bundle, stored: Bundle, batches: Sequence[FloatArray], allow
     if not found.mean <= allowed:
         raise ExportError(
             f"on {what} forecasts deviate from float32 by {found.mean:.3g} of the scale on average, allowed {allowed}",
-            hint="keep more tensors float32 with --adapted, or use --precision float16",
+            hint="keep more tensors float32 with --keep, or use --precision float16",
         )
     return found
 

@@ -31,6 +31,7 @@ Progress = Callable[[str, int, int], None]
 PRECISIONS = ("float32", "int8", "float16")
 FAMILIES = ("chronos-bolt", "chronos-2")  # one graph whose forecasts can be compared number by number
 MAX_DEVIATION = 0.01  # of the contexts' scale; the bundled base's int8 is at 0.002
+LEAST_DEVIATION = 1e-4  # what parity with torch allows in float32; canonical JSON writes nothing smaller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class PrecisionExport:
     tensors: int
     tunable_parameters: int
     float_weights: int  # frozen numbers that stayed float32: tables, mostly
+    allowed: float  # mean deviation
     synthetic: Deviation
     data: Deviation | None  # on contexts that were given
     effect_kept: float | None  # share of the given adapter's effect; see `effect_kept`
@@ -69,7 +71,7 @@ def export_precision(
     (in units of the contexts' scale), on synthetic or real contexts, with the base alone or with any one adapted
     tensor perturbed; then nothing is written.
     """
-    _check_request(source, precision, adapted, adapter or {})
+    _check_request(source, precision, adapted, allowed, adapter or {})
     names = [entry.name for entry in source.manifest.tensors if entry.name in adapted]
     with appearing(out) as scratch:
         progress("store", 0, 1)
@@ -109,13 +111,16 @@ def export_precision(
         tensors=len(entries),
         tunable_parameters=sum(entry.size for entry in entries),
         float_weights=left,
+        allowed=allowed,
         synthetic=synthetic,
         data=data,
         effect_kept=kept,
     )
 
 
-def _check_request(source: Bundle, precision: str, adapted: Collection[str], adapter: Mapping[str, Delta]) -> None:
+def _check_request(
+    source: Bundle, precision: str, adapted: Collection[str], allowed: float, adapter: Mapping[str, Delta]
+) -> None:
     """Refuse what cannot be done before anything is written."""
     manifest = source.manifest
     known = {entry.name for entry in manifest.tensors}
@@ -125,8 +130,10 @@ def _check_request(source: Bundle, precision: str, adapted: Collection[str], ada
         raise ExportError(f"{source.path} is {manifest.precision}; want float32 to start from")
     if manifest.family not in FAMILIES:
         raise ExportError(f"{precision} is not made for {manifest.family}", hint=f"families: {', '.join(FAMILIES)}")
+    if not LEAST_DEVIATION <= allowed <= 1:
+        raise ExportError(f"a mean deviation of {allowed} allowed: want {LEAST_DEVIATION} to 1 of the contexts' scale")
     if not adapted:
-        raise ExportError("no adapted tensor: nothing could be adapted", hint="name a method with --adapted")
+        raise ExportError("no adapted tensor: nothing could be adapted", hint="name a method with --keep")
     unknown = sorted(set(adapted) - known)
     if unknown:
         raise ExportError(f"no tunable tensor {unknown[0]!r} in {source.path}")
@@ -136,7 +143,7 @@ def _check_request(source: Bundle, precision: str, adapted: Collection[str], ada
             f"the adapter touches {refused[0]}"
             + (f" and {len(refused) - 1} other tensors" if refused[1:] else "")
             + f", which would be {precision}",
-            hint="name its method with --adapted",
+            hint="name its method with --keep",
         )
 
 

@@ -156,6 +156,18 @@ class Run:
         """Cut non-overlapping windows of one of `PARTS`, from the run's data or from ``data``."""
         return cut(series_of(self.dataset(data), part), self.config, self.config.prediction_length)
 
+    def held_contexts(self, *, data: Path | str | None = None, limit: int = 256) -> NDArray[np.float32]:
+        """Return contexts ``[N, L]`` of validation patients, at most ``limit``, evenly spread.
+
+        Raises `DataError` when the data cannot be found or hold no validation window.
+        """
+        windows = self.windows("validation", data=data)
+        if len(windows) == 0:
+            raise DataError("no window of a validation patient to compare forecasts on", hint="give --data")
+        chosen = np.linspace(0, len(windows) - 1, min(limit, len(windows))).astype(int)
+        contexts: NDArray[np.float32] = windows.context[chosen]
+        return contexts
+
     def quantile_levels(self) -> tuple[float, ...]:
         """Return the levels of the base's forecasts."""
         return FAMILIES[self.base["family"]].levels(self.base_model.model)

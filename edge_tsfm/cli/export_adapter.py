@@ -1,0 +1,80 @@
+"""``edge-tsfm export adapter``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_tsfm.errors import ModelError
+
+if TYPE_CHECKING:
+    from device_runtime.bundle import Bundle
+    from export import AdapterExport
+
+
+@click.command("adapter")
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Bundle of the base the run adapted.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Blob to write (.etsa).")
+@click.option(
+    "--adapter-version", type=click.IntRange(0, 2**63), default=1, help="Monotonic; a device never goes back."
+)
+@click.option("--dtype", type=click.Choice(["int16", "int8"]), default="int16", help="How tuned numbers are stored.")
+@click.option("--data", type=click.Path(path_type=Path), help="Data for held windows.  [default: what the run used]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def export_adapter_command(
+    run: Path, bundle: Path, out: Path, adapter_version: int, dtype: Any, data: Path | None, as_json: bool
+) -> None:
+    """Write a RUN's adaptation as a blob bound to exactly one bundle, with its known-answer test.
+
+    The runtime's forecasts with the blob are compared with torch's on windows of validation patients first; nothing
+    is written when they differ.
+    """
+    from device_runtime.bundle import Bundle
+    from device_runtime.files import write_atomic
+    from edge_tsfm.models import load_base
+    from edge_tsfm.training.run import load_run
+    from export import export_adapter
+    from export.deviation import read_manifest
+
+    opened = Bundle.open(bundle)
+    trained = load_run(run)
+    base = load_base(trained.base["source"])
+    recorded = str(read_manifest(opened)["base"]["weights"])
+    if recorded != trained.base["digest"]:
+        raise ModelError(
+            f"{bundle} is of weights {recorded[:16]}…, the run adapted {trained.base['digest'][:16]}… ({base.name})",
+            hint=f"edge-tsfm export base --base {trained.base['source']} --out BUNDLE",
+        )
+    result = export_adapter(
+        bundle=opened,
+        base=base.model,
+        tuned=trained.tuned_model(),
+        deltas=trained.deltas(dtype),
+        contexts=trained.held_contexts(data=data),
+        version=adapter_version,
+        metadata={"target": trained.target, "method": trained.method},
+        forced=bool(trained.gate.get("forced", False)),
+    )
+    write_atomic(out, result.blob)
+    report = {key: value for key, value in vars(result).items() if key != "blob"}
+    if as_json:
+        click.echo(json.dumps({"path": str(out), "bytes": len(result.blob), **report}))
+        return
+    _say(out, result, opened, dtype)
+
+
+def _say(out: Path, result: AdapterExport, bundle: Bundle, dtype: str) -> None:
+    """Report in words."""
+    click.echo(
+        f"{out}: {result.parameters:,} numbers in {len(result.blob):,} bytes, for base {bundle.digest.hex()[:16]}…"
+    )
+    click.echo(
+        f"  on {result.windows} held windows, in units of their scale: torch against runtime {result.parity:.1e}, "
+        f"rounding to {dtype} {result.rounding:.1e}, effect on the forecast up to {result.effect:.2f}"
+    )
+    if bundle.manifest.precision != "float32":
+        click.echo(f"  {bundle.manifest.precision} keeps {result.effect_kept:.1%} of the adapter's effect in float32")

@@ -1,0 +1,184 @@
+"""``edge-tsfm export base``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_tsfm.errors import ModelError
+
+if TYPE_CHECKING:
+    from edge_tsfm.models import Base
+    from export import BaseExport, PrecisionExport
+
+Progress = Callable[[str, int, int], None]
+
+
+@click.command("base")
+@click.option("--base", "name", default="edge-bolt-micro", help="Bundled name, local folder or hub id.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder for the bundle.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8", "float16", "fp16"]),
+    default="float32",
+    help="How frozen weights are stored; what adapters may touch stays float32.",
+)
+@click.option(
+    "--keep",
+    help="What adapters may touch: methods, fourierft/PRESET, patterns of tensor names, between commas.  "
+    "[default: fourierft,bitfit,norms]",
+)
+@click.option(
+    "--max-deviation",
+    type=click.FloatRange(1e-4, 1),
+    help="Largest mean deviation of forecasts from float32, of the contexts' scale.  [default: 0.01]",
+)
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Measure on this run's validation patients too, and how much of its adapter's effect is kept.",
+)
+@click.option("--data", type=click.Path(path_type=Path), help="The run's data.  [default: what the run used]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def export_base_command(
+    name: str,
+    out: Path,
+    precision: str,
+    keep: str | None,
+    max_deviation: float | None,
+    run: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """Write a base once, and prove it equal to torch: forecasts, and every tunable tensor perturbed in turn.
+
+    Nothing is written when the proof fails; in int8 or float16, when forecasts deviate from float32 by more than
+    --max-deviation.
+    """
+    from edge_tsfm.models import load_base
+
+    precision = "float16" if precision == "fp16" else precision
+    given = {"--keep": keep, "--max-deviation": max_deviation, "--run": run, "--data": data}
+    if precision == "float32" and (idle := [option for option, value in given.items() if value is not None]):
+        raise click.UsageError(f"{idle[0]} is for --precision int8 or float16")
+    base = load_base(name)
+    with _bar(hidden=as_json) as progress:
+        if precision == "float32":
+            result = _float32(base, out, progress)
+            reduced = None
+        else:
+            options = _options(base, keep, max_deviation, run, data)
+            with tempfile.TemporaryDirectory() as scratch:
+                result = _float32(base, Path(scratch) / "float32", progress)
+                reduced = _reduced(result.path, out, precision, options, progress)
+    if as_json:
+        click.echo(json.dumps(_record(result, reduced)))
+    else:
+        _say(base.name, result, reduced)
+
+
+@contextmanager
+def _bar(*, hidden: bool) -> Iterator[Progress]:
+    """Show a progress bar, off when nobody watches."""
+    with click.progressbar(
+        length=100, label="export base", hidden=hidden or not sys.stderr.isatty(), file=sys.stderr
+    ) as bar:
+
+        def progress(stage: str, done: int, total: int) -> None:
+            share = 20 * done // total if stage in ("trace", "store") else 20 + 80 * done // total
+            bar.update(share - bar.pos)
+
+        yield progress
+
+
+def _float32(base: Base, out: Path, progress: Progress) -> BaseExport:
+    """Write the bundle that torch is compared with."""
+    from export import export_base
+
+    return export_base(
+        base.model,
+        family=base.family,
+        name=base.name,
+        out=out,
+        provenance={"source": base.source, "weights": base.digest, "licence": base.licence},
+        progress=progress,
+    )
+
+
+def _options(
+    base: Base, keep: str | None, max_deviation: float | None, run: Path | None, data: Path | None
+) -> dict[str, Any]:
+    """Turn the command's options into those of `export_precision`, before anything slow begins."""
+    from edge_tsfm.methods.sites import DEFAULT, touched_tensors
+    from edge_tsfm.training.run import load_run
+
+    wanted = [one.strip() for one in keep.split(",")] if keep else DEFAULT
+    options: dict[str, Any] = {"adapted": touched_tensors(base.model, wanted)}
+    if max_deviation is not None:
+        options["allowed"] = max_deviation
+    if run is not None:
+        trained = load_run(run)
+        if trained.base["digest"] != base.digest:
+            raise ModelError(
+                f"{run} adapted weights {trained.base['digest'][:16]}…, {base.name} has {base.digest[:16]}…",
+                hint=f"--base {trained.base['source']}",
+            )
+        options |= {"contexts": trained.held_contexts(data=data), "adapter": trained.deltas()}
+    return options
+
+
+def _reduced(source: Path, out: Path, precision: str, options: dict[str, Any], progress: Progress) -> PrecisionExport:
+    """Write the float32 bundle ``source`` in another precision."""
+    from device_runtime.bundle import Bundle
+    from export import export_precision
+
+    return export_precision(Bundle.open(source), out=out, precision=precision, progress=progress, **options)
+
+
+def _record(result: BaseExport, reduced: PrecisionExport | None) -> dict[str, Any]:
+    """Compose the JSON: the float32 export's facts, those of the other precision over them."""
+    record: dict[str, Any] = {
+        **vars(result),
+        "path": str(result.path),
+        "parity": vars(result.parity),
+        "precision": "float32",
+    }
+    if reduced is None:
+        return record
+    measured = {
+        name: vars(deviation) if deviation else None
+        for name, deviation in (("synthetic", reduced.synthetic), ("data", reduced.data))
+    }
+    return {**record, **vars(reduced), "path": str(reduced.path), **measured}
+
+
+def _say(name: str, result: BaseExport, reduced: PrecisionExport | None) -> None:
+    """Report in words."""
+    written = reduced or result
+    click.echo(f"{written.path}: {name}, {written.bytes / 1e6:.1f} MB, base digest {written.digest[:16]}…")
+    click.echo(
+        f"  {written.tensors} tunable tensors, {written.tunable_parameters:,} numbers; "
+        f"{len(result.dead)} dead parameters left out"
+    )
+    click.echo(
+        f"  parity with torch: base {result.parity.base:.1e}, each tensor perturbed {result.parity.perturbed:.1e} "
+        "of the scale"
+    )
+    if reduced is None:
+        return
+    click.echo(f"  {reduced.precision} frozen weights: {reduced.bytes / reduced.float32_bytes:.0%} of float32's size")
+    for what, found in (("synthetic contexts", reduced.synthetic), ("the run's validation patients", reduced.data)):
+        if found is not None:
+            click.echo(
+                f"  deviation from float32 on {found.contexts} contexts, {what}: mean {found.mean:.1e} of the scale, "
+                f"allowed {reduced.allowed:g}; largest {found.largest:.1e}"
+            )
+    if reduced.effect_kept is not None:
+        click.echo(f"  the run's adapter keeps {reduced.effect_kept:.1%} of its effect")
