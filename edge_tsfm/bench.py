@@ -133,7 +133,9 @@ def run_bench(
     length = min(512, bundle.manifest.context_length)
     forecasts = {}
     for batch in (1, 32):
-        floor = floor_ms(bundle, context_length=length, batch=batch, threads=threads)
+        floor = None  # float32's; in other precisions the tensor table does not list every weight
+        if bundle.manifest.precision == "float32":
+            floor = floor_ms(bundle, context_length=length, batch=batch, threads=threads)
         for name, spinning in ((f"batch {batch}", False), (f"batch {batch}, spinning", True)):
             settings = SessionSettings(threads=threads, spinning=spinning)
             timing = forecast_timing(base, bundle, batch=batch, context_length=length, settings=settings, runs=runs)
@@ -150,6 +152,8 @@ def run_bench(
         activation.append((time.perf_counter() - start) * 1e3)
     return {
         "threads": threads,
+        "precision": bundle.manifest.precision,
+        "bundle_mb": sum(file.size for file in bundle.manifest.files.values()) / 1e6,
         "forecast": forecasts,
         "activation_ms": min(activation),
         "start_to_first_forecast": {

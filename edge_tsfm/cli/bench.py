@@ -19,6 +19,12 @@ import click
 @click.option(
     "--bundle", type=click.Path(path_type=Path, exists=True), help="A bundle of --base.  [default: export one]"
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8", "float16"]),
+    default="float32",
+    help="Of the frozen weights in the bundle that is exported.",
+)
 @click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="Adapter blob to activate.")
 @click.option("--threads", type=click.IntRange(1), default=2, help="For torch and for the runtime.")
 @click.option("--runs", type=click.IntRange(3), default=100, help="Timed forecasts of each.")
@@ -30,6 +36,7 @@ def command(
     name: str,
     config: Path | None,
     bundle: Path | None,
+    precision: str,
     adapter: Path | None,
     threads: int,
     runs: int,
@@ -45,8 +52,10 @@ def command(
     from edge_tsfm.bench import run_bench
     from edge_tsfm.models import BUNDLED, load_base
     from edge_tsfm.models.base import BUNDLED_FOLDER
-    from export import export_base
+    from export import export_base, export_precision
 
+    if bundle is not None and precision != "float32":
+        raise click.UsageError("--precision is for the bundle that is exported, not for a given --bundle")
     with tempfile.TemporaryDirectory() as scratch:
         source = _random(config, Path(scratch) / "random") if config else name
         base = load_base(source)
@@ -54,6 +63,12 @@ def command(
             bundle = Path(scratch) / "bundle"
             provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
             export_base(base.model, family=base.family, name=base.name, out=bundle, provenance=provenance)
+            if precision != "float32":
+                from edge_tsfm.methods.sites import DEFAULT, touched_tensors
+
+                source_bundle, bundle = Bundle.open(bundle), Path(scratch) / precision
+                adapted = touched_tensors(base.model, DEFAULT)
+                export_precision(source_bundle, out=bundle, precision=precision, adapted=adapted)
         folder = BUNDLED_FOLDER / source if source in BUNDLED else Path(source)
         opened = Bundle.open(bundle)
         figures = dict(run_bench(base, folder, opened, adapter, threads=threads, runs=runs))
@@ -84,11 +99,14 @@ def _random(config: Path, folder: Path) -> str:
 
 def _table(figures: Mapping[str, Any]) -> str:
     """Lay the figures out."""
-    lines = [f"{'forecast, 512 → 64':24}{'torch':>10}{'runtime':>10}{'ratio':>8}{'floor':>10}"]
+    lines = [
+        f"{figures['precision']} bundle of {figures['bundle_mb']:.1f} MB, {figures['threads']} threads",
+        "",
+        f"{'forecast, 512 → 64':24}{'torch':>10}{'runtime':>10}{'ratio':>8}{'floor':>10}",
+    ]
     for name, row in figures["forecast"].items():
-        lines.append(
-            f"{name:24}{row['torch_ms']:>8.2f}ms{row['runtime_ms']:>8.2f}ms{row['ratio']:>7.1f}×{row['floor_ms']:>8.2f}ms"
-        )
+        floor = "–" if row["floor_ms"] is None else f"{row['floor_ms']:.2f}ms"
+        lines.append(f"{name:24}{row['torch_ms']:>8.2f}ms{row['runtime_ms']:>8.2f}ms{row['ratio']:>7.1f}×{floor:>10}")
     start = figures["start_to_first_forecast"]
     runtime = start["runtime"]
     lines += ["", f"{'start to first forecast':24}{'seconds':>10}{'ratio':>8}{'peak MB':>10}{'ratio':>8}"]
