@@ -77,4 +77,4 @@ def _say(out: Path, result: AdapterExport, bundle: Bundle, dtype: str) -> None:
         f"rounding to {dtype} {result.rounding:.1e}, effect on the forecast up to {result.effect:.2f}"
     )
     if bundle.manifest.precision != "float32":
-        click.echo(f"  {bundle.manifest.precision} keeps {result.effect_kept:.1%} of the adapter's effect in float32")
+        click.echo(f"  {bundle.manifest.precision} keeps {result.effect_kept:.2%} of the adapter's effect in float32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -156,7 +157,14 @@ def _record(result: BaseExport, reduced: PrecisionExport | None) -> dict[str, An
         name: vars(deviation) if deviation else None
         for name, deviation in (("synthetic", reduced.synthetic), ("data", reduced.data))
     }
-    return {**record, **vars(reduced), "path": str(reduced.path), **measured}
+    kept = reduced.effect_kept
+    return {
+        **record,
+        **vars(reduced),
+        **measured,
+        "path": str(reduced.path),
+        "effect_kept": None if kept is None or math.isnan(kept) else kept,
+    }
 
 
 def _say(name: str, result: BaseExport, reduced: PrecisionExport | None) -> None:
@@ -181,4 +189,6 @@ def _say(name: str, result: BaseExport, reduced: PrecisionExport | None) -> None
                 f"allowed {reduced.allowed:g}; largest {found.largest:.1e}"
             )
     if reduced.effect_kept is not None:
-        click.echo(f"  the run's adapter keeps {reduced.effect_kept:.1%} of its effect")
+        none = math.isnan(reduced.effect_kept)
+        kept = "has no effect to keep" if none else f"keeps {reduced.effect_kept:.2%} of its effect"
+        click.echo(f"  the run's adapter {kept}")
