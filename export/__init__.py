@@ -18,6 +18,7 @@ _SURFACE = {
     "export_adapter": "export.adapter",
     "export_base": "export.base",
     "export_precision": "export.quantize",
+    "with_calibration": "export.adapter",
 }
 
 __all__ = sorted(_SURFACE)  # noqa: PLE0605 - a list of text, computed once

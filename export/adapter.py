@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,6 @@ def export_adapter(
     version: int,
     metadata: Mapping[str, Any],
     forced: bool = False,
-    calibration: Calibration | None = None,
 ) -> AdapterExport:
     """Encode ``deltas`` (torch parameter name → delta) for ``bundle`` and prove the result.
 
@@ -68,7 +67,6 @@ def export_adapter(
         base_digest=bundle.digest,
         version=version,
         deltas={bundle.index_of(name): delta for name, delta in deltas.items()},
-        calibration=calibration,
         metadata=metadata,
         forced=forced,
     )
@@ -82,17 +80,7 @@ def export_adapter(
     _check_parity(bundle, parity, mean_deviation(torch_merged, runtime, contexts))
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
     answer, margin = choose_known_answer(bundle, merged, level=round(level, 1), spread=max(round(spread, 1), 0.1))
-    blob = encode(
-        Adapter(
-            base_digest=adapter.base_digest,
-            version=adapter.version,
-            deltas=adapter.deltas,
-            known_answer=answer,
-            calibration=calibration,
-            metadata=metadata,
-            forced=forced,
-        )
-    )
+    blob = encode(replace(adapter, known_answer=answer))
     if encode(decode(blob)) != blob:
         raise AssertionError("the blob is not canonical")
     Forecaster.open(bundle, blob)  # as a device would, known-answer test included
@@ -107,6 +95,16 @@ def export_adapter(
         windows=len(contexts),
         known_answer_margin=margin,
     )
+
+
+def with_calibration(bundle: Bundle, blob: bytes, calibration: Calibration) -> bytes:
+    """Add ``calibration`` to a blob, fitted on what the runtime forecasts with it; opened as a device would.
+
+    The known-answer test stays as it is: it proves the merge, before any calibration (FORMAT.md §7).
+    """
+    calibrated = encode(replace(decode(blob), calibration=calibration))
+    Forecaster.open(bundle, calibrated)
+    return calibrated
 
 
 def _check_parity(bundle: Bundle, largest: float, mean: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import click
 from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
-    from edge_tsfm.data import Dataset, Series
+    from edge_tsfm.data import Dataset, Series, Windows
     from edge_tsfm.evaluation import Report
     from edge_tsfm.training.run import Run
 
@@ -35,6 +36,11 @@ BATCH = 512  # windows between two steps of the progress bar
 @click.option("--timestamp-column", help="Column of the time.  [default: as the run]")
 @click.option("--interval", help="Time between steps, such as 1h.  [default: as the run]")
 @click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Also the adapter with calibrated quantiles, fitted on the run's validation patients.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and of the windows shown.")
 @click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of patients.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write every figure as CSV.")
@@ -51,6 +57,7 @@ def command(
     split: str,
     allow_trained_patients: bool,
     subgroups: tuple[str, ...],
+    calibrate: bool,
     seed: int,
     resamples: int,
     csv_file: Path | None,
@@ -65,8 +72,11 @@ def command(
     intervals by bootstrap over patients. Says plainly when the adapter does not beat its base.
     """
     from device_runtime.files import write_atomic
+    from device_runtime.quantiles import calibrate as apply_calibration
     from edge_tsfm.data import make_windows
     from edge_tsfm.evaluation import evaluate_forecasts
+    from edge_tsfm.evaluation.calibration import fit_calibration
+    from edge_tsfm.evaluation.report import ADAPTER, BASE, CALIBRATED
     from edge_tsfm.evaluation.subgroups import subgroup_labels
     from edge_tsfm.training.run import load_run
 
@@ -88,8 +98,15 @@ def command(
             hint="about one patient in ten is a test patient, by a hash of the id; data of patients the run never saw "
             "may be scored whole with --split all",
         )
-    forecasts = _forecasts(trained, windows.context, hidden=as_json or not sys.stderr.isatty())
+    hidden = as_json or not sys.stderr.isatty()
+    models = {ADAPTER: trained.tuned_model(), BASE: trained.base_model.model}
+    forecasts = _forecasts(trained, models, windows.context, hidden=hidden)
     levels = trained.quantile_levels()
+    if calibrate:
+        held = _held(trained, dataset)
+        before = _forecasts(trained, {ADAPTER: models[ADAPTER]}, held.context, hidden=hidden)[ADAPTER]
+        fitted = fit_calibration(before, held, levels)
+        forecasts[CALIBRATED] = apply_calibration(forecasts[ADAPTER], fitted)
     report = evaluate_forecasts(
         forecasts,
         windows,
@@ -178,17 +195,24 @@ def _trained(run: Run, dataset: Dataset, suspects: set[str]) -> set[str]:
     return suspects & set(read_run_data(run.config).item_ids)
 
 
-def _forecasts(run: Run, context: Any, *, hidden: bool) -> dict[str, Any]:
-    """Forecast contexts ``[N, L]`` with the adapter and with its frozen base: quantiles ``[N, H, Q]``."""
+def _held(run: Run, dataset: Dataset) -> Windows:
+    """Cut the windows of the run's validation patients, out of ``dataset`` where that is the run's own."""
+    from edge_tsfm.training.run import cut, series_of
+
+    if dataset.fingerprint == run.record["data"]["fingerprint"]:
+        return cut(series_of(dataset, "validation"), run.config, run.config.prediction_length)
+    return run.windows("validation")
+
+
+def _forecasts(run: Run, models: Mapping[str, Any], context: Any, *, hidden: bool) -> dict[str, Any]:
+    """Forecast contexts ``[N, L]`` with each of ``models``: quantiles ``[N, H, Q]``."""
     import numpy as np
 
-    from edge_tsfm.evaluation.report import ADAPTER, BASE
     from edge_tsfm.training.run import forecast
 
-    models = {ADAPTER: run.tuned_model(), BASE: run.base_model.model}
     family, length = run.base["family"], run.config.prediction_length
     parts: dict[str, list[Any]] = {name: [] for name in models}
-    with click.progressbar(length=2 * len(context), label="forecast", file=sys.stderr, hidden=hidden) as bar:
+    with click.progressbar(length=len(models) * len(context), label="forecast", file=sys.stderr, hidden=hidden) as bar:
         for name, model in models.items():
             for start in range(0, len(context), BATCH):
                 parts[name].append(forecast(model, family, context[start : start + BATCH], length))

@@ -12,7 +12,10 @@ from edge_tsfm.errors import ModelError
 
 if TYPE_CHECKING:
     from device_runtime.bundle import Bundle
+    from edge_tsfm.training.run import Run
     from export import AdapterExport
+
+BATCH = 256  # windows forecast at once
 
 
 @click.command("adapter")
@@ -23,10 +26,22 @@ if TYPE_CHECKING:
     "--adapter-version", type=click.IntRange(0, 2**63), default=1, help="Monotonic; a device never goes back."
 )
 @click.option("--dtype", type=click.Choice(["int16", "int8"]), default="int16", help="How tuned numbers are stored.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Add offsets, fitted on validation patients, with which the quantiles cover what they promise.",
+)
 @click.option("--data", type=click.Path(path_type=Path), help="Data for held windows.  [default: what the run used]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export_adapter_command(
-    run: Path, bundle: Path, out: Path, adapter_version: int, dtype: Any, data: Path | None, as_json: bool
+    run: Path,
+    bundle: Path,
+    out: Path,
+    adapter_version: int,
+    dtype: Any,
+    calibrate: bool,
+    data: Path | None,
+    as_json: bool,
 ) -> None:
     """Write a RUN's adaptation as a blob bound to exactly one bundle, with its known-answer test.
 
@@ -59,22 +74,52 @@ def export_adapter_command(
         metadata={"target": trained.target, "method": trained.method},
         forced=bool(trained.gate.get("forced", False)),
     )
-    write_atomic(out, result.blob)
-    report = {key: value for key, value in vars(result).items() if key != "blob"}
+    blob = _calibrated(trained, opened, result.blob, data) if calibrate else result.blob
+    write_atomic(out, blob)
     if as_json:
-        click.echo(json.dumps({"path": str(out), "bytes": len(result.blob), **report}))
+        report = {key: value for key, value in vars(result).items() if key != "blob"}
+        click.echo(
+            json.dumps(
+                {
+                    "path": str(out),
+                    "bytes": len(blob),
+                    "calibration_bytes": len(blob) - len(result.blob),
+                    **report,
+                }
+            )
+        )
         return
-    _say(out, result, opened, dtype)
+    _say(out, blob, result, opened, dtype)
 
 
-def _say(out: Path, result: AdapterExport, bundle: Bundle, dtype: str) -> None:
+def _calibrated(run: Run, bundle: Bundle, blob: bytes, data: Path | None) -> bytes:
+    """Fit the calibration on what the device's runtime forecasts with ``blob`` for validation patients, and add it."""
+    import numpy as np
+
+    from device_runtime.forecaster import Forecaster
+    from edge_tsfm.evaluation.calibration import fit_calibration
+    from export.adapter import with_calibration
+
+    windows = run.windows("validation", data=data)
+    forecaster = Forecaster.open(bundle, blob)
+    parts = [
+        forecaster.forecast(windows.context[start : start + BATCH], run.config.prediction_length).quantiles
+        for start in range(0, len(windows), BATCH)
+    ]
+    levels = bundle.manifest.quantile_levels
+    return with_calibration(bundle, blob, fit_calibration(np.concatenate(parts), windows, levels))
+
+
+def _say(out: Path, blob: bytes, result: AdapterExport, bundle: Bundle, dtype: str) -> None:
     """Report in words."""
-    click.echo(
-        f"{out}: {result.parameters:,} numbers in {len(result.blob):,} bytes, for base {bundle.digest.hex()[:16]}…"
-    )
+    click.echo(f"{out}: {result.parameters:,} numbers in {len(blob):,} bytes, for base {bundle.digest.hex()[:16]}…")
     click.echo(
         f"  on {result.windows} held windows, in units of their scale: torch against runtime {result.parity:.1e}, "
         f"rounding to {dtype} {result.rounding:.1e}, effect on the forecast up to {result.effect:.2f}"
     )
+    if added := len(blob) - len(result.blob):
+        click.echo(
+            f"  calibrated on validation patients: {added} of the bytes; edge-tsfm evaluate --calibrate scores it"
+        )
     if bundle.manifest.precision != "float32":
         click.echo(f"  {bundle.manifest.precision} keeps {result.effect_kept:.2%} of the adapter's effect in float32")

@@ -6,7 +6,17 @@ import math
 from collections.abc import Iterator
 
 from edge_tsfm.evaluation.metrics import METRICS, Metric
-from edge_tsfm.evaluation.report import ADAPTER, BASE, FEW_PATIENTS, LABELS, Difference, Estimate, Group, Report
+from edge_tsfm.evaluation.report import (
+    ADAPTER,
+    BASE,
+    CALIBRATED,
+    FEW_PATIENTS,
+    LABELS,
+    Difference,
+    Estimate,
+    Group,
+    Report,
+)
 
 
 def report_text(report: Report) -> str:
@@ -28,6 +38,8 @@ def _lines(report: Report) -> Iterator[str]:
     unrated = [f"{count:,} {UNRATED[key]}" for key, count in overall.unrated.items() if count]
     if unrated:
         yield f"left out: {'; '.join(unrated)}"
+    if CALIBRATED in overall.models:
+        yield f"the 80 % band covers, with {report.confidence:.0%} intervals: {coverages(overall)}"
     if not overall.adapter_minus:
         return
     yield ""
@@ -45,6 +57,16 @@ def _lines(report: Report) -> Iterator[str]:
     yield conclusion(report)
 
 
+def coverages(group: Group) -> str:
+    """Say what the 80 % band covers without calibration and with it."""
+    said = []
+    for name in (BASE, ADAPTER, CALIBRATED):
+        if name in group.models:
+            value, low, high = (f"{100 * x:.1f}" for x in vars(group.models[name]["coverage"]).values())
+            said.append(f"{LABELS[name]} {value} % ({low} to {high})")
+    return ", ".join(said)
+
+
 UNRATED = {"mape": "targets of 0 from MAPE", "mase": "windows with a constant context from MASE"}
 
 
@@ -55,7 +77,7 @@ def conclusion(report: Report) -> str:
     if BASE in minus:
         text.append(_verdict(minus[BASE]["wql"], "its frozen base"))
     models = report.overall.models
-    simple = [name for name in minus if name != BASE]
+    simple = [name for name in minus if name not in (BASE, CALIBRATED)]
     if simple:
         best = min(simple, key=lambda name: models[name]["wql"].value)
         text.append(_verdict(minus[best]["wql"], f"the best simple baseline, {LABELS.get(best, best)}"))

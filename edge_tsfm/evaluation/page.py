@@ -4,9 +4,9 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from edge_tsfm.evaluation.layout import UNRATED, conclusion, say, say_difference
+from edge_tsfm.evaluation.layout import UNRATED, conclusion, coverages, say, say_difference
 from edge_tsfm.evaluation.metrics import METRICS
-from edge_tsfm.evaluation.report import BASE, FEW_PATIENTS, LABELS, Group, Report
+from edge_tsfm.evaluation.report import BASE, CALIBRATED, FEW_PATIENTS, LABELS, Group, Report
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -35,6 +35,8 @@ def _parts(report: Report, title: str, pictures: Sequence[tuple[str, bytes]]) ->
     )
     yield "<h2>Figures</h2>"
     yield from _figures(one)
+    if CALIBRATED in one.models:
+        yield f"<p>The 80 % band covers: {escape(coverages(one))}.</p>"
     for key, count in one.unrated.items():
         if count:
             yield f"<p>Left out: {count:,} {UNRATED[key]}.</p>"

@@ -8,12 +8,13 @@ from typing import Literal
 from edge_tsfm.evaluation.metrics import METRICS
 
 SCHEMA = 1
-ADAPTER, BASE = "adapter", "base"
+ADAPTER, BASE, CALIBRATED = "adapter", "base", "calibrated"
 FEW_PATIENTS = 20  # below this a percentile interval over patients is too narrow to lean on
 
 LABELS = {
     ADAPTER: "adapter",
     BASE: "frozen base",
+    CALIBRATED: "calibrated",
     "persistence": "persistence",
     "window_mean": "window mean",
     "linear_trend": "linear trend",
@@ -88,6 +89,7 @@ class Group:
                 for name, metrics in self.models.items()
             },
             "adapter_minus_base": minus.pop(BASE, {}),
+            **({"adapter_minus_calibrated": minus.pop(CALIBRATED)} if CALIBRATED in minus else {}),
             "adapter_minus_baselines": minus,
         }
 

@@ -141,3 +141,28 @@ def test_data_that_moved_are_asked_for(trained: tuple[Path, Path], tmp_path: Pat
     result = invoke(moved)
     assert isinstance(result.exception, DataError)
     assert "edge-tsfm evaluate RUN DATA" in str(result.exception.hint)
+
+
+def test_calibration_is_scored_beside_the_adapter(tmp_path: Path) -> None:
+    data = ward(tmp_path / "ward.parquet", seed=4, patients=320)
+    config = TrainConfig(
+        data=str(data), target="HR", base=str(DUMMY), method="bitfit", context_length=24, prediction_length=4,
+        steps=2, batch_size=8, evaluate_every=1, warmup_steps=1,
+    )  # fmt: skip
+    train(config, tmp_path / "run", force=True)
+    result = invoke(tmp_path / "run", "--calibrate", "--json", "--resamples", 100)
+    assert result.exit_code == 0, result.exception
+    record = json.loads(result.stdout)
+    coverage = {name: record["models"][name]["coverage"]["value"] for name in ("adapter", "calibrated")}
+    assert abs(coverage["calibrated"] - 0.8) < abs(coverage["adapter"] - 0.8), "the dummy base is far off"
+    assert "calibrated" not in record["adapter_minus_baselines"]
+    assert "wql" in record["adapter_minus_calibrated"]
+    text = invoke(tmp_path / "run", "--calibrate", "--resamples", 100).stdout
+    assert "the 80 % band covers, with 95% intervals: frozen base" in text
+    assert "simple baseline, calibrated" not in text
+
+
+def test_calibration_wants_enough_validation_patients(trained: tuple[Path, Path]) -> None:
+    result = invoke(trained[0], "--calibrate")
+    assert isinstance(result.exception, DataError)
+    assert "calibration: " in str(result.exception)
