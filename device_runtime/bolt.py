@@ -47,6 +47,10 @@ class BoltModel:
             blocks.append(block)
         return np.concatenate(blocks, axis=-1)[..., :prediction_length].transpose(0, 2, 1)
 
+    def witness(self, context: FloatArray) -> FloatArray:
+        """Return what the weights decide, in the context's unit: the quantiles of one run ``[B, H, Q]``."""
+        return self.predict(context, self.prediction_length)
+
     def probe(self, context: FloatArray, size: int) -> FloatArray:
         """Return the known-answer probe of ``context`` ``[L]``: the first ``size`` of quantiles step by step."""
         steps = -(-size // len(self.levels))

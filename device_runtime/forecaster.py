@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,9 @@ from device_runtime.errors import ForecastError, InputError, SelfTestError, Unsu
 from device_runtime.files import read_bounded
 from device_runtime.layout import MAX_BLOB_SIZE
 from device_runtime.merge import merge
-from device_runtime.quantiles import at_levels, calibrate
+from device_runtime.quantiles import at_levels, calibrate, sample_quantiles
 from device_runtime.session import SessionSettings
+from device_runtime.t5 import T5Model
 
 FloatArray = NDArray[np.float32]
 
@@ -34,12 +35,26 @@ class Model(Protocol):
     def predict(self, context: FloatArray, prediction_length: int) -> FloatArray:
         """Contexts ``[B, L]`` to quantiles ``[B, H, Q]`` at the base's levels."""
 
+    def witness(self, context: FloatArray) -> FloatArray:
+        """Contexts ``[B, L]`` to numbers ``[B, H, K]`` that the weights decide without chance, in their unit."""
+
     def probe(self, context: FloatArray, size: int) -> FloatArray:
         """Context ``[L]`` to the ``size`` numbers of the known-answer test."""
 
 
+@runtime_checkable
+class Sampler(Model, Protocol):
+    """A family whose forecast is a number of sampled paths."""
+
+    num_samples: int  # as the base's configuration has it
+
+    def sample(self, context: FloatArray, prediction_length: int, num_samples: int, seed: int) -> FloatArray:
+        """Contexts ``[B, L]`` to paths ``[B, S, H]``."""
+
+
 FAMILIES: dict[str, Callable[[Bundle, Mapping[int, FloatArray], SessionSettings], Model]] = {
     "chronos-bolt": BoltModel,
+    "chronos-t5": T5Model,
 }
 
 
@@ -139,25 +154,37 @@ class Forecaster:
         context: ArrayLike,
         prediction_length: int | None = None,
         quantile_levels: Sequence[float] | None = None,
+        *,
+        num_samples: int | None = None,
+        seed: int = 0,
     ) -> Forecast:
         """Forecast one context ``[L]`` or a batch ``[B, L]``, NaN for missing values, latest value last.
 
         ``prediction_length`` defaults to the base's own, ``quantile_levels`` to the levels it was trained for. A
-        context longer than the base's is cut at the left. Raises `InputError` for a context that cannot be forecast
-        from and `ForecastError` when the model's output is not finite.
+        context longer than the base's is cut at the left. ``num_samples`` and ``seed`` are for a base that samples
+        (Chronos-T5): how many paths the quantiles are read off, and which; equal arguments give equal forecasts.
+        Raises `InputError` for a context that cannot be forecast from, or samples asked of a base that has none, and
+        `ForecastError` when the model's output is not finite.
         """
         manifest = self.bundle.manifest
-        steps = manifest.prediction_length if prediction_length is None else prediction_length
-        if not 1 <= steps <= MAX_PREDICTION_LENGTH:
-            raise InputError(f"prediction_length {steps}: want 1 to {MAX_PREDICTION_LENGTH}")
+        steps = self._steps(prediction_length)
         batch, single = _as_batch(context)
-        quantiles = self._model.predict(batch, steps)
+        levels = tuple(quantile_levels) if quantile_levels is not None else manifest.quantile_levels
+        calibration = self.adapter.calibration if self.adapter is not None else None
+        if isinstance(self._model, Sampler):
+            samples = self._model.sample(batch, steps, num_samples or self._model.num_samples, seed)
+            # Any level can be read off samples; a calibration knows the manifest's.
+            quantiles = sample_quantiles(samples, levels if calibration is None else manifest.quantile_levels)
+        elif num_samples is not None or seed:
+            raise InputError(f"num_samples and seed: {manifest.family} forecasts quantiles, it does not sample")
+        else:
+            quantiles = self._model.predict(batch, steps)
         if not np.isfinite(quantiles).all():
             raise ForecastError("the model's quantiles are not finite")
-        if self.adapter is not None and self.adapter.calibration is not None:
-            quantiles = calibrate(quantiles, self.adapter.calibration)
-        levels = tuple(quantile_levels) if quantile_levels is not None else manifest.quantile_levels
-        quantiles = at_levels(quantiles, manifest.quantile_levels, levels)
+        if calibration is not None:
+            quantiles = calibrate(quantiles, calibration)
+        if calibration is not None or not isinstance(self._model, Sampler):
+            quantiles = at_levels(quantiles, manifest.quantile_levels, levels)
         return Forecast(
             quantiles=quantiles[0] if single else quantiles,
             quantile_levels=levels,
@@ -165,6 +192,30 @@ class Forecaster:
             adapter=self.adapter_digest,
             adapter_version=self.adapter.version if self.adapter else None,
         )
+
+    def sample(
+        self, context: ArrayLike, prediction_length: int | None = None, num_samples: int | None = None, seed: int = 0
+    ) -> FloatArray:
+        """Draw sample paths ``[S, H]``, or ``[B, S, H]`` for a batch, from a base that samples (Chronos-T5).
+
+        The arguments are those of `forecast`; paths are not calibrated, for a calibration moves quantiles. Raises
+        `InputError` for a base that does not sample.
+        """
+        if not isinstance(self._model, Sampler):
+            raise InputError(f"{self.bundle.manifest.family} forecasts quantiles, it does not sample")
+        batch, single = _as_batch(context)
+        steps = self._steps(prediction_length)
+        samples = self._model.sample(batch, steps, num_samples or self._model.num_samples, seed)
+        if not np.isfinite(samples).all():
+            raise ForecastError("the model's samples are not finite")
+        return samples[0] if single else samples
+
+    def _steps(self, prediction_length: int | None) -> int:
+        """Return the number of steps to forecast, the base's own unless one is given."""
+        steps = self.bundle.manifest.prediction_length if prediction_length is None else prediction_length
+        if not 1 <= steps <= MAX_PREDICTION_LENGTH:
+            raise InputError(f"prediction_length {steps}: want 1 to {MAX_PREDICTION_LENGTH}")
+        return steps
 
 
 def widest_tolerance(context: FloatArray) -> float:

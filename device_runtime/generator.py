@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 STREAM_ENTRIES = 1
 STREAM_VERA_A = 2
 STREAM_VERA_B = 3
+STREAM_SAMPLES = 4
 
 # VeRA counts (rank, position) as rank * PROJECTION_STRIDE + position, so that a projection for a narrow layer is a
 # slice of the one for a wide layer.

@@ -42,6 +42,18 @@ def at_levels(quantiles: FloatArray, trained: Sequence[float], wanted: Sequence[
     return mixed.astype(np.float32, copy=False)
 
 
+def sample_quantiles(samples: FloatArray, wanted: Sequence[float]) -> FloatArray:
+    """Read quantiles ``[B, H, len(wanted)]`` off sampled paths ``[B, S, H]``, interpolated as torch does.
+
+    Raises `InputError` for levels that are none.
+    """
+    if not wanted or not all(0 <= level <= 1 for level in wanted):
+        raise InputError(f"quantile_levels {list(wanted)}: want at least one, each from 0 to 1")
+    # numpy's float32 quantile interpolates in float32, as torch does.
+    levels = np.asarray(wanted, dtype=np.float32)
+    return np.quantile(samples, levels, axis=1).transpose(1, 2, 0).astype(np.float32)
+
+
 def calibrate(quantiles: FloatArray, calibration: Calibration) -> FloatArray:
     """Move quantiles ``[B, H, Q]`` by an adapter's calibration offsets (FORMAT.md §7), levels kept ascending."""
     offsets = calibration.offsets.values  # [Q, steps]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,3 +82,40 @@ def run(session: Session, output: str, feed: Mapping[str, NDArray[np.generic]]) 
     except Exception as error:
         raise ForecastError(f"onnxruntime: {error}") from error
     return np.asarray(result, dtype=np.float32)
+
+
+def run_all(session: Session, feed: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+    """Run a session for all of its outputs, by name. Raises `ForecastError` when ONNX Runtime does."""
+    names = [output.name for output in session.get_outputs()]
+    try:
+        results = session.run(names, dict(feed))
+    except Exception as error:
+        raise ForecastError(f"onnxruntime: {error}") from error
+    return dict(zip(names, results, strict=True))
+
+
+def bind(
+    session: Session, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]]
+) -> Callable[[], None]:
+    """Return a function that runs ``session`` on these arrays as they then are, and writes those, without copies.
+
+    The same array may be an input and an output: ONNX Runtime's ScatterND then writes in place. The function raises
+    `ForecastError` when ONNX Runtime does.
+    """
+    binding = session.io_binding()
+    held = []  # an OrtValue reads numpy's memory and must outlive the binding
+    values: dict[int, Any] = {}
+    for arrays, add in ((inputs, binding.bind_ortvalue_input), (outputs, binding.bind_ortvalue_output)):
+        for name, array in arrays.items():
+            value = values.setdefault(id(array), ort.OrtValue.ortvalue_from_numpy(array))
+            add(name, value)
+            held.append((array, value))
+
+    def run_bound() -> None:
+        try:
+            session.run_with_iobinding(binding)
+        except Exception as error:
+            raise ForecastError(f"onnxruntime: {error}") from error
+
+    run_bound.held = held  # type: ignore[attr-defined]  # kept alive with the function
+    return run_bound

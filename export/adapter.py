@@ -18,8 +18,9 @@ from device_runtime.forecaster import Forecaster
 from device_runtime.merge import merge
 from export.deviation import allowed_deviation, effect_kept, mean_deviation
 from export.errors import ExportError
+from export.families import torch_witness
 from export.known_answer import choose_known_answer
-from export.parity import TOLERANCE, difference, replaced, runtime_quantiles, torch_quantiles
+from export.parity import TOLERANCE, difference, replaced, runtime_witness
 
 FloatArray = NDArray[np.float32]
 
@@ -71,11 +72,11 @@ def export_adapter(
         forced=forced,
     )
     merged = merge(bundle.manifest, bundle.tensor, adapter)
-    frozen = runtime_quantiles(bundle, {}, contexts)
-    runtime = runtime_quantiles(bundle, merged, contexts)
-    torch_frozen = torch_quantiles(base, contexts)
+    frozen = runtime_witness(bundle, {}, contexts)
+    runtime = runtime_witness(bundle, merged, contexts)
+    torch_frozen = torch_witness(bundle.manifest.family, base, contexts)
     with replaced(base, {bundle.manifest.tensors[index].name: array for index, array in merged.items()}):
-        torch_merged = torch_quantiles(base, contexts)
+        torch_merged = torch_witness(bundle.manifest.family, base, contexts)
     parity = difference(torch_merged, runtime, contexts)
     _check_parity(bundle, parity, mean_deviation(torch_merged, runtime, contexts))
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
@@ -89,7 +90,7 @@ def export_adapter(
         parameters=adapter.parameters,
         tensors=len(adapter.deltas),
         parity=parity,
-        rounding=difference(torch_quantiles(tuned, contexts), runtime, contexts),
+        rounding=difference(torch_witness(bundle.manifest.family, tuned, contexts), runtime, contexts),
         effect=difference(runtime, frozen, contexts),
         effect_kept=effect_kept(torch_frozen, torch_merged, frozen, runtime, contexts),
         windows=len(contexts),

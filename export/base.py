@@ -18,27 +18,12 @@ from device_runtime import canonical
 from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
 from device_runtime.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
-from export import bolt
-from export.errors import ExportError
+from export.families import find_family
 from export.folder import appearing, pinned_files, write_tunable
-from export.graph import externalise, trace, tunable_names
+from export.graph import externalise, share, trace, tunable_names
 from export.parity import BaseParity, check_base
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FamilyExport:
-    """What one model family gives the exporter."""
-
-    module: Callable[[nn.Module], nn.Module]  # the graph to trace
-    frozen: tuple[str, ...]  # parameters no method tunes
-    describe: Callable[[Any], Mapping[str, Any]]  # context_length, prediction_length, quantile_levels, parameters
-
-
-FAMILIES: dict[str, FamilyExport] = {
-    "chronos-bolt": FamilyExport(module=bolt.BoltGraph, frozen=bolt.FROZEN, describe=bolt.describe),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,22 +54,27 @@ def export_base(
     is checked against torch, base and with every tunable tensor perturbed in turn, before the folder appears under
     its name. Raises `ExportError`; then nothing is written.
     """
-    if family not in FAMILIES:
-        raise ExportError(f"no exporter for family {family!r}", hint=f"known: {', '.join(FAMILIES)}")
-    recipe = FAMILIES[family]
+    recipe = find_family(family)
     model = model.eval()
+    described = recipe.describe(model)
     with appearing(out) as scratch:
-        progress("trace", 0, 1)
-        module = recipe.module(model).eval()
+        parts = recipe.parts(model)
+        graphs: dict[str, onnx.ModelProto] = {}
         with tempfile.TemporaryDirectory() as traces, torch.no_grad():
-            graph = bolt.trace_graph(module, trace, Path(traces))
-        names = tunable_names(graph, module, recipe.frozen)
+            for number, part in enumerate(parts):
+                progress("trace", number, len(parts))
+                graphs[part.name] = trace(part, Path(traces))
+        used = {part.name: tunable_names(graphs[part.name], model, recipe.frozen) for part in parts}
+        names = sorted(set().union(*used.values()))
         parameters = dict(model.named_parameters())
         entries = write_tunable(scratch, {name: parameters[name].detach().float().cpu().numpy() for name in names})
-        externalise(graph, entries)
-        onnx.save_model(graph, str(scratch / "forecast.onnx"))
-        dead = sorted(set(dict(model.named_parameters())) - set(names) - set(recipe.frozen))
-        manifest = _manifest(scratch, model, recipe, family, name, entries, dead, provenance)
+        share(list(graphs.values()), recipe.frozen, scratch)
+        for part_name, graph in graphs.items():
+            externalise(graph, entries)
+            onnx.save_model(graph, str(scratch / f"{part_name}.onnx"))
+        dead = sorted(set(parameters) - set(names) - set(recipe.frozen))
+        tensors = {part: [names.index(one) for one in used[part]] for part in graphs}
+        manifest = _manifest(scratch, described, family, name, tensors, entries, dead, provenance)
         write_atomic(scratch / MANIFEST_FILE, manifest)
         parity = check_base(model, Bundle.open(scratch), progress)
     return BaseExport(
@@ -100,10 +90,10 @@ def export_base(
 
 def _manifest(
     folder: Path,
-    model: nn.Module,
-    recipe: FamilyExport,
+    described: Mapping[str, Any],
     family: str,
     name: str,
+    tensors: Mapping[str, list[int]],
     entries: list[TensorEntry],
     dead: list[str],
     provenance: Mapping[str, str],
@@ -116,8 +106,8 @@ def _manifest(
             "name": name,
             "family": family,
             "precision": "float32",
-            **recipe.describe(model),
-            "graphs": {"forecast": {"file": "forecast.onnx", "tensors": list(range(len(entries)))}},
+            **described,
+            "graphs": {graph: {"file": f"{graph}.onnx", "tensors": used} for graph, used in tensors.items()},
             "files": pinned_files(folder),
             "tensors": [{"name": e.name, "offset": e.offset, "shape": list(e.shape)} for e in entries],
             "base": dict(provenance),

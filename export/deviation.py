@@ -18,7 +18,7 @@ from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
 from device_runtime.merge import merge
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
-from export.parity import deviations, perturbed, runtime_quantiles
+from export.parity import deviations, perturbed, runtime_witness
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -77,8 +77,8 @@ def measure(source: Bundle, stored: Bundle, batches: Sequence[FloatArray], allow
     """Compare two bundles, each context alone and all together: activations are quantised over a whole batch."""
     sizes = []
     for batch in batches:
-        reference = runtime_quantiles(source, {}, batch)
-        both = [runtime_quantiles(stored, {}, batch, at_once=at_once) for at_once in (1, None)]
+        reference = runtime_witness(source, {}, batch)
+        both = [runtime_witness(stored, {}, batch, at_once=at_once) for at_once in (1, None)]
         sizes += [np.abs(deviations(forecasts, reference, batch)).ravel() for forecasts in both]
     size = np.concatenate(sizes)
     found = Deviation(mean=float(size.mean()), largest=float(size.max()), contexts=sum(map(len, batches)))
@@ -93,18 +93,18 @@ def measure(source: Bundle, stored: Bundle, batches: Sequence[FloatArray], allow
 def check_tensors(source: Bundle, stored: Bundle, allowed: float, progress: Progress) -> None:
     """Perturb every adapted tensor in turn: the new bundle must follow the old one's move."""
     context = synthetic_contexts(2, min(64, source.manifest.context_length), missing=0.1, seed=2)
-    reference = runtime_quantiles(source, {}, context)
+    reference = runtime_witness(source, {}, context)
     total = len(stored.manifest.tensors)
     for index, entry in enumerate(stored.manifest.tensors):
         progress("perturb", index, total)
         # Hard enough that a tensor which does not follow would be seen beside the deviation that is allowed.
         for strength in (1.0, 10.0, 100.0, 1000.0):
             moved = perturbed(stored.tensor(index), strength, seed=index)
-            expected = runtime_quantiles(source, {source.index_of(entry.name): moved}, context)
+            expected = runtime_witness(source, {source.index_of(entry.name): moved}, context)
             effect = mean_deviation(expected, reference, context)
             if effect > 10 * allowed:
                 break
-        got = runtime_quantiles(stored, {index: moved}, context)
+        got = runtime_witness(stored, {index: moved}, context)
         error = mean_deviation(got, expected, context)
         if not error <= allowed + LAG * effect:
             raise ExportError(
@@ -126,5 +126,5 @@ def adapter_kept(source: Bundle, stored: Bundle, deltas: Mapping[str, Delta], co
             metadata={},
         )
         merged = merge(bundle.manifest, bundle.tensor, adapter)
-        forecasts += [runtime_quantiles(bundle, tensors, context, at_once=1) for tensors in ({}, merged)]
+        forecasts += [runtime_witness(bundle, tensors, context, at_once=1) for tensors in ({}, merged)]
     return effect_kept(forecasts[0], forecasts[1], forecasts[2], forecasts[3], context)

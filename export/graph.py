@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +17,42 @@ from torch import nn
 from device_runtime.manifest import TUNABLE_FILE, TensorEntry
 from export.errors import ExportError
 
+FROZEN_FILE = "frozen.bin"
+ALIGNMENT = 64  # bytes
 OPSET = 20  # what onnxruntime 1.21, the oldest we name, understands
 
 
-def trace(
-    module: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
-    dynamic: tuple[Any, ...],
-    names: Sequence[str],
-    output: str,
-    folder: Path,
-) -> onnx.ModelProto:
-    """Export ``module`` with ``optimize=False``: the default renames weights and transposes them.
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One graph of a bundle, before it is traced."""
 
-    ``dynamic`` gives each input's dynamic dimensions, ``names`` the inputs' names. ``folder`` is scratch space.
+    name: str  # in the manifest
+    module: nn.Module
+    inputs: tuple[torch.Tensor, ...]  # an example
+    dynamic: tuple[Any, ...]  # each input's dynamic dimensions, as torch.export takes them
+    input_names: Sequence[str]
+    output_names: Sequence[str]
+
+
+def trace(part: Part, folder: Path) -> onnx.ModelProto:
+    """Export a part with ``optimize=False``: the default renames weights and transposes them.
+
+    ``folder`` is scratch space.
     """
     with _quiet():
         program = torch.onnx.export(
-            module,
-            inputs,
+            part.module.eval(),
+            part.inputs,
             dynamo=True,
             optimize=False,
             verbose=False,
-            dynamic_shapes=(dynamic,) if len(inputs) > 1 else dynamic,
-            input_names=list(names),
-            output_names=[output],
+            dynamic_shapes=part.dynamic,
+            input_names=list(part.input_names),
+            output_names=list(part.output_names),
             opset_version=OPSET,
         )
     assert program is not None  # only with dynamo=False does torch return nothing
-    path = folder / "traced.onnx"
+    path = folder / f"{part.name}.onnx"
     program.save(str(path))
     return onnx.load(str(path))
 
@@ -69,6 +77,31 @@ def tunable_names(graph: onnx.ModelProto, module: nn.Module, frozen: Sequence[st
     return sorted(name for name, _ in module.named_parameters() if name in used and name not in frozen)
 
 
+def share(graphs: Sequence[onnx.ModelProto], names: Sequence[str], folder: Path) -> None:
+    """Write those of ``names`` that several graphs use once, to `FROZEN_FILE`, and point the graphs there."""
+    data = bytearray()
+    for name in names:
+        uses = [tensor for graph in graphs for tensor in graph.graph.initializer if tensor.name == name]
+        if len(uses) < 2:
+            continue
+        data.extend(bytes(-len(data) % ALIGNMENT))
+        start = len(data)
+        data.extend(onnx.numpy_helper.to_array(uses[0]).tobytes())
+        for tensor in uses:
+            _point(tensor, FROZEN_FILE, start, len(data) - start)
+    if data:
+        (folder / FROZEN_FILE).write_bytes(data)
+
+
+def _point(tensor: onnx.TensorProto, file: str, offset: int, length: int) -> None:
+    """Make an initializer's data those bytes of ``file``."""
+    for field in ("raw_data", "float_data", "external_data"):
+        tensor.ClearField(field)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", file), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+
+
 def externalise(graph: onnx.ModelProto, entries: Sequence[TensorEntry]) -> None:
     """Point the initializers of ``entries`` to their bytes in `TUNABLE_FILE`, in place."""
     by_name = {entry.name: entry for entry in entries}
@@ -82,11 +115,7 @@ def externalise(graph: onnx.ModelProto, entries: Sequence[TensorEntry]) -> None:
                 f"{tensor.name}: traced as {got}; want float32 {entry.shape}",
                 hint="this torch rewrites weights as it traces; use the version pinned in constraints.txt",
             )
-        for field in ("raw_data", "float_data", "external_data"):
-            tensor.ClearField(field)
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", TUNABLE_FILE), ("offset", entry.offset), ("length", 4 * entry.size)):
-            tensor.external_data.add(key=key, value=str(value))
+        _point(tensor, TUNABLE_FILE, entry.offset, 4 * entry.size)
     # The exporter's notes on where each node came from are half of the file, and name the machine's folders.
     for node in graph.graph.node:
         node.ClearField("metadata_props")

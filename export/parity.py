@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from device_runtime.forecaster import FAMILIES
 from device_runtime.session import SessionSettings
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
+from export.families import torch_witness
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -36,21 +36,14 @@ class BaseParity:
     weakest_effect: float
 
 
-def torch_quantiles(model: Any, context: FloatArray) -> FloatArray:
-    """Forecast with chronos-forecasting's own module: ``[B, L]`` to ``[B, H, Q]``."""
-    with torch.no_grad():
-        quantiles = model(context=torch.from_numpy(context.copy())).quantile_preds
-    return np.asarray(quantiles.transpose(1, 2).float().cpu().numpy())
-
-
-def runtime_quantiles(
+def runtime_witness(
     bundle: Bundle, merged: Mapping[int, FloatArray], context: FloatArray, *, at_once: int | None = None
 ) -> FloatArray:
-    """Forecast with the device runtime, ``at_once`` contexts in a run (default: all): ``[B, L]`` to ``[B, H, Q]``."""
+    """Return `torch_witness` by the device runtime, ``at_once`` contexts in a run (default: all)."""
     model = FAMILIES[bundle.manifest.family](bundle, merged, SessionSettings())
     step = at_once or len(context)
     parts = (context[start : start + step] for start in range(0, len(context), step))
-    return np.concatenate([model.predict(part, bundle.manifest.prediction_length) for part in parts])
+    return np.concatenate([model.witness(part) for part in parts])
 
 
 def deviations(a: FloatArray, b: FloatArray, context: FloatArray) -> NDArray[np.float64]:
@@ -86,7 +79,7 @@ def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_:
     Raises `ExportError` naming the first tensor whose perturbation the runtime does not follow, or that has no effect.
     """
     base = max(
-        difference(torch_quantiles(model, context), runtime_quantiles(bundle, {}, context), context)
+        difference(torch_witness(bundle.manifest.family, model, context), runtime_witness(bundle, {}, context), context)
         for context in check_contexts(bundle.manifest.context_length)
     )
     if not base <= TOLERANCE:
@@ -94,7 +87,7 @@ def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_:
             f"parity: the exported base differs from torch by {base:.3g} of the scale, allowed {TOLERANCE}"
         )
     context = synthetic_contexts(2, 64, missing=0.1, seed=2)
-    reference = torch_quantiles(model, context)
+    reference = torch_witness(bundle.manifest.family, model, context)
     worst, weakest = 0.0, ("", float("inf"))
     total = len(bundle.manifest.tensors)
     for index, entry in enumerate(bundle.manifest.tensors):
@@ -103,7 +96,7 @@ def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_:
         for strength in (1.0, 10.0, 100.0, 1000.0):
             moved = perturbed(bundle.tensor(index), strength, seed=index)
             with replaced(model, {entry.name: moved}):
-                expected = torch_quantiles(model, context)
+                expected = torch_witness(bundle.manifest.family, model, context)
             effect = difference(expected, reference, context)
             if effect > 10 * TOLERANCE:
                 break
@@ -111,7 +104,7 @@ def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_:
             raise ExportError(
                 f"{entry.name}: perturbing it moves the forecast by {effect:.3g} of the scale: a dead tensor"
             )
-        error = difference(expected, runtime_quantiles(bundle, {index: moved}, context), context)
+        error = difference(expected, runtime_witness(bundle, {index: moved}, context), context)
         # Relative to the effect too: perturbations are large, and so are forecasts made with them.
         if not error <= TOLERANCE * max(1.0, effect):
             raise ExportError(

@@ -9,7 +9,8 @@ from device_runtime.bundle import Bundle
 from edge_tsfm.models import load_base
 from export import ExportError, export_base
 from export.contexts import synthetic_contexts
-from export.parity import check_base, difference, replaced, runtime_quantiles, torch_quantiles
+from export.families import torch_witness
+from export.parity import check_base, difference, replaced, runtime_witness
 
 DUMMY = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-bolt"
 PROVENANCE = {"source": "test", "weights": "0" * 64, "licence": "Apache-2.0"}
@@ -56,7 +57,10 @@ def test_the_same_base_exported_twice_has_the_same_digest(base, bundle: Bundle, 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 40, 64, 90])
 def test_contexts_of_any_length_with_gaps_forecast_as_torch(base, bundle: Bundle, length: int) -> None:
     context = synthetic_contexts(4, length, missing=0.3, seed=length)
-    assert difference(torch_quantiles(base.model, context), runtime_quantiles(bundle, {}, context), context) < 1e-4
+    assert (
+        difference(torch_witness("chronos-bolt", base.model, context), runtime_witness(bundle, {}, context), context)
+        < 1e-4
+    )
 
 
 def test_parity_fails_when_the_bundle_is_not_the_model(base, bundle: Bundle) -> None:

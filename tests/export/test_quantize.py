@@ -13,7 +13,7 @@ from edge_tsfm.models import Base
 from export import ExportError, PrecisionExport, export_adapter, export_precision
 from export.contexts import synthetic_contexts
 from export.deviation import effect_kept
-from export.parity import runtime_quantiles
+from export.parity import runtime_witness
 
 ADAPTED = "output_patch_embedding.output_layer.bias"
 
@@ -98,7 +98,7 @@ def test_forecasts_follow_an_adapted_tensor_as_float32_does(stored: PrecisionExp
     index, original = bundle.index_of(ADAPTED), float32_bundle.index_of(ADAPTED)
     moved = bundle.tensor(index) + np.float32(0.5)
     forecasts = [
-        runtime_quantiles(one, tensors, context)
+        runtime_witness(one, tensors, context)
         for one, tensors in (
             (float32_bundle, {}),
             (float32_bundle, {original: moved}),

@@ -99,7 +99,8 @@ def adapter_of(bundle: Bundle, kind: str) -> Adapter:
 def test_three_ways(
     kind: str, model: torch.nn.Module, exported: Bundle, built: Path, library: Path, tmp_path: Path
 ) -> None:
-    from export.parity import replaced, torch_quantiles
+    from export.families import torch_witness
+    from export.parity import replaced
 
     adapter = adapter_of(exported, kind)
     blob = encode(adapter)
@@ -118,8 +119,8 @@ def test_three_ways(
     by_c = np.array([[float(cell) for cell in line.split(",")[1:]] for line in done.stdout.splitlines()[1:]])
     by_python = Forecaster.open(exported, blob, allow_unproven=True).forecast(context).quantiles
     with replaced(model, {exported.manifest.tensors[i].name: weights for i, weights in python.items()}):
-        by_torch = torch_quantiles(model, context[None])[0]
-    base = torch_quantiles(model, context[None])[0]
+        by_torch = torch_witness("chronos-bolt", model, context[None])[0]
+    base = torch_witness("chronos-bolt", model, context[None])[0]
     np.testing.assert_allclose(by_c, by_python, rtol=1e-6)
     np.testing.assert_allclose(by_python, by_torch, rtol=2e-5)
     assert np.abs(by_torch - base).max() > 0.1  # the adapter is felt at all

@@ -1,0 +1,191 @@
+"""Chronos-T5 on the device: the encoder runs once for a series, then the step graph once for a step of all paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.bundle import Bundle
+from device_runtime.errors import FormatError, InputError
+from device_runtime.quantiles import sample_quantiles
+from device_runtime.sampling import MAX_SAMPLES, uniforms
+from device_runtime.session import Session, SessionSettings, bind, open_session, run_all
+from device_runtime.tokenizer import Tokenizer, whole
+
+FloatArray = NDArray[np.float32]
+
+PATHS_AT_ONCE = 2_560  # bounds the caches: 128 series of 20 samples
+PROBE_STEPS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is drawn, as the base's configuration says."""
+
+    num_samples: int
+    temperature: float
+    top_k: int
+    top_p: float
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, object]) -> Sampling:
+        """Read a manifest's ``parameters``. Raises `FormatError` where one is missing or out of range."""
+        try:
+            made = cls(
+                num_samples=whole(parameters, "num_samples"),
+                temperature=float(str(parameters["temperature"])),
+                top_k=whole(parameters, "top_k"),
+                top_p=float(str(parameters["top_p"])),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"bundle.json: parameters: sampling: {error}") from error
+        if not (made.num_samples >= 1 and made.temperature > 0 and made.top_k >= 1 and 0 < made.top_p <= 1):
+            raise FormatError(f"bundle.json: parameters: sampling out of range: {made}")
+        return made
+
+
+class T5Model:
+    """A merged Chronos-T5, ready to forecast."""
+
+    def __init__(self, bundle: Bundle, merged: Mapping[int, FloatArray], settings: SessionSettings) -> None:
+        manifest = bundle.manifest
+        self.tokenizer = Tokenizer.parse(manifest.parameters)
+        self.values = self.tokenizer.values
+        self.sampling = Sampling.parse(manifest.parameters)
+        self.num_samples = self.sampling.num_samples
+        self.blocks, self.heads, self.width = (
+            whole(manifest.parameters, name) for name in ("num_layers", "num_heads", "d_kv")
+        )
+        self.start_token = whole(manifest.parameters, "start_token_id")
+        self.context_length = manifest.context_length
+        self.prediction_length = manifest.prediction_length
+        self.levels = manifest.quantile_levels
+        self.encoder: Session = open_session(bundle, "encoder", merged, settings)
+        self.decoder: Session = open_session(bundle, "step", merged, settings)
+
+    def predict(self, context: FloatArray, prediction_length: int) -> FloatArray:
+        """Forecast ``context`` ``[B, L]``: quantiles ``[B, H, Q]`` of the base's number of samples, seed 0."""
+        samples = self.sample(context, prediction_length, self.num_samples, 0)
+        return sample_quantiles(samples, self.levels)
+
+    def sample(self, context: FloatArray, prediction_length: int, num_samples: int, seed: int) -> FloatArray:
+        """Draw paths ``[B, S, H]`` that continue ``context`` ``[B, L]`` (NaN for missing).
+
+        Beyond the base's own prediction length the medians so far are appended to the context, as in
+        ``ChronosPipeline.predict`` (chronos-forecasting 2.3). Raises `InputError` for a number of samples or a seed
+        out of range.
+        """
+        if not 1 <= num_samples <= MAX_SAMPLES:
+            raise InputError(f"num_samples {num_samples}: want 1 to {MAX_SAMPLES}")
+        if not 0 <= seed < 2**32:
+            raise InputError(f"seed {seed}: want 0 to {2**32 - 1}")
+        at_once = max(1, PATHS_AT_ONCE // num_samples)
+        parts = [
+            self._continue(context[start : start + at_once], prediction_length, num_samples, seed)
+            for start in range(0, len(context), at_once)
+        ]
+        return np.concatenate(parts)
+
+    def witness(self, context: FloatArray) -> FloatArray:
+        """Return what the weights decide, without chance, in the context's unit: ``[B, PROBE_STEPS, 1]``.
+
+        The mean of the next token's distribution at each step, the decoder being fed the context's own tokens.
+        """
+        return self._means(context, min(PROBE_STEPS, self.prediction_length))
+
+    def probe(self, context: FloatArray, size: int) -> FloatArray:
+        """Return the known-answer probe of ``context`` ``[L]``: the means of ``size`` steps (FORMAT.md §7)."""
+        if size > self.prediction_length:
+            raise FormatError(f"known-answer test: {size} numbers, this base has {self.prediction_length} steps")
+        return self._means(context[None, :], size)[0, :, 0]
+
+    def logits(self, context: FloatArray, steps: int) -> FloatArray:
+        """Return the logits ``[B, steps, V]`` of tokens 1 to ``steps``, fed the context's own tokens in turn."""
+        tokens, mask, _ = self.tokenizer.encode(context[:, -self.context_length :])
+        own = tokens[:, : tokens.shape[1] - int(self.tokenizer.use_eos_token)]
+        decoding = self._start(tokens, mask, 1, steps, with_logits=True)
+        out = []
+        for step in range(steps):
+            decoding.token[:] = self.start_token if step == 0 else own[:, (step - 1) % own.shape[1]]
+            decoding.step[0] = step
+            decoding.run()
+            out.append(decoding.logits.copy())
+        return np.stack(out, axis=1)
+
+    def _means(self, context: FloatArray, steps: int) -> FloatArray:
+        """Return the means of the next token's distribution, in the context's unit: ``[B, steps, 1]``."""
+        logits = self.logits(context, steps).astype(np.float64)
+        p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        mean: NDArray[np.float64] = (p @ self.values.astype(np.float64)) / p.sum(axis=-1)  # [B, steps]
+        _, _, scale = self.tokenizer.encode(context[:, -self.context_length :])
+        return np.asarray((mean * scale[:, None])[..., None], dtype=np.float32)
+
+    def _continue(self, context: FloatArray, prediction_length: int, num_samples: int, seed: int) -> FloatArray:
+        """Draw the paths of a few series."""
+        blocks: list[FloatArray] = []
+        done = 0
+        while done < prediction_length:
+            steps = min(prediction_length - done, self.prediction_length)
+            tokens, mask, scale = self.tokenizer.encode(context[:, -self.context_length :])
+            drawn = self._draw(tokens, mask, uniforms(seed, num_samples, done, steps))  # [B, S, steps]
+            block = self.values[drawn] * scale[:, None, None]
+            blocks.append(block)
+            done += steps
+            # torch's median of an even number of values is the lower of the two in the middle.
+            middle = np.sort(block, axis=1)[:, (num_samples - 1) // 2]
+            context = np.concatenate([context, middle], axis=1)
+        return np.concatenate(blocks, axis=-1)
+
+    def _draw(self, tokens: NDArray[np.int64], mask: FloatArray, noise: FloatArray) -> NDArray[np.int64]:
+        """Draw tokens ``[B, S, steps]`` by ``noise`` ``[steps, S]``."""
+        batch, (steps, samples) = len(tokens), noise.shape
+        decoding = self._start(tokens, mask, samples, steps)
+        drawn = np.empty((steps, batch * samples), dtype=np.int64)
+        for step in range(steps):
+            decoding.step[0] = step
+            decoding.noise[:] = np.tile(noise[step], batch)
+            decoding.run()
+            drawn[step] = decoding.token
+        return drawn.reshape(steps, batch, samples).transpose(1, 2, 0)
+
+    def _start(
+        self, tokens: NDArray[np.int64], mask: FloatArray, samples: int, steps: int, *, with_logits: bool = False
+    ) -> Decoding:
+        """Encode the contexts and bind the step graph to fixed memory: caches are written in place."""
+        rows = len(tokens) * samples
+        cross = run_all(self.encoder, {"tokens": tokens, "observed": mask})
+        token, step = np.full(rows, self.start_token, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        noise, logits = np.zeros(rows, dtype=np.float32), np.empty((rows, len(self.values)), dtype=np.float32)
+        inputs: dict[str, NDArray[np.generic]] = {
+            "token": token,
+            "step": step,
+            "noise": noise,
+            "observed": mask,
+            "temperature": np.array([self.sampling.temperature], dtype=np.float32),
+            "top_k": np.array([min(self.sampling.top_k, len(self.values))], dtype=np.int64),
+            "top_p": np.array([self.sampling.top_p], dtype=np.float32),
+        }
+        outputs: dict[str, NDArray[np.generic]] = {"next_token": token}
+        if with_logits:
+            outputs = {"logits": logits}  # and the caches, but no token is drawn
+        for block in range(self.blocks):
+            inputs[f"cross_keys_{block}"] = cross[f"cross_keys_{block}"]
+            inputs[f"cross_values_{block}"] = cross[f"cross_values_{block}"]
+            for name in ("own_keys", "own_values"):
+                cache = np.zeros((rows * self.heads, steps, self.width), dtype=np.float32)
+                inputs[f"{name}_{block}"] = outputs[f"{name}_{block}_next"] = cache
+        return Decoding(token=token, step=step, noise=noise, logits=logits, run=bind(self.decoder, inputs, outputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """The step graph bound to memory: set ``step`` and ``noise``, run, and read ``token`` (or ``logits``)."""
+
+    token: NDArray[np.int64]  # [N], the token before a run and the one after it
+    step: NDArray[np.int64]  # [1]
+    noise: FloatArray  # [N], uniform in [0, 1)
+    logits: FloatArray  # [N, V], where they were asked for
+    run: Callable[[], None]

@@ -1,0 +1,78 @@
+"""The T5 layers that every Chronos family is built of, written for a small CPU with the model's own parameters.
+
+Each function computes what the module of the same name in transformers 4.57 computes, with the rearrangements that
+`export.bolt` and `export.t5` name. Parameters are read from the model's submodules: a traced graph keeps their names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from export.errors import ExportError
+
+BLOCKED = -1e9  # finite, so that a row without any observation stays finite too; exp() of it is zero all the same
+
+
+def check_layers(config: Any, family: str) -> None:
+    """Raise `ExportError` for a T5 configuration with layers that these functions do not compute."""
+    if config.is_gated_act or config.dense_act_fn != "relu":
+        raise ExportError(f"{family} with feed_forward_proj {config.feed_forward_proj!r}: want relu")
+
+
+def norm(layer: Any, x: Tensor) -> Tensor:
+    """Root-mean-square norm, written the way ONNX Runtime recognises."""
+    out: Tensor = layer.weight * (x / (x.pow(2).mean(-1, keepdim=True) + layer.variance_epsilon).sqrt())
+    return out
+
+
+def feed_forward(block: Any, x: Tensor) -> Tensor:
+    """Add a block's feed-forward layer."""
+    dense = block.layer[-1].DenseReluDense
+    out: Tensor = x + dense.wo(torch.relu(dense.wi(norm(block.layer[-1].layer_norm, x))))
+    return out
+
+
+def buckets(attention: Any, distance: Tensor, *, bidirectional: bool) -> Tensor:
+    """Return the row of an attention's bias table for each ``distance`` (key minus query)."""
+    rows: Tensor = attention._relative_position_bucket(
+        distance,
+        bidirectional=bidirectional,
+        num_buckets=attention.relative_attention_num_buckets,
+        max_distance=attention.relative_attention_max_distance,
+    )
+    return rows
+
+
+def joined_projections(attention: Any, x: Tensor) -> Tensor:
+    """Return q, k and v of ``x`` ``[..., D]`` as one product ``[..., 3 * heads * width]``.
+
+    ONNX Runtime folds the concatenated weight when a session opens.
+    """
+    weight = torch.cat([attention.q.weight, attention.k.weight, attention.v.weight])
+    return torch.nn.functional.linear(x, weight)
+
+
+def encode(stack: Any, x: Tensor, blocked: Tensor, rows: Tensor, heads: int, width: int) -> Tensor:
+    """Run an encoder stack: ``[B, T, D]`` to ``[B, T, D]``.
+
+    ``blocked`` ``[B, 1, 1, T]`` is added to every score; ``rows`` ``[2 * N - 1]`` are the `buckets` of the distances
+    ``1 - N`` to ``N - 1``, N the longest T.
+    """
+    batch, length = x.shape[0], x.shape[1]
+    table = stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
+    by_distance = table[rows].transpose(0, 1)  # [heads, 2 * N - 1]; folded
+    position = torch.arange(length, device=x.device)
+    index = position[None, :] - position[:, None] + (rows.shape[0] // 2)  # [query, key]
+    bias = by_distance[:, index][None] + blocked  # [B, heads, T, T]
+    for block in stack.block:
+        attention = block.layer[0].SelfAttention
+        qkv = joined_projections(attention, norm(block.layer[0].layer_norm, x))
+        qkv = qkv.reshape(batch, -1, 3, heads, width).permute(2, 0, 3, 1, 4)  # [3, B, heads, T, width]
+        scores = qkv[0] @ qkv[1].transpose(-1, -2) + bias
+        mixed = torch.softmax(scores, dim=-1) @ qkv[2]
+        x = x + attention.o(mixed.transpose(1, 2).reshape(batch, -1, heads * width))
+        x = feed_forward(block, x)
+    return norm(stack.final_layer_norm, x)
