@@ -20,7 +20,7 @@ from device_runtime.files import write_atomic
 from device_runtime.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
 from export.families import find_family
 from export.folder import appearing, pinned_files, write_tunable
-from export.graph import externalise, share, trace, tunable_names
+from export.graph import externalise, name_ties, share, trace, tunable_names
 from export.parity import BaseParity, check_base
 
 Progress = Callable[[str, int, int], None]
@@ -64,6 +64,7 @@ def export_base(
             for number, part in enumerate(parts):
                 progress("trace", number, len(parts))
                 graphs[part.name] = trace(part, Path(traces))
+                name_ties(graphs[part.name], model)
         used = {part.name: tunable_names(graphs[part.name], model, recipe.frozen) for part in parts}
         names = sorted(set().union(*used.values()))
         parameters = dict(model.named_parameters())

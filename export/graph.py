@@ -77,6 +77,22 @@ def tunable_names(graph: onnx.ModelProto, module: nn.Module, frozen: Sequence[st
     return sorted(name for name, _ in module.named_parameters() if name in used and name not in frozen)
 
 
+def name_ties(graph: onnx.ModelProto, model: nn.Module) -> None:
+    """Give a parameter that a model uses under several names (tied embeddings) its first one, in place."""
+    parameters = dict(model.named_parameters())
+    first = {id(parameter): name for name, parameter in parameters.items()}
+    ties = {
+        name: first[id(parameter)]
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if name not in parameters
+    }
+    for tensor in graph.graph.initializer:
+        tensor.name = ties.get(tensor.name, tensor.name)
+    for node in graph.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = ties.get(name, name)
+
+
 def share(graphs: Sequence[onnx.ModelProto], names: Sequence[str], folder: Path) -> None:
     """Write those of ``names`` that several graphs use once, to `FROZEN_FILE`, and point the graphs there."""
     data = bytearray()

@@ -1,0 +1,179 @@
+"""Chronos-T5 from torch to the device: logits, greedy tokens, the distribution of samples, every tunable tensor."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from device_runtime.bundle import Bundle  # noqa: E402
+from device_runtime.errors import InputError  # noqa: E402
+from device_runtime.forecaster import Forecaster  # noqa: E402
+from device_runtime.session import SessionSettings  # noqa: E402
+from device_runtime.t5 import T5Model  # noqa: E402
+from edge_tsfm.models import load_base  # noqa: E402
+from export import t5  # noqa: E402
+from export.base import export_base  # noqa: E402
+from export.contexts import synthetic_contexts  # noqa: E402
+from export.errors import ExportError  # noqa: E402
+from export.parity import check_base  # noqa: E402
+
+FOLDER = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-t5"
+PROVENANCE = {"source": "test", "licence": "none", "weights": "none"}
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_base(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def bundle(base, tmp_path_factory) -> Bundle:
+    out = tmp_path_factory.mktemp("t5") / "bundle"
+    export_base(base.model, family=base.family, name="dummy", out=out, provenance=PROVENANCE)
+    return Bundle.open(out)
+
+
+@pytest.fixture(scope="module")
+def model(bundle) -> T5Model:
+    return T5Model(bundle, {}, SessionSettings())
+
+
+@pytest.mark.parametrize("length", [1, 2, 31, 32, 40])
+def test_logits_are_those_of_torch_at_every_step(base, model, length: int) -> None:
+    context = synthetic_contexts(3, length, missing=0.3, seed=length)
+    with torch.no_grad():
+        expected, _ = t5.logits(base.model, context, 8)
+    np.testing.assert_allclose(model.logits(context, 8), expected.numpy(), atol=2e-6)
+
+
+def test_a_perturbed_tensor_that_the_runtime_ignores_is_refused(base, bundle, monkeypatch) -> None:
+    assert check_base(base.model, bundle).perturbed < 1e-4
+    monkeypatch.setattr("device_runtime.t5.open_session", _ignoring)
+    with pytest.raises(ExportError, match="differs from torch"):
+        check_base(base.model, bundle)
+
+
+def _ignoring(bundle, graph, merged, settings):
+    from device_runtime.session import open_session
+
+    return open_session(bundle, graph, {}, settings)
+
+
+def generate(base, context, steps: int, samples: int, **sampling):
+    """Tokens that transformers itself generates, as chronos-forecasting asks it to: ``[B, S, steps]``."""
+    from transformers import GenerationConfig
+
+    tokens, mask, _ = t5._tokenizer(base.model).context_input_transform(torch.from_numpy(context))
+    out = base.model.generate(
+        input_ids=tokens,
+        attention_mask=mask,
+        generation_config=GenerationConfig(
+            min_new_tokens=steps, max_new_tokens=steps, num_return_sequences=samples, eos_token_id=1, pad_token_id=0,
+            decoder_start_token_id=0, **sampling,
+        ),
+    )  # fmt: skip
+    return out[:, 1:].reshape(len(context), samples, steps).numpy()
+
+
+def drawn(bundle, context, steps: int, samples: int, **sampling):
+    """Tokens that the runtime draws."""
+    import dataclasses
+
+    model = T5Model(bundle, {}, SessionSettings())
+    model.sampling = dataclasses.replace(model.sampling, **sampling)
+    from device_runtime.sampling import uniforms
+
+    tokens, mask, _ = model.tokenizer.encode(context[:, -model.context_length :])
+    return model._draw(tokens, mask, uniforms(1, samples, 0, steps))
+
+
+def test_greedy_decoding_gives_the_tokens_of_transformers(base, bundle) -> None:
+    context = synthetic_contexts(4, 20, missing=0.2, seed=5)
+    expected = generate(base, context, 8, 1, do_sample=False)
+    np.testing.assert_array_equal(drawn(bundle, context, 8, 1, top_k=1), expected)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [{}, {"temperature": 0.5}, {"top_k": 5}, {"top_p": 0.6}, {"temperature": 1.5, "top_k": 20, "top_p": 0.8}],
+)
+def test_samples_are_distributed_as_those_of_transformers(base, bundle, sampling) -> None:
+    context = synthetic_contexts(1, 20, seed=3)
+    settings = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, **sampling}
+    torch.manual_seed(0)
+    expected = generate(base, context, 3, 4000, do_sample=True, **settings)[0]
+    got = drawn(bundle, context, 3, 4000, **settings)[0]
+    assert not (got == 1).any()  # the end token is never drawn
+    for step in range(3):
+        a, b = (np.bincount(x[:, step], minlength=64).astype(float) for x in (expected, got))
+        # Two-sample chi-square over the tokens seen often enough; 1e-4 quantile by Wilson and Hilferty.
+        seen = a + b >= 20
+        statistic = float(((a - b)[seen] ** 2 / (a + b)[seen]).sum())
+        freedom = max(1, int(seen.sum()) - 1)
+        limit = freedom * (1 - 2 / (9 * freedom) + 3.72 * np.sqrt(2 / (9 * freedom))) ** 3
+        assert statistic < limit, (step, statistic, limit)
+        assert set(np.flatnonzero(b)) <= set(np.flatnonzero(a)) or (a + b)[(a == 0) & (b > 0)].max() < 20
+
+
+def test_a_seed_gives_the_same_paths_alone_in_a_batch_and_in_a_longer_forecast(bundle) -> None:
+    forecaster = Forecaster.open(bundle)
+    context = synthetic_contexts(3, 20, missing=0.1, seed=7)
+    paths = forecaster.sample(context, 6, num_samples=10, seed=4)
+    assert paths.shape == (3, 10, 6)
+    np.testing.assert_array_equal(paths[1], forecaster.sample(context[1], 6, num_samples=10, seed=4))
+    np.testing.assert_array_equal(paths, forecaster.sample(context, 8, num_samples=10, seed=4)[..., :6])
+    np.testing.assert_array_equal(paths[:, :4], forecaster.sample(context, 6, num_samples=4, seed=4))
+    assert (paths != forecaster.sample(context, 6, num_samples=10, seed=5)).any()
+
+
+def test_a_long_forecast_continues_from_the_medians_as_the_pipeline_does(base, bundle) -> None:
+    """Greedy on both sides, so that equality is to the token."""
+    from chronos.chronos import ChronosConfig, ChronosModel, ChronosPipeline
+
+    config = ChronosConfig(**base.model.config.chronos_config)
+    pipeline = ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=base.model))
+    context = synthetic_contexts(2, 30, seed=9)
+    expected = pipeline.predict(torch.from_numpy(context), 20, num_samples=2, top_k=1).numpy()
+    model = T5Model(bundle, {}, SessionSettings())
+    import dataclasses
+
+    model.sampling = dataclasses.replace(model.sampling, top_k=1)
+    np.testing.assert_allclose(model.sample(context, 20, 2, 0), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_any_level_is_read_off_the_samples(bundle) -> None:
+    forecaster = Forecaster.open(bundle)
+    context = synthetic_contexts(1, 20)[0]
+    forecast = forecaster.forecast(context, 5, [0.025, 0.5, 0.975], num_samples=200, seed=1)
+    paths = forecaster.sample(context, 5, 200, 1)
+    np.testing.assert_allclose(forecast.quantiles[:, 0], np.quantile(paths, 0.025, axis=0), rtol=1e-5)
+    assert (np.diff(forecast.quantiles, axis=-1) >= 0).all()
+
+
+@pytest.mark.parametrize("arguments", [{"num_samples": 5000}, {"seed": -1}, {"seed": 2**32}, {"num_samples": -2}])
+def test_arguments_out_of_range_are_refused(bundle, arguments) -> None:
+    with pytest.raises(InputError, match="want"):
+        Forecaster.open(bundle).forecast(synthetic_contexts(1, 20)[0], 3, **arguments)
+
+
+def test_heads_times_width_may_differ_from_d_model(tmp_path: Path) -> None:
+    """The shape of Chronos-T5 Mini and Small: d_kv 64 with 8 heads for d_model 384 and 512; small here."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(1)
+    chronos = load_base(str(FOLDER)).model.config.chronos_config
+    config = T5Config(
+        d_model=12, d_ff=20, d_kv=8, num_heads=3, num_layers=1, num_decoder_layers=3, vocab_size=64,
+        feed_forward_proj="relu", initializer_factor=0.5, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+        tie_word_embeddings=False, chronos_config=chronos,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "relative_attention_bias" in name or name.endswith(("q.weight", "k.weight", "lm_head.weight")):
+                parameter.normal_(std=0.7)
+    made = export_base(model, family="chronos-t5", name="odd", out=tmp_path / "odd", provenance=PROVENANCE)
+    assert made.parity.base < 1e-4
+    assert made.parity.perturbed < 1e-3
