@@ -19,6 +19,7 @@ EXTRAS = {
     "peft",
     "onnx",
     "onnxscript",
+    "optimum",
     "matplotlib",
     "tuf",
     "cryptography",

@@ -17,6 +17,7 @@ from edge_tsfm.errors import ModelError
 
 if TYPE_CHECKING:
     from edge_tsfm.models import Base
+    from edge_tsfm.training.run import Run
     from export import BaseExport, PrecisionExport
 
 Progress = Callable[[str, int, int], None]
@@ -25,6 +26,17 @@ Progress = Callable[[str, int, int], None]
 @click.command("base")
 @click.option("--base", "name", default="edge-bolt-micro", help="Bundled name, local folder or hub id.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder for the bundle.")
+@click.option(
+    "--layout",
+    type=click.Choice(["bundle", "optimum"]),
+    default="bundle",
+    help="A bundle for the device, or for Chronos-T5 the folder that Hugging Face optimum opens.",
+)
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With --layout optimum: merge this run's adapter.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "int8", "float16", "fp16"]),
@@ -51,6 +63,8 @@ Progress = Callable[[str, int, int], None]
 def export_base_command(
     name: str,
     out: Path,
+    layout: str,
+    adapter: Path | None,
     precision: str,
     keep: str | None,
     max_deviation: float | None,
@@ -61,7 +75,7 @@ def export_base_command(
     """Write a base once, and prove it equal to torch: forecasts, and every tunable tensor perturbed in turn.
 
     Nothing is written when the proof fails; in int8 or float16, when forecasts deviate from float32 by more than
-    --max-deviation.
+    --max-deviation. --layout optimum compares optimum's greedy decoding with torch's instead.
     """
     from edge_tsfm.models import load_base
 
@@ -69,7 +83,16 @@ def export_base_command(
     given = {"--keep": keep, "--max-deviation": max_deviation, "--run": run, "--data": data}
     if precision == "float32" and (idle := [option for option, value in given.items() if value is not None]):
         raise click.UsageError(f"{idle[0]} is for --precision int8 or float16")
+    if layout == "optimum" and precision != "float32":
+        raise click.UsageError("--layout optimum is float32; quantise its folder with optimum-cli onnxruntime quantize")
+    if layout == "bundle" and adapter is not None:
+        raise click.UsageError(
+            "--adapter is for --layout optimum: a bundle holds the base alone, and export adapter writes the rest"
+        )
     base = load_base(name)
+    if layout == "optimum":
+        _optimum(base, out, adapter, as_json)
+        return
     with _bar(hidden=as_json) as progress:
         if precision == "float32":
             result = _float32(base, out, progress)
@@ -108,7 +131,7 @@ def _float32(base: Base, out: Path, progress: Progress) -> BaseExport:
         family=base.family,
         name=base.name,
         out=out,
-        provenance={"source": base.source, "weights": base.digest, "licence": base.licence},
+        provenance=_provenance(base),
         progress=progress,
     )
 
@@ -118,21 +141,58 @@ def _options(
 ) -> dict[str, Any]:
     """Turn the command's options into those of `export_precision`, before anything slow begins."""
     from edge_tsfm.methods.sites import DEFAULT, touched_tensors
-    from edge_tsfm.training.run import load_run
 
     wanted = [one.strip() for one in keep.split(",")] if keep else DEFAULT
     options: dict[str, Any] = {"adapted": touched_tensors(base.model, wanted)}
     if max_deviation is not None:
         options["allowed"] = max_deviation
     if run is not None:
-        trained = load_run(run)
-        if trained.base["digest"] != base.digest:
-            raise ModelError(
-                f"{run} adapted weights {trained.base['digest'][:16]}…, {base.name} has {base.digest[:16]}…",
-                hint=f"--base {trained.base['source']}",
-            )
+        trained = _run_of(base, run)
         options |= {"contexts": trained.held_contexts(data=data), "adapter": trained.deltas()}
     return options
+
+
+def _run_of(base: Base, folder: Path) -> Run:
+    """Open a run and check that it adapted this base."""
+    from edge_tsfm.training.run import load_run
+
+    run = load_run(folder)
+    if run.base["digest"] != base.digest:
+        raise ModelError(
+            f"{folder} adapted weights {run.base['digest'][:16]}…, {base.name} has {base.digest[:16]}…",
+            hint=f"--base {run.base['source']}",
+        )
+    return run
+
+
+def _optimum(base: Base, out: Path, adapter: Path | None, as_json: bool) -> None:
+    """Write optimum's layout and report."""
+    from export import export_optimum
+
+    provenance: dict[str, Any] = _provenance(base)
+    deltas = None
+    if adapter is not None:
+        run = _run_of(base, adapter)
+        deltas = run.deltas()
+        provenance["adapter"] = {"method": run.method, "target": run.target, "data": run.record["data"]["fingerprint"]}
+    result = export_optimum(base.model, family=base.family, out=out, provenance=provenance, deltas=deltas)
+    if as_json:
+        click.echo(json.dumps({**vars(result), "path": str(result.path)}))
+        return
+    click.echo(
+        f"{result.path}: {base.name} in optimum's layout, {result.bytes / 1e6:.1f} MB, {', '.join(result.files)}"
+    )
+    if adapter is not None:
+        click.echo(f"  the adapter of {adapter} is merged into {result.merged_tensors} tensors")
+    click.echo(
+        f"  optimum against torch: {result.tokens} tokens decoded greedily, logits within {result.parity:.1e} "
+        "of the largest"
+    )
+
+
+def _provenance(base: Base) -> dict[str, Any]:
+    """Say where the weights come from."""
+    return {"source": base.source, "weights": base.digest, "licence": base.licence}
 
 
 def _reduced(source: Path, out: Path, precision: str, options: dict[str, Any], progress: Progress) -> PrecisionExport:

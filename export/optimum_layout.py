@@ -1,0 +1,179 @@
+"""`export_optimum`: a Chronos-T5 as the folder that Hugging Face optimum opens, an adapter merged into it on request.
+
+For users of optimum, not for the device: weights lie in every graph, and no adapter can be put in or taken out again.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from device_runtime.delta import Delta
+from export.contexts import synthetic_contexts
+from export.errors import ExportError
+from export.folder import appearing
+
+FAMILY = "chronos-t5"
+TASK = "text2text-generation-with-past"
+ORIGIN_FILE = "edge_tsfm.json"  # what optimum does not ask: where the weights come from
+CONTEXTS = 4  # of each length
+STEPS = 16  # tokens decoded from each
+TOLERANCE = 1e-4  # of the largest logit
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimumExport:
+    """What was written, and the proof that optimum decodes as torch does."""
+
+    path: Path
+    files: tuple[str, ...]
+    bytes: int
+    parity: float  # largest difference of a logit under greedy decoding with the cache, of the largest logit
+    tokens: int  # decoded for it
+    merged_tensors: int
+
+
+def export_optimum(
+    model: nn.Module,
+    *,
+    family: str,
+    out: Path,
+    provenance: Mapping[str, Any],
+    deltas: Mapping[str, Delta] | None = None,
+) -> OptimumExport:
+    """Write ``model`` with ``deltas`` (torch parameter name → delta) merged to the new folder ``out``.
+
+    The folder is optimum's own: ``encoder_model.onnx``, ``decoder_model.onnx``, ``decoder_with_past_model.onnx``,
+    ``config.json``, ``generation_config.json`` and, where optimum can run it, both decoders in one
+    ``decoder_model_merged.onnx``; ``provenance`` goes into `ORIGIN_FILE`. Raises `ExportError` for another family, and
+    when optimum's decoding of the folder differs from torch's; then nothing is written.
+    """
+    if family != FAMILY:
+        raise ExportError(
+            f"the optimum layout is for {FAMILY}, this is {family}",
+            hint=f"optimum has no class that would open a {family}; leave out --layout",
+        )
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    merged = _merged(model, deltas or {})
+    with appearing(out) as scratch, _quiet():
+        onnx_export_from_model(
+            _fresh(merged),  # the exporter changes the configuration of the model it is given
+            output=scratch,
+            task=TASK,
+            no_post_process=not _mergeable(merged),
+            do_validation=False,
+        )
+        parity, tokens = _check(merged, scratch)
+        tools = {tool: version(tool) for tool in ("edge-tsfm", "optimum", "optimum-onnx", "torch", "transformers")}
+        origin = {**provenance, "merged_tensors": sorted(deltas or {}), "tools": tools}
+        (scratch / ORIGIN_FILE).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+    files = sorted(out.iterdir())
+    return OptimumExport(
+        path=out,
+        files=tuple(file.name for file in files),
+        bytes=sum(file.stat().st_size for file in files),
+        parity=parity,
+        tokens=tokens,
+        merged_tensors=len(deltas or {}),
+    )
+
+
+def _merged(model: nn.Module, deltas: Mapping[str, Delta]) -> Any:
+    """Return a copy of ``model`` with the deltas added as a device merges them: in double, rounded once."""
+    merged = _fresh(model)
+    parameters = dict(merged.named_parameters())
+    for name, delta in deltas.items():
+        if name not in parameters:
+            raise ExportError(f"the base has no parameter {name!r} to merge into")
+        base = parameters[name].detach().numpy()
+        total = (base.astype(np.float64) + delta.dense().reshape(base.shape)).astype(np.float32)
+        if not np.isfinite(total).all():
+            raise ExportError(f"{name}: merged, a weight is not finite")
+        with torch.no_grad():
+            parameters[name].copy_(torch.from_numpy(total))
+    return merged
+
+
+def _fresh(model: Any) -> Any:
+    """Return a model of the same weights and nothing else: `generate` leaves wrappers that a copy would carry."""
+    fresh = type(model)(copy.deepcopy(model.config)).eval()
+    fresh.load_state_dict(model.state_dict())
+    return fresh
+
+
+def _mergeable(model: Any) -> bool:
+    """Say whether optimum can run both decoders merged into one graph.
+
+    It then starts from an empty cache whose heads it takes to be d_model / heads wide, which those of Chronos-T5's Mini
+    are not (huggingface/optimum issue 1523). Two graphs do without.
+    """
+    return bool(model.config.num_heads * model.config.d_kv == model.config.d_model)
+
+
+def _check(model: Any, folder: Path) -> tuple[float, int]:
+    """Decode greedily with optimum, cache and all, and compare every logit on the way with torch's.
+
+    Logits rather than tokens: where two bins are equally likely, rounding may choose. Returns the largest difference
+    and how many tokens were decoded.
+    """
+    from optimum.onnxruntime import ORTModelForSeq2SeqLM
+
+    opened = ORTModelForSeq2SeqLM.from_pretrained(folder)
+    length = int(model.config.chronos_config["context_length"])
+    worst, tokens = 0.0, 0
+    for steps in sorted({min(16, length), length}):
+        ids, mask = tokenize(model, torch.from_numpy(synthetic_contexts(CONTEXTS, steps, missing=0.1, seed=steps)))
+        decoded = opened.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            do_sample=False,
+            min_new_tokens=STEPS,
+            max_new_tokens=STEPS,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        with torch.no_grad():
+            expected = model(input_ids=ids, attention_mask=mask, decoder_input_ids=decoded.sequences[:, :-1]).logits
+        difference = (torch.stack(decoded.logits, dim=1) - expected).abs().max() / expected.abs().max()
+        worst, tokens = max(worst, float(difference)), tokens + CONTEXTS * STEPS
+    if not worst <= TOLERANCE:
+        raise ExportError(
+            f"parity: optimum's logits differ from torch's by {worst:.3g} of the largest, allowed {TOLERANCE}"
+        )
+    return worst, tokens
+
+
+def tokenize(model: Any, context: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn contexts ``[B, L]`` into the model's tokens and their mask, ``[B, L + 1]`` with an end token."""
+    from chronos.chronos import ChronosConfig
+
+    tokenizer = ChronosConfig(**model.config.chronos_config).create_tokenizer()
+    ids, mask, _ = tokenizer.context_input_transform(context)
+    return ids, mask
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence tracing's and optimum's remarks: what they guess at is compared afterwards."""
+    logger = logging.getLogger("optimum")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
