@@ -22,6 +22,8 @@ from device_runtime.cli.options import adapter_option, bundle_argument, json_opt
 @click.option("--prediction-length", type=int, help="Steps to forecast.  [default: the base's own]")
 @click.option("--context-length", type=int, help="Latest steps to use.  [default: the base's own]")
 @click.option("--quantile-levels", help="Levels, comma-separated.  [default: the base's own]")
+@click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV to write.  [default: print]")
 @session_options
 @json_option
@@ -34,6 +36,8 @@ def command(
     prediction_length: int | None,
     context_length: int | None,
     quantile_levels: str | None,
+    num_samples: int | None,
+    seed: int,
     output: Path | None,
     as_json: bool,
     **session: Any,
@@ -51,7 +55,13 @@ def command(
     contexts = read_contexts(text, target=target, id_column=id_column, where=source.name)
     forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
     forecasts = {
-        item: forecaster.forecast(series[-context_length:] if context_length else series, prediction_length, levels)
+        item: forecaster.forecast(
+            series[-context_length:] if context_length else series,
+            prediction_length,
+            levels,
+            num_samples=num_samples,
+            seed=seed,
+        )
         for item, series in contexts.items()
     }
     if as_json:
