@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.bundle import Bundle
-from device_runtime.errors import FormatError
+from device_runtime.patches import patch_size, whole_patches
 from device_runtime.session import Session, SessionSettings, open_session, run
 
 FloatArray = NDArray[np.float32]
@@ -19,10 +19,7 @@ class BoltModel:
 
     def __init__(self, bundle: Bundle, merged: Mapping[int, FloatArray], settings: SessionSettings) -> None:
         manifest = bundle.manifest
-        patch_size = manifest.parameters.get("patch_size")
-        if not isinstance(patch_size, int) or patch_size < 1:
-            raise FormatError(f"bundle.json: parameters.patch_size: want a whole number, got {patch_size!r}")
-        self.patch_size = patch_size
+        self.patch_size = patch_size(manifest)
         self.context_length = manifest.context_length
         self.prediction_length = manifest.prediction_length
         self.levels = np.asarray(manifest.quantile_levels, dtype=np.float32)
@@ -58,6 +55,4 @@ class BoltModel:
 
     def _run(self, context: FloatArray) -> FloatArray:
         """Pad on the left to whole patches and run the graph: ``[B, Q, H]``."""
-        short = -context.shape[1] % self.patch_size
-        padded = np.pad(context, ((0, 0), (short, 0)), constant_values=np.nan)
-        return run(self.session, "quantiles", {"context": np.ascontiguousarray(padded, dtype=np.float32)})
+        return run(self.session, "quantiles", {"context": whole_patches(context, self.patch_size)})

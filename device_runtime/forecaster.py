@@ -15,6 +15,7 @@ from device_runtime.adapter import Adapter
 from device_runtime.blob import blob_size, decode
 from device_runtime.bolt import BoltModel
 from device_runtime.bundle import Bundle
+from device_runtime.chronos2 import Chronos2Model
 from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError
 from device_runtime.files import read_bounded
 from device_runtime.layout import MAX_BLOB_SIZE
@@ -55,6 +56,7 @@ class Sampler(Model, Protocol):
 FAMILIES: dict[str, Callable[[Bundle, Mapping[int, FloatArray], SessionSettings], Model]] = {
     "chronos-bolt": BoltModel,
     "chronos-t5": T5Model,
+    "chronos-2": Chronos2Model,
 }
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.graph import Part
-from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, norm
+from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, norm, residual, standardise
 
 FloatArray = NDArray[np.float32]
 
@@ -59,20 +59,11 @@ class BoltGraph(nn.Module):
     def forward(self, context: Tensor) -> Tensor:
         """Return quantiles ``[B, Q, H]`` in the context's unit."""
         size = self.chronos.input_patch_size
-        observed = ~torch.isnan(context)
-        mask = observed.to(context.dtype)
-        values = torch.where(observed, context, torch.zeros_like(context))
-        count = mask.sum(dim=-1, keepdim=True)
-        loc = values.sum(dim=-1, keepdim=True) / count.clamp(min=1.0)
-        centred = torch.where(observed, context - loc, torch.zeros_like(context))
-        scale = (centred.square().sum(dim=-1, keepdim=True) / count.clamp(min=1.0)).sqrt()
-        # As in chronos: a context without observations has scale 1, a constant one the smallest scale.
-        scale = torch.where(scale == 0, torch.full_like(scale, 1e-5), scale)
-        scale = torch.where(count == 0, torch.ones_like(scale), scale)
+        scaled, mask, loc, scale = standardise(context)
         batch = context.shape[0]
         patched_mask = mask.reshape(batch, -1, size)  # [B, P, size]
-        patched = torch.cat([(centred / scale).reshape(batch, -1, size), patched_mask], dim=-1)
-        hidden = self._residual(self.input_patch_embedding, patched)  # [B, P, D]
+        patched = torch.cat([scaled.reshape(batch, -1, size), patched_mask], dim=-1)
+        hidden = residual(self.input_patch_embedding, patched)  # [B, P, D]
         attended = patched_mask.amax(dim=-1)  # [B, P]
         if self.use_reg_token:
             reg = self.shared.weight[self.reg_token].expand(batch, 1, -1)
@@ -80,15 +71,9 @@ class BoltGraph(nn.Module):
             attended = torch.cat([attended, torch.ones_like(attended[:, :1])], dim=1)
         blocked = ((1.0 - attended) * BLOCKED)[:, None, None, :]  # [B, 1, 1, T]
         hidden = encode(self.encoder, hidden, blocked, self.buckets, self.heads, self.width)
-        out = self._residual(self.output_patch_embedding, self._decode(hidden, blocked))
+        out = residual(self.output_patch_embedding, self._decode(hidden, blocked))
         quantiles = out.reshape(batch, self.quantile_count, -1)
         return quantiles * scale[:, :, None] + loc[:, :, None]
-
-    @staticmethod
-    def _residual(block: Any, x: Tensor) -> Tensor:
-        """Apply a patch embedding: one hidden layer around a linear shortcut."""
-        out: Tensor = block.output_layer(torch.relu(block.hidden_layer(x))) + block.residual_layer(x)
-        return out
 
     def _decode(self, encoded: Tensor, blocked: Tensor) -> Tensor:
         """Run the decoder for its one token: ``[B, 1, D]``."""

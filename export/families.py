@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export import bolt, t5
+from export import bolt, chronos2, t5
 from export.errors import ExportError
 from export.graph import Part
 
@@ -29,6 +29,9 @@ class FamilyExport:
 
 FAMILIES: dict[str, FamilyExport] = {
     "chronos-bolt": FamilyExport(parts=bolt.parts, frozen=bolt.FROZEN, describe=bolt.describe, witness=bolt.witness),
+    "chronos-2": FamilyExport(
+        parts=chronos2.parts, frozen=chronos2.FROZEN, describe=chronos2.describe, witness=chronos2.witness
+    ),
     "chronos-t5": FamilyExport(parts=t5.parts, frozen=t5.FROZEN, describe=t5.describe, witness=t5.witness),
 }
 

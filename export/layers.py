@@ -22,6 +22,29 @@ def check_layers(config: Any, family: str) -> None:
         raise ExportError(f"{family} with feed_forward_proj {config.feed_forward_proj!r}: want relu")
 
 
+def standardise(context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Scale ``context`` ``[B, L]``: return it in units of its deviation, its mask, and loc and scale ``[B, 1]``.
+
+    NaN becomes 0. As chronos's instance norm: a context without observations has scale 1, a constant one the smallest scale.
+    """
+    observed = ~torch.isnan(context)
+    mask = observed.to(context.dtype)
+    values = torch.where(observed, context, torch.zeros_like(context))
+    count = mask.sum(dim=-1, keepdim=True)
+    loc = values.sum(dim=-1, keepdim=True) / count.clamp(min=1.0)
+    centred = torch.where(observed, context - loc, torch.zeros_like(context))
+    scale = (centred.square().sum(dim=-1, keepdim=True) / count.clamp(min=1.0)).sqrt()
+    scale = torch.where(scale == 0, torch.full_like(scale, 1e-5), scale)
+    scale = torch.where(count == 0, torch.ones_like(scale), scale)
+    return centred / scale, mask, loc, scale
+
+
+def residual(block: Any, x: Tensor) -> Tensor:
+    """Apply a patch embedding: one hidden layer around a linear shortcut."""
+    out: Tensor = block.output_layer(torch.relu(block.hidden_layer(x))) + block.residual_layer(x)
+    return out
+
+
 def norm(layer: Any, x: Tensor) -> Tensor:
     """Root-mean-square norm, written the way ONNX Runtime recognises."""
     out: Tensor = layer.weight * (x / (x.pow(2).mean(-1, keepdim=True) + layer.variance_epsilon).sqrt())

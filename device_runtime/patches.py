@@ -1,0 +1,23 @@
+"""Contexts as families that read patches want them: a whole number of patches, missing values in front."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.errors import FormatError
+from device_runtime.manifest import Manifest
+
+
+def patch_size(manifest: Manifest) -> int:
+    """Return the manifest's patch size, in steps. Raises `FormatError` where there is none."""
+    size = manifest.parameters.get("patch_size")
+    if type(size) is not int or size < 1:
+        raise FormatError(f"bundle.json: parameters.patch_size: want a whole number, got {size!r}")
+    return size
+
+
+def whole_patches(context: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Pad ``context`` ``[B, L]`` with NaN on the left to whole patches of ``size`` steps."""
+    padded = np.pad(context, ((0, 0), (-context.shape[1] % size, 0)), constant_values=np.nan)
+    return np.ascontiguousarray(padded, dtype=np.float32)
