@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device_runtime.adapter import KnownAnswer
 from device_runtime.bundle import Bundle
-from device_runtime.forecaster import FAMILIES
+from device_runtime.forecaster import FAMILIES, Sampler
 from device_runtime.session import SessionSettings
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
@@ -37,6 +37,8 @@ def choose_known_answer(
     family = FAMILIES[bundle.manifest.family]
     base, tuned = (family(bundle, tensors, SessionSettings()) for tensors in ({}, merged))
     size = PROBE_STEPS * len(bundle.manifest.quantile_levels)
+    if isinstance(base, Sampler):
+        size = min(size, bundle.manifest.prediction_length)  # one number a step
     of_scale = TOLERANCE_OF_SCALE[bundle.manifest.precision]
     best: tuple[float, KnownAnswer] | None = None
     for context in synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=level, spread=spread, seed=seed):

@@ -25,7 +25,7 @@ def check_layers(config: Any, family: str) -> None:
 def standardise(context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Scale ``context`` ``[B, L]``: return it in units of its deviation, its mask, and loc and scale ``[B, 1]``.
 
-    NaN becomes 0. As chronos's instance norm: a context without observations has scale 1, a constant one the smallest scale.
+    NaN becomes 0. As chronos's instance norm: without observations the scale is 1, of a constant it is the smallest.
     """
     observed = ~torch.isnan(context)
     mask = observed.to(context.dtype)

@@ -1,5 +1,7 @@
 """Chronos-T5 from torch to the device: logits, greedy tokens, the distribution of samples, every tunable tensor."""
 
+import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +9,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from device_runtime.blob import decode, encode  # noqa: E402
 from device_runtime.bundle import Bundle  # noqa: E402
-from device_runtime.errors import InputError  # noqa: E402
+from device_runtime.delta import Dense, Numbers  # noqa: E402
+from device_runtime.errors import InputError, SelfTestError  # noqa: E402
 from device_runtime.forecaster import Forecaster  # noqa: E402
-from device_runtime.session import SessionSettings  # noqa: E402
+from device_runtime.sampling import uniforms  # noqa: E402
+from device_runtime.session import SessionSettings, open_session  # noqa: E402
 from device_runtime.t5 import T5Model  # noqa: E402
 from edge_tsfm.models import load_base  # noqa: E402
-from export import t5  # noqa: E402
+from export import export_adapter, t5  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
 from export.errors import ExportError  # noqa: E402
@@ -56,8 +61,6 @@ def test_a_perturbed_tensor_that_the_runtime_ignores_is_refused(base, bundle, mo
 
 
 def _ignoring(bundle, graph, merged, settings):
-    from device_runtime.session import open_session
-
     return open_session(bundle, graph, {}, settings)
 
 
@@ -79,12 +82,8 @@ def generate(base, context, steps: int, samples: int, **sampling):
 
 def drawn(bundle, context, steps: int, samples: int, **sampling):
     """Tokens that the runtime draws."""
-    import dataclasses
-
     model = T5Model(bundle, {}, SessionSettings())
     model.sampling = dataclasses.replace(model.sampling, **sampling)
-    from device_runtime.sampling import uniforms
-
     tokens, mask, _ = model.tokenizer.encode(context[:, -model.context_length :])
     return model._draw(tokens, mask, uniforms(1, samples, 0, steps))
 
@@ -137,8 +136,6 @@ def test_a_long_forecast_continues_from_the_medians_as_the_pipeline_does(base, b
     context = synthetic_contexts(2, 30, seed=9)
     expected = pipeline.predict(torch.from_numpy(context), 20, num_samples=2, top_k=1).numpy()
     model = T5Model(bundle, {}, SessionSettings())
-    import dataclasses
-
     model.sampling = dataclasses.replace(model.sampling, top_k=1)
     np.testing.assert_allclose(model.sample(context, 20, 2, 0), expected, rtol=1e-5, atol=1e-4)
 
@@ -177,3 +174,34 @@ def test_heads_times_width_may_differ_from_d_model(tmp_path: Path) -> None:
     made = export_base(model, family="chronos-t5", name="odd", out=tmp_path / "odd", provenance=PROVENANCE)
     assert made.parity.base < 1e-4
     assert made.parity.perturbed < 1e-3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder.block.0.layer.0.SelfAttention.q.weight",
+        "decoder.block.1.layer.0.SelfAttention.k.weight",  # seen by no first step: the probe takes several
+        "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "decoder.block.0.layer.1.EncDecAttention.v.weight",
+    ],
+)
+def test_an_adapter_is_exported_proven_and_sampled_from(base, bundle, name: str) -> None:
+    tensor = base.model.get_parameter(name).detach().numpy()
+    delta = Dense(Numbers.of(0.8 * np.random.default_rng(0).normal(size=tensor.shape)))
+    tuned = copy.deepcopy(base.model)
+    with torch.no_grad():
+        tuned.get_parameter(name).add_(torch.from_numpy(delta.dense().astype(np.float32).reshape(tensor.shape)))
+    contexts = synthetic_contexts(20, 32, missing=0.1, seed=11)
+    made = export_adapter(
+        bundle=bundle, base=base.model, tuned=tuned, deltas={name: delta}, contexts=contexts, version=1, metadata={}
+    )
+    assert made.parity < 1e-4
+    assert made.known_answer_margin >= 4
+    forecaster = Forecaster.open(bundle, made.blob)
+    paths = forecaster.sample(contexts[:2], 8, seed=0)
+    assert (paths != Forecaster.open(bundle).sample(contexts[:2], 8, seed=0)).any()
+    one = decode(made.blob)
+    weaker = Dense(Numbers.of(0.5 * delta.dense().reshape(tensor.shape)))
+    damaged = encode(dataclasses.replace(one, deltas=dict.fromkeys(one.deltas, weaker)))
+    with pytest.raises(SelfTestError):
+        Forecaster.open(bundle, damaged)
