@@ -23,13 +23,26 @@ import torch
 from device_runtime.bundle import Bundle
 from device_runtime.forecaster import Forecaster
 from device_runtime.session import SessionSettings
+from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import Base
 
-PREDICTION_LENGTH = 64
 # What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
 PRODUCT_SIZE = 1_024
 BLOCK = 50  # calls in a row: caches and clock settle within the first few
+SLOW_BLOCK = 5  # of a family whose forecast takes hundreds of times as long
 SETTLE_S = 0.2  # for the other's threads to go to sleep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A shape of forecast to time."""
+
+    batch: int = 1
+    context_length: int
+    prediction_length: int
+
+    def __str__(self) -> str:
+        return f"{self.context_length}→{self.prediction_length}, batch {self.batch}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,33 +58,54 @@ class Timing:
         return self.torch_ms / self.runtime_ms
 
 
-def forecast_timing(
-    base: Base, bundle: Bundle, *, batch: int, context_length: int, settings: SessionSettings, runs: int
-) -> Timing:
-    """Time forecasts of ``batch`` series of ``context_length`` steps, both with as many threads."""
-    from chronos import ChronosBoltPipeline
-
+def forecast_timing(base: Base, bundle: Bundle, case: Case, settings: SessionSettings, runs: int) -> Timing:
+    """Time forecasts of one case, both with as many threads (and a Chronos-T5 with as many samples)."""
     torch.set_num_threads(settings.threads)
-    pipeline = ChronosBoltPipeline(base.model)
+    pipeline = torch_pipeline(base)
     forecaster = Forecaster.open(bundle, settings=settings)
-    context = np.random.default_rng(0).normal(80, 10, (batch, context_length)).astype(np.float32)
+    context = np.random.default_rng(0).normal(80, 10, (case.batch, case.context_length)).astype(np.float32)
     tensor = torch.from_numpy(context)
     torch_ms, runtime_ms = in_turn(
-        lambda: pipeline.predict_quantiles(tensor, prediction_length=PREDICTION_LENGTH),
-        lambda: forecaster.forecast(context, PREDICTION_LENGTH),
+        lambda: pipeline.predict_quantiles(tensor, prediction_length=case.prediction_length),
+        lambda: forecaster.forecast(context, case.prediction_length),
         runs,
+        block=SLOW_BLOCK if base.family == "chronos-t5" else BLOCK,
     )
     return Timing(torch_ms=torch_ms, runtime_ms=runtime_ms)
 
 
-def in_turn(first: Callable[[], Any], second: Callable[[], Any], runs: int) -> tuple[float, float]:
+def torch_pipeline(base: Base) -> Any:
+    """Return chronos-forecasting's own pipeline around a base. Raises `ConfigError` for a family that has none here."""
+    from chronos import ChronosBoltPipeline, ChronosPipeline
+    from chronos.chronos import ChronosConfig, ChronosModel
+
+    if base.family == "chronos-bolt":
+        return ChronosBoltPipeline(base.model)
+    if base.family == "chronos-t5":
+        config = ChronosConfig(**base.model.config.chronos_config)
+        return ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=base.model))
+    raise ConfigError(f"bench: {base.family} is not timed", hint="it times chronos-bolt and chronos-t5")
+
+
+def cases(bundle: Bundle) -> list[Case]:
+    """Return what is timed of a bundle's family, no context longer than its own."""
+    longest = bundle.manifest.context_length
+    if bundle.manifest.family == "chronos-t5":
+        return [
+            Case(context_length=min(longest, context), prediction_length=steps)
+            for context, steps in ((72, 36), (512, 64))
+        ]
+    return [Case(batch=batch, context_length=min(longest, 512), prediction_length=64) for batch in (1, 32)]
+
+
+def in_turn(first: Callable[[], Any], second: Callable[[], Any], runs: int, block: int = BLOCK) -> tuple[float, float]:
     """Time two functions in alternating blocks, the first call of each block not counted: median milliseconds."""
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(-(-runs // BLOCK)):
+    for _ in range(-(-runs // block)):
         for function, taken in zip((first, second), times, strict=True):
             time.sleep(SETTLE_S)
             function()
-            for _ in range(BLOCK):
+            for _ in range(block):
                 start = time.perf_counter()
                 function()
                 taken.append((time.perf_counter() - start) * 1e3)
@@ -129,16 +163,15 @@ IMPORT_CHRONOS = "import chronos"
 def run_bench(
     base: Base, folder: Path, bundle: Bundle, adapter: Path | None, *, threads: int, runs: int
 ) -> Mapping[str, Any]:
-    """Take every figure of DESIGN's table that concerns Chronos-Bolt; ``folder`` is the base for the torch pipeline."""
-    length = min(512, bundle.manifest.context_length)
+    """Take every figure of a bundle's family; ``folder`` is the base for the torch pipeline."""
     forecasts = {}
-    for batch in (1, 32):
-        floor = None  # float32's; in other precisions the tensor table does not list every weight
-        if bundle.manifest.precision == "float32":
-            floor = floor_ms(bundle, context_length=length, batch=batch, threads=threads)
-        for name, spinning in ((f"batch {batch}", False), (f"batch {batch}, spinning", True)):
+    for case in cases(bundle):
+        floor = None  # known for one product after the other, of weights that the tensor table lists
+        if bundle.manifest.family == "chronos-bolt" and bundle.manifest.precision == "float32":
+            floor = floor_ms(bundle, context_length=case.context_length, batch=case.batch, threads=threads)
+        for name, spinning in ((str(case), False), (f"{case}, spinning", True)):
             settings = SessionSettings(threads=threads, spinning=spinning)
-            timing = forecast_timing(base, bundle, batch=batch, context_length=length, settings=settings, runs=runs)
+            timing = forecast_timing(base, bundle, case, settings, runs)
             forecasts[name] = {
                 "torch_ms": timing.torch_ms,
                 "runtime_ms": timing.runtime_ms,
