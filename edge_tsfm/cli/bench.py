@@ -91,8 +91,11 @@ def _random(config: Path, folder: Path) -> str:
     model = (T5ForConditionalGeneration if sampling else ChronosBoltModelForForecasting)(shape)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
-            if "relative" in parameter_name:
+            if "relative" in parameter_name or (sampling and parameter_name == "shared.weight"):
                 parameter.normal_(0, 1)
+            elif sampling and parameter_name.endswith((".v.weight", ".o.weight")):
+                # Fourfold, so that attention is heard behind the next token's 4,096 logits and nothing looks dead.
+                parameter.normal_(0, 4 * parameter.shape[1] ** -0.5)
             elif parameter.ndim == 2:
                 parameter.normal_(0, parameter.shape[1] ** -0.5)
     model.save_pretrained(folder)
