@@ -25,6 +25,8 @@ EXTRAS = {
     "cryptography",
     "wfdb",
     "pyarrow",
+    "neuralforecast",
+    "statsforecast",
 }
 
 VERBS = {
@@ -38,6 +40,7 @@ VERBS = {
     "verify": "check a blob against its bundle as a device would",
     "forecast": "forecast a file with a bundle and an adapter",
     "bench": "time the device runtime against torch",
+    "study": "compare methods beside yardsticks, from one file to one table",
     "deploy": "sign, approve, publish and roll out adapters",
 }
 

@@ -40,6 +40,7 @@ class TrainConfig:
     steps: int = 800
     batch_size: int = 256
     learning_rate: float | None = None  # the method's own
+    learning_rate_factor: float = 1.0  # on top: a combination's members keep their proportions
     warmup_steps: int = 50
     clip_norm: float = 1.0
     evaluate_every: int = 50
@@ -52,7 +53,7 @@ class TrainConfig:
         for name in (*positive, "evaluate_every", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: want at least 1, got {getattr(self, name)}")
-        for name in ("n_frequency", "rank", "learning_rate", "scaling", "alpha", "clip_norm"):
+        for name in ("n_frequency", "rank", "learning_rate", "learning_rate_factor", "scaling", "alpha", "clip_norm"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(f"{name}: want a positive number, got {value}")
         for name in ("warmup_steps", "seed", "entries_seed"):

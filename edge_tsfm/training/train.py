@@ -60,7 +60,8 @@ def train(
     model = copy.deepcopy(base.model)
     tensors = attach(model, method, config.options)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rates = learning_rates(model, method, config.learning_rate)
+    own = learning_rates(model, method, config.learning_rate)
+    rates = {name: rate * config.learning_rate_factor for name, rate in own.items()}
     fitted = fit(
         model.to(device),
         family,

@@ -1,0 +1,1 @@
+"""Methods × bases × targets × seeds beside yardsticks, from one TOML to one table."""

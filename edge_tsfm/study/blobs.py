@@ -1,0 +1,77 @@
+"""What each method costs to ship: the first seed's blob, exported and proven as any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from device_runtime.bundle import Bundle
+from device_runtime.errors import DeviceRuntimeError
+from device_runtime.files import write_atomic
+from edge_tsfm.methods import find_method
+from edge_tsfm.models import load_base
+from edge_tsfm.study.cells import Cell
+from edge_tsfm.training.run import RUN_FILE, load_run
+from export import export_adapter, export_base
+from export.errors import ExportError
+
+BLOB_FILE = "adapter.etsa"
+
+
+def export_blobs(cells: Sequence[Cell], out: Path, *, seed: int) -> tuple[dict[str, int], list[str]]:
+    """Write a bundle for each base and a blob for each exportable cell of ``seed`` that has none yet.
+
+    Returns a cell's folder → bytes, and what could not be exported, in words: a study's figures do not depend on it.
+    """
+    sizes: dict[str, int] = {}
+    notes: list[str] = []
+    refused: set[str] = set()
+    for cell in cells:
+        folder = out / cell.folder
+        exportable = cell.kind == "adapter" and find_method(cell.config.method).exportable
+        if cell.config.seed != seed or not exportable or cell.base in refused or not (folder / RUN_FILE).exists():
+            continue
+        path = folder / BLOB_FILE
+        if not path.exists():
+            try:
+                bundle = _bundle(cell.base, out)
+            except (ExportError, DeviceRuntimeError) as error:
+                refused.add(cell.base)
+                notes.append(f"no bundle of {cell.base}: {error}")
+                continue
+            try:
+                write_atomic(path, _blob(folder, bundle))
+            except (ExportError, DeviceRuntimeError) as error:
+                notes.append(f"no blob of {cell.folder}: {error}")
+                continue
+        sizes[cell.folder] = path.stat().st_size
+    return sizes, notes
+
+
+def _bundle(source: str, out: Path) -> Bundle:
+    """Open a base's bundle, written first where there is none."""
+    folder = out / "bundles" / Path(source).name
+    if not folder.exists():
+        base = load_base(source)
+        export_base(
+            base.model,
+            family=base.family,
+            name=base.name,
+            out=folder,
+            provenance={"source": base.source, "weights": base.digest, "licence": base.licence},
+        )
+    return Bundle.open(folder)
+
+
+def _blob(folder: Path, bundle: Bundle) -> bytes:
+    run = load_run(folder)
+    blob: bytes = export_adapter(
+        bundle=bundle,
+        base=run.base_model.model,
+        tuned=run.tuned_model(),
+        deltas=run.deltas(),
+        contexts=run.held_contexts(),
+        version=1,
+        metadata={"target": run.target, "method": run.method},
+    ).blob
+    return blob

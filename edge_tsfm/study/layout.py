@@ -1,0 +1,142 @@
+"""A study's figures as Markdown, CSV and one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from edge_tsfm.evaluation.layout import say
+from edge_tsfm.evaluation.metrics import METRICS
+from edge_tsfm.evaluation.page import STYLE
+from edge_tsfm.evaluation.report import LABELS, Estimate
+from edge_tsfm.study.table import CONFIDENCE, Group, Row
+
+PAPER = ("mse", "dtw", "mape", "wql")
+HEADINGS = (
+    "numbers",
+    "blob, bytes",
+    *(METRICS[key].label for key in PAPER),
+    "MSE against base",
+    "WQL against base",
+    "of full's gain in MSE",
+    "in WQL",
+    "coverage 80 %",
+    "seeds",
+    "training, s",
+)
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """Return one table for each target and base."""
+    return "\n".join(line for group in groups for line in _markdown(group)) + "\n"
+
+
+def _markdown(group: Group) -> Iterator[str]:
+    yield f"| {group.target}, {group.base} | " + " | ".join(HEADINGS) + " |"
+    yield "|---|" + "--:|" * len(HEADINGS)
+    for row in group.rows:
+        yield f"| {LABELS.get(row.label, row.label)} | " + " | ".join(_cells(row)) + " |"
+    yield ""
+    yield f"{about(group)} {verdict(group)}"
+    yield ""
+
+
+def about(group: Group) -> str:
+    """Say what was scored."""
+    return (
+        f"{group.windows:,} windows of {group.patients:,} test patients, {group.values:,} values. Figures are means "
+        f"over seeds; brackets are {CONFIDENCE:.0%} bootstrap intervals over patients, differences and shares paired."
+    )
+
+
+def verdict(group: Group) -> str:
+    """Say in words how many methods beat the frozen base, and what the fewest numbers are that keep full's gain."""
+    tuned = [row for row in group.rows if row.kind == "adapter"]
+    better = [row for row in tuned if row.change["wql"].high < 0]
+    text = f"{len(better)} of {len(tuned)} methods beat the frozen base in WQL beyond chance."
+    whole = [row for row in tuned if row.method != "full" and row.kept.get("mse") and row.kept["mse"].value >= 1]
+    if whole:
+        least = min(whole, key=lambda row: row.parameters or 0)
+        text += f" Fewest numbers with all of full fine-tuning's gain in MSE: {least.parameters:,} ({least.label})."
+    return text
+
+
+def _cells(row: Row) -> list[str]:
+    seeds = f"{len(row.seeds)}" if row.seeds else "–"
+    return [
+        _count(row.parameters),
+        _count(row.bytes),
+        *(_figure(key, row.figures[key]) for key in PAPER),
+        _percent(row.change.get("mse"), signed=True),
+        _percent(row.change.get("wql"), signed=True),
+        _percent(row.kept.get("mse")),
+        _percent(row.kept.get("wql")),
+        say(row.figures["coverage"].value, METRICS["coverage"]),
+        seeds,
+        "–" if row.seconds is None else f"{row.seconds:.0f}",
+    ]
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _figure(key: str, one: Estimate) -> str:
+    value, low, high = (say(number, METRICS[key]) for number in vars(one).values())
+    return f"{value} ({low} to {high})"
+
+
+def _percent(one: Estimate | None, *, signed: bool = False) -> str:
+    if one is None or math.isnan(one.value):
+        return "–"
+    form = "+.2f" if signed else ".0f"
+    value, low, high = (f"{100 * number:{form}}".replace("-", "−") for number in vars(one).values())
+    return f"{value} % ({low} to {high})"
+
+
+def table_csv(groups: Sequence[Group]) -> str:
+    """Write one line for each target, base, forecaster and figure, numbers in full; an undefined number is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    facts = ("target", "base", "forecaster", "kind", "parameters", "bytes", "training_seconds", "seeds", "accepted")
+    writer.writerow([*facts, "figure", "metric", "value", "low", "high", "by_seed"])
+    for group in groups:
+        for row in group.rows:
+            known = [row.parameters, row.bytes, row.seconds, " ".join(map(str, row.seeds)), row.accepted]
+            where = [group.target, group.base, row.label, row.kind, *("" if x is None else x for x in known)]
+            for figure in ("figures", "change", "kept"):
+                for metric, one in getattr(row, figure).items():
+                    by_seed = " ".join(map(repr, row.by_seed[metric])) if figure == "figures" else ""
+                    numbers = ["" if math.isnan(x) else repr(x) for x in vars(one).values()]
+                    writer.writerow([*where, figure, metric, *numbers, by_seed])
+    return text.getvalue()
+
+
+def page(groups: Sequence[Group], notes: Sequence[str], *, title: str, picture: bytes) -> str:
+    """Lay out the tables, the notes and the Pareto plot (PNG bytes)."""
+    return "\n".join(_page(groups, notes, title, picture)) + "\n"
+
+
+def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: bytes) -> Iterator[str]:
+    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+    yield f"<style>{STYLE}body{{max-width:110rem}}</style><h1>{escape(title)}</h1>"
+    source = b64encode(picture).decode()
+    yield f'<img alt="numbers shipped against MSE gained" src="data:image/png;base64,{source}">'
+    for group in groups:
+        yield f"<h2>{escape(group.target)}, {escape(group.base)}</h2><p>{escape(about(group))}</p>"
+        yield f"<p><strong>{escape(verdict(group))}</strong></p>"
+        yield "<table>" + _line(["", *HEADINGS], "th")
+        for row in group.rows:
+            cells = [cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "") for cell in _cells(row)]
+            yield _line([escape(LABELS.get(row.label, row.label)), *cells], "td")
+        yield "</table>"
+    for note in notes:
+        yield f"<p>{escape(note)}</p>"
+
+
+def _line(cells: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"

@@ -1,0 +1,65 @@
+"""Cells over cores or GPUs: a process for each worker, one thread in each, a failed cell does not stop the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edge_tsfm.errors import EdgeTsfmError
+from edge_tsfm.study.cells import Cell
+from edge_tsfm.study.work import perform
+
+Report = Callable[[Cell], None]
+
+
+def default_jobs() -> int:
+    """Return one worker for each GPU, else for each core this process may use."""
+    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+
+
+def run_cells(cells: Sequence[Cell], out: Path, *, jobs: int, report: Report = lambda _: None) -> dict[str, str]:
+    """Perform all cells, ``jobs`` at a time; return the folders of those that failed, with their errors.
+
+    One job runs in this process. Only the project's own errors count as a failed cell: a bug stops the study, which
+    goes on where it stopped when it is started again.
+    """
+    failed: dict[str, str] = {}
+    if jobs == 1:
+        for cell in cells:
+            try:
+                perform(cell, out)
+            except EdgeTsfmError as error:
+                failed[cell.folder] = str(error)
+            report(cell)
+        return failed
+    context = get_context("spawn")  # torch's threads do not survive a fork
+    turn = context.Value("i", 0)
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(turn,)) as pool:
+        waiting = {pool.submit(perform, cell, out): cell for cell in cells}
+        try:
+            for future in as_completed(waiting):
+                cell = waiting[future]
+                try:
+                    future.result()
+                except EdgeTsfmError as error:
+                    failed[cell.folder] = str(error)
+                report(cell)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return failed
+
+
+def _begin(turn: Any) -> None:
+    """Give a new worker one thread and, where there are some, its GPU."""
+    torch.set_num_threads(1)
+    if torch.cuda.is_available():
+        with turn.get_lock():
+            torch.cuda.set_device(turn.value % torch.cuda.device_count())
+            turn.value += 1

@@ -1,0 +1,80 @@
+"""A cell's scores on the test patients, kept as sums for each patient: any figure and interval follows from them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.files import write_atomic
+from edge_tsfm.data import Windows
+from edge_tsfm.errors import DataError
+from edge_tsfm.evaluation.bootstrap import patient_sums
+from edge_tsfm.evaluation.metrics import at_level, score_windows
+
+SCORES_FILE = "test_scores.npz"
+# Families forecast different levels; all are judged at these, which every one of them reaches.
+LEVELS = tuple(round(0.1 * k, 1) for k in range(1, 10))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Numerators and denominators of every metric by patient, for each forecaster of a cell."""
+
+    item_id: NDArray[np.str_]  # [P]
+    sums: Mapping[str, NDArray[np.float64]]  # forecaster → [P, M, 2]
+    windows: int
+    values: int  # observed targets
+    record: Mapping[str, Any]  # config, data fingerprint, versions
+
+
+def write_scores(
+    path: Path,
+    forecasts: Mapping[str, NDArray[np.floating]],
+    windows: Windows,
+    levels: Sequence[float],
+    record: Mapping[str, Any],
+) -> None:
+    """Score forecasts ``[N, H, Q]`` at `LEVELS` and write their sums by patient. Raises `DataError` for no windows."""
+    if not len(windows):
+        raise DataError("no test patient has a window to score", hint="more patients, or shorter windows")
+    sums = {
+        name: patient_sums(score_windows(_at_levels(quantiles, levels), windows, LEVELS), windows.item_id)
+        for name, quantiles in forecasts.items()
+    }
+    counts = {"windows": len(windows), "values": int((~np.isnan(windows.target)).sum())}
+    buffer = io.BytesIO()
+    arrays = {f"sums/{name}": array for name, array in sums.items()}
+    np.savez_compressed(
+        buffer,
+        item_id=np.unique(windows.item_id),
+        record=np.array(json.dumps({**record, **counts}, default=str)),
+        **arrays,  # type: ignore[arg-type]  # numpy's stub takes the keywords for its own options
+    )
+    write_atomic(path, buffer.getvalue())
+
+
+def read_scores(path: Path) -> Scores:
+    """Read what `write_scores` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        record = json.loads(str(file["record"]))
+        return Scores(
+            item_id=file["item_id"],
+            sums={key.removeprefix("sums/"): file[key] for key in file.files if key.startswith("sums/")},
+            windows=record.pop("windows"),
+            values=record.pop("values"),
+            record=record,
+        )
+
+
+def _at_levels(quantiles: NDArray[np.floating], levels: Sequence[float]) -> NDArray[np.floating]:
+    if len(levels) == len(LEVELS) and np.allclose(levels, LEVELS, atol=1e-6):
+        return quantiles
+    full, known = quantiles.astype(np.float64), np.asarray(levels, dtype=np.float64)
+    return np.stack([at_level(full, known, level) for level in LEVELS], axis=-1)

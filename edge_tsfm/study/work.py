@@ -1,0 +1,213 @@
+"""What a worker does with one cell. Everything it makes is in the cell's folder; a finished cell is left alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from device_runtime.files import write_atomic
+from edge_tsfm.data import Dataset
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.evaluation.baselines import BASELINES, baseline_quantiles
+from edge_tsfm.models import FAMILIES, load_base
+from edge_tsfm.study.cells import Cell
+from edge_tsfm.study.scores import LEVELS, SCORES_FILE, read_scores, write_scores
+from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.run import CHECKPOINT_FILE, RUN_FILE, cut, forecast, load_run, read_run_data, series_of
+
+TRAINED = ("adapter", "nhits")
+
+
+def perform(cell: Cell, out: Path) -> None:
+    """Do what is not done yet of ``cell``: train, then score the test patients. Resumes what was interrupted."""
+    folder = out / cell.folder
+    if cell.kind in TRAINED and not is_trained(cell, out):
+        TRAINERS[cell.kind](cell, folder)
+    if cell.scored and not is_scored(cell, out):
+        dataset = read_run_data(cell.config)
+        folder.mkdir(parents=True, exist_ok=True)
+        SCORERS[cell.kind](cell, folder, dataset)
+
+
+def is_done(cell: Cell, out: Path) -> bool:
+    """Say whether nothing is left to do. Raises `ConfigError` for a folder made with another configuration."""
+    return (cell.kind not in TRAINED or is_trained(cell, out)) and (not cell.scored or is_scored(cell, out))
+
+
+def is_trained(cell: Cell, out: Path) -> bool:
+    """Say whether a run folder is finished."""
+    path = out / cell.folder / RUN_FILE
+    if not path.exists():
+        return False
+    _check_same(cell, json.loads(path.read_text(encoding="utf-8"))["config"], path)
+    return True
+
+
+def is_scored(cell: Cell, out: Path) -> bool:
+    """Say whether a cell's test scores are there."""
+    path = out / cell.folder / SCORES_FILE
+    if not path.exists():
+        return False
+    _check_same(cell, read_scores(path).record["config"], path)
+    return True
+
+
+def _check_same(cell: Cell, found: dict[str, Any], path: Path) -> None:
+    """Refuse a folder of another study: its figures would stand under the wrong heading."""
+    wanted = _defining(cell)
+    recorded = _defining(replace(cell, config=TrainConfig.from_dict(found)))
+    other = [key for key, value in wanted.items() if recorded[key] != value]
+    if other:
+        key = other[0]
+        raise ConfigError(
+            f"{path} was made with {key} = {recorded[key]!r}, the study wants {wanted[key]!r}",
+            hint="give another --out, or remove that folder to make it again",
+        )
+
+
+# An untrained yardstick does not depend on how others are trained.
+FORECAST_KEYS = ("target", "context_length", "prediction_length", "min_observed")
+
+
+def _defining(cell: Cell) -> dict[str, Any]:
+    """Return the part of a configuration that decides a cell's figures; data are compared by fingerprint instead."""
+    values = {key: value for key, value in cell.config.to_dict().items() if key != "data"}
+    return values if cell.kind in TRAINED else {key: values[key] for key in FORECAST_KEYS}
+
+
+def _train_adapter(cell: Cell, folder: Path) -> None:
+    from edge_tsfm.training.train import train
+
+    train(cell.config, folder, resume=True)
+
+
+def _train_nhits(cell: Cell, folder: Path) -> None:
+    """Train the network by the adapters' own loop and write a record of the same form."""
+    from safetensors.torch import save
+
+    from edge_tsfm.study.nhits import LEARNING_RATE, NHits, make_network
+    from edge_tsfm.training.loop import fit
+
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    config = cell.config
+    dataset = read_run_data(config)
+    train = cut(series_of(dataset, "train"), config, config.train_stride)
+    stopping = cut(series_of(dataset, "stopping"), config, config.prediction_length)
+    network = make_network(config.context_length, config.prediction_length, config.seed).to(_device())
+    rate = LEARNING_RATE * config.learning_rate_factor
+    fitted = fit(
+        network,
+        NHits(),
+        train,
+        stopping,
+        config,
+        rates={name: rate for name, _ in network.named_parameters()},
+        checkpoint=folder / CHECKPOINT_FILE,
+        identity={"configuration": config.to_dict(), "data": dataset.fingerprint, "network": "n-hits"},
+    )
+    network.cpu()
+    write_atomic(folder / "network.safetensors", save({k: v.contiguous() for k, v in network.state_dict().items()}))
+    record = {
+        "config": config.to_dict(),
+        "data": {"fingerprint": dataset.fingerprint},
+        "windows": {"train": len(train), "stopping": len(stopping)},
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "learning_rates": [rate],
+        "training": {
+            "best_step": fitted.best_step,
+            "metric": NHits.stopping_metric,
+            "best": fitted.best_score,
+            "stopped_early": fitted.stopped_early,
+            "seconds": round(time.monotonic() - start, 1),
+        },
+        "versions": {name: version(name) for name in ("edge-tsfm", "torch", "neuralforecast")},
+    }
+    write_atomic(folder / RUN_FILE, (json.dumps(record, indent=2) + "\n").encode())
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def _score_adapter(cell: Cell, folder: Path, dataset: Dataset) -> None:
+    run = load_run(folder)
+    torch.manual_seed(cell.config.seed)  # Chronos-T5 forecasts by drawing samples
+    windows = _test_windows(cell, dataset)
+    quantiles = forecast(
+        run.tuned_model().to(_device()), run.base["family"], windows.context, cell.config.prediction_length
+    )
+    write_scores(folder / SCORES_FILE, {cell.label: quantiles}, windows, run.quantile_levels(), _record(cell, dataset))
+
+
+def _score_nhits(cell: Cell, folder: Path, dataset: Dataset) -> None:
+    from safetensors.torch import load_file
+
+    from edge_tsfm.study.nhits import NHits, make_network
+
+    network = make_network(cell.config.context_length, cell.config.prediction_length, cell.config.seed)
+    network.load_state_dict(load_file(folder / "network.safetensors"))
+    windows = _test_windows(cell, dataset)
+    with torch.no_grad():
+        quantiles = (
+            NHits().quantiles(network.eval(), torch.from_numpy(windows.context), cell.config.prediction_length).numpy()
+        )
+    write_scores(folder / SCORES_FILE, {cell.label: quantiles}, windows, LEVELS, _record(cell, dataset))
+
+
+def _score_base(cell: Cell, folder: Path, dataset: Dataset) -> None:
+    base = load_base(cell.base)
+    torch.manual_seed(cell.config.seed)
+    windows = _test_windows(cell, dataset)
+    quantiles = forecast(base.model.to(_device()), base.family, windows.context, cell.config.prediction_length)
+    levels = FAMILIES[base.family].levels(base.model)
+    write_scores(
+        folder / SCORES_FILE, {"base": quantiles}, windows, levels, {**_record(cell, dataset), "digest": base.digest}
+    )
+
+
+def _score_simple(cell: Cell, folder: Path, dataset: Dataset) -> None:
+    windows = _test_windows(cell, dataset)
+    forecasts = {
+        name: baseline_quantiles(name, windows.context, cell.config.prediction_length, LEVELS) for name in BASELINES
+    }
+    write_scores(folder / SCORES_FILE, forecasts, windows, LEVELS, _record(cell, dataset))
+
+
+def _score_auto_ets(cell: Cell, folder: Path, dataset: Dataset) -> None:
+    from edge_tsfm.study.auto_ets import auto_ets
+
+    windows = _test_windows(cell, dataset)
+    forecasts = {cell.label: auto_ets(windows.context, cell.config.prediction_length)}
+    write_scores(folder / SCORES_FILE, forecasts, windows, LEVELS, _record(cell, dataset))
+
+
+def _test_windows(cell: Cell, dataset: Dataset) -> Any:
+    """Cut the test patients' windows; nothing that trains or chooses ever calls this."""
+    return cut(series_of(dataset, "test"), cell.config, cell.config.prediction_length)
+
+
+def _record(cell: Cell, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "config": cell.config.to_dict(),
+        "fingerprint": dataset.fingerprint,
+        "versions": {name: version(name) for name in ("edge-tsfm", "torch", "numpy")},
+    }
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+TRAINERS: dict[str, Callable[[Cell, Path], None]] = {"adapter": _train_adapter, "nhits": _train_nhits}
+SCORERS: dict[str, Callable[[Cell, Path, Dataset], None]] = {
+    "adapter": _score_adapter,
+    "nhits": _score_nhits,
+    "base": _score_base,
+    "simple": _score_simple,
+    "auto_ets": _score_auto_ets,
+}
