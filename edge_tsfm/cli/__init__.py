@@ -27,6 +27,7 @@ EXTRAS = {
     "pyarrow",
     "neuralforecast",
     "statsforecast",
+    "ray",
 }
 
 VERBS = {

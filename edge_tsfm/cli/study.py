@@ -16,11 +16,19 @@ from edge_tsfm.errors import TrainError
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the study.")
 @click.option("--jobs", type=click.IntRange(1), help="Cells at a time.  [default: one for each GPU, else each core]")
+@click.option("--ray", help="Instead over the Ray cluster at this address; auto, or local to start one here.")
 @click.option("--dry-run", is_flag=True, help="Only list the cells, and which are done.")
 @click.option("--tabulate", is_flag=True, help="Only make the table of what is finished.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    study: Path, data: str | None, out: Path, jobs: int | None, dry_run: bool, tabulate: bool, as_json: bool
+    study: Path,
+    data: str | None,
+    out: Path,
+    jobs: int | None,
+    ray: str | None,
+    dry_run: bool,
+    tabulate: bool,
+    as_json: bool,
 ) -> None:
     """Compare methods on DATA as STUDY.toml says, beside yardsticks, and write one table.
 
@@ -62,7 +70,7 @@ def command(
         def report(cell: Cell) -> None:
             bar.update(1, cell.folder)
 
-        result = run_study(asked, out, jobs=jobs or default_jobs(), only_tabulate=tabulate, report=report)
+        result = run_study(asked, out, jobs=jobs or default_jobs(), ray=ray, only_tabulate=tabulate, report=report)
     if as_json:
         click.echo(json.dumps(result.to_dict()))
     else:

@@ -23,6 +23,15 @@ def default_jobs() -> int:
     return torch.cuda.device_count() or len(os.sched_getaffinity(0))
 
 
+def attempt(cell: Cell, out: Path) -> str | None:
+    """Perform a cell; return its error in words where it failed."""
+    try:
+        perform(cell, out)
+    except EdgeTsfmError as error:
+        return str(error)
+    return None
+
+
 def run_cells(cells: Sequence[Cell], out: Path, *, jobs: int, report: Report = lambda _: None) -> dict[str, str]:
     """Perform all cells, ``jobs`` at a time; return the folders of those that failed, with their errors.
 
@@ -32,23 +41,19 @@ def run_cells(cells: Sequence[Cell], out: Path, *, jobs: int, report: Report = l
     failed: dict[str, str] = {}
     if jobs == 1:
         for cell in cells:
-            try:
-                perform(cell, out)
-            except EdgeTsfmError as error:
-                failed[cell.folder] = str(error)
+            if (error := attempt(cell, out)) is not None:
+                failed[cell.folder] = error
             report(cell)
         return failed
     context = get_context("spawn")  # torch's threads do not survive a fork
     turn = context.Value("i", 0)
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(turn,)) as pool:
-        waiting = {pool.submit(perform, cell, out): cell for cell in cells}
+        waiting = {pool.submit(attempt, cell, out): cell for cell in cells}
         try:
             for future in as_completed(waiting):
                 cell = waiting[future]
-                try:
-                    future.result()
-                except EdgeTsfmError as error:
-                    failed[cell.folder] = str(error)
+                if (error := future.result()) is not None:
+                    failed[cell.folder] = error
                 report(cell)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

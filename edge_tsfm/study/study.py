@@ -61,21 +61,23 @@ def run_study(
     out: Path,
     *,
     jobs: int = 1,
+    ray: str | None = None,
     only_tabulate: bool = False,
     report: Callable[[Cell], None] = lambda _: None,
 ) -> Result:
     """Do what is not done yet of ``study`` in ``out`` and write its results there.
 
-    ``report`` is called once for each cell, done before or now. A failed cell is told in the result and leaves the
-    others alone. Raises `ConfigError` when a library is missing or ``out`` holds cells of another study.
+    ``jobs`` cells at a time here, or all over the Ray cluster at the address ``ray``. ``report`` is called once for
+    each cell, done before or now. A failed cell is told in the result and leaves the others alone. Raises
+    `ConfigError` when a library is missing or ``out`` holds cells of another study.
     """
     require_libraries(study)
     trials = search_cells(study)
-    failed = {} if only_tabulate else _perform(trials, out, jobs, report)
+    failed = {} if only_tabulate else _perform(trials, out, jobs, ray, report)
     chosen = choose(trials, out)
     cells = final_cells(study, {choice: one.factor for choice, one in chosen.items()})
     if not only_tabulate:
-        failed |= _perform(cells, out, jobs, report)
+        failed |= _perform(cells, out, jobs, ray, report)
     blobs, notes = ({}, []) if not study.bundle else _export(cells, out, study.seeds[0])
     done = [cell for cell in cells if is_done(cell, out)]
     edges = [f"{target}, {label}" for (_, target, label), one in chosen.items() if one.at_edge]
@@ -106,14 +108,20 @@ def write_results(result: Result, folder: Path) -> None:
     write_atomic(folder / "pareto.png", picture)
 
 
-def _perform(cells: list[Cell], out: Path, jobs: int, report: Callable[[Cell], None]) -> dict[str, str]:
+def _perform(
+    cells: list[Cell], out: Path, jobs: int, ray: str | None, report: Callable[[Cell], None]
+) -> dict[str, str]:
     waiting = []
     for cell in cells:
         if is_done(cell, out):
             report(cell)
         else:
             waiting.append(cell)
-    return run_cells(waiting, out, jobs=jobs, report=report)
+    if ray is None or not waiting:
+        return run_cells(waiting, out, jobs=jobs, report=report)
+    from edge_tsfm.study.ray_pool import run_cells_on_ray
+
+    return run_cells_on_ray(waiting, out, address=ray, report=report)
 
 
 def _export(cells: list[Cell], out: Path, seed: int) -> tuple[dict[str, int], list[str]]:

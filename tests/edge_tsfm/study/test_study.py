@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from edge_tsfm.cli.study import command
@@ -19,6 +20,11 @@ from edge_tsfm.study.config import StudyConfig
 from edge_tsfm.study.scores import SCORES_FILE, read_scores
 from edge_tsfm.study.study import run_study
 from edge_tsfm.training.run import forecast, load_run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # as the workers', for the same bits
 
 
 def results(out: Path) -> Any:
@@ -137,3 +143,31 @@ def test_the_command_lists_tabulates_and_prints(finished: Path, study: StudyConf
     assert not (tmp_path / "x").exists()
     for name in ("table.md", "table.csv", "study.html", "pareto.png"):
         assert (finished / "results" / name).stat().st_size > 500
+
+
+def test_blobs_are_exported_and_their_bytes_are_in_the_table(
+    study: StudyConfig, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    result = run_study(replace(study, bundle=True), out, only_tabulate=True)
+    assert not [note for note in result.notes if "blob" in note or "bundle" in note]
+    blobs = sorted(path.relative_to(out).as_posix() for path in out.glob("cells/*/*.etsa"))
+    assert blobs == ["cells/HR-chronos-bolt-bitfit-seed0/adapter.etsa"]
+    assert row(out, "bitfit")["bytes"] == (out / blobs[0]).stat().st_size
+    assert row(out, "full")["bytes"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["processes", "ray"])
+def test_workers_make_the_same_table(where: str, study: StudyConfig, finished: Path, tmp_path: Path) -> None:
+    ray = None
+    if where == "ray":
+        pytest.importorskip("ray", reason="pip install 'edge-tsfm[ray]'")
+        ray = "local"
+    small = replace(study, seeds=(0,), methods=study.methods[:1])
+    seen: list[str] = []
+    result = run_study(small, tmp_path / "out", jobs=2, ray=ray, report=lambda cell: seen.append(cell.folder))
+    assert len(seen) == len(set(seen)) == 2 + 3
+    assert not result.failed
+    assert row(tmp_path / "out", "bitfit")["by_seed"]["mse"][0] == row(finished, "bitfit")["by_seed"]["mse"][0]
