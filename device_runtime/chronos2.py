@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from device_runtime.bundle import Bundle
 from device_runtime.errors import FormatError, InputError
+from device_runtime.parameters import number
 from device_runtime.patches import patch_size, whole_patches
 from device_runtime.session import Session, SessionSettings, open_session, run
 
@@ -26,9 +27,9 @@ class Chronos2Model:
     def __init__(self, bundle: Bundle, merged: Mapping[int, FloatArray], settings: SessionSettings) -> None:
         manifest = bundle.manifest
         self.patch_size = patch_size(manifest)
-        self.time_scale = manifest.parameters.get("time_scale")
-        if not isinstance(self.time_scale, int | float) or not self.time_scale > 0:
-            raise FormatError(f"bundle.json: parameters.time_scale: want a positive number, got {self.time_scale!r}")
+        self.time_scale = number(manifest.parameters, "time_scale")
+        if not self.time_scale > 0:
+            raise FormatError(f"bundle.json: parameters.time_scale: want more than 0, got {self.time_scale}")
         self.context_length = manifest.context_length
         self.prediction_length = manifest.prediction_length
         self.level_count = len(manifest.quantile_levels)

@@ -174,7 +174,7 @@ class Forecaster:
         levels = tuple(quantile_levels) if quantile_levels is not None else manifest.quantile_levels
         calibration = self.adapter.calibration if self.adapter is not None else None
         if isinstance(self._model, Sampler):
-            samples = self._model.sample(batch, steps, num_samples or self._model.num_samples, seed)
+            samples = self._model.sample(batch, steps, _samples(self._model, num_samples), seed)
             # Any level can be read off samples; a calibration knows the manifest's.
             quantiles = sample_quantiles(samples, levels if calibration is None else manifest.quantile_levels)
         elif num_samples is not None or seed:
@@ -207,7 +207,7 @@ class Forecaster:
             raise InputError(f"{self.bundle.manifest.family} forecasts quantiles, it does not sample")
         batch, single = _as_batch(context)
         steps = self._steps(prediction_length)
-        samples = self._model.sample(batch, steps, num_samples or self._model.num_samples, seed)
+        samples = self._model.sample(batch, steps, _samples(self._model, num_samples), seed)
         if not np.isfinite(samples).all():
             raise ForecastError("the model's samples are not finite")
         return samples[0] if single else samples
@@ -218,6 +218,11 @@ class Forecaster:
         if not 1 <= steps <= MAX_PREDICTION_LENGTH:
             raise InputError(f"prediction_length {steps}: want 1 to {MAX_PREDICTION_LENGTH}")
         return steps
+
+
+def _samples(model: Sampler, wanted: int | None) -> int:
+    """Return how many paths to draw, the base's own number unless one is given."""
+    return model.num_samples if wanted is None else wanted
 
 
 def widest_tolerance(context: FloatArray) -> float:

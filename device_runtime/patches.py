@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.errors import FormatError
 from device_runtime.manifest import Manifest
+from device_runtime.parameters import whole
+
+MAX_PATCH = 4_096  # steps
 
 
 def patch_size(manifest: Manifest) -> int:
     """Return the manifest's patch size, in steps. Raises `FormatError` where there is none."""
-    size = manifest.parameters.get("patch_size")
-    if type(size) is not int or size < 1:
-        raise FormatError(f"bundle.json: parameters.patch_size: want a whole number, got {size!r}")
-    return size
+    return whole(manifest.parameters, "patch_size", least=1, most=MAX_PATCH)
 
 
 def whole_patches(context: NDArray[np.float32], size: int) -> NDArray[np.float32]:

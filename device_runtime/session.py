@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,28 +94,30 @@ def run_all(session: Session, feed: Mapping[str, NDArray[np.generic]]) -> dict[s
     return dict(zip(names, results, strict=True))
 
 
-def bind(
-    session: Session, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]]
-) -> Callable[[], None]:
-    """Return a function that runs ``session`` on these arrays as they then are, and writes those, without copies.
+class BoundRun:
+    """A session bound to arrays: a call runs it on them as they then are and writes its outputs, without copies.
 
-    The same array may be an input and an output: ONNX Runtime's ScatterND then writes in place. The function raises
-    `ForecastError` when ONNX Runtime does.
+    The same array may be an input and an output: ONNX Runtime's ScatterND then writes in place.
     """
-    binding = session.io_binding()
-    held = []  # an OrtValue reads numpy's memory and must outlive the binding
-    values: dict[int, Any] = {}
-    for arrays, add in ((inputs, binding.bind_ortvalue_input), (outputs, binding.bind_ortvalue_output)):
-        for name, array in arrays.items():
-            value = values.setdefault(id(array), ort.OrtValue.ortvalue_from_numpy(array))
-            add(name, value)
-            held.append((array, value))
 
-    def run_bound() -> None:
+    def __init__(
+        self, session: Session, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]]
+    ) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._values: dict[int, Any] = {}  # an OrtValue reads numpy's memory and must outlive the binding
+        for arrays, add in (
+            (inputs, self._binding.bind_ortvalue_input),
+            (outputs, self._binding.bind_ortvalue_output),
+        ):
+            for name, array in arrays.items():
+                if id(array) not in self._values:
+                    self._values[id(array)] = ort.OrtValue.ortvalue_from_numpy(array)
+                add(name, self._values[id(array)])
+
+    def __call__(self) -> None:
+        """Run once. Raises `ForecastError` when ONNX Runtime does."""
         try:
-            session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(self._binding)
         except Exception as error:
             raise ForecastError(f"onnxruntime: {error}") from error
-
-    run_bound.held = held  # type: ignore[attr-defined]  # kept alive with the function
-    return run_bound

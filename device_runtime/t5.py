@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.bundle import Bundle
 from device_runtime.errors import FormatError, InputError
+from device_runtime.parameters import number, whole
 from device_runtime.quantiles import sample_quantiles
 from device_runtime.sampling import MAX_SAMPLES, uniforms
-from device_runtime.session import Session, SessionSettings, bind, open_session, run_all
-from device_runtime.tokenizer import Tokenizer, whole
+from device_runtime.session import BoundRun, Session, SessionSettings, open_session, run_all
+from device_runtime.tokenizer import MAX_TOKENS, Tokenizer
 
 FloatArray = NDArray[np.float32]
 
-PATHS_AT_ONCE = 2_560  # bounds the caches: 128 series of 20 samples
-PROBE_STEPS = 8
+PATHS_AT_ONCE = 160  # bounds the caches: a Chronos-T5 tiny keeps 0.5 MB for a path of 64 steps
+MAX_SIDE = 4_096  # layers, heads, width of a head
+WITNESS_STEPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +34,16 @@ class Sampling:
     top_p: float
 
     @classmethod
-    def parse(cls, parameters: Mapping[str, object]) -> Sampling:
+    def parse(cls, parameters: Mapping[str, Any]) -> Sampling:
         """Read a manifest's ``parameters``. Raises `FormatError` where one is missing or out of range."""
-        try:
-            made = cls(
-                num_samples=whole(parameters, "num_samples"),
-                temperature=float(str(parameters["temperature"])),
-                top_k=whole(parameters, "top_k"),
-                top_p=float(str(parameters["top_p"])),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise FormatError(f"bundle.json: parameters: sampling: {error}") from error
-        if not (made.num_samples >= 1 and made.temperature > 0 and made.top_k >= 1 and 0 < made.top_p <= 1):
-            raise FormatError(f"bundle.json: parameters: sampling out of range: {made}")
+        made = cls(
+            num_samples=whole(parameters, "num_samples", least=1, most=MAX_SAMPLES),
+            temperature=number(parameters, "temperature"),
+            top_k=whole(parameters, "top_k", least=1, most=MAX_TOKENS),
+            top_p=number(parameters, "top_p"),
+        )
+        if not (made.temperature > 0 and 0 < made.top_p <= 1):
+            raise FormatError("bundle.json: parameters: want temperature above 0 and top_p above 0, at most 1")
         return made
 
 
@@ -57,9 +57,9 @@ class T5Model:
         self.sampling = Sampling.parse(manifest.parameters)
         self.num_samples = self.sampling.num_samples
         self.blocks, self.heads, self.width = (
-            whole(manifest.parameters, name) for name in ("num_layers", "num_heads", "d_kv")
+            whole(manifest.parameters, name, least=1, most=MAX_SIDE) for name in ("num_layers", "num_heads", "d_kv")
         )
-        self.start_token = whole(manifest.parameters, "start_token_id")
+        self.start_token = whole(manifest.parameters, "start_token_id", least=0, most=self.tokenizer.n_tokens - 1)
         self.context_length = manifest.context_length
         self.prediction_length = manifest.prediction_length
         self.levels = manifest.quantile_levels
@@ -90,11 +90,11 @@ class T5Model:
         return np.concatenate(parts)
 
     def witness(self, context: FloatArray) -> FloatArray:
-        """Return what the weights decide, without chance, in the context's unit: ``[B, PROBE_STEPS, 1]``.
+        """Return what the weights decide, without chance, in the context's unit: ``[B, WITNESS_STEPS, 1]``.
 
         The mean of the next token's distribution at each step, the decoder being fed the context's own tokens.
         """
-        return self._means(context, min(PROBE_STEPS, self.prediction_length))
+        return self._means(context, min(WITNESS_STEPS, self.prediction_length))
 
     def probe(self, context: FloatArray, size: int) -> FloatArray:
         """Return the known-answer probe of ``context`` ``[L]``: the means of ``size`` steps (FORMAT.md §7)."""
@@ -106,7 +106,7 @@ class T5Model:
         """Return the logits ``[B, steps, V]`` of tokens 1 to ``steps``, fed the context's own tokens in turn."""
         tokens, mask, _ = self.tokenizer.encode(context[:, -self.context_length :])
         own = tokens[:, : tokens.shape[1] - int(self.tokenizer.use_eos_token)]
-        decoding = self._start(tokens, mask, 1, steps, with_logits=True)
+        decoding = self._start(self._encode(tokens, mask), mask, 1, steps, with_logits=True)
         out = []
         for step in range(steps):
             decoding.token[:] = self.start_token if step == 0 else own[:, (step - 1) % own.shape[1]]
@@ -140,9 +140,16 @@ class T5Model:
         return np.concatenate(blocks, axis=-1)
 
     def _draw(self, tokens: NDArray[np.int64], mask: FloatArray, noise: FloatArray) -> NDArray[np.int64]:
-        """Draw tokens ``[B, S, steps]`` by ``noise`` ``[steps, S]``."""
-        batch, (steps, samples) = len(tokens), noise.shape
-        decoding = self._start(tokens, mask, samples, steps)
+        """Draw tokens ``[B, S, steps]`` by ``noise`` ``[steps, S]``, so many paths at a time that caches stay small."""
+        cross = self._encode(tokens, mask)
+        at_once = max(1, PATHS_AT_ONCE // len(tokens))
+        some = [noise[:, first : first + at_once] for first in range(0, noise.shape[1], at_once)]
+        return np.concatenate([self._draw_some(cross, mask, part) for part in some], axis=1)
+
+    def _draw_some(self, cross: Mapping[str, FloatArray], mask: FloatArray, noise: FloatArray) -> NDArray[np.int64]:
+        """Draw the tokens of a few samples, all at once."""
+        batch, (steps, samples) = len(mask), noise.shape
+        decoding = self._start(cross, mask, samples, steps)
         drawn = np.empty((steps, batch * samples), dtype=np.int64)
         for step in range(steps):
             decoding.step[0] = step
@@ -151,12 +158,21 @@ class T5Model:
             drawn[step] = decoding.token
         return drawn.reshape(steps, batch, samples).transpose(1, 2, 0)
 
+    def _encode(self, tokens: NDArray[np.int64], mask: FloatArray) -> dict[str, FloatArray]:
+        """Run the encoder: the cross-attention keys and values of every block, by name."""
+        return run_all(self.encoder, {"tokens": tokens, "observed": mask})
+
     def _start(
-        self, tokens: NDArray[np.int64], mask: FloatArray, samples: int, steps: int, *, with_logits: bool = False
+        self,
+        cross: Mapping[str, FloatArray],
+        mask: FloatArray,
+        samples: int,
+        steps: int,
+        *,
+        with_logits: bool = False,
     ) -> Decoding:
-        """Encode the contexts and bind the step graph to fixed memory: caches are written in place."""
-        rows = len(tokens) * samples
-        cross = run_all(self.encoder, {"tokens": tokens, "observed": mask})
+        """Bind the step graph to fixed memory: caches are written in place."""
+        rows = len(mask) * samples
         token, step = np.full(rows, self.start_token, dtype=np.int64), np.zeros(1, dtype=np.int64)
         noise, logits = np.zeros(rows, dtype=np.float32), np.empty((rows, len(self.values)), dtype=np.float32)
         inputs: dict[str, NDArray[np.generic]] = {
@@ -177,7 +193,7 @@ class T5Model:
             for name in ("own_keys", "own_values"):
                 cache = np.zeros((rows * self.heads, steps, self.width), dtype=np.float32)
                 inputs[f"{name}_{block}"] = outputs[f"{name}_{block}_next"] = cache
-        return Decoding(token=token, step=step, noise=noise, logits=logits, run=bind(self.decoder, inputs, outputs))
+        return Decoding(token=token, step=step, noise=noise, logits=logits, run=BoundRun(self.decoder, inputs, outputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,4 +204,4 @@ class Decoding:
     step: NDArray[np.int64]  # [1]
     noise: FloatArray  # [N], uniform in [0, 1)
     logits: FloatArray  # [N, V], where they were asked for
-    run: Callable[[], None]
+    run: BoundRun

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import FormatError
+from device_runtime.parameters import flag, number, whole
 
 FloatArray = NDArray[np.float32]
 FAR = 1e20  # the outermost boundaries
+MAX_TOKENS = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +36,18 @@ class Tokenizer:
     @classmethod
     def parse(cls, parameters: Mapping[str, Any]) -> Tokenizer:
         """Read a manifest's ``parameters``. Raises `FormatError` where one is missing or out of range."""
-        try:
-            made = cls(
-                low_limit=float(parameters["low_limit"]),
-                high_limit=float(parameters["high_limit"]),
-                **{name: whole(parameters, name) for name in COUNTS},
-                use_eos_token=parameters["use_eos_token"] is True,
-            )
-        except KeyError as error:
-            raise FormatError(f"bundle.json: parameters.{error.args[0]} is missing") from error
-        except (TypeError, ValueError) as error:
-            raise FormatError(f"bundle.json: parameters: {error}") from error
+        tokens = whole(parameters, "n_tokens", least=1, most=MAX_TOKENS)
+        made = cls(
+            low_limit=number(parameters, "low_limit"),
+            high_limit=number(parameters, "high_limit"),
+            n_tokens=tokens,
+            n_special_tokens=whole(parameters, "n_special_tokens", least=0, most=tokens),
+            pad_token_id=whole(parameters, "pad_token_id", least=0, most=tokens - 1),
+            eos_token_id=whole(parameters, "eos_token_id", least=0, most=tokens - 1),
+            use_eos_token=flag(parameters, "use_eos_token"),
+        )
         if not made.low_limit < made.high_limit or made.n_tokens < made.n_special_tokens + 3:
             raise FormatError("bundle.json: parameters: want low_limit < high_limit and at least two bins")
-        if max(made.pad_token_id, made.eos_token_id) >= made.n_tokens:
-            raise FormatError("bundle.json: parameters: a special token is not below n_tokens")
         return made
 
     @property
@@ -95,14 +94,3 @@ class Tokenizer:
             tokens = np.concatenate([tokens, end], axis=1)
             mask = np.concatenate([mask, np.ones((len(context), 1), dtype=np.float32)], axis=1)
         return tokens, mask, scale
-
-
-COUNTS = ("n_tokens", "n_special_tokens", "pad_token_id", "eos_token_id")
-
-
-def whole(parameters: Mapping[str, Any], name: str) -> int:
-    """Return a whole number that is not negative. Raises `KeyError` and `TypeError`."""
-    value = parameters[name]
-    if type(value) is not int or value < 0:
-        raise TypeError(f"{name}: want a whole number, got {value!r}")
-    return value

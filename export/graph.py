@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from torch import nn
 
 from device_runtime.manifest import TUNABLE_FILE, TensorEntry
 from export.errors import ExportError
+from export.quiet import quiet
 
 FROZEN_FILE = "frozen.bin"
 ALIGNMENT = 64  # bytes
@@ -39,7 +37,7 @@ def trace(part: Part, folder: Path) -> onnx.ModelProto:
 
     ``folder`` is scratch space.
     """
-    with _quiet():
+    with quiet("torch.onnx"):
         program = torch.onnx.export(
             part.module.eval(),
             part.inputs,
@@ -55,20 +53,6 @@ def trace(part: Part, folder: Path) -> onnx.ModelProto:
     path = folder / f"{part.name}.onnx"
     program.save(str(path))
     return onnx.load(str(path))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what torch's exporter says about operators of torchvision and about its own pytrees."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def tunable_names(graph: onnx.ModelProto, module: nn.Module, frozen: Sequence[str]) -> list[str]:

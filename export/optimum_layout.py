@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +21,8 @@ from device_runtime.delta import Delta
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.folder import appearing
+from export.quiet import quiet
+from export.t5 import tokenizer
 
 FAMILY = "chronos-t5"
 TASK = "text2text-generation-with-past"
@@ -68,7 +67,7 @@ def export_optimum(
     from optimum.exporters.onnx import onnx_export_from_model
 
     merged = _merged(model, deltas or {})
-    with appearing(out) as scratch, _quiet():
+    with appearing(out) as scratch, quiet("optimum"):
         onnx_export_from_model(
             _fresh(merged),  # the exporter changes the configuration of the model it is given
             output=scratch,
@@ -158,22 +157,5 @@ def _check(model: Any, folder: Path) -> tuple[float, int]:
 
 def tokenize(model: Any, context: Tensor) -> tuple[Tensor, Tensor]:
     """Turn contexts ``[B, L]`` into the model's tokens and their mask, ``[B, L + 1]`` with an end token."""
-    from chronos.chronos import ChronosConfig
-
-    tokenizer = ChronosConfig(**model.config.chronos_config).create_tokenizer()
-    ids, mask, _ = tokenizer.context_input_transform(context)
+    ids, mask, _ = tokenizer(model).context_input_transform(context)
     return ids, mask
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence tracing's and optimum's remarks: what they guess at is compared afterwards."""
-    logger = logging.getLogger("optimum")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

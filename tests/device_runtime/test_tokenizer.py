@@ -82,7 +82,15 @@ def test_a_token_stands_for_a_value_within_half_a_bin() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"low_limit": 15.0}, {"n_tokens": 4}, {"eos_token_id": 4096}, {"n_tokens": "many"}, {"pad_token_id": -1}],
+    [
+        {"low_limit": 15.0},
+        {"n_tokens": 4},
+        {"eos_token_id": 4096},
+        {"n_tokens": "many"},
+        {"pad_token_id": -1},
+        {"n_tokens": 10**9},
+        {"use_eos_token": 1},
+    ],
 )
 def test_parameters_out_of_range_are_refused(change) -> None:
     with pytest.raises(FormatError, match="parameters"):
@@ -90,5 +98,5 @@ def test_parameters_out_of_range_are_refused(change) -> None:
 
 
 def test_a_missing_parameter_is_named() -> None:
-    with pytest.raises(FormatError, match="n_tokens is missing"):
+    with pytest.raises(FormatError, match=r"n_tokens: want a whole number .* got None"):
         Tokenizer.parse({k: v for k, v in PARAMETERS.items() if k != "n_tokens"})

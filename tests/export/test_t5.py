@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from device_runtime.blob import decode, encode  # noqa: E402
 from device_runtime.bundle import Bundle  # noqa: E402
 from device_runtime.delta import Dense, Numbers  # noqa: E402
-from device_runtime.errors import InputError, SelfTestError  # noqa: E402
+from device_runtime.errors import FormatError, InputError, SelfTestError  # noqa: E402
 from device_runtime.forecaster import Forecaster  # noqa: E402
 from device_runtime.sampling import uniforms  # noqa: E402
 from device_runtime.session import SessionSettings, open_session  # noqa: E402
@@ -68,7 +68,7 @@ def generate(base, context, steps: int, samples: int, **sampling):
     """Tokens that transformers itself generates, as chronos-forecasting asks it to: ``[B, S, steps]``."""
     from transformers import GenerationConfig
 
-    tokens, mask, _ = t5._tokenizer(base.model).context_input_transform(torch.from_numpy(context))
+    tokens, mask, _ = t5.tokenizer(base.model).context_input_transform(torch.from_numpy(context))
     out = base.model.generate(
         input_ids=tokens,
         attention_mask=mask,
@@ -149,7 +149,9 @@ def test_any_level_is_read_off_the_samples(bundle) -> None:
     assert (np.diff(forecast.quantiles, axis=-1) >= 0).all()
 
 
-@pytest.mark.parametrize("arguments", [{"num_samples": 5000}, {"seed": -1}, {"seed": 2**32}, {"num_samples": -2}])
+@pytest.mark.parametrize(
+    "arguments", [{"num_samples": 5000}, {"num_samples": 0}, {"seed": -1}, {"seed": 2**32}, {"num_samples": -2}]
+)
 def test_arguments_out_of_range_are_refused(bundle, arguments) -> None:
     with pytest.raises(InputError, match="want"):
         Forecaster.open(bundle).forecast(synthetic_contexts(1, 20)[0], 3, **arguments)
@@ -205,3 +207,28 @@ def test_an_adapter_is_exported_proven_and_sampled_from(base, bundle, name: str)
     damaged = encode(dataclasses.replace(one, deltas=dict.fromkeys(one.deltas, weaker)))
     with pytest.raises(SelfTestError):
         Forecaster.open(bundle, damaged)
+
+
+def test_many_samples_in_bounded_memory_are_the_same_paths(bundle, monkeypatch) -> None:
+    forecaster = Forecaster.open(bundle)
+    context = synthetic_contexts(3, 20, seed=13)
+    paths = forecaster.sample(context, 12, num_samples=50, seed=2)
+    monkeypatch.setattr("device_runtime.t5.PATHS_AT_ONCE", 7)
+    np.testing.assert_array_equal(forecaster.sample(context, 12, num_samples=50, seed=2), paths)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_layers": 0}, "num_layers"),
+        ({"d_kv": 10**9}, "d_kv"),
+        ({"start_token_id": 64}, "start_token_id"),
+        ({"temperature": "1.0"}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"num_samples": True}, "num_samples"),
+    ],
+)
+def test_a_manifest_out_of_range_is_refused_as_such(bundle, change, message: str) -> None:
+    manifest = dataclasses.replace(bundle.manifest, parameters={**bundle.manifest.parameters, **change})
+    with pytest.raises(FormatError, match=message):
+        T5Model(Bundle(bundle.path, manifest), {}, SessionSettings())
