@@ -1,7 +1,10 @@
 """What several test packages share."""
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +18,23 @@ def reference_data() -> Path:
     if not (folder / "physionet2019_hospital_a.parquet").exists():
         pytest.skip("real data not found: set EDGE_TSFM_DATA to a folder with physionet2019_hospital_a.parquet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Load a family's dummy base and write its bundle, once in a session: ``exported("chronos-t5")`` → base, bundle."""
+    pytest.importorskip("torch", reason="exporting needs torch")
+
+    @cache
+    def export(family: str) -> Any:
+        from device_runtime.bundle import Bundle
+        from edge_tsfm.models import load_base
+        from export import export_base
+
+        base = load_base(str(ROOT / "tests" / "dummy_bases" / family))
+        out = tmp_path_factory.mktemp(family) / "bundle"
+        provenance = {"source": "test", "weights": base.digest, "licence": "Apache-2.0"}
+        export_base(base.model, family=base.family, name="dummy", out=out, provenance=provenance)
+        return base, Bundle.open(out)
+
+    return export

@@ -1,24 +1,19 @@
-"""The dummy Chronos-Bolt, its float32 bundle, and a finished run on it."""
+"""The dummy Chronos-Bolt and its float32 bundle, by name."""
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from device_runtime.bundle import Bundle
-from edge_tsfm.models import Base, load_base
-from export import export_base
-
-DUMMY = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-bolt"
+from edge_tsfm.models import Base
 
 
 @pytest.fixture(scope="session")
-def dummy() -> Base:
-    return load_base(str(DUMMY))
+def dummy(exported: Callable[[str], Any]) -> Base:
+    return exported("chronos-bolt")[0]
 
 
 @pytest.fixture(scope="session")
-def float32_bundle(dummy: Base, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    out = tmp_path_factory.mktemp("float32") / "bundle"
-    provenance = {"source": "test", "weights": dummy.digest, "licence": dummy.licence}
-    export_base(dummy.model, family=dummy.family, name="dummy", out=out, provenance=provenance)
-    return Bundle.open(out)
+def float32_bundle(exported: Callable[[str], Any]) -> Bundle:
+    return exported("chronos-bolt")[1]

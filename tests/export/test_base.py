@@ -6,26 +6,26 @@ import onnx
 import pytest
 
 from device_runtime.bundle import Bundle
-from edge_tsfm.models import load_base
 from export import ExportError, export_base
 from export.contexts import synthetic_contexts
 from export.families import torch_witness
 from export.parity import check_base, difference, replaced, runtime_witness
 
-DUMMY = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-bolt"
-PROVENANCE = {"source": "test", "weights": "0" * 64, "licence": "Apache-2.0"}
+
+@pytest.fixture(scope="module")
+def base(dummy):
+    return dummy
 
 
 @pytest.fixture(scope="module")
-def base():
-    return load_base(str(DUMMY))
+def bundle(float32_bundle: Bundle) -> Bundle:
+    return float32_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(base, tmp_path_factory) -> Bundle:
-    out = tmp_path_factory.mktemp("export") / "bundle"
-    export_base(base.model, family=base.family, name="dummy", out=out, provenance=PROVENANCE)
-    return Bundle.open(out)
+def provenance(bundle: Bundle) -> dict[str, str]:
+    """What the bundle was written with."""
+    return json.loads((bundle.path / "bundle.json").read_text())["base"]
 
 
 def test_every_tunable_tensor_is_external_once_under_its_torch_name_and_shape(base, bundle: Bundle) -> None:
@@ -49,8 +49,8 @@ def test_dead_tensors_are_left_out_and_named(bundle: Bundle) -> None:
     assert not {entry.name for entry in bundle.manifest.tensors} & set(dead)
 
 
-def test_the_same_base_exported_twice_has_the_same_digest(base, bundle: Bundle, tmp_path: Path) -> None:
-    again = export_base(base.model, family=base.family, name="dummy", out=tmp_path / "again", provenance=PROVENANCE)
+def test_the_same_base_exported_twice_has_the_same_digest(base, bundle: Bundle, provenance, tmp_path: Path) -> None:
+    again = export_base(base.model, family=base.family, name="dummy", out=tmp_path / "again", provenance=provenance)
     assert again.digest == bundle.digest.hex()
 
 
@@ -70,16 +70,16 @@ def test_parity_fails_when_the_bundle_is_not_the_model(base, bundle: Bundle) -> 
         check_base(base.model, bundle)
 
 
-def test_nothing_is_written_over_or_left_behind(base, bundle: Bundle, tmp_path: Path, monkeypatch) -> None:
+def test_nothing_is_written_over_or_left_behind(base, bundle: Bundle, provenance, tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(ExportError, match="written once"):
-        export_base(base.model, family=base.family, name="dummy", out=bundle.path, provenance=PROVENANCE)
+        export_base(base.model, family=base.family, name="dummy", out=bundle.path, provenance=provenance)
 
     def fail(*_: object) -> None:
         raise ExportError("parity")
 
     monkeypatch.setattr("export.base.check_base", fail)
     with pytest.raises(ExportError):
-        export_base(base.model, family=base.family, name="dummy", out=tmp_path / "new", provenance=PROVENANCE)
+        export_base(base.model, family=base.family, name="dummy", out=tmp_path / "new", provenance=provenance)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ExportError, match="no exporter"):
-        export_base(base.model, family="arima", name="dummy", out=tmp_path / "x", provenance=PROVENANCE)
+        export_base(base.model, family="arima", name="dummy", out=tmp_path / "x", provenance=provenance)

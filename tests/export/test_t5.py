@@ -17,27 +17,23 @@ from device_runtime.forecaster import Forecaster  # noqa: E402
 from device_runtime.sampling import uniforms  # noqa: E402
 from device_runtime.session import SessionSettings, open_session  # noqa: E402
 from device_runtime.t5 import T5Model  # noqa: E402
-from edge_tsfm.models import load_base  # noqa: E402
 from export import export_adapter, t5  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
 from export.errors import ExportError  # noqa: E402
 from export.parity import check_base  # noqa: E402
 
-FOLDER = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-t5"
 PROVENANCE = {"source": "test", "licence": "none", "weights": "none"}
 
 
 @pytest.fixture(scope="module")
-def base():
-    return load_base(str(FOLDER))
+def base(exported):
+    return exported("chronos-t5")[0]
 
 
 @pytest.fixture(scope="module")
-def bundle(base, tmp_path_factory) -> Bundle:
-    out = tmp_path_factory.mktemp("t5") / "bundle"
-    export_base(base.model, family=base.family, name="dummy", out=out, provenance=PROVENANCE)
-    return Bundle.open(out)
+def bundle(exported) -> Bundle:
+    return exported("chronos-t5")[1]
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +153,12 @@ def test_arguments_out_of_range_are_refused(bundle, arguments) -> None:
         Forecaster.open(bundle).forecast(synthetic_contexts(1, 20)[0], 3, **arguments)
 
 
-def test_heads_times_width_may_differ_from_d_model(tmp_path: Path) -> None:
+def test_heads_times_width_may_differ_from_d_model(base, tmp_path: Path) -> None:
     """The shape of Chronos-T5 Mini and Small: d_kv 64 with 8 heads for d_model 384 and 512; small here."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(1)
-    chronos = load_base(str(FOLDER)).model.config.chronos_config
+    chronos = base.model.config.chronos_config
     config = T5Config(
         d_model=12, d_ff=20, d_kv=8, num_heads=3, num_layers=1, num_decoder_layers=3, vocab_size=64,
         feed_forward_proj="relu", initializer_factor=0.5, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,

@@ -1,9 +1,8 @@
 """A small ward and a study of it on the dummy base."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from edge_tsfm.study.config import StudyConfig, load_study
@@ -36,18 +35,9 @@ bundle = false
 
 
 @pytest.fixture(scope="session")
-def ward(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 patients of 36 hours: slow waves, which the dummy base takes for noise around their mean."""
-    draw = np.random.default_rng(5)
-    rows = []
-    for patient in range(200):
-        wave = np.sin(np.arange(36) / 9 + draw.uniform(0, 6.3)) * draw.uniform(5, 15) + draw.normal(0, 1, 36)
-        values = (80 + wave).round(1)
-        values[draw.random(36) < 0.05] = np.nan
-        rows.append(pd.DataFrame({"item_id": f"p{patient:03d}", "timestamp": range(36), "HR": values}))
-    path = tmp_path_factory.mktemp("ward") / "ward.csv"
-    pd.concat(rows).to_csv(path, index=False)
-    return path
+def ward(make_ward: Callable[[int], Path]) -> Path:
+    """200 patients of 36 hours."""
+    return make_ward(200)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -20,18 +18,9 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def ward(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 patients, 36 hours each: slow waves, which the dummy base takes for noise around their mean."""
-    draw = np.random.default_rng(5)
-    rows = []
-    for patient in range(300):
-        wave = np.sin(np.arange(36) / 9 + draw.uniform(0, 6.3)) * draw.uniform(5, 15) + draw.normal(0, 1, 36)
-        values = (80 + wave).round(1)
-        values[draw.random(36) < 0.05] = np.nan
-        rows.append(pd.DataFrame({"item_id": f"p{patient:03d}", "timestamp": range(36), "HR": values}))
-    path = tmp_path_factory.mktemp("ward") / "ward.csv"
-    pd.concat(rows).to_csv(path, index=False)
-    return path
+def ward(make_ward: Callable[[int], Path]) -> Path:
+    """300 patients of 36 hours."""
+    return make_ward(300)
 
 
 @pytest.fixture
