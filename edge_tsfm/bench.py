@@ -28,6 +28,7 @@ from edge_tsfm.models import Base
 
 # What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
 PRODUCT_SIZE = 1_024
+TIMED = ("chronos-bolt", "chronos-t5")
 BLOCK = 50  # calls in a row: caches and clock settle within the first few
 SLOW_BLOCK = 5  # of a family whose forecast takes hundreds of times as long
 SETTLE_S = 0.2  # for the other's threads to go to sleep
@@ -75,16 +76,22 @@ def forecast_timing(base: Base, bundle: Bundle, case: Case, settings: SessionSet
 
 
 def torch_pipeline(base: Base) -> Any:
-    """Return chronos-forecasting's own pipeline around a base. Raises `ConfigError` for a family that has none here."""
+    """Return chronos-forecasting's own pipeline around a base of one of the families that are `TIMED`."""
     from chronos import ChronosBoltPipeline, ChronosPipeline
     from chronos.chronos import ChronosConfig, ChronosModel
 
     if base.family == "chronos-bolt":
         return ChronosBoltPipeline(base.model)
-    if base.family == "chronos-t5":
-        config = ChronosConfig(**base.model.config.chronos_config)
-        return ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=base.model))
-    raise ConfigError(f"bench: {base.family} is not timed", hint="it times chronos-bolt and chronos-t5")
+    config = ChronosConfig(**base.model.config.chronos_config)
+    return ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=base.model))
+
+
+def check_timed(family: str, *, profiled: bool) -> None:
+    """Raise `ConfigError` for a family that is not timed, or not profiled, before anything slow begins."""
+    if family not in TIMED:
+        raise ConfigError(f"bench: {family} is not timed", hint=f"it times {' and '.join(TIMED)}")
+    if profiled and family != "chronos-bolt":
+        raise ConfigError(f"bench --profile: {family} is not one run of one graph", hint="it profiles chronos-bolt")
 
 
 def cases(bundle: Bundle) -> list[Case]:

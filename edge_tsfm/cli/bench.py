@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from edge_tsfm.errors import ConfigError
+
 
 @click.command()
 @click.option("--base", "name", default="edge-bolt-micro", help="Bundled name or local folder.")
@@ -49,7 +51,7 @@ def command(
     on an idle machine.
     """
     from device_runtime.bundle import Bundle
-    from edge_tsfm.bench import run_bench
+    from edge_tsfm.bench import check_timed, run_bench
     from edge_tsfm.models import BUNDLED, load_base
     from edge_tsfm.models.base import BUNDLED_FOLDER
     from export import export_base, export_precision
@@ -59,6 +61,7 @@ def command(
     with tempfile.TemporaryDirectory() as scratch:
         source = _random(config, Path(scratch) / "random") if config else name
         base = load_base(source)
+        check_timed(base.family, profiled=profile is not None)
         if bundle is None:
             bundle = Path(scratch) / "bundle"
             provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
@@ -80,15 +83,22 @@ def command(
 
 
 def _random(config: Path, folder: Path) -> str:
-    """Save a model of a published shape with random weights that keep activations of size one."""
+    """Save a model of a published shape with random weights that keep activations of size one.
+
+    Raises `ConfigError` for another architecture than those that are timed.
+    """
     import torch
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
     from transformers import AutoConfig, T5ForConditionalGeneration
 
     torch.manual_seed(0)
     shape = AutoConfig.from_pretrained(config)
-    sampling = shape.architectures == ["T5ForConditionalGeneration"]
-    model = (T5ForConditionalGeneration if sampling else ChronosBoltModelForForecasting)(shape)
+    classes = {made.__name__: made for made in (T5ForConditionalGeneration, ChronosBoltModelForForecasting)}
+    wanted = (shape.architectures or ["none"])[0]
+    if wanted not in classes:
+        raise ConfigError(f"{config}: architecture {wanted}", hint=f"bench makes {', '.join(classes)}")
+    model = classes[wanted](shape)
+    sampling = wanted == "T5ForConditionalGeneration"
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if "relative" in parameter_name or (sampling and parameter_name == "shared.weight"):
