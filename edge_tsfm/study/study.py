@@ -80,6 +80,11 @@ def run_study(
         failed |= _perform(cells, out, jobs, ray, report)
     blobs, notes = ({}, []) if not study.bundle else _export(cells, out, study.seeds[0])
     done = [cell for cell in cells if is_done(cell, out)]
+    untried = sum(not is_done(trial, out) for trial in trials)
+    if untried:
+        notes.append(
+            f"{untried} runs of the search are not finished: learning rates were chosen from fewer and may change"
+        )
     edges = [f"{target}, {label}" for (_, target, label), one in chosen.items() if one.at_edge]
     if edges:
         notes.append("the best learning rate lies at the edge of those tried for: " + "; ".join(edges))

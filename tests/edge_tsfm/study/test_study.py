@@ -171,3 +171,14 @@ def test_workers_make_the_same_table(where: str, study: StudyConfig, finished: P
     assert len(seen) == len(set(seen)) == 2 + 3
     assert not result.failed
     assert row(tmp_path / "out", "bitfit")["by_seed"]["mse"][0] == row(finished, "bitfit")["by_seed"]["mse"][0]
+
+
+def test_a_table_made_before_the_search_is_finished_says_so(finished: Path, study: StudyConfig, tmp_path: Path) -> None:
+    assert not any("search" in note for note in results(finished)["notes"])
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    kept = results(finished)["learning_rates"][0]["factor"]
+    other = 3 if kept == 1 else 1
+    shutil.rmtree(out / "search" / f"HR-chronos-bolt-{results(finished)['learning_rates'][0]['method']}-x{other}")
+    run_study(study, out, only_tabulate=True)
+    assert any("1 runs of the search are not finished" in note for note in results(out)["notes"])
