@@ -37,7 +37,7 @@ def trace(part: Part, folder: Path) -> onnx.ModelProto:
 
     ``folder`` is scratch space.
     """
-    with quiet("torch.onnx"):
+    with quiet("torch.onnx", "onnx_ir"):
         program = torch.onnx.export(
             part.module.eval(),
             part.inputs,

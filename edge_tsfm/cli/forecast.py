@@ -18,6 +18,8 @@ from edge_tsfm.errors import ConfigError, DataError
 @click.option("--target", required=True, help="Channel or column to forecast.")
 @click.option("--prediction-length", type=click.IntRange(1), default=6, help="Steps to forecast.")
 @click.option("--context-length", type=click.IntRange(1), default=48, help="Latest steps to use.")
+@click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
 @click.option("--id-column", help="Column of the patient.")
 @click.option("--timestamp-column", help="Column of the time.")
 @click.option("--interval", help="Time between steps, such as 1h.")
@@ -30,6 +32,8 @@ def command(
     target: str,
     prediction_length: int,
     context_length: int,
+    num_samples: int | None,
+    seed: int,
     out: Path | None,
     as_json: bool,
     **columns: Any,
@@ -54,7 +58,7 @@ def command(
     for row, series in enumerate(kept):
         tail = series.target[-context_length:]
         contexts[row, context_length - len(tail) :] = tail
-    forecast = forecaster.forecast(contexts, prediction_length)
+    forecast = forecaster.forecast(contexts, prediction_length, num_samples=num_samples, seed=seed)
     rows = []
     for series, quantiles in zip(kept, forecast.quantiles, strict=True):
         for step, values in enumerate(quantiles, start=1):
