@@ -456,6 +456,14 @@ bool etsa_bundle_parameter(const etsa_bundle *bundle, const char *name, double *
     return find(bundle->parameters, name, &text) && decimal(text, value);
 }
 
+bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value)
+{
+    etsa_text text;
+    if (!find(bundle->parameters, name, &text)) return false;
+    *value = etsa_text_is(text, "true");
+    return *value || etsa_text_is(text, "false");
+}
+
 /* --- adapter blob ----------------------------------------------------------------------------------------------- */
 
 typedef struct record {
@@ -891,6 +899,11 @@ static uint64_t word(uint32_t seed, uint32_t stream, uint64_t i)
 int32_t etsa_projection(uint32_t seed, uint32_t stream, uint32_t k, uint32_t j)
 {
     return 2 * (int32_t)(word(seed, stream, 65536u * (uint64_t)k + j) >> 52) - 4095;
+}
+
+float etsa_uniform(uint32_t seed, uint32_t path, uint32_t step)
+{
+    return (float)(word(seed, 4, 65536u * (uint64_t)path + step) >> 40) / 16777216.0f;
 }
 
 void etsa_entries(uint32_t seed, uint32_t rows, uint32_t columns, uint32_t count, int64_t *entries)

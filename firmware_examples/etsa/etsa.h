@@ -122,6 +122,8 @@ bool etsa_bundle_graph(const etsa_bundle *bundle, const char *name, etsa_graph *
 bool etsa_graph_uses(const etsa_graph *graph, uint32_t tensor);
 /* One of the family's own numbers, as "patch_size"; false when it is not there or not a number. */
 bool etsa_bundle_parameter(const etsa_bundle *bundle, const char *name, double *value);
+/* One of the family's own truth values, as "use_eos_token"; false when it is not there or neither true nor false. */
+bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value);
 /* Compare with a zero-terminated text. */
 bool etsa_text_is(etsa_text text, const char *what);
 
@@ -228,12 +230,14 @@ typedef bool etsa_ed25519(const uint8_t signature[64], const uint8_t *message, s
 etsa_err etsa_verify(const uint8_t *message, uint32_t blob_size, const uint8_t *signatures, size_t signatures_size,
                      const uint8_t key[32], etsa_ed25519 *verify);
 
-/* --- the generator, §5: for tools and tests ------------------------------------------------------------------- */
+/* --- the generator, §5: for sampling, tools and tests ---------------------------------------------------------------- */
 
 /* count different entries of a [rows, columns] spectrum, ascending; count <= rows * columns / 2. */
 void etsa_entries(uint32_t seed, uint32_t rows, uint32_t columns, uint32_t count, int64_t *entries);
 /* VeRA's projection (stream 2: A, 3: B) at rank k and position j: an odd integer, 4096 times the value. */
 int32_t etsa_projection(uint32_t seed, uint32_t stream, uint32_t k, uint32_t j);
+/* The number in [0, 1) with which Chronos-T5's path draws its token of a step, §7. */
+float etsa_uniform(uint32_t seed, uint32_t path, uint32_t step);
 
 /* SHA-256 (FIPS 180-4): etsa_sha256.c has it; a device with an engine for it defines these three itself instead. */
 typedef struct etsa_sha256_state {

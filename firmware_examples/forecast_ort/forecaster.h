@@ -1,8 +1,8 @@
 /* A base bundle and an adapter on ONNX Runtime: opened, verified, merged, proven, then forecasting.
  *
  * A sample to start from. Unlike the core it allocates and reads files. ONNX Runtime is opened with dlopen and asked
- * for C API 21, so one binary serves every version from 1.21 on. Chronos-Bolt bundles are forecast; those of other
- * families are refused with ETSA_UNSUPPORTED_ERROR.
+ * for C API 21, so one binary serves every version from 1.21 on. Chronos-Bolt, Chronos-T5 and Chronos-2 bundles are
+ * forecast; those of other families are refused with ETSA_UNSUPPORTED_ERROR.
  */
 #ifndef FORECASTER_H
 #define FORECASTER_H
@@ -45,9 +45,18 @@ etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_polic
                  fc_message message);
 void fc_close(fc_forecaster *forecaster);
 
+/* How a base that samples (Chronos-T5) draws. Equal numbers give equal forecasts, and those of the Python runtime. */
+typedef struct fc_sampling {
+    uint32_t num_samples; /* paths that the quantiles are read off, at most FC_MAX_SAMPLES; 0: the base's own number */
+    uint32_t seed;
+} fc_sampling;
+#define FC_MAX_SAMPLES 4096u
+
 /* context[length], latest value last, NaN for missing; quantiles[prediction_length * level_count], all levels of step 0
- * first. Codes 500 and 501. */
-etsa_err fc_forecast(fc_forecaster *forecaster, const float *context, size_t length, float *quantiles, fc_message message);
+ * first. sampling: NULL for the base's number of samples and seed 0; another base refuses samples and seeds. Codes 500
+ * and 501. */
+etsa_err fc_forecast(fc_forecaster *forecaster, const float *context, size_t length, const fc_sampling *sampling, float *quantiles,
+                     fc_message message);
 
 /* Which adapter: 0 for the base alone. */
 uint64_t fc_adapter_version(const fc_forecaster *forecaster);

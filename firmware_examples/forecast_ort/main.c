@@ -19,6 +19,8 @@ static const char USAGE[] =
     "  --column N         column to read, the first is 1\n"
     "  --stream           forecast after every row, not only after the last\n"
     "  --repeat N         run the last forecast N times and print its latency\n"
+    "  --num-samples N    paths that a base that samples (Chronos-T5) draws; 1 to 4096, else the base's own number\n"
+    "  --seed N           which paths (0)\n"
     "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
     "  --threads N        of ONNX Runtime (2)\n"
     "  --prepacking       faster forecasts for more memory\n"
@@ -29,6 +31,7 @@ typedef struct options {
     const char *bundle, *file, *adapter;
     fc_settings settings;
     fc_policy policy;
+    fc_sampling sampling;
     uint8_t key[32];
     long column, repeat, merged;
     bool stream;
@@ -57,6 +60,15 @@ static bool read_key(const char *hex, uint8_t key[32])
     return true;
 }
 
+static bool read_count(const char *text, unsigned long least, unsigned long most, uint32_t *count)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    *count = (uint32_t)value;
+    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && value >= least && value <= most;
+}
+
 static bool parse(int argc, char **argv, options *o)
 {
     memset(o, 0, sizeof *o);
@@ -81,7 +93,11 @@ static bool parse(int argc, char **argv, options *o)
         } else if (strcmp(name, "--floor") == 0) o->policy.version_floor = strtoull(value, NULL, 10);
         else if (strcmp(name, "--column") == 0) o->column = strtol(value, NULL, 10);
         else if (strcmp(name, "--repeat") == 0) o->repeat = strtol(value, NULL, 10);
-        else if (strcmp(name, "--library") == 0) o->settings.library = value;
+        else if (strcmp(name, "--num-samples") == 0) {
+            if (!read_count(value, 1, FC_MAX_SAMPLES, &o->sampling.num_samples)) return false;
+        } else if (strcmp(name, "--seed") == 0) {
+            if (!read_count(value, 0, 0xffffffffu, &o->sampling.seed)) return false;
+        } else if (strcmp(name, "--library") == 0) o->settings.library = value;
         else if (strcmp(name, "--threads") == 0) o->settings.threads = (int)strtol(value, NULL, 10);
         else if (strcmp(name, "--merged") == 0) o->merged = strtol(value, NULL, 10);
         else return false;
@@ -142,13 +158,14 @@ static int compare(const void *a, const void *b)
 }
 
 /* Print what a figure needs: the median and the slowest of `count` runs. */
-static etsa_err repeat(fc_forecaster *f, const float *context, size_t length, float *quantiles, long count, fc_message message)
+static etsa_err repeat(const options *o, fc_forecaster *f, const float *context, size_t length, float *quantiles, fc_message message)
 {
+    long count = o->repeat;
     double *times = malloc((size_t)count * sizeof *times);
     etsa_err err = times == NULL ? ETSA_STORAGE_ERROR : ETSA_OK;
     for (long i = 0; i < count && err == ETSA_OK; i++) {
         double start = milliseconds();
-        err = fc_forecast(f, context, length, quantiles, message);
+        err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
         times[i] = milliseconds() - start;
     }
     if (err == ETSA_OK) {
@@ -186,18 +203,18 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         context[length++] = number;
         rows++;
         if (!o->stream) continue;
-        err = fc_forecast(f, context, length, quantiles, message);
+        err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
         if (err == ETSA_OK) print_forecast(bundle, quantiles, rows);
         else if (err != ETSA_INPUT_ERROR) return give_up(err, message);
     }
     if (input != stdin) fclose(input);
     if (!o->stream) {
-        err = fc_forecast(f, context, length, quantiles, message);
+        err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
         if (err != ETSA_OK) return give_up(err, message);
         fprintf(stderr, "start to first forecast: %.1f ms\n", milliseconds() - started);
         print_forecast(bundle, quantiles, 0);
     }
-    if (o->repeat > 0 && repeat(f, context, length, quantiles, o->repeat, message) != ETSA_OK) return give_up(err, message);
+    if (o->repeat > 0 && repeat(o, f, context, length, quantiles, message) != ETSA_OK) return give_up(err, message);
     free(context);
     free(quantiles);
     return 0;

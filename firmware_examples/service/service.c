@@ -156,7 +156,7 @@ static void forecast_one(sv_service *s, uint32_t number)
     double start = milliseconds();
     sv_forecast forecast = {.channel = number, .t_ms = t_ms, .message = message, .steps = bundle->prediction_length,
                             .levels = bundle->level_count, .adapter_version = fc_adapter_version(c->current)};
-    forecast.err = fc_forecast(c->current, s->work, length, s->quantiles, message);
+    forecast.err = fc_forecast(c->current, s->work, length, NULL, s->quantiles, message);
     pthread_mutex_unlock(&s->using);
     forecast.latency_ms = milliseconds() - start;
     forecast.quantiles = forecast.err == ETSA_OK ? s->quantiles : NULL;

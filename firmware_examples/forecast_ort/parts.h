@@ -1,0 +1,66 @@
+/* What the forecaster's own files share; a product includes forecaster.h only. */
+#ifndef FORECASTER_PARTS_H
+#define FORECASTER_PARTS_H
+
+#include "forecaster.h"
+#include "onnxruntime_c_api.h"
+
+typedef struct fc_family fc_family;
+
+struct fc_base {
+    char folder[4096];
+    fc_settings settings;
+    uint8_t *manifest;
+    etsa_bundle bundle;
+    etsa_tensor *tensors;
+    const fc_family *family;
+    uint8_t *tunable; /* mapped tunable.safetensors */
+    size_t tunable_size;
+    void *library;
+    const OrtApi *ort;
+    OrtEnv *env;
+    OrtMemoryInfo *cpu;
+};
+
+/* What a model family does its own way. A context is 1 to context_length values. */
+struct fc_family {
+    const char *name; /* as in the manifest */
+    bool samples;     /* it takes an fc_sampling */
+    /* Read the manifest's parameters, check them, open the sessions. merged[tensor_count]: NULL where nothing changed;
+     * sessions may point into them. On an error the model may be half made: close it too. */
+    etsa_err (*open)(const fc_base *base, float *const *merged, void **model, fc_message message);
+    void (*close)(void *model);
+    /* quantiles[prediction_length * level_count] before any calibration */
+    etsa_err (*predict)(void *model, const float *context, size_t length, const fc_sampling *sampling, float *quantiles,
+                        fc_message message);
+    /* The first `count` numbers of the known-answer probe, FORMAT.md §7. */
+    etsa_err (*probe)(void *model, const float *context, size_t length, uint32_t count, float *probe, fc_message message);
+};
+
+extern const fc_family fc_bolt, fc_chronos2; /* patches.c */
+extern const fc_family fc_t5;                /* t5.c */
+
+/* forecaster.c */
+bool fc_path_of(const fc_base *base, etsa_text name, char path[4096]);
+/* One of the family's own whole numbers, within bounds; ETSA_FORMAT_ERROR otherwise. */
+etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_t most, uint32_t *value, fc_message message);
+
+/* runtime.c: the only file that opens ONNX Runtime */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+etsa_err fc_refuse(fc_message message, etsa_err code, const char *format, ...);
+/* Turn a status of ONNX Runtime into an error and release it. */
+etsa_err fc_check(const fc_base *base, OrtStatus *status, etsa_err code, const char *doing, fc_message message);
+etsa_err fc_load_runtime(fc_base *base, fc_message message);
+/* Open the graph of that name with merged tensors in place of the base's. fold: fold constants, for a graph that runs
+ * many times for one forecast; it costs memory. */
+etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float *const *merged, OrtSession **session,
+                         fc_message message);
+/* A value of 1 to 4 dimensions that reads and writes the caller's memory; type: float32 or int64. */
+etsa_err fc_value(const fc_base *base, void *data, ONNXTensorElementDataType type, const int64_t *shape, size_t dimensions,
+                  OrtValue **value, fc_message message);
+/* The floats of a result, which must be `count`. */
+etsa_err fc_floats(const fc_base *base, OrtValue *value, size_t count, float **data, fc_message message);
+
+#endif

@@ -1,0 +1,139 @@
+#define _POSIX_C_SOURCE 200809L /* strndup */
+#include "parts.h"
+
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define API_VERSION 21 /* every function used here is in it; newer libraries keep offering it */
+
+etsa_err fc_refuse(fc_message message, etsa_err code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, FC_MESSAGE_SIZE, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+/* Turn a status of ONNX Runtime into an error and release it. */
+etsa_err fc_check(const fc_base *base, OrtStatus *status, etsa_err code, const char *doing, fc_message message)
+{
+    if (status == NULL) return ETSA_OK;
+    const char *text = base->ort->GetErrorMessage(status);
+    if (strstr(text, "xternal initializer") != NULL) code = ETSA_MERGE_ERROR;
+    fc_refuse(message, code, "%s: onnxruntime: %s", doing, text);
+    base->ort->ReleaseStatus(status);
+    return code;
+}
+
+etsa_err fc_load_runtime(fc_base *base, fc_message message)
+{
+    const char *name = base->settings.library != NULL ? base->settings.library : "libonnxruntime.so.1";
+    base->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (base->library == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "%s", dlerror());
+    const OrtApiBase *(*get_api_base)(void) = NULL;
+    void *symbol = dlsym(base->library, "OrtGetApiBase");
+    memcpy(&get_api_base, &symbol, sizeof symbol); /* ISO C has no cast from data to function pointers */
+    base->ort = symbol == NULL ? NULL : get_api_base()->GetApi(API_VERSION);
+    if (base->ort == NULL) {
+        return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: no C API %d: want ONNX Runtime 1.21 or later", name, API_VERSION);
+    }
+    etsa_err err = fc_check(base, base->ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "etsa", &base->env), ETSA_STORAGE_ERROR, name, message);
+    if (err != ETSA_OK) return err;
+    return fc_check(base, base->ort->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &base->cpu), ETSA_STORAGE_ERROR, name, message);
+}
+
+/* Give the session the merged tensors before it optimises the graph. Never AddInitializer: where constants are folded it
+ * keeps the base's weights and says nothing. */
+static etsa_err replace_tensors(const fc_base *base, const etsa_graph *graph, float *const *merged, OrtSessionOptions *options,
+                                fc_message message)
+{
+    uint32_t total = base->bundle.tensor_count, count = 0;
+    char **names = calloc(total + 1, sizeof *names);
+    OrtValue **values = calloc(total + 1, sizeof *values);
+    etsa_err err = names == NULL || values == NULL ? fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory") : ETSA_OK;
+    for (uint32_t i = 0; i < total && err == ETSA_OK; i++) {
+        const etsa_tensor *tensor = &base->tensors[i];
+        if (merged[i] == NULL || !etsa_graph_uses(graph, i)) continue;
+        int64_t shape[2] = {tensor->rows, tensor->columns};
+        size_t bytes = (size_t)tensor->rows * tensor->columns * sizeof(float);
+        names[count] = strndup(tensor->name.at, tensor->name.size);
+        if (names[count] == NULL) err = fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
+        else {
+            err = fc_check(base, base->ort->CreateTensorWithDataAsOrtValue(base->cpu, merged[i], bytes, shape, tensor->dimensions,
+                                                                        ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &values[count]),
+                        ETSA_MERGE_ERROR, names[count], message);
+        }
+        count++;
+    }
+    if (err == ETSA_OK && count > 0) {
+        err = fc_check(base, base->ort->AddExternalInitializers(options, (const char *const *)names, (const OrtValue *const *)values, count),
+                    ETSA_MERGE_ERROR, "merged tensors", message);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (values[i] != NULL) base->ort->ReleaseValue(values[i]);
+        free(names[i]);
+    }
+    free(names);
+    free(values);
+    return err;
+}
+
+etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float *const *merged, OrtSession **session,
+                         fc_message message)
+{
+    const OrtApi *ort = base->ort;
+    OrtSessionOptions *options = NULL;
+    char path[4096];
+    etsa_graph graph;
+    if (!etsa_bundle_graph(&base->bundle, name, &graph)) return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: no graph %s", name);
+    if (!fc_path_of(base, graph.file, path)) return fc_refuse(message, ETSA_STORAGE_ERROR, "path too long");
+    etsa_err err = fc_check(base, ort->CreateSessionOptions(&options), ETSA_STORAGE_ERROR, "options", message);
+    if (err != ETSA_OK) return err;
+    const char *const entries[][2] = {
+        {"session.intra_op.allow_spinning", "0"}, /* a monitor has other work for the core */
+        {"session.disable_prepacking", base->settings.prepacking ? "0" : "1"},
+        /* Folding copies each weight once more only to transpose it: longer starts, more memory. Left alone, weights stay
+         * in the mapped file, and the transposition becomes a flag of the matrix product. */
+        {"optimization.disable_specified_optimizers", "ConstantFolding"}, /* the last: see `fold` */
+    };
+    err = fc_check(base, ort->DisableCpuMemArena(options), ETSA_STORAGE_ERROR, "options", message);
+    size_t count = sizeof entries / sizeof *entries - (fold ? 1 : 0);
+    for (size_t i = 0; i < count && err == ETSA_OK; i++) {
+        err = fc_check(base, ort->AddSessionConfigEntry(options, entries[i][0], entries[i][1]), ETSA_STORAGE_ERROR, entries[i][0], message);
+    }
+    if (err == ETSA_OK) {
+        int threads = base->settings.threads > 0 ? base->settings.threads : 2;
+        err = fc_check(base, ort->SetIntraOpNumThreads(options, threads), ETSA_STORAGE_ERROR, "threads", message);
+    }
+    if (err == ETSA_OK) err = fc_check(base, ort->SetInterOpNumThreads(options, 1), ETSA_STORAGE_ERROR, "threads", message);
+    if (err == ETSA_OK) err = replace_tensors(base, &graph, merged, options, message);
+    if (err == ETSA_OK) err = fc_check(base, ort->CreateSession(base->env, path, options, session), ETSA_STORAGE_ERROR, path, message);
+    ort->ReleaseSessionOptions(options);
+    return err;
+}
+
+etsa_err fc_value(const fc_base *base, void *data, ONNXTensorElementDataType type, const int64_t *shape, size_t dimensions,
+                  OrtValue **value, fc_message message)
+{
+    size_t bytes = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 ? sizeof(int64_t) : sizeof(float);
+    for (size_t i = 0; i < dimensions; i++) bytes *= (size_t)shape[i];
+    return fc_check(base, base->ort->CreateTensorWithDataAsOrtValue(base->cpu, data, bytes, shape, dimensions, type, value),
+                    ETSA_FORECAST_ERROR, "tensor", message);
+}
+
+etsa_err fc_floats(const fc_base *base, OrtValue *value, size_t count, float **data, fc_message message)
+{
+    const OrtApi *ort = base->ort;
+    OrtTensorTypeAndShapeInfo *info = NULL;
+    size_t made = 0;
+    etsa_err err = fc_check(base, ort->GetTensorTypeAndShape(value, &info), ETSA_FORECAST_ERROR, "result", message);
+    if (err == ETSA_OK) err = fc_check(base, ort->GetTensorShapeElementCount(info, &made), ETSA_FORECAST_ERROR, "result", message);
+    if (info != NULL) ort->ReleaseTensorTypeAndShapeInfo(info);
+    if (err == ETSA_OK && made != count) err = fc_refuse(message, ETSA_FORECAST_ERROR, "the graph gave %zu numbers, want %zu", made, count);
+    if (err != ETSA_OK) return err;
+    return fc_check(base, ort->GetTensorMutableData(value, (void **)data), ETSA_FORECAST_ERROR, "result", message);
+}
