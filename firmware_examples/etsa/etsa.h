@@ -230,7 +230,7 @@ typedef bool etsa_ed25519(const uint8_t signature[64], const uint8_t *message, s
 etsa_err etsa_verify(const uint8_t *message, uint32_t blob_size, const uint8_t *signatures, size_t signatures_size,
                      const uint8_t key[32], etsa_ed25519 *verify);
 
-/* --- the generator, §5: for sampling, tools and tests ---------------------------------------------------------------- */
+/* --- the generator, §5: for sampling, tools and tests ------------------------------------------------------------- */
 
 /* count different entries of a [rows, columns] spectrum, ascending; count <= rows * columns / 2. */
 void etsa_entries(uint32_t seed, uint32_t rows, uint32_t columns, uint32_t count, int64_t *entries);
