@@ -25,7 +25,8 @@ typedef struct sv_forecast {
     double latency_ms;
 } sv_forecast;
 
-/* Called in the worker's thread, once for every step of every channel that has begun. What it points to is gone afterwards. */
+/* A base that samples draws its own number of paths with seed 0 each time: equal contexts, equal forecasts.
+ * Called in the worker's thread, once for every step of every channel that has begun. What it points to is gone afterwards. */
 typedef void sv_on_forecast(void *user, const sv_forecast *forecast);
 /* Called in the worker's thread after a forecast or the decision that none is due: a place to feed a watchdog. */
 typedef void sv_on_alive(void *user);
