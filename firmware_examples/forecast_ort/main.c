@@ -239,11 +239,13 @@ int main(int argc, char **argv)
     opened = milliseconds();
     if (o.adapter != NULL) {
         err = fc_read_file(o.adapter, ETSA_MAX_BLOB_SIZE + ETSA_MAX_SIGNATURES * ETSA_SIGNATURE_SIZE, &blob, &size, message);
-        if (err != ETSA_OK) return give_up(err, message);
     }
-    err = fc_open(base, blob, size, &o.policy, &f, message);
+    if (err == ETSA_OK) err = fc_open(base, blob, size, &o.policy, &f, message);
     free(blob);
-    if (err != ETSA_OK) return give_up(err, message);
+    if (err != ETSA_OK) {
+        fc_base_close(base);
+        return give_up(err, message);
+    }
     const etsa_bundle *bundle = fc_bundle(base);
     if (o.merged >= 0) {
         etsa_tensor *tensors = calloc(bundle->tensor_count + 1, sizeof *tensors);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,7 @@ from device_runtime.errors import SelfTestError
 from device_runtime.forecaster import Forecaster
 from device_runtime.merge import merge
 
-from .conftest import run
+from .conftest import build, run
 
 pytest.importorskip("torch", reason="the third way is torch")
 pytest.importorskip("chronos", reason="the third way is chronos-forecasting")
@@ -197,6 +198,47 @@ def test_small_weights_and_a_calibrated_blob(
         same(got, Forecaster.open(small, blob).forecast(SERIES).quantiles)
         forecasts.append(got)
     assert all(np.abs(a - b).max() > 0.01 for a, b in itertools.pairwise(forecasts))
+
+
+def test_the_service_forecasts_as_python_does_with_seed_0(
+    exported: Callable[[str], Any], built: Path, library: Path, tmp_path: Path
+) -> None:
+    base, bundle = exported("chronos-t5")
+    blob = proven(base, bundle)
+    (tmp_path / "a.etsa").write_bytes(blob)
+    values = [70.0, 75.5, 71.25, 80.0]
+    lines = "".join(f"0 {hour * 3_600_000} {value} 0\n" for hour, value in enumerate(values))
+    binary = built / "service" / "etsa-service"
+    done = run(binary, "--library", library, bundle.path, tmp_path / "a.etsa", stdin=lines)
+    forecasts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["t_ms"] for one in forecasts] == [3_600_000, 7_200_000, 10_800_000], done.stderr
+    python = Forecaster.open(bundle, blob)
+    for count, one in enumerate(forecasts, start=1):
+        assert one["adapter_version"] == 1
+        got = np.array(list(one["quantiles"].values()), dtype=np.float32).T
+        np.testing.assert_array_equal(got, python.forecast(values[:count]).quantiles)
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("sanitized"), "-DETSA_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sanitizers_find_nothing(
+    family: str, exported: Callable[[str], Any], sanitized: Path, library: Path, tmp_path: Path
+) -> None:
+    base, bundle = exported(family)
+    (tmp_path / "series.csv").write_text("".join(f"{value}\n" for value in range(70, 80)))
+    binary = sanitized / "forecast_ort" / "etsa-forecast"
+    for frozen in (False, True):  # the second is refused after the sessions are open
+        (tmp_path / "a.etsa").write_bytes(proven(base, bundle, frozen=frozen))
+        options = ["--stream", "--adapter", tmp_path / "a.etsa"]
+        done = run(binary, "--library", library, bundle.path, tmp_path / "series.csv", *options)
+        assert done.returncode == int(frozen), done.stderr
+        assert "Sanitizer" not in done.stderr
+        assert "runtime error" not in done.stderr
 
 
 @pytest.mark.slow
