@@ -190,7 +190,8 @@ static etsa_err start(t5_model *m, decoding *d, uint32_t rows, uint32_t steps, s
     d->caches = calloc(2 * (size_t)m->layers, sizeof *d->caches);
     d->in = calloc(FIXED + 4 * (size_t)m->layers, sizeof *d->in);
     d->out = calloc(1 + 2 * (size_t)m->layers, sizeof *d->out);
-    if (d->token == NULL || d->noise == NULL || (with_logits && d->logits == NULL) || d->caches == NULL || d->in == NULL || d->out == NULL) {
+    if (d->token == NULL || d->noise == NULL || (with_logits && d->logits == NULL) || d->caches == NULL || d->in == NULL ||
+        d->out == NULL) {
         return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     }
     for (uint32_t i = 0; i < rows; i++) d->token[i] = m->start_token;
