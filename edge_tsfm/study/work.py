@@ -23,6 +23,7 @@ from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.run import CHECKPOINT_FILE, RUN_FILE, cut, forecast, load_run, read_run_data, series_of
 
 TRAINED = ("adapter", "nhits")
+NETWORK_FILE = "network.safetensors"
 
 
 def perform(cell: Cell, out: Path) -> None:
@@ -114,7 +115,8 @@ def _train_nhits(cell: Cell, folder: Path) -> None:
         identity={"configuration": config.to_dict(), "data": dataset.fingerprint, "network": "n-hits"},
     )
     network.cpu()
-    write_atomic(folder / "network.safetensors", save({k: v.contiguous() for k, v in network.state_dict().items()}))
+    # Parameters only: the library's losses share a buffer of levels, which `make_network` makes anyhow.
+    write_atomic(folder / NETWORK_FILE, save({name: p.detach().contiguous() for name, p in network.named_parameters()}))
     record = {
         "config": config.to_dict(),
         "data": {"fingerprint": dataset.fingerprint},
@@ -150,7 +152,10 @@ def _score_nhits(cell: Cell, folder: Path, dataset: Dataset) -> None:
     from edge_tsfm.study.nhits import NHits, make_network
 
     network = make_network(cell.config.context_length, cell.config.prediction_length, cell.config.seed)
-    network.load_state_dict(load_file(folder / "network.safetensors"))
+    numbers = load_file(folder / NETWORK_FILE)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(numbers[name])
     windows = _test_windows(cell, dataset)
     with torch.no_grad():
         quantiles = (

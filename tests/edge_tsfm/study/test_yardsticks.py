@@ -1,8 +1,16 @@
 """Yardsticks from other libraries, run where the study extra is installed."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+
+from edge_tsfm.study.cells import final_cells
+from edge_tsfm.study.config import StudyConfig
+from edge_tsfm.study.scores import SCORES_FILE, read_scores
+from edge_tsfm.study.work import is_done, perform
 
 
 def test_auto_ets_forecasts_gaps_and_constants() -> None:
@@ -58,3 +66,16 @@ def test_a_constant_context_teaches_nothing() -> None:
     network = make_network(24, 4, seed=0)
     loss = NHits().loss(network, torch.full((3, 24), 70.0), torch.full((3, 4), 90.0))
     assert loss.item() == 0
+
+
+def test_nhits_is_trained_scored_and_found_done(study: StudyConfig, tmp_path: Path) -> None:
+    pytest.importorskip("neuralforecast", reason="pip install 'edge-tsfm[study]'")
+    small = replace(study, yardsticks=("nhits",), seeds=(0,), search=None, nhits_steps=10)
+    cell = next(cell for cell in final_cells(small, {}) if cell.kind == "nhits")
+    perform(cell, tmp_path)
+    first = read_scores(tmp_path / cell.folder / SCORES_FILE)
+    assert is_done(cell, tmp_path)
+    (tmp_path / cell.folder / SCORES_FILE).unlink()
+    perform(cell, tmp_path)  # from the numbers it kept
+    again = read_scores(tmp_path / cell.folder / SCORES_FILE)
+    assert np.array_equal(first.sums[cell.label], again.sums[cell.label])
