@@ -21,6 +21,11 @@ from edge_tsfm.errors import GateRefusedError
 @click.option("--preset", help="fourierft: qv100, qkvo50 or patch-v160.")
 @click.option("--target-modules", help="Instead of the method's own: some of patch,q,k,v,o,ffn.")
 @click.option("--n-frequency", type=click.IntRange(1), help="fourierft: numbers on each site.")
+@click.option(
+    "--entries",
+    type=click.Choice(["seeded", "gradient", "gradient-shared", "gradient-global"]),
+    help="fourierft: which entries of a site's spectrum.  [default: seeded]",
+)
 @click.option("--rank", type=click.IntRange(1), help="lora, vera: rank.")
 @click.option("--norms", type=click.Choice(["all", "attention"]), help="norms: which.")
 @click.option("--context-length", type=click.IntRange(1), help="Steps of context.  [default: 48]")

@@ -5,6 +5,7 @@ from torch import nn
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods.base import Method, Options, attach
 from edge_tsfm.methods.combination import Combination
+from edge_tsfm.methods.entries import Entries
 from edge_tsfm.methods.fourierft import FourierFT
 from edge_tsfm.methods.lora import Lora
 from edge_tsfm.methods.native import BitFit, Full, Norms
@@ -15,19 +16,23 @@ METHODS: dict[str, Method] = {
 }
 
 
-def find_method(name: str) -> Method:
-    """Return a method by name; ``a+b`` combines. Raises `ConfigError` for an unknown name."""
+def find_method(name: str, entries: Entries | None = None) -> Method:
+    """Return a method by name; ``a+b`` combines; ``entries`` are those that a run chose for its FourierFT sites.
+
+    Raises `ConfigError` for an unknown name.
+    """
     members = name.split("+")
     unknown = [member for member in members if member not in METHODS]
     if unknown or len(set(members)) != len(members) or ("full" in members and len(members) > 1):
         raise ConfigError(
             f"no method {name!r}", hint=f"methods: {', '.join(METHODS)}; combine different ones with +, but not full"
         )
+    known = METHODS if entries is None else {**METHODS, FourierFT.name: FourierFT(entries)}
     if len(members) == 1:
-        return METHODS[name]
+        return known[name]
     # Native parameters are found by their names, which wrapped layers change: native methods go first.
     order = sorted(members, key=list(METHODS).index)
-    return Combination(tuple(METHODS[member] for member in order))
+    return Combination(tuple(known[member] for member in order))
 
 
 def learning_rates(model: nn.Module, method: Method, given: float | None) -> dict[str, float]:

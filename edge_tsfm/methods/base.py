@@ -26,6 +26,7 @@ class Options:
     rank: int | None = None  # lora, vera
     alpha: float = 16.0  # lora
     norms: str = "all"  # norms: all, or attention
+    entries: str = "seeded"  # fourierft: seeded, or chosen by the gradient; see `edge_tsfm.methods.entries`
     entries_seed: int = 777  # fourierft's entries and vera's projections
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods import Options
+from edge_tsfm.methods.entries import CHOICES, SEEDED
 from edge_tsfm.models.base import DEFAULT_BASE
 
 
@@ -32,6 +33,7 @@ class TrainConfig:
     rank: int | None = None
     alpha: float = 16.0
     norms: str = "all"
+    entries: str = SEEDED
     entries_seed: int = 777
     context_length: int = 48
     prediction_length: int = 6
@@ -61,6 +63,10 @@ class TrainConfig:
                 raise ConfigError(f"{name}: want 0 to 2^32 - 1, got {getattr(self, name)}")
         if self.norms not in ("all", "attention"):
             raise ConfigError(f"norms: want all or attention, got {self.norms!r}")
+        if self.entries not in CHOICES:
+            raise ConfigError(f"entries: want one of {', '.join(CHOICES)}, got {self.entries!r}")
+        if self.entries != SEEDED and "fourierft" not in self.method.split("+"):
+            raise ConfigError(f"entries: {self.method} has none to choose", hint="entries belong to fourierft")
 
     @property
     def options(self) -> Options:

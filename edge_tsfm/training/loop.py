@@ -83,7 +83,7 @@ def fit(
     for step in range(state.step, config.steps):
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * schedule(step, config.steps, config.warmup_steps)
-        context, target = _draw(train, config, step, device)
+        context, target = draw(train, config, step, device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             loss = family.loss(model, context, target)
         value = float(loss.detach())
@@ -130,7 +130,7 @@ def held_score(model: nn.Module, family: Family, held: Pair, batch: int) -> floa
     return total / size if size else math.nan
 
 
-def _draw(windows: Windows, config: TrainConfig, step: int, device: torch.device) -> Pair:
+def draw(windows: Windows, config: TrainConfig, step: int, device: torch.device) -> Pair:
     """Draw one step's windows."""
     chosen = np.random.default_rng([config.seed, step]).integers(0, len(windows), config.batch_size)
     return _tensors(windows, chosen, device)

@@ -20,10 +20,11 @@ from device_runtime.delta import Delta, Dtype
 from edge_tsfm.data import Dataset, Series, Windows, make_windows, read_dataset
 from edge_tsfm.data.split import split_digit
 from edge_tsfm.errors import DataError, TrainError
-from edge_tsfm.methods import attach, find_method
+from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
 from edge_tsfm.models.family import device_of
 from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.entries import read_entries
 
 RUN_FILE = "run.json"
 NUMBERS_FILE = "tuned.safetensors"
@@ -131,7 +132,7 @@ class Run:
         from safetensors.torch import load_file
 
         model: nn.Module = copy.deepcopy(self.base_model.model)
-        attach(model, find_method(self.method), self.config.options)
+        attach(model, self._method(), self.config.options)
         numbers = load_file(self.path / NUMBERS_FILE)
         trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         if set(numbers) != set(trainable):
@@ -143,7 +144,11 @@ class Run:
 
     def deltas(self, dtype: Dtype = "int16") -> dict[str, Delta]:
         """Return what the run adds to which of the base's parameters."""
-        return find_method(self.method).deltas(self.tuned_model(), self.config.options, dtype)
+        return self._method().deltas(self.tuned_model(), self.config.options, dtype)
+
+    def _method(self) -> Method:
+        """Return the method, with the entries that the run chose."""
+        return find_method(self.method, read_entries(self.config, self.path))
 
     def dataset(self, data: Path | str | None = None) -> Dataset:
         """Read the run's data, or other ``data`` of the same layout. Raises `DataError`."""

@@ -19,6 +19,7 @@ from edge_tsfm.methods import attach, find_method, learning_rates
 from edge_tsfm.models import FAMILIES, load_base
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.curves import curve_csv, draw_curve
+from edge_tsfm.training.entries import choose_for_run, read_entries
 from edge_tsfm.training.loop import fit
 from edge_tsfm.training.peft_form import save_peft_form
 from edge_tsfm.training.run import (
@@ -56,10 +57,12 @@ def train(
     dataset = read_run_data(config)
     strides = {"train": config.train_stride, "stopping": config.prediction_length, "gate": config.prediction_length}
     windows = {part: cut(series_of(dataset, part), config, stride) for part, stride in strides.items()}
-    method = find_method(config.method)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    resumed = (out / CHECKPOINT_FILE).exists()
+    entries = read_entries(config, out) if resumed else choose_for_run(config, base, windows["train"], out, device)
+    method = find_method(config.method, entries)
     model = copy.deepcopy(base.model)
     tensors = attach(model, method, config.options)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     own = learning_rates(model, method, config.learning_rate)
     rates = {name: rate * config.learning_rate_factor for name, rate in own.items()}
     fitted = fit(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from peft import PeftModel
 
 from device_runtime.delta import Delta
 from edge_tsfm.errors import ConfigError, TrainError
-from edge_tsfm.methods import METHODS, Options, attach, find_method, learning_rates
+from edge_tsfm.methods import METHODS, Method, Options, attach, find_method, learning_rates
+from edge_tsfm.methods.entries import choose_entries, weight_gradients
+from edge_tsfm.methods.fourierft import fourier_sites
 from edge_tsfm.models import Family
 from edge_tsfm.models.parts import find_parts
 from edge_tsfm.training.peft_form import save_peft_form
@@ -29,8 +32,33 @@ NAMES = (
     "norms+lora",
     "bitfit+norms+vera",
 )
+# Methods with options that change what they do: name → (method, options).
+CASES = {name: (name, OPTIONS) for name in (*NAMES, "full")} | {
+    "fourierft gradient": ("fourierft", replace(OPTIONS, entries="gradient")),
+    "fourierft gradient-shared": ("fourierft", replace(OPTIONS, entries="gradient-shared")),
+    "bitfit+fourierft gradient-global": ("bitfit+fourierft", replace(OPTIONS, entries="gradient-global")),
+}
+ADAPTERS = [name for name in CASES if name != "full"]
 Outputs = Callable[[Any], torch.Tensor]
 Tune = Callable[..., None]
+Start = Callable[[Any, str], tuple[Method, Options, list[str]]]
+
+
+@pytest.fixture
+def start(family: Family, windows: tuple[torch.Tensor, torch.Tensor]) -> Start:
+    """Attach a case to a model, its entries chosen as a run does; return method, options and touched tensors."""
+
+    def begin(model: Any, case: str) -> tuple[Method, Options, list[str]]:
+        name, options = CASES[case]
+        entries = None
+        if options.entries != "seeded":
+            scratch = copy.deepcopy(model)
+            names, count = fourier_sites(scratch, find_parts(scratch, family), options)
+            entries = choose_entries(weight_gradients(scratch, family, names, [windows]), count, options.entries)
+        method = find_method(name, entries)
+        return method, options, attach(model, method, options)
+
+    return begin
 
 
 @pytest.fixture
@@ -54,48 +82,48 @@ def merged(base: Any, deltas: Mapping[str, Delta]) -> Any:
     return out
 
 
-@pytest.mark.parametrize("name", [*NAMES, "full"])
-def test_it_starts_as_the_base(model: Any, outputs: Outputs, name: str) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_it_starts_as_the_base(model: Any, outputs: Outputs, start: Start, name: str) -> None:
     before = outputs(model)
-    attach(model, find_method(name), OPTIONS)
+    start(model, name)
     # To the bit, but that torch picks another attention kernel for weights that learn.
     assert torch.allclose(outputs(model), before, rtol=0, atol=1e-4 if name == "full" else 0)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_merged_forecasts_as_tuned(model: Any, outputs: Outputs, tune: Tune, name: str) -> None:
-    base, before, method = copy.deepcopy(model), outputs(model), find_method(name)
-    touched = attach(model, method, OPTIONS)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_merged_forecasts_as_tuned(model: Any, outputs: Outputs, tune: Tune, start: Start, name: str) -> None:
+    base, before = copy.deepcopy(model), outputs(model)
+    method, options, touched = start(model, name)
     tune(model)
     after = outputs(model)
     effect = float((after - before).abs().max())
     assert effect > 1e-3
-    assert set(method.deltas(model, OPTIONS, "int16")) == set(touched)
+    assert set(method.deltas(model, options, "int16")) == set(touched)
     # int16 numbers: one part in 32,767 of the largest on each tensor.
-    error = (outputs(merged(base, method.deltas(model, OPTIONS, "int16"))) - after).abs().max()
+    error = (outputs(merged(base, method.deltas(model, options, "int16"))) - after).abs().max()
     assert error < 1e-3 * effect + 1e-4
-    assert (outputs(merged(base, method.deltas(model, OPTIONS, "int8"))) - after).abs().max() < 0.1 * effect
+    assert (outputs(merged(base, method.deltas(model, options, "int8"))) - after).abs().max() < 0.1 * effect
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_only_what_is_named_moves(model: Any, tune: Tune, name: str) -> None:
-    base, method = copy.deepcopy(model), find_method(name)
-    touched = set(attach(model, method, OPTIONS))
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_only_what_is_named_moves(model: Any, tune: Tune, start: Start, name: str) -> None:
+    base = copy.deepcopy(model)
+    method, options, touched = start(model, name)
     tune(model)
-    after = merged(base, method.deltas(model, OPTIONS, "int16"))
+    after = merged(base, method.deltas(model, options, "int16"))
     moved = {n for (n, p), q in zip(base.named_parameters(), after.parameters(), strict=True) if not torch.equal(p, q)}
-    assert moved == touched
+    assert moved == set(touched)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ADAPTERS)
 def test_plain_peft_opens_the_checkpoint_and_forecasts_the_same(
-    model: Any, outputs: Outputs, tune: Tune, name: str, tmp_path: Path
+    model: Any, outputs: Outputs, tune: Tune, start: Start, name: str, tmp_path: Path
 ) -> None:
-    base, before, method = copy.deepcopy(model), outputs(model), find_method(name)
-    attach(model, method, OPTIONS)
+    base, before = copy.deepcopy(model), outputs(model)
+    method, options, _ = start(model, name)
     tune(model)
     shapes = {n: parameter.shape for n, parameter in base.named_parameters()}
-    deltas = method.deltas(model, OPTIONS, "int16")
+    deltas = method.deltas(model, options, "int16")
     changes = {n: torch.from_numpy(delta.dense()).reshape(shapes[n]) for n, delta in deltas.items()}
     save_peft_form(base, changes, tmp_path / "peft", base_name="dummy")
     opened = PeftModel.from_pretrained(copy.deepcopy(base), str(tmp_path / "peft")).eval()
@@ -105,17 +133,17 @@ def test_plain_peft_opens_the_checkpoint_and_forecasts_the_same(
     assert torch.allclose(outputs(opened.merge_and_unload()), wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_dead_tensors_are_never_selected(model: Any, family: Family, name: str) -> None:
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_dead_tensors_are_never_selected(model: Any, family: Family, start: Start, name: str) -> None:
     dead = set(find_parts(model, family).dead)
-    assert not dead & set(attach(model, find_method(name), OPTIONS))
+    assert not dead & set(start(model, name)[2])
 
 
-@pytest.mark.parametrize("name", [*NAMES, "full"])
+@pytest.mark.parametrize("name", CASES)
 def test_every_number_of_its_own_learns_and_no_other(
-    model: Any, family: Family, windows: tuple[torch.Tensor, torch.Tensor], name: str
+    model: Any, family: Family, windows: tuple[torch.Tensor, torch.Tensor], start: Start, name: str
 ) -> None:
-    attach(model, find_method(name), OPTIONS)
+    start(model, name)
     family.loss(model, *windows).backward()
     for n, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, n

@@ -36,6 +36,8 @@ def test_a_configuration_survives_its_record() -> None:
         ('data = "x"\nlearning_rate = nan', "positive"),
         ('data = "x"\nentries_seed = 4294967296', "2\\^32"),
         ('data = "x"\nnorms = "some"', "all or attention"),
+        ('data = "x"\nentries = "drawn"', "entries: want one of seeded"),
+        ('data = "x"\nmethod = "bitfit"\nentries = "gradient"', "bitfit has none"),
         ("steps = 3", "no data"),
         ("steps =", "run.toml"),
     ],

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 
+from device_runtime.delta import Fourier
 from edge_tsfm.data import split_of
 from edge_tsfm.errors import TrainError
 from edge_tsfm.training.config import TrainConfig
@@ -77,25 +79,65 @@ def test_the_same_seed_gives_the_same_adapter_and_another_one_another(config: Ma
     assert numbers[0] == numbers[1] != numbers[2]
 
 
-@pytest.mark.parametrize("method", ["bitfit", "lora", "fourierft"])
-def test_a_killed_run_goes_on_exactly(config: Make, tmp_path: Path, method: str) -> None:
-    train(config(method=method), tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("bitfit", {}), ("lora", {}), ("fourierft", {}), ("bitfit+fourierft", {"entries": "gradient-global"})],
+)
+def test_a_killed_run_goes_on_exactly(config: Make, tmp_path: Path, method: str, options: dict[str, str]) -> None:
+    train(config(method=method, **options), tmp_path / "whole")
 
     def kill(step: int, *_: float) -> None:
         if step == 17:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(config(method=method), tmp_path / "cut", report=kill)
+        train(config(method=method, **options), tmp_path / "cut", report=kill)
     assert not (tmp_path / "cut" / "run.json").exists()
     with pytest.raises(TrainError, match="has not finished"):
         load_run(tmp_path / "cut")
     steps: list[int] = []
-    train(config(method=method), tmp_path / "cut", resume=True, report=lambda step, *_: steps.append(step))
+    resumed = config(method=method, **options)
+    train(resumed, tmp_path / "cut", resume=True, report=lambda step, *_: steps.append(step))
     assert steps[0] == 11
     whole, cut = (tmp_path / name / "tuned.safetensors" for name in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()
     assert (tmp_path / "whole" / "curves.csv").read_bytes() == (tmp_path / "cut" / "curves.csv").read_bytes()
+
+
+@pytest.mark.parametrize("entries", ["gradient", "gradient-shared", "gradient-global"])
+def test_chosen_entries_are_in_the_run_folder_and_needed(config: Make, tmp_path: Path, entries: str) -> None:
+    run = train(config(method="fourierft", entries=entries, learning_rate=1.0), tmp_path / "run")
+    chosen = load_numpy(tmp_path / "run" / "entries.safetensors")
+    deltas = run.deltas()
+    assert set(chosen) == set(deltas) == set(run.record["tensors"])
+    assert sum(map(len, chosen.values())) == run.record["parameters"]
+    for name, delta in deltas.items():
+        assert isinstance(delta, Fourier)
+        assert delta.seed is None
+        assert delta.entries.tolist() == chosen[name].tolist()
+    gate = run.windows("gate")
+    again = forecast(load_run(tmp_path / "run").tuned_model(), run.base["family"], gate.context, 4)
+    assert np.abs(again - forecast(run.base_model.model, run.base["family"], gate.context, 4)).max() > 1e-2
+    (tmp_path / "run" / "entries.safetensors").write_bytes(b"{}")
+    with pytest.raises(TrainError, match="entries cannot be read"):
+        load_run(tmp_path / "run").tuned_model()
+
+
+def test_a_run_goes_on_with_the_entries_it_chose(config: Make, tmp_path: Path) -> None:
+    """Not with those that it would choose now: other threads round a gradient otherwise."""
+    chosen = config(method="fourierft", entries="gradient", learning_rate=1.0)
+
+    def kill(step: int, *_: float) -> None:
+        if step == 12:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(chosen, tmp_path / "run", report=kill)
+    before = (tmp_path / "run" / "entries.safetensors").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edge_tsfm.training.train.choose_for_run", lambda *_: pytest.fail("chosen again"))
+        train(chosen, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "entries.safetensors").read_bytes() == before
 
 
 def test_a_checkpoint_of_another_run_is_refused(config: Make, tmp_path: Path) -> None:
