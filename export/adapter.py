@@ -62,7 +62,7 @@ def export_adapter(
         raise ExportError(
             f"the bundle has no tunable tensor {unknown[0]!r}"
             + (f" and {len(unknown) - 1} others" if unknown[1:] else ""),
-            hint=_why_missing(bundle),
+            hint=_why_missing(bundle, unknown[0]),
         )
     adapter = Adapter(
         base_digest=bundle.digest,
@@ -123,8 +123,10 @@ def _check_parity(bundle: Bundle, largest: float, mean: float) -> None:
         )
 
 
-def _why_missing(bundle: Bundle) -> str:
+def _why_missing(bundle: Bundle, name: str) -> str:
     """Say why a tensor may not be in a bundle's table."""
+    if name.endswith(".bias"):
+        return "a bundle has the biases that a run adds only if it was written so: export base --added-biases"
     if bundle.manifest.precision == "float32":
         return "the tensor is dead in this family, or the bundle is of another base"
     return f"its frozen weights are {bundle.manifest.precision}: export the base again with --keep and the run's method"

@@ -88,6 +88,8 @@ class BoltGraph(nn.Module):
             value = cross.v.weight.reshape(self.heads, self.width, -1)
             scores = (query @ key) @ encoded.transpose(1, 2)[:, None] + blocked  # [B, heads, 1, T]
             mixed = (torch.softmax(scores, dim=-1) @ encoded[:, None]) @ value.transpose(1, 2)  # [B, heads, 1, width]
+            if cross.v.bias is not None:  # an added one; a key's is dead: it adds the same to every score
+                mixed = mixed + cross.v.bias.reshape(self.heads, 1, self.width)  # weights add up to 1
             out = cross.o(mixed.reshape(batch, 1, self.heads * self.width))
             x = (x.expand(batch, 1, -1) if number == 0 else x) + out
             x = feed_forward(block, x)

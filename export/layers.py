@@ -70,12 +70,18 @@ def buckets(attention: Any, distance: Tensor, *, bidirectional: bool) -> Tensor:
 
 
 def joined_projections(attention: Any, x: Tensor) -> Tensor:
-    """Return q, k and v of ``x`` ``[..., D]`` as one product ``[..., 3 * heads * width]``.
+    """Return q, k and v of ``x`` ``[..., D]`` as one product ``[..., 3 * heads * width]``, their biases added.
 
     ONNX Runtime folds the concatenated weight when a session opens.
     """
-    weight = torch.cat([attention.q.weight, attention.k.weight, attention.v.weight])
-    return torch.nn.functional.linear(x, weight)
+    layers = (attention.q, attention.k, attention.v)
+    product = torch.nn.functional.linear(x, torch.cat([layer.weight for layer in layers]))
+    if all(layer.bias is None for layer in layers):
+        return product
+    # Added biases (a key's is dead in most families, and not there): zeros stand for those that are not.
+    return product + torch.cat(
+        [torch.zeros(layer.out_features) if layer.bias is None else layer.bias for layer in layers]
+    )
 
 
 def encode(stack: Any, x: Tensor, blocked: Tensor, rows: Tensor, heads: int, width: int) -> Tensor:

@@ -96,7 +96,12 @@ def _merged(model: nn.Module, deltas: Mapping[str, Delta]) -> Any:
     parameters = dict(merged.named_parameters())
     for name, delta in deltas.items():
         if name not in parameters:
-            raise ExportError(f"the base has no parameter {name!r} to merge into")
+            raise ExportError(
+                f"the base has no parameter {name!r} to merge into",
+                hint="optimum's graphs have no room for added biases: train with --biases native, or export a bundle"
+                if name.endswith(".bias")
+                else "export the adapter of a run on this base",
+            )
         base = parameters[name].detach().numpy()
         total = (base.astype(np.float64) + delta.dense().reshape(base.shape)).astype(np.float32)
         if not np.isfinite(total).all():

@@ -22,16 +22,22 @@ def reference_data() -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
-    """Load a family's dummy base and write its bundle, once in a session: ``exported("chronos-t5")`` → base, bundle."""
+    """Load a family's dummy base and write its bundle, once in a session: ``exported("chronos-t5")`` → base, bundle.
+
+    ``added_biases=True``: with zero biases where it has none.
+    """
     pytest.importorskip("torch", reason="exporting needs torch")
 
     @cache
-    def export(family: str) -> Any:
+    def export(family: str, *, added_biases: bool = False) -> Any:
         from device_runtime.bundle import Bundle
         from edge_tsfm.models import load_base
+        from edge_tsfm.models.biases import with_added_biases
         from export import export_base
 
         base = load_base(str(ROOT / "tests" / "dummy_bases" / family))
+        if added_biases:
+            base = with_added_biases(base)
         out = tmp_path_factory.mktemp(family) / "bundle"
         provenance = {"source": "test", "weights": base.digest, "licence": "Apache-2.0"}
         export_base(base.model, family=base.family, name="dummy", out=out, provenance=provenance)

@@ -66,7 +66,7 @@ def export_adapter_command(
         )
     result = export_adapter(
         bundle=opened,
-        base=base.model,
+        base=trained.frozen_model(),
         tuned=trained.tuned_model(),
         deltas=trained.deltas(dtype),
         contexts=trained.held_contexts(data=data),

@@ -54,6 +54,11 @@ Progress = Callable[[str, int, int], None]
     help="Largest mean deviation of forecasts from float32, of the contexts' scale.  [default: 0.01]",
 )
 @click.option(
+    "--added-biases",
+    is_flag=True,
+    help="Give linear layers without a bias a zero one, for adapters of bitfit with --biases added.",
+)
+@click.option(
     "--run",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Measure on this run's validation patients too, and how much of its adapter's effect is kept.",
@@ -68,6 +73,7 @@ def export_base_command(
     precision: str,
     keep: str | None,
     max_deviation: float | None,
+    added_biases: bool,
     run: Path | None,
     data: Path | None,
     as_json: bool,
@@ -78,6 +84,7 @@ def export_base_command(
     --max-deviation. --layout optimum compares optimum's greedy decoding with torch's instead.
     """
     from edge_tsfm.models import load_base
+    from edge_tsfm.models.biases import with_added_biases
 
     precision = "float16" if precision == "fp16" else precision
     given = {"--keep": keep, "--max-deviation": max_deviation, "--run": run, "--data": data}
@@ -89,7 +96,11 @@ def export_base_command(
         raise click.UsageError(
             "--adapter is for --layout optimum: a bundle holds the base alone, and export adapter writes the rest"
         )
+    if layout == "optimum" and added_biases:
+        raise click.UsageError("--added-biases is for bundles: optimum's graphs have no adapters to take")
     base = load_base(name)
+    if added_biases:
+        base = with_added_biases(base)
     if layout == "optimum":
         _optimum(base, out, adapter, as_json)
         return
@@ -148,7 +159,11 @@ def _options(
         options["allowed"] = max_deviation
     if run is not None:
         trained = _run_of(base, run)
-        options |= {"contexts": trained.held_contexts(data=data), "adapter": trained.deltas()}
+        adapter = trained.deltas()
+        own = {name for name, _ in base.model.named_parameters()}
+        if added := sorted(set(adapter) - own):
+            raise ModelError(f"{run} tunes {added[0]}, which {base.name} does not have", hint="--added-biases")
+        options |= {"contexts": trained.held_contexts(data=data), "adapter": adapter}
     return options
 
 

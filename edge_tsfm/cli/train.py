@@ -28,6 +28,11 @@ from edge_tsfm.errors import GateRefusedError
 )
 @click.option("--rank", type=click.IntRange(1), help="lora, vera: rank.")
 @click.option("--norms", type=click.Choice(["all", "attention"]), help="norms: which.")
+@click.option(
+    "--biases",
+    type=click.Choice(["native", "added"]),
+    help="bitfit: with added ones, zero at the start, on linear layers without.  [default: native]",
+)
 @click.option("--context-length", type=click.IntRange(1), help="Steps of context.  [default: 48]")
 @click.option("--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: 6]")
 @click.option("--steps", type=click.IntRange(1), help="Training steps at most.  [default: 800]")

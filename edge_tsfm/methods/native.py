@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from device_runtime.delta import Delta, Dense, Dtype, Numbers
 from edge_tsfm.errors import TrainError
 from edge_tsfm.methods.base import Options, selected
+from edge_tsfm.models.biases import add_biases
 from edge_tsfm.models.parts import Parts
 
 START = "edge_tsfm_start"  # attribute of a tuned module: its parameters as they were
@@ -51,13 +53,21 @@ class _Native:
 
 
 class BitFit(_Native):
-    """BitFit (Zaken et al. 2021, arXiv 2106.10199): native biases and relative-position tables, nothing else.
+    """BitFit (Zaken et al. 2021, arXiv 2106.10199): native biases and relative-position tables.
 
-    A T5 stack has no other bias than those tables: 256 numbers on chronos-t5-tiny.
+    A T5 stack has no other bias than those tables: 256 numbers on chronos-t5-tiny. With ``biases="added"`` linear
+    layers without a bias, of the roles in ``target_modules``, get one that starts at zero.
     """
 
     name = "bitfit"
     learning_rate = 2e-2
+
+    def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
+        """Add the biases that the options ask for and mark all as trainable."""
+        if options.biases == "added":
+            added = add_biases(model, parts, options.target_modules)
+            parts = replace(parts, biases=(*parts.biases, *added))
+        return super().attach(model, parts, options)
 
     def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Choose every live bias and table."""

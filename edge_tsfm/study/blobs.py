@@ -10,6 +10,7 @@ from device_runtime.errors import DeviceRuntimeError
 from device_runtime.files import write_atomic
 from edge_tsfm.methods import find_method
 from edge_tsfm.models import load_base
+from edge_tsfm.models.biases import with_added_biases
 from edge_tsfm.study.cells import Cell
 from edge_tsfm.training.run import RUN_FILE, load_run
 from export import export_adapter, export_base
@@ -34,7 +35,7 @@ def export_blobs(cells: Sequence[Cell], out: Path, *, seed: int) -> tuple[dict[s
         path = folder / BLOB_FILE
         if not path.exists():
             try:
-                bundle = _bundle(cell.base, out)
+                bundle = _bundle(cell.base, out, added_biases=cell.config.biases == "added")
             except (ExportError, DeviceRuntimeError) as error:
                 refused.add(cell.base)
                 notes.append(f"no bundle of {cell.base}: {error}")
@@ -48,11 +49,13 @@ def export_blobs(cells: Sequence[Cell], out: Path, *, seed: int) -> tuple[dict[s
     return sizes, notes
 
 
-def _bundle(source: str, out: Path) -> Bundle:
+def _bundle(source: str, out: Path, *, added_biases: bool) -> Bundle:
     """Open a base's bundle, written first where there is none."""
-    folder = out / "bundles" / Path(source).name
+    folder = out / "bundles" / (Path(source).name + ("-added-biases" if added_biases else ""))
     if not folder.exists():
         base = load_base(source)
+        if added_biases:
+            base = with_added_biases(base)
         export_base(
             base.model,
             family=base.family,
@@ -67,7 +70,7 @@ def _blob(folder: Path, bundle: Bundle) -> bytes:
     run = load_run(folder)
     blob: bytes = export_adapter(
         bundle=bundle,
-        base=run.base_model.model,
+        base=run.frozen_model(),
         tuned=run.tuned_model(),
         deltas=run.deltas(),
         contexts=run.held_contexts(),

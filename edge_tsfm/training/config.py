@@ -33,6 +33,7 @@ class TrainConfig:
     rank: int | None = None
     alpha: float = 16.0
     norms: str = "all"
+    biases: str = "native"
     entries: str = SEEDED
     entries_seed: int = 777
     context_length: int = 48
@@ -63,6 +64,10 @@ class TrainConfig:
                 raise ConfigError(f"{name}: want 0 to 2^32 - 1, got {getattr(self, name)}")
         if self.norms not in ("all", "attention"):
             raise ConfigError(f"norms: want all or attention, got {self.norms!r}")
+        if self.biases not in ("native", "added"):
+            raise ConfigError(f"biases: want native or added, got {self.biases!r}")
+        if self.biases == "added" and "bitfit" not in self.method.split("+"):
+            raise ConfigError(f"biases: {self.method} trains none", hint="added biases belong to bitfit")
         if self.entries not in CHOICES:
             raise ConfigError(f"entries: want one of {', '.join(CHOICES)}, got {self.entries!r}")
         if self.entries != SEEDED and "fourierft" not in self.method.split("+"):

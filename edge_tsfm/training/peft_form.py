@@ -3,14 +3,17 @@
 PEFT does not save FourierFT's entries and draws its own when it loads (a checkpoint of its own kind would silently
 forecast something else), and it has no BitFit. So a run's ``peft/`` folder is a LoRA checkpoint that says the same:
 linear weights as the factors of their change (by singular values, exact to float32), biases as PEFT's
-``bias="all"``, position tables and norms in ``modules_to_save``.
+``bias="all"``, position tables and norms in ``modules_to_save``. A bias that the base has no place for becomes the
+bias of its layer's second factor (``lora_bias``): PEFT opens it and forecasts the same, and refuses to merge it.
 ``tuned.safetensors`` beside it keeps the method's own few numbers.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,33 +32,47 @@ def save_peft_form(base: nn.Module, changes: Mapping[str, torch.Tensor], folder:
 
     model = copy.deepcopy(base)
     linear = {name.removesuffix(".weight") for name in changes if _is_linear_weight(model, name)}
-    rest = {name for name in changes if name.removesuffix(".weight") not in linear}
+    own = {name for name, _ in model.named_parameters()}
+    added = {name.removesuffix(".bias") for name in changes if name not in own}
+    rest = {name for name in changes if name in own and name.removesuffix(".weight") not in linear}
     whole = {name.removesuffix(".weight") for name in rest if name.endswith(".weight")}
     factors = {module: _factors(changes[f"{module}.weight"]) for module in linear}
     ranks = {f"^{module}$": a.shape[0] for module, (a, _) in factors.items()}
     config = LoraConfig(
         r=1,
         lora_alpha=1,
-        target_modules=sorted(linear) or [_any_linear(model)],
+        target_modules=sorted(linear | added) or [_any_linear(model)],
         rank_pattern=ranks,
         alpha_pattern=ranks,
         bias="all" if any(name.endswith(".bias") for name in rest) else "none",
+        lora_bias=bool(added),
         modules_to_save=sorted(whole) or None,
     )
     parameters = dict(model.named_parameters())
     with torch.no_grad():
-        for name, change in changes.items():
-            if name in rest:
-                parameters[name].add_(change.to(parameters[name].dtype))
-    wrapped: Any = get_peft_model(model, config)
+        for name in rest:
+            parameters[name].add_(changes[name].to(parameters[name].dtype))
+    with _unheard("lora_bias=True"):
+        wrapped: Any = get_peft_model(model, config)
     with torch.no_grad():
         for name, layer in wrapped.base_model.model.named_modules():
             if name in factors:
                 layer.lora_A[ADAPTER].weight.copy_(factors[name][0])
                 layer.lora_B[ADAPTER].weight.copy_(factors[name][1])
+            if name in added:
+                layer.lora_B[ADAPTER].bias.copy_(changes[f"{name}.bias"])
     wrapped.peft_config[ADAPTER].base_model_name_or_path = base_name
     # "auto" would ask the hub whether the base's vocabulary grew; a time series has none.
-    wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+    with _unheard("LoRA tensor.* have invalid shape"):
+        wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+@contextmanager
+def _unheard(pattern: str) -> Iterator[None]:
+    """Keep back PEFT's warnings about a second factor's bias: that it cannot be merged, and that it is a vector."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f"(?s).*{pattern}")
+        yield
 
 
 def _is_linear_weight(model: nn.Module, name: str) -> bool:

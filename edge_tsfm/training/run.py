@@ -22,6 +22,7 @@ from edge_tsfm.data.split import split_digit
 from edge_tsfm.errors import DataError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
+from edge_tsfm.models.biases import put_biases
 from edge_tsfm.models.family import device_of
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.entries import read_entries
@@ -141,6 +142,17 @@ class Run:
             for name, parameter in trainable.items():
                 parameter.copy_(numbers[name])
         return model.eval()
+
+    def frozen_model(self) -> nn.Module:
+        """Return the base's torch model as training found it: with zero biases where the method added some."""
+        base: nn.Module = self.base_model.model
+        own = {name for name, _ in base.named_parameters()}
+        added = [name for name in self.record["tensors"] if name not in own]
+        if not added:
+            return base
+        model = copy.deepcopy(base)
+        put_biases(model, added)
+        return model
 
     def deltas(self, dtype: Dtype = "int16") -> dict[str, Delta]:
         """Return what the run adds to which of the base's parameters."""

@@ -121,9 +121,9 @@ def train(
 
 
 def _changes(deltas: dict[str, Any], base: Any) -> dict[str, torch.Tensor]:
-    """Evaluate deltas as torch tensors in their parameters' shapes."""
+    """Evaluate deltas as torch tensors in their parameters' shapes; a parameter the base lacks is an added bias."""
     shapes = {name: parameter.shape for name, parameter in base.named_parameters()}
-    return {name: torch.from_numpy(delta.dense().reshape(shapes[name])) for name, delta in deltas.items()}
+    return {name: torch.from_numpy(delta.dense().reshape(shapes.get(name, (-1,)))) for name, delta in deltas.items()}
 
 
 def _write_numbers(out: Path, numbers: dict[str, torch.Tensor]) -> None:

@@ -88,10 +88,11 @@ def proven(base: Any, bundle: Bundle, *, frozen: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("added_biases", [False, True], ids=["", "added biases"])
 def test_adapted_weights_are_felt_alike_by_torch_python_and_c(
-    family: str, exported: Callable[[str], Any], by_c: Forecast
+    family: str, added_biases: bool, exported: Callable[..., Any], by_c: Forecast
 ) -> None:
-    base, bundle = exported(family)
+    base, bundle = exported(family, added_biases=added_biases)
     blob = proven(base, bundle)
     python = Forecaster.open(bundle, blob)
     code, got, err = by_c(bundle.path, blob)

@@ -32,6 +32,8 @@ def t5_tiny() -> Any:
         ("fourierft", Options(preset="qkvo50"), 2_400, 48),
         ("lora", Options(), 49_152, 48),
         ("bitfit", Options(), 256, 2),
+        ("bitfit", Options(biases="added"), 19_712, 54),
+        ("bitfit", Options(biases="added", target_modules=("v",)), 3_328, 14),
         ("norms", Options(), 5_632, 22),
         ("norms", Options(norms="attention"), 3_072, 12),
     ],
@@ -42,9 +44,18 @@ def test_chronos_t5_tiny(t5_tiny: Any, method: str, options: Options, numbers: i
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == numbers
 
 
-def test_edge_bolt_micro_has_its_2400() -> None:
+@pytest.mark.parametrize(
+    ("method", "options", "numbers"),
+    [
+        ("fourierft", Options(), 2_400),
+        ("bitfit", Options(), 2_496),
+        ("bitfit", Options(biases="added"), 9_408),
+        ("bitfit", Options(biases="added", target_modules=("v",)), 3_648),
+    ],
+)
+def test_edge_bolt_micro(method: str, options: Options, numbers: int) -> None:
     from edge_tsfm.models import load_base
 
     model = load_base("edge-bolt-micro").model
-    attach(model, find_method("fourierft"), Options())
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2_400
+    attach(model, find_method(method), options)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == numbers

@@ -16,7 +16,7 @@ from edge_tsfm.data import split_of
 from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.evaluation import evaluate_forecasts
 from edge_tsfm.study import pool, work
-from edge_tsfm.study.config import StudyConfig
+from edge_tsfm.study.config import MethodChoice, StudyConfig
 from edge_tsfm.study.scores import SCORES_FILE, read_scores
 from edge_tsfm.study.study import run_study
 from edge_tsfm.training.run import forecast, load_run
@@ -156,6 +156,16 @@ def test_blobs_are_exported_and_their_bytes_are_in_the_table(
     assert blobs == ["cells/HR-chronos-bolt-bitfit-seed0/adapter.etsa"]
     assert row(out, "bitfit")["bytes"] == (out / blobs[0]).stat().st_size
     assert row(out, "full")["bytes"] is None
+
+
+def test_added_biases_get_a_bundle_of_their_own(study: StudyConfig, tmp_path: Path) -> None:
+    added = MethodChoice(label="added", method="bitfit", options={"biases": "added", "target_modules": ["v"]})
+    result = run_study(replace(study, seeds=(0,), methods=(added,), search=None, bundle=True), tmp_path)
+    assert not result.notes
+    assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["chronos-bolt-added-biases"]
+    assert (
+        row(tmp_path, "added")["bytes"] == (tmp_path / "cells/HR-chronos-bolt-added-seed0/adapter.etsa").stat().st_size
+    )
 
 
 @pytest.mark.slow
