@@ -11,8 +11,9 @@ from peft import PeftModel
 
 from device_runtime.delta import Delta
 from edge_tsfm.errors import ConfigError, TrainError
-from edge_tsfm.methods import METHODS, Options, attach, find_method, learning_rates
+from edge_tsfm.methods import FAMILY_RATES, METHODS, Options, attach, find_method, learning_rates
 from edge_tsfm.models import Family
+from edge_tsfm.models.family import family_of
 from edge_tsfm.models.parts import find_parts
 from edge_tsfm.training.peft_form import save_peft_form
 
@@ -175,5 +176,7 @@ def test_every_number_has_its_own_methods_learning_rate(model: Any, name: str) -
     attach(model, method, OPTIONS)
     rates = learning_rates(model, method, None)
     assert set(rates) == {n for n, parameter in model.named_parameters() if parameter.requires_grad}
-    assert set(rates.values()) == {METHODS[member].learning_rate for member in name.split("+")}
+    of_family = FAMILY_RATES.get(family_of(model), {})
+    own = {member: METHODS[member].learning_rate for member in name.split("+")}
+    assert set(rates.values()) == {of_family.get(member, rate) for member, rate in own.items()}
     assert set(learning_rates(model, method, 0.5).values()) == {0.5}
