@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from device_runtime.sampling import uniforms
 from edge_tsfm.models.lengths import by_length
-from edge_tsfm.models.t5_paths import PATHS_AT_ONCE, Draw, merged, sample_tokens
+from edge_tsfm.models.t5_paths import Draw, merged, sample_tokens, series_at_once
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 TAUGHT_AT_ONCE = 64
@@ -62,8 +62,9 @@ class T5:
         context = context[:, -config.context_length :].cpu()
         out = context.new_empty(len(context), config.num_samples, prediction_length)
         model = merged(model)
+        steps = min(prediction_length, config.prediction_length)
         with torch.inference_mode():
-            for rows, some in by_length(context, max(1, PATHS_AT_ONCE // config.num_samples)):
+            for rows, some in by_length(context, series_at_once(model, config.num_samples, steps)):
                 out[rows] = _paths(model, config, some, prediction_length)
         return out.to(model.device)
 
@@ -88,7 +89,9 @@ class T5:
         config = _config(model)
         tokenizer = config.create_tokenizer()
         place = model.device
-        for rows, some in by_length(context[:, -config.context_length :].cpu(), TAUGHT_AT_ONCE):
+        # A GPU gains nothing by shorter contexts and loses by more, smaller steps.
+        at_once = TAUGHT_AT_ONCE if place.type == "cpu" else len(context)
+        for rows, some in by_length(context[:, -config.context_length :].cpu(), at_once):
             tokens, mask, scale = tokenizer.context_input_transform(some)
             labels, observed, _ = tokenizer._input_transform(target[rows.to(target.device)].cpu(), scale)
             labels[~observed] = IGNORED

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from device_runtime.forecaster import Forecaster
 from device_runtime.session import SessionSettings
 from device_runtime.t5 import T5Model
 from edge_tsfm.methods import Options, attach, find_method
-from edge_tsfm.models import load_base, t5
+from edge_tsfm.models import load_base, t5, t5_paths
 from edge_tsfm.models.lengths import by_length
 from edge_tsfm.models.t5 import T5, context_seed
 from edge_tsfm.models.t5_paths import Draw, logits_of, merged, sample_tokens
@@ -156,6 +157,13 @@ def test_a_forecast_is_the_same_alone_in_a_batch_and_behind_more_padding(model: 
         torch.testing.assert_close(T5().samples(model, contexts[row : row + 1], 6)[0], whole[row])
     padded = torch.cat([torch.full((12, 40), NAN), contexts], dim=1)
     torch.testing.assert_close(T5().samples(model, padded, 6), whole)
+
+
+def test_memory_is_bounded_by_paths_and_by_caches(model: Any) -> None:
+    assert t5_paths.series_at_once(model, 20, 8) == 2_560 // 20
+    assert t5_paths.series_at_once(model, 4_096, 8) == 1
+    big = SimpleNamespace(config=SimpleNamespace(num_decoder_layers=12, num_heads=12, d_kv=64))
+    assert t5_paths.series_at_once(big, 20, 64) == 5  # 2 × 12 × 12 × 64 × 64 numbers a path, 100 paths
 
 
 def test_windows_have_draws_of_their_own_and_models_share_them() -> None:
