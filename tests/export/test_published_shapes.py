@@ -37,7 +37,7 @@ def t5(shape: dict[str, int]) -> Any:
         "top_k": 50, "top_p": 1.0,
     }  # fmt: skip
     config = T5Config(
-        **shape, **LAYERS, **IDS, vocab_size=4096, feed_forward_proj="relu", dropout_rate=0.1, initializer_factor=0.05,
+        **shape, **LAYERS, **IDS, vocab_size=4096, feed_forward_proj="relu", dropout_rate=0.1, initializer_factor=1.0,
         tie_word_embeddings=False, chronos_config=chronos,
     )  # fmt: skip
     return T5ForConditionalGeneration(config)
@@ -54,21 +54,23 @@ def bolt() -> Any:
     }  # fmt: skip
     config = T5Config(
         **T5_SHAPES["base"], **LAYERS, **IDS, reg_token_id=1, vocab_size=2, feed_forward_proj="relu", dropout_rate=0.1,
-        initializer_factor=0.05, chronos_config=chronos,
+        initializer_factor=1.0, chronos_config=chronos,
     )  # fmt: skip
     return ChronosBoltModelForForecasting(config)
 
 
 def alive(model: Any) -> Any:
-    """Give a random model attention that attends, tables that bend it and logits that differ."""
+    """Give a random model attention to several places, tables that bend it, logits that differ."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "relative_attention_bias" in name:
                 parameter.normal_(std=0.7)
-            elif parameter.ndim == 2 and "shared" not in name:
-                parameter.normal_(std=parameter.shape[1] ** -0.5)
-            elif name.endswith("shared.weight"):
+            elif name == "shared.weight":
                 parameter.normal_(std=1.0)
+            elif name.endswith(".q.weight"):
+                parameter.normal_(std=(parameter.shape[1] * 64) ** -0.5)
+            elif parameter.ndim == 2:
+                parameter.normal_(std=parameter.shape[1] ** -0.5)
     return model.eval()
 
 
