@@ -41,7 +41,13 @@ BATCH = 512  # windows between two steps of the progress bar
     is_flag=True,
     help="Also the adapter with calibrated quantiles, fitted on the run's validation patients.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and of the windows shown.")
+@click.option(
+    "--windows",
+    "most",
+    type=click.IntRange(1),
+    help="Score at most so many windows, drawn by the seed.  [default: all]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and of windows drawn and shown.")
 @click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of patients.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write every figure as CSV.")
 @click.option(
@@ -58,6 +64,7 @@ def command(
     allow_trained_patients: bool,
     subgroups: tuple[str, ...],
     calibrate: bool,
+    most: int | None,
     seed: int,
     resamples: int,
     csv_file: Path | None,
@@ -98,6 +105,9 @@ def command(
             hint="about one patient in ten is a test patient, by a hash of the id; data of patients the run never saw "
             "may be scored whole with --split all",
         )
+    if most is not None and most < len(windows):
+        notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
+        windows = windows.draw(most, seed)
     hidden = as_json or not sys.stderr.isatty()
     models = {ADAPTER: trained.tuned_model(), BASE: trained.base_model.model}
     forecasts = _forecasts(trained, models, windows.context, hidden=hidden)

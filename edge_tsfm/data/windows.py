@@ -24,6 +24,13 @@ class Windows:
     def __len__(self) -> int:
         return len(self.context)
 
+    def draw(self, most: int, seed: int) -> "Windows":
+        """Return ``most`` of the windows, in their order, drawn by the seed alone; all where there are no more."""
+        if len(self) <= most:
+            return self
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
+        return Windows(**{name: values[chosen] for name, values in vars(self).items()})
+
 
 def make_windows(
     series: Iterable[Series],

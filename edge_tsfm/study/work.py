@@ -138,7 +138,6 @@ def _train_nhits(cell: Cell, folder: Path) -> None:
 
 def _score_adapter(cell: Cell, folder: Path, dataset: Dataset) -> None:
     run = load_run(folder)
-    torch.manual_seed(cell.config.seed)  # Chronos-T5 forecasts by drawing samples
     windows = _test_windows(cell, dataset)
     quantiles = forecast(
         run.tuned_model().to(_device()), run.base["family"], windows.context, cell.config.prediction_length
@@ -166,7 +165,6 @@ def _score_nhits(cell: Cell, folder: Path, dataset: Dataset) -> None:
 
 def _score_base(cell: Cell, folder: Path, dataset: Dataset) -> None:
     base = load_base(cell.base)
-    torch.manual_seed(cell.config.seed)
     windows = _test_windows(cell, dataset)
     quantiles = forecast(base.model.to(_device()), base.family, windows.context, cell.config.prediction_length)
     levels = FAMILIES[base.family].levels(base.model)

@@ -48,12 +48,13 @@ class TrainConfig:
     clip_norm: float = 1.0
     evaluate_every: int = 50
     patience: int = 8  # evaluations without a better validation score before training stops
+    gate_windows: int = 10_000  # the gate judges by at most so many, drawn by the seed
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         positive = ("context_length", "prediction_length", "min_observed", "train_stride", "steps", "batch_size")
-        for name in (*positive, "evaluate_every", "patience"):
+        for name in (*positive, "evaluate_every", "patience", "gate_windows"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: want at least 1, got {getattr(self, name)}")
         for name in ("n_frequency", "rank", "learning_rate", "learning_rate_factor", "scaling", "alpha", "clip_norm"):

@@ -76,7 +76,7 @@ def train(
         identity={"configuration": config.to_dict(), "data": dataset.fingerprint, "base": base.digest},
         report=report,
     )
-    gate = windows["gate"]
+    gate = windows["gate"].draw(config.gate_windows, config.seed)
     verdict = judge(
         forecast(model, base.family, gate.context, config.prediction_length),
         forecast(base.model.to(device), base.family, gate.context, config.prediction_length),
@@ -98,7 +98,7 @@ def train(
         "channel": dataset.channel,
         "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
         "data": {"fingerprint": dataset.fingerprint, "report": dataset.report.to_dict()},
-        "windows": {name: len(part) for name, part in windows.items()},
+        "windows": {**{name: len(part) for name, part in windows.items()}, "gate_drawn": len(gate)},
         "tensors": tensors,
         "parameters": sum(number.numel() for number in numbers.values()),
         "learning_rates": sorted(set(rates.values())),

@@ -166,3 +166,12 @@ def test_calibration_wants_enough_validation_patients(trained: tuple[Path, Path]
     result = invoke(trained[0], "--calibrate")
     assert isinstance(result.exception, DataError)
     assert "calibration: " in str(result.exception)
+
+
+def test_it_scores_drawn_windows_on_demand_and_says_so(trained: tuple[Path, Path]) -> None:
+    run, _ = trained
+    whole = json.loads(invoke(run, "--json", "--resamples", 100).stdout)
+    some = json.loads(invoke(run, "--json", "--resamples", 100, "--windows", 20, "--seed", 3).stdout)
+    assert some["windows"] == 20
+    assert some["notes"] == [f"20 of {whole['windows']} windows, drawn by seed 3"]
+    assert json.loads(invoke(run, "--json", "--resamples", 100, "--windows", whole["windows"]).stdout) == whole

@@ -73,3 +73,20 @@ def test_importing_the_data_package_does_not_import_torch() -> None:
 
     code = "import sys, edge_tsfm.data.simulate; sys.exit(bool({'torch', 'wfdb'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_drawn_windows_are_some_of_them_in_order_and_the_same_for_a_seed() -> None:
+    whole = make_windows(
+        [series(list(map(float, range(1, 60))), f"p{i}") for i in range(4)],
+        context_length=8, prediction_length=2, stride=2, min_observed=3,
+    )  # fmt: skip
+    some = whole.draw(10, seed=1)
+    assert len(some) == 10
+    places = list(zip(whole.item_id, whole.cutoff, strict=True))
+    found = [places.index(one) for one in zip(some.item_id, some.cutoff, strict=True)]
+    assert found == sorted(set(found))
+    np.testing.assert_array_equal(some.context, whole.context[found])
+    np.testing.assert_array_equal(some.target, whole.target[found])
+    np.testing.assert_array_equal(whole.draw(10, seed=1).context, some.context)
+    assert list(whole.draw(10, seed=2).cutoff) != list(some.cutoff)
+    assert whole.draw(len(whole), seed=1) is whole

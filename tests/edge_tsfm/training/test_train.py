@@ -189,3 +189,30 @@ def test_too_few_patients_are_refused(config: Make, tmp_path: Path, ward: Path) 
     few.write_text("\n".join(ward.read_text().splitlines()[:37]))
     with pytest.raises(TrainError, match="validation windows"):
         train(config(data=str(few)), tmp_path / "run")
+
+
+def test_a_gate_with_many_windows_judges_by_drawn_ones_and_says_so(config: Make, tmp_path: Path) -> None:
+    run = train(config(gate_windows=100), tmp_path / "run")
+    assert run.record["windows"]["gate"] > 100
+    assert run.record["windows"]["gate_drawn"] == run.gate["windows"] == 100
+    whole = train(config(), tmp_path / "whole")
+    assert whole.record["windows"]["gate_drawn"] == whole.record["windows"]["gate"] == run.record["windows"]["gate"]
+
+
+@pytest.mark.parametrize("method", ["bitfit", "lora", "fourierft"])
+def test_a_chronos_t5_is_trained_judged_and_evaluated_alike(config: Make, tmp_path: Path, method: str) -> None:
+    run = train(config(base=str(DUMMY.parent / "chronos-t5"), method=method, learning_rate=None), tmp_path / "run")
+    record = run.record
+    assert record["training"]["metric"] == "cross-entropy"
+    assert record["training"]["best"] < record["training"]["base"]
+    gate = run.windows("gate")
+    quantiles = forecast(run.tuned_model(), "chronos-t5", gate.context, 4)
+    again = np.concatenate(
+        [forecast(run.tuned_model(), "chronos-t5", gate.context[part], 4) for part in (slice(0, 70), slice(70, None))]
+    )
+    np.testing.assert_allclose(again, quantiles, rtol=1e-5, atol=1e-4)
+    seen = ~np.isnan(gate.target)
+    miss = (gate.target[..., None] - quantiles)[seen]
+    levels = np.array(run.quantile_levels())
+    wql = 2 * np.maximum(levels * miss, (levels - 1) * miss).mean(-1).sum() / np.abs(gate.target[seen]).sum()
+    assert wql == pytest.approx(run.gate["adapter"], rel=1e-4)
