@@ -18,6 +18,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.chronos2 import Chronos2Model
 from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError
 from device_runtime.files import read_bounded
+from device_runtime.groups import Grouped, arrange
 from device_runtime.layout import MAX_BLOB_SIZE
 from device_runtime.merge import merge
 from device_runtime.quantiles import at_levels, calibrate, sample_quantiles
@@ -51,6 +52,14 @@ class Sampler(Model, Protocol):
 
     def sample(self, context: FloatArray, prediction_length: int, num_samples: int, seed: int) -> FloatArray:
         """Contexts ``[B, L]`` to paths ``[B, S, H]``."""
+
+
+@runtime_checkable
+class Grouper(Model, Protocol):
+    """A family that mixes series of a group."""
+
+    def predict_groups(self, rows: Grouped, prediction_length: int) -> FloatArray:
+        """Rows in their groups, targets and covariates, to quantiles ``[R, H, Q]`` at the base's levels."""
 
 
 FAMILIES: dict[str, Callable[[Bundle, Mapping[int, FloatArray], SessionSettings], Model]] = {
@@ -159,26 +168,45 @@ class Forecaster:
         *,
         num_samples: int | None = None,
         seed: int = 0,
+        groups: Sequence[int] | ArrayLike | None = None,
+        past_covariates: Mapping[str, ArrayLike] | None = None,
+        future_covariates: Mapping[str, ArrayLike] | None = None,
     ) -> Forecast:
         """Forecast one context ``[L]`` or a batch ``[B, L]``, NaN for missing values, latest value last.
 
         ``prediction_length`` defaults to the base's own, ``quantile_levels`` to the levels it was trained for. A
         context longer than the base's is cut at the left. ``num_samples`` and ``seed`` are for a base that samples
         (Chronos-T5): how many paths the quantiles are read off, and which; equal arguments give equal forecasts.
-        Raises `InputError` for a context that cannot be forecast from, or samples asked of a base that has none, and
-        `ForecastError` when the model's output is not finite.
+
+        The rest is for a base that mixes series (Chronos-2), in chronos-forecasting's words. ``groups`` ``[B]``: series
+        of one number are forecast together, as its multivariate targets are; without it each alone.
+        ``past_covariates``: name → values beside the target, ``[L]``, or ``[N, L]`` for N groups in the order of their
+        first series (without ``groups`` one for each series). ``future_covariates``: those of them that are known
+        ahead, ``[H]`` or ``[N, H]``. Only targets are returned.
+
+        Raises `InputError` for a context that cannot be forecast from, or for samples, groups or covariates asked of a
+        base that has none, and `ForecastError` when the model's output is not finite.
         """
         manifest = self.bundle.manifest
         steps = self._steps(prediction_length)
         batch, single = _as_batch(context)
         levels = tuple(quantile_levels) if quantile_levels is not None else manifest.quantile_levels
         calibration = self.adapter.calibration if self.adapter is not None else None
+        grouped = groups is not None or bool(past_covariates) or bool(future_covariates)
+        if grouped and not isinstance(self._model, Grouper):
+            raise InputError(
+                f"groups and covariates: {manifest.family} forecasts each series alone",
+                hint="leave them out, or use a bundle of a Chronos-2",
+            )
         if isinstance(self._model, Sampler):
             samples = self._model.sample(batch, steps, _samples(self._model, num_samples), seed)
             # Any level can be read off samples; a calibration knows the manifest's.
             quantiles = sample_quantiles(samples, levels if calibration is None else manifest.quantile_levels)
         elif num_samples is not None or seed:
             raise InputError(f"num_samples and seed: {manifest.family} forecasts quantiles, it does not sample")
+        elif grouped and isinstance(self._model, Grouper):
+            rows = arrange(batch, steps, groups, past_covariates, future_covariates)
+            quantiles = self._model.predict_groups(rows, steps)[: rows.targets]
         else:
             quantiles = self._model.predict(batch, steps)
         if not np.isfinite(quantiles).all():

@@ -1,8 +1,9 @@
-"""Chronos-2 as one ONNX graph, each series alone in its group.
+"""Chronos-2 as one ONNX graph: series alone, series in groups, covariates.
 
-What `Chronos2Model.forward` computes (chronos-forecasting 2.3) without covariates, rearranged as in `export.bolt`: q, k
-and v are one product; a series alone in its group attends to itself, so group attention is ``o(v(x))`` and its q and k
-are dead; rotary positions are those of the tokens counted from the left.
+What `Chronos2Model.forward` computes (chronos-forecasting 2.3), rearranged as in `export.bolt`: q, k and v along time are
+one product; rotary positions are those of the tokens counted from the left. A series alone in its group attends to
+itself, so its group attention is ``o(v(x))``: only series that share a group have queries and keys computed
+(docs/adr/0016).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from device_runtime.chronos2 import WITNESS_PATCHES
+from device_runtime.chronos2 import WITNESS_PATCHES, company
 from export.errors import ExportError
 from export.graph import Part
 from export.layers import BLOCKED, check_layers, joined_projections, norm, residual, standardise
@@ -23,7 +24,11 @@ FloatArray = NDArray[np.float32]
 
 
 class Chronos2Graph(nn.Module):
-    """Context ``[B, L]`` (NaN for missing, L whole patches) and future times ``[P, patch]`` to ``[B, Q, H]``."""
+    """Contexts ``[B, L]`` and known futures ``[B, F]`` (NaN for missing, whole patches) to ``[B, Q, F]``.
+
+    ``together`` ``[G]`` are the places of the series that share a group with another, ``group_ids`` ``[G]`` their
+    groups. Both may be empty.
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -43,49 +48,86 @@ class Chronos2Graph(nn.Module):
         self.frequencies: Tensor
         self.register_buffer("frequencies", rotary.inv_freq.clone(), persistent=False)  # [width / 2]
 
-    def forward(self, context: Tensor, future_time: Tensor) -> Tensor:
-        """Return quantiles ``[B, Q, H]`` in the context's unit."""
-        size = self.chronos.input_patch_size
+    def forward(self, context: Tensor, future: Tensor, together: Tensor, group_ids: Tensor) -> Tensor:
+        """Return quantiles ``[B, Q, F]`` in the contexts' units."""
+        batch, size = context.shape[0], self.chronos.input_patch_size
         scaled, mask, loc, scale = standardise(context)
+        known = ~torch.isnan(future)
+        ahead = torch.where(known, (future - loc) / scale, torch.zeros_like(future))
         if self.chronos.use_arcsinh:
-            scaled = torch.asinh(scaled)
-        batch = context.shape[0]
-        mask = mask.reshape(batch, -1, size)  # [B, P, size]
-        values = scaled.reshape(batch, -1, size)
-        time = torch.arange(context.shape[1], device=context.device) - context.shape[1]
-        time = (time.to(context.dtype) / self.chronos.time_encoding_scale).reshape(1, -1, size).expand_as(values)
-        past = residual(self.input_patch_embedding, torch.cat([time, values, mask], dim=-1))
-        nothing = torch.zeros_like(future_time)
-        ahead = residual(self.input_patch_embedding, torch.cat([future_time, nothing, nothing], dim=-1))
-        ahead = ahead.expand(batch, -1, -1)  # [B, future patches, D]
+            scaled, ahead = torch.asinh(scaled), torch.asinh(ahead)
+        past = self._embed(scaled, mask, -context.shape[1])  # [B, P, D]
+        coming = self._embed(ahead, known.to(future.dtype), 0)  # [B, F / size, D]
         reg = self.shared.weight[self.reg_token].expand(batch, 1, -1)
-        attended = mask.amax(dim=-1)  # [B, P]
-        attended = torch.cat([attended, torch.ones_like(ahead[:, :, 0]), torch.ones_like(reg[:, :, 0])], dim=1)
-        x = self._encode(torch.cat([past, reg, ahead], dim=1), ((1.0 - attended) * BLOCKED)[:, None, None, :])
-        out = residual(self.output_patch_embedding, x[:, -future_time.shape[0] :])  # [B, future patches, Q * size]
+        attended = mask.reshape(batch, -1, size).amax(dim=-1)  # [B, P]
+        attended = torch.cat([attended, torch.ones_like(coming[:, :, 0]), torch.ones_like(reg[:, :, 0])], dim=1)
+        same = (group_ids[:, None] == group_ids[None, :]).to(context.dtype)  # [G, G]; as a boolean it has no product
+        allowed = same[None] * attended.index_select(0, together).transpose(0, 1)[:, None, :]  # [T, query, key]
+        x = self._encode(
+            torch.cat([past, reg, coming], dim=1),
+            ((1.0 - attended) * BLOCKED)[:, None, None, :],
+            together,
+            ((1.0 - allowed) * BLOCKED)[:, None],
+        )
+        out = residual(self.output_patch_embedding, x[:, -coming.shape[1] :])  # [B, F / size, Q * size]
         out = out.reshape(batch, -1, len(self.chronos.quantiles), size).transpose(1, 2)
         quantiles = out.reshape(batch, len(self.chronos.quantiles), -1)
         if self.chronos.use_arcsinh:
             quantiles = torch.sinh(quantiles)
         return quantiles * scale[:, :, None] + loc[:, :, None]
 
-    def _encode(self, x: Tensor, blocked: Tensor) -> Tensor:
-        """Run the encoder: ``[B, T, D]`` to ``[B, T, D]``."""
-        batch, length = x.shape[0], x.shape[1]
+    def _embed(self, values: Tensor, mask: Tensor, first: int) -> Tensor:
+        """Embed patches of ``values`` ``[B, S]``, the first of them at time ``first``: ``[B, patches, D]``."""
+        batch, size = values.shape[0], self.chronos.input_patch_size
+        values, mask = values.reshape(batch, -1, size), mask.reshape(batch, -1, size)
+        time = torch.arange(values.shape[1] * size, device=values.device) + first
+        time = (time.to(values.dtype) / self.chronos.time_encoding_scale).reshape(1, -1, size).expand_as(values)
+        return residual(self.input_patch_embedding, torch.cat([time, values, mask], dim=-1))
+
+    def _encode(self, x: Tensor, blocked: Tensor, together: Tensor, apart: Tensor) -> Tensor:
+        """Run the encoder: ``[B, T, D]`` to ``[B, T, D]``.
+
+        ``blocked`` ``[B, 1, 1, T]`` is added to the scores along time, ``apart`` ``[T, 1, G, G]`` to those along series.
+        """
+        length = x.shape[1]
         angle = torch.arange(length, device=x.device).to(x.dtype)[:, None] * self.frequencies  # [T, width / 2]
         cos, sin = (torch.cat([part, part], dim=-1) for part in (angle.cos(), angle.sin()))  # [T, width]
         for block in self.encoder.block:
-            attention = block.layer[0].self_attention
-            qkv = joined_projections(attention, norm(block.layer[0].layer_norm, x))
-            qkv = qkv.reshape(batch, -1, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)  # [3, B, heads, T, width]
-            q, k = (part * cos + _half_turned(part) * sin for part in (qkv[0], qkv[1]))
-            mixed = torch.softmax(q @ k.transpose(-1, -2) + blocked, dim=-1) @ qkv[2]
-            x = x + attention.o(mixed.transpose(1, 2).reshape(batch, -1, self.heads * self.width))
-            alone = block.layer[1].self_attention
-            x = x + alone.o(alone.v(norm(block.layer[1].layer_norm, x)))
+            x = x + self._time_attention(block.layer[0], x, blocked, cos, sin)
+            x = x + self._group_attention(block.layer[1], x, together, apart)
             dense = block.layer[2].mlp
             x = x + dense.wo(torch.relu(dense.wi(norm(block.layer[2].layer_norm, x))))
         return norm(self.encoder.final_layer_norm, x)
+
+    def _time_attention(self, layer: Any, x: Tensor, blocked: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Attend from step to step of a series."""
+        attention = layer.self_attention
+        qkv = joined_projections(attention, norm(layer.layer_norm, x))
+        qkv = qkv.reshape(x.shape[0], -1, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)  # [3, B, heads, T, width]
+        q, k = (part * cos + _half_turned(part) * sin for part in (qkv[0], qkv[1]))
+        mixed = torch.softmax(q @ k.transpose(-1, -2) + blocked, dim=-1) @ qkv[2]
+        out: Tensor = attention.o(mixed.transpose(1, 2).reshape(x.shape[0], -1, self.heads * self.width))
+        return out
+
+    def _group_attention(self, layer: Any, x: Tensor, together: Tensor, apart: Tensor) -> Tensor:
+        """Attend from series to series of a group, step by step; a series alone takes its own values.
+
+        Only the G series ``together`` need queries and keys: with none of them, nothing is computed here but ``o(v)``.
+        """
+        attention = layer.self_attention
+        normed = norm(layer.layer_norm, x)
+        values = attention.v(normed)  # [B, T, heads * width]
+        length, count = x.shape[1], together.shape[0]
+
+        def by_step(states: Tensor) -> Tensor:  # [G, T, heads * width] to [T, heads, G, width]
+            return states.reshape(count, length, self.heads, self.width).permute(1, 2, 0, 3)
+
+        members = normed.index_select(0, together)
+        q, k = by_step(attention.q(members)), by_step(attention.k(members))
+        mixed = torch.softmax(q @ k.transpose(-1, -2) + apart, dim=-1) @ by_step(values.index_select(0, together))
+        mixed = mixed.permute(2, 0, 1, 3).reshape(count, length, self.heads * self.width)
+        out: Tensor = attention.o(values.index_put((together,), mixed))
+        return out
 
 
 def _half_turned(x: Tensor) -> Tensor:
@@ -104,31 +146,39 @@ def describe(model: Any) -> dict[str, Any]:
         "context_length": int(chronos.context_length),
         "prediction_length": int(chronos.max_output_patches * chronos.output_patch_size),
         "quantile_levels": [float(level) for level in chronos.quantiles],
-        "parameters": {"patch_size": int(chronos.input_patch_size), "time_scale": int(chronos.time_encoding_scale)},
+        "parameters": {"patch_size": int(chronos.input_patch_size)},
     }
 
 
 def parts(model: Any) -> list[Part]:
-    """Return the one graph, for any batch and any whole numbers of patches behind and ahead."""
+    """Return the one graph, for any batch, any groups and any whole numbers of patches behind and ahead."""
     module = Chronos2Graph(model)
     size = module.chronos.input_patch_size
     batch = torch.export.Dim("batch", min=1, max=65_536)
     past = torch.export.Dim("past", min=1, max=max(4, module.chronos.context_length // size))
     ahead = torch.export.Dim("ahead", min=1, max=max(4, module.chronos.max_output_patches))
+    grouped = torch.export.Dim("grouped", min=0, max=65_536)
     return [
         Part(
             name="forecast",
             module=module,
-            inputs=(torch.randn(2, 3 * size), torch.rand(2, size)),
-            dynamic=({0: batch, 1: size * past}, {0: ahead}),
-            input_names=["context", "future_time"],
+            inputs=(torch.randn(3, 3 * size), torch.rand(3, 2 * size), torch.tensor([0, 2]), torch.tensor([7, 7])),
+            dynamic=({0: batch, 1: size * past}, {0: batch, 1: size * ahead}, {0: grouped}, {0: grouped}),
+            input_names=["context", "future", "together", "group_ids"],
             output_names=["quantiles"],
         )
     ]
 
 
 def witness(model: Any, context: FloatArray) -> FloatArray:
-    """Forecast the first patches with chronos-forecasting's own module: ``[B, L]`` to quantiles ``[B, H, Q]``."""
+    """Forecast the first patches with chronos-forecasting's own module, as the runtime's `witness`: ``[B, 2 H, Q]``."""
     patches = min(WITNESS_PATCHES, model.chronos_config.max_output_patches)
-    quantiles = model(context=torch.from_numpy(context.copy()), num_output_patches=patches).quantile_preds
-    return np.asarray(quantiles.transpose(1, 2).float().cpu().numpy())
+    rows = company(context[:, -model.chronos_config.context_length :], patches * model.chronos_config.output_patch_size)
+    grouped = model(
+        context=torch.from_numpy(rows.context),
+        group_ids=torch.from_numpy(rows.groups),
+        future_covariates=torch.from_numpy(rows.future),
+        num_output_patches=patches,
+    ).quantile_preds[: rows.targets]
+    alone = model(context=torch.from_numpy(context.copy()), num_output_patches=patches).quantile_preds
+    return np.asarray(torch.cat([grouped, alone], dim=-1).transpose(1, 2).float().cpu().numpy())
