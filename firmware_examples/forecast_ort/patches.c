@@ -1,5 +1,6 @@
-/* Families that read whole patches and forecast all quantiles in one run: Chronos-Bolt, and Chronos-2 (each series
- * alone), which also wants the times ahead. */
+/* Families that read whole patches and forecast all quantiles in one run: Chronos-Bolt, and Chronos-2, whose graph also
+ * takes what is known ahead and which series are forecast together. Forecasts are of one series alone; the known answer
+ * is of one in a group, so that the tensors between series are proven too. */
 #include "parts.h"
 
 #include <math.h>
@@ -7,51 +8,69 @@
 #include <string.h>
 
 #define MAX_PATCH 4096u /* steps */
+#define MOST_ROWS 2u    /* the series, and in the known answer's group its covariate */
+#define MOST_INPUTS 4u
 
 typedef struct patches_model {
     const fc_base *base;
     uint32_t patch;
-    double time_scale; /* Chronos-2: steps by which times are divided; 0: it takes no times */
-    float *input;      /* [context_length rounded up to whole patches] */
-    float *times;      /* [prediction_length rounded up], or NULL */
+    float *input;  /* [MOST_ROWS][context_length rounded up to whole patches] */
+    float *future; /* Chronos-2: [MOST_ROWS][prediction_length rounded up]; Chronos-Bolt: NULL */
     OrtSession *session;
 } patches_model;
 
 static uint32_t whole_patches(uint32_t length, uint32_t patch) { return (length + patch - 1) / patch * patch; }
 
-/* Forecast `steps` steps into quantiles[steps * levels]. */
-static etsa_err run(patches_model *m, const float *context, size_t length, uint32_t steps, float *quantiles, fc_message message)
+/* Write the rows of a run: the series, and beside it (FORMAT.md 7) the series backwards, known ahead as the series from its
+ * first value on. */
+static void fill(patches_model *m, const float *context, uint32_t length, uint32_t padded, uint32_t ahead, uint32_t rows)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        float *row = m->input + (size_t)r * padded;
+        for (uint32_t i = 0; i < padded - length; i++) *row++ = NAN;
+        for (uint32_t i = 0; i < length; i++) *row++ = context[r == 0 ? i : length - 1 - i];
+    }
+    for (uint32_t i = 0; i < ahead * rows; i++) m->future[i] = i < ahead ? NAN : context[(i - ahead) % length];
+}
+
+/* Forecast `steps` steps into quantiles[steps * levels], of the series alone or in company. */
+static etsa_err run(patches_model *m, const float *context, size_t length, uint32_t steps, bool company, float *quantiles,
+                    fc_message message)
 {
     const fc_base *base = m->base;
     const OrtApi *ort = base->ort;
-    const char *input_names[2] = {"context", "future_time"}, *output_name = "quantiles";
+    const char *names[MOST_INPUTS] = {"context", "future", "together", "group_ids"}, *output_name = "quantiles";
+    bool groups = m->future != NULL;
     uint32_t padded = whole_patches((uint32_t)length, m->patch), levels = base->bundle.level_count;
-    uint32_t made_steps = m->times == NULL ? base->bundle.prediction_length : whole_patches(steps, m->patch);
-    int64_t shape[2] = {1, padded}, times_shape[2] = {made_steps / m->patch, m->patch};
-    OrtValue *inputs[2] = {NULL, NULL}, *output = NULL;
+    uint32_t rows = groups && company ? MOST_ROWS : 1;
+    uint32_t made_steps = groups ? whole_patches(steps, m->patch) : base->bundle.prediction_length;
+    int64_t together[MOST_ROWS] = {0, 1}, group_ids[MOST_ROWS] = {0, 0};
+    int64_t shape[2] = {rows, padded}, ahead[2] = {rows, made_steps}, grouped = rows > 1 ? rows : 0;
+    OrtValue *inputs[MOST_INPUTS] = {NULL}, *output = NULL;
     float *made = NULL;
-    for (uint32_t i = 0; i < padded - (uint32_t)length; i++) m->input[i] = NAN;
-    memcpy(m->input + (padded - (uint32_t)length), context, length * sizeof *context);
+    fill(m, context, (uint32_t)length, padded, groups ? made_steps : 0, rows);
     etsa_err err = fc_value(base, m->input, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape, 2, &inputs[0], message);
-    if (err == ETSA_OK && m->times != NULL) {
-        err = fc_value(base, m->times, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, times_shape, 2, &inputs[1], message);
+    if (err == ETSA_OK && groups) {
+        err = fc_value(base, m->future, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ahead, 2, &inputs[1], message);
+        if (err == ETSA_OK) err = fc_value(base, together, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, &grouped, 1, &inputs[2], message);
+        if (err == ETSA_OK) err = fc_value(base, group_ids, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, &grouped, 1, &inputs[3], message);
     }
     if (err == ETSA_OK) {
-        err = fc_check(base, ort->Run(m->session, NULL, input_names, (const OrtValue *const *)inputs, m->times == NULL ? 1 : 2,
+        err = fc_check(base, ort->Run(m->session, NULL, names, (const OrtValue *const *)inputs, groups ? MOST_INPUTS : 1,
                                       &output_name, 1, &output), ETSA_FORECAST_ERROR, "forecast", message);
     }
-    if (err == ETSA_OK) err = fc_floats(base, output, (size_t)levels * made_steps, &made, message);
-    for (uint32_t h = 0; h < steps && err == ETSA_OK; h++) { /* [Q, H] to [H, Q] */
+    if (err == ETSA_OK) err = fc_floats(base, output, (size_t)rows * levels * made_steps, &made, message);
+    for (uint32_t h = 0; h < steps && err == ETSA_OK; h++) { /* [Q, H] to [H, Q], of the first row */
         for (uint32_t j = 0; j < levels; j++) quantiles[(size_t)h * levels + j] = made[(size_t)j * made_steps + h];
     }
     if (output != NULL) ort->ReleaseValue(output);
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < MOST_INPUTS; i++) {
         if (inputs[i] != NULL) ort->ReleaseValue(inputs[i]);
     }
     return err;
 }
 
-static etsa_err open_model(const fc_base *base, float *const *merged, bool times, void **out, fc_message message)
+static etsa_err open_model(const fc_base *base, float *const *merged, bool groups, void **out, fc_message message)
 {
     const etsa_bundle *bundle = &base->bundle;
     patches_model *m = calloc(1, sizeof *m);
@@ -60,16 +79,11 @@ static etsa_err open_model(const fc_base *base, float *const *merged, bool times
     m->base = base;
     etsa_err err = fc_whole(base, "patch_size", 1, MAX_PATCH, &m->patch, message);
     if (err != ETSA_OK) return err;
-    m->input = malloc(whole_patches(bundle->context_length, m->patch) * sizeof *m->input);
+    m->input = calloc((size_t)MOST_ROWS * whole_patches(bundle->context_length, m->patch), sizeof *m->input);
     if (m->input == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-    if (times) {
-        uint32_t count = whole_patches(bundle->prediction_length, m->patch);
-        if (!etsa_bundle_parameter(bundle, "time_scale", &m->time_scale) || !(m->time_scale > 0)) {
-            return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: parameters.time_scale: want more than 0");
-        }
-        m->times = malloc(count * sizeof *m->times);
-        if (m->times == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-        for (uint32_t i = 0; i < count; i++) m->times[i] = (float)i / (float)m->time_scale;
+    if (groups) {
+        m->future = calloc((size_t)MOST_ROWS * whole_patches(bundle->prediction_length, m->patch), sizeof *m->future);
+        if (m->future == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     }
     return fc_open_session(base, "forecast", false, merged, &m->session, message);
 }
@@ -90,7 +104,7 @@ static void close_model(void *model)
     if (m == NULL) return;
     if (m->session != NULL) m->base->ort->ReleaseSession(m->session);
     free(m->input);
-    free(m->times);
+    free(m->future);
     free(m);
 }
 
@@ -99,7 +113,7 @@ static etsa_err predict(void *model, const float *context, size_t length, const 
 {
     patches_model *m = model;
     (void)sampling;
-    return run(m, context, length, m->base->bundle.prediction_length, quantiles, message);
+    return run(m, context, length, m->base->bundle.prediction_length, false, quantiles, message);
 }
 
 static etsa_err probe(void *model, const float *context, size_t length, uint32_t count, float *out, fc_message message)
@@ -111,7 +125,7 @@ static etsa_err probe(void *model, const float *context, size_t length, uint32_t
     }
     float *quantiles = malloc((size_t)steps * levels * sizeof *quantiles);
     if (quantiles == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-    etsa_err err = run(m, context, length, steps, quantiles, message);
+    etsa_err err = run(m, context, length, steps, true, quantiles, message);
     if (err == ETSA_OK) memcpy(out, quantiles, count * sizeof *out);
     free(quantiles);
     return err;

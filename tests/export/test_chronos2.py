@@ -1,57 +1,207 @@
-"""Chronos-2 from torch to the device, each series alone."""
+"""Chronos-2 from torch to the device: series alone, in groups, with covariates, against chronos-forecasting's pipeline."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from device_runtime import chronos2  # noqa: E402
 from device_runtime.bundle import Bundle  # noqa: E402
 from device_runtime.errors import InputError  # noqa: E402
 from device_runtime.forecaster import Forecaster  # noqa: E402
 from edge_tsfm.methods.sites import touched_tensors  # noqa: E402
 from export import export_precision  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
+from export.parity import TOLERANCE, difference, perturbed, replaced  # noqa: E402
+
+LENGTHS = [(1, 1), (7, 8), (20, 9), (64, 32), (71, 17)]
+GROUP = ".layer.1.self_attention."
 
 
-@pytest.mark.parametrize(("length", "steps"), [(1, 1), (7, 8), (20, 9), (64, 32), (71, 17)])
-def test_quantiles_are_those_of_the_pipeline(exported, length: int, steps: int) -> None:
+@pytest.fixture(scope="module")
+def device(exported) -> Forecaster:
+    return Forecaster.open(exported("chronos-2")[1])
+
+
+def by_pipeline(base: Any, inputs: Any, steps: int) -> np.ndarray:
+    """Forecast with `Chronos2Pipeline`: ``[targets, H, Q]`` at its own levels, every input's targets in order."""
     from chronos import Chronos2Pipeline
 
-    base, bundle = exported("chronos-2")
-    context = synthetic_contexts(3, length, missing=0.3, seed=length)
     pipeline = Chronos2Pipeline(base.model)
-    expected = np.stack(
-        [q[0].numpy() for q in pipeline.predict(torch.from_numpy(context)[:, None], steps)]
-    )  # [B, Q, H]
-    forecast = Forecaster.open(bundle).forecast(context, steps)
-    np.testing.assert_allclose(forecast.quantiles, expected.transpose(0, 2, 1), rtol=2e-4, atol=2e-3)
+    quantiles, _ = pipeline.predict_quantiles(inputs, prediction_length=steps, quantile_levels=list(pipeline.quantiles))
+    return torch.cat(list(quantiles)).numpy()
 
 
-def test_group_attention_of_a_series_alone_has_no_q_and_k(exported) -> None:
-    _, bundle = exported("chronos-2")
-    names = {entry.name for entry in bundle.manifest.tensors}
-    assert "encoder.block.0.layer.1.self_attention.v.weight" in names
-    assert not any(".layer.1.self_attention.q." in name or ".layer.1.self_attention.k." in name for name in names)
+def same(got: np.ndarray, wanted: np.ndarray, context: np.ndarray) -> None:
+    """Equal to a hundred-thousandth of the contexts' scale, or to float32's rounding of their level."""
+    assert difference(got, wanted, context) < 1e-5 + 4e-7 * np.nanmax(np.abs(wanted)) / np.nanstd(context)
 
 
-def test_beyond_its_own_length_it_refuses(exported) -> None:
+def case(count: int, length: int, steps: int) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Draw targets ``[count, L]`` and covariates of each: one measured, one known ahead, both with gaps."""
+    target = synthetic_contexts(count, length, missing=0.2, seed=length)
+    covariates = synthetic_contexts(2 * count, length + steps, level=20, spread=3, missing=0.2, seed=steps)
+    resp, dose = covariates[:count], covariates[count:]
+    return target, {"Resp": resp[:, :length], "dose": dose[:, :length]}, {"dose": dose[:, length:]}
+
+
+@pytest.mark.parametrize(("length", "steps"), LENGTHS)
+def test_series_alone_are_forecast_as_the_pipeline_does(exported, device: Forecaster, length: int, steps: int) -> None:
+    context = synthetic_contexts(3, length, missing=0.3, seed=length)
+    expected = by_pipeline(exported("chronos-2")[0], torch.from_numpy(context)[:, None], steps)
+    np.testing.assert_allclose(device.forecast(context, steps).quantiles, expected, rtol=2e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize(("length", "steps"), LENGTHS)
+def test_targets_of_a_group_are_forecast_as_the_pipelines_multivariate_ones(
+    exported, device: Forecaster, length: int, steps: int
+) -> None:
+    context = synthetic_contexts(6, length, missing=0.3, seed=length)
+    inputs = [torch.from_numpy(context[:2]), torch.from_numpy(context[2:5]), torch.from_numpy(context[5:])]
+    expected = by_pipeline(exported("chronos-2")[0], inputs, steps)
+    got = device.forecast(context, steps, groups=[4, 4, 0, 0, 0, 9]).quantiles
+    np.testing.assert_allclose(got, expected, rtol=2e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize(("length", "steps"), LENGTHS[1:])
+@pytest.mark.parametrize("known", [False, True])
+def test_covariates_are_the_pipelines(exported, device: Forecaster, length: int, steps: int, known: bool) -> None:
+    target, past, ahead = case(3, length, steps)
+    ahead = ahead if known else {}
+    inputs = [
+        {
+            "target": target[i],
+            "past_covariates": {name: values[i] for name, values in past.items()},
+            **({"future_covariates": {name: values[i] for name, values in ahead.items()}} if known else {}),
+        }
+        for i in range(3)
+    ]
+    wanted = by_pipeline(exported("chronos-2")[0], inputs, steps)
+    got = device.forecast(target, steps, past_covariates=past, future_covariates=ahead).quantiles
+    same(got, wanted, target)
+    one = {name: values[0] for name, values in past.items()}, {name: values[0] for name, values in ahead.items()}
+    same(device.forecast(target[0], steps, past_covariates=one[0], future_covariates=one[1]).quantiles[None], got[:1],
+         target[:1])  # fmt: skip
+    assert difference(device.forecast(target, steps).quantiles, got, target) > 0.01  # covariates are felt
+
+
+def test_several_targets_share_their_groups_covariates(exported, device: Forecaster) -> None:
+    target, past, ahead = case(2, 40, 12)
+    inputs = [
+        {
+            "target": target,
+            "past_covariates": {name: values[0] for name, values in past.items()},
+            "future_covariates": {name: values[0] for name, values in ahead.items()},
+        }
+    ]
+    wanted = by_pipeline(exported("chronos-2")[0], inputs, 12)
+    got = device.forecast(
+        target,
+        12,
+        groups=[1, 1],
+        past_covariates=inputs[0]["past_covariates"],
+        future_covariates=inputs[0]["future_covariates"],
+    )
+    same(got.quantiles, wanted, target)
+
+
+def test_with_every_tensor_perturbed_groups_and_covariates_still_follow_torch(exported) -> None:
+    base, bundle = exported("chronos-2")
+    target, past, ahead = case(2, 33, 10)
+    inputs = [
+        {
+            "target": target[i],
+            "past_covariates": {name: values[i] for name, values in past.items()},
+            "future_covariates": {"dose": ahead["dose"][i]},
+        }
+        for i in range(2)
+    ]
+    before = by_pipeline(base, inputs, 10)
+    names = [entry.name for entry in bundle.manifest.tensors]
+    assert sum(GROUP in name for name in names) == 8  # q, k, v and o of two blocks
+    for index, name in enumerate(names):
+        moved = perturbed(bundle.tensor(index), 1.0, seed=index)
+        with replaced(base.model, {name: moved}):
+            wanted = by_pipeline(base, inputs, 10)
+        effect = difference(wanted, before, target)
+        rows = chronos2.Chronos2Model(bundle, {index: moved}, chronos2.SessionSettings())
+        grouped = chronos2.Grouped(
+            context=np.concatenate([target, past["Resp"], past["dose"]]),
+            future=np.concatenate([np.full((4, 10), np.nan, dtype=np.float32), ahead["dose"]]),
+            groups=np.tile([0, 1], 3),
+            targets=2,
+        )
+        got = rows.predict_groups(grouped, 10)[:2]
+        assert effect > TOLERANCE, name
+        assert difference(wanted, got, target) < TOLERANCE * max(1.0, effect), name
+
+
+def test_alone_in_its_group_is_alone(device: Forecaster) -> None:
+    context = synthetic_contexts(5, 30, missing=0.2, seed=3)
+    alone = device.forecast(context, 9).quantiles
+    same(device.forecast(context, 9, groups=[5, 3, 8, 1, 0]).quantiles, alone, context)
+    mixed = device.forecast(context, 9, groups=[5, 3, 8, 3, 0]).quantiles
+    same(mixed[[0, 2, 4]], alone[[0, 2, 4]], context[[0, 2, 4]])
+    assert difference(mixed[[1, 3]], alone[[1, 3]], context[[1, 3]]) > 0.01
+
+
+def test_the_order_within_a_group_and_the_names_of_groups_do_not_matter(device: Forecaster) -> None:
+    context = synthetic_contexts(6, 30, missing=0.2, seed=4)
+    groups = np.array([0, 0, 1, 1, 1, 2])
+    got = device.forecast(context, 9, groups=groups).quantiles
+    order = np.array([4, 1, 5, 0, 3, 2])
+    again = device.forecast(context[order], 9, groups=7 - groups[order]).quantiles
+    same(again, got[order], context[order])
+
+
+def test_groups_do_not_leak_into_each_other(device: Forecaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = synthetic_contexts(60, 30, missing=0.2, seed=5)
+    context[0, :24] = np.nan  # whole patches that nobody of its group has observed
+    context[1, :24] = np.nan
+    groups = np.arange(60) // 2
+    got = device.forecast(context, 9, groups=groups).quantiles
+    other = context.copy()
+    other[2:] = synthetic_contexts(58, 30, level=200, spread=90, seed=6)
+    same(device.forecast(other, 9, groups=groups).quantiles[:2], got[:2], context[:2])
+    monkeypatch.setattr(chronos2, "RUN_SERIES", 7)  # many runs, one of them odd
+    same(device.forecast(context, 9, groups=groups).quantiles, got, context)
+
+
+def test_a_group_of_copies_is_not_a_series_alone_but_close_runs_agree(device: Forecaster) -> None:
+    context = np.tile(synthetic_contexts(1, 30, seed=8), (100, 1))  # a group larger than a run
+    together = device.forecast(context, 5, groups=[0] * 100).quantiles
+    same(together, np.broadcast_to(together[:1], together.shape), context)
+
+
+def test_beyond_its_own_length_it_refuses(device: Forecaster) -> None:
+    context = synthetic_contexts(2, 20)
     with pytest.raises(InputError, match="reaches at most 32 steps"):
-        Forecaster.open(exported("chronos-2")[1]).forecast(synthetic_contexts(1, 20)[0], 33)
+        device.forecast(context[0], 33)
+    with pytest.raises(InputError, match="reaches at most 32 steps"):
+        device.forecast(context, 33, groups=[0, 0])
 
 
-def test_it_does_not_sample(exported) -> None:
+def test_it_does_not_sample(device: Forecaster) -> None:
     with pytest.raises(InputError, match="does not sample"):
-        Forecaster.open(exported("chronos-2")[1]).sample(synthetic_contexts(1, 20)[0], 4)
+        device.sample(synthetic_contexts(1, 20)[0], 4)
 
 
-def test_in_int8_what_adapters_touch_stays_and_forecasts_move_a_little(exported, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["int8", "float16"])
+def test_with_small_weights_what_adapters_touch_stays_and_forecasts_move_a_little(
+    exported, device: Forecaster, tmp_path: Path, precision: str
+) -> None:
     base, bundle = exported("chronos-2")
     kept = touched_tensors(base.model, ["bitfit"])
-    stored = export_precision(bundle, out=tmp_path / "int8", precision="int8", adapted=kept)
+    stored = export_precision(bundle, out=tmp_path / "small", precision=precision, adapted=kept)
     reduced = Bundle.open(stored.path)
     assert [entry.name for entry in reduced.manifest.tensors] == kept
-    assert 0 < stored.synthetic.mean <= stored.allowed
-    forecast = Forecaster.open(reduced).forecast(synthetic_contexts(2, 40), 12)
-    assert forecast.base == stored.digest
+    assert stored.synthetic.mean <= stored.allowed
+    small = Forecaster.open(reduced)
+    target, past, ahead = case(3, 40, 12)
+    for options in ({}, {"groups": [0, 1, 0]}, {"past_covariates": past, "future_covariates": ahead}):
+        got = small.forecast(target, 12, **options)
+        assert got.base == stored.digest
+        assert difference(got.quantiles, device.forecast(target, 12, **options).quantiles, target) < 0.2

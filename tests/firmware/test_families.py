@@ -82,7 +82,10 @@ def proven(base: Any, bundle: Bundle, *, frozen: bool = False) -> bytes:
     context = (70 + 10 * np.sin(np.arange(20) / 3)).astype(np.float32)
     names = {bundle.manifest.tensors[index].name: weights for index, weights in merged.items()}
     with replaced(base.model, {} if frozen else names):
-        expected = torch_witness(bundle.manifest.family, base.model, context[None])[0].reshape(-1)
+        expected = torch_witness(bundle.manifest.family, base.model, context[None])[0]
+    if bundle.manifest.family == "chronos-2":
+        expected = expected[: len(expected) // 2]  # in company, as the known answer is; then alone
+    expected = expected.reshape(-1)
     answer = KnownAnswer(context=context, expected=expected, tolerance=float(np.float32(2e-3)))
     return encode(replace(adapter, known_answer=answer))
 
