@@ -77,7 +77,9 @@ class Chronos2Model:
     def _run(self, context: FloatArray, future: FloatArray, groups: IntArray, steps: int) -> FloatArray:
         """Run the graph once: ``[B, L]``, known futures ``[B, F]``, groups ``[B]`` to ``[B, steps, Q]``."""
         if steps > self.prediction_length:
-            raise InputError(f"prediction_length {steps}: this Chronos-2 reaches at most {self.prediction_length} steps")
+            raise InputError(
+                f"prediction_length {steps}: this Chronos-2 reaches at most {self.prediction_length} steps"
+            )
         known = np.full((len(context), self._whole(steps)), np.nan, dtype=np.float32)
         known[:, : future.shape[1]] = future
         _, group, count = np.unique(groups, return_inverse=True, return_counts=True)

@@ -18,8 +18,8 @@ FloatArray = NDArray[np.float32]
 
 MAX_GROUP = 256  # series of a group, covariates included
 NUMBERS = (
-    "covariates are numbers, missing ones NaN; of categories (text, true or false) make numbers first, as the adapter's "
-    "training did"
+    "covariates are numbers, missing ones NaN; categories (text, true or false) are not encoded here: make numbers of "
+    "them first"
 )
 
 

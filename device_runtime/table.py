@@ -1,4 +1,4 @@
-"""A CSV of series to contexts and covariates, with the standard library alone: what `edge-tsfm-device forecast` reads."""
+"""A CSV of series to contexts and covariates, with the standard library alone: what the device's `forecast` reads."""
 
 from __future__ import annotations
 

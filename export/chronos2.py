@@ -1,8 +1,8 @@
 """Chronos-2 as one ONNX graph: series alone, series in groups, covariates.
 
-What `Chronos2Model.forward` computes (chronos-forecasting 2.3), rearranged as in `export.bolt`: q, k and v along time are
-one product; rotary positions are those of the tokens counted from the left. A series alone in its group attends to
-itself, so its group attention is ``o(v(x))``: only series that share a group have queries and keys computed
+What `Chronos2Model.forward` computes (chronos-forecasting 2.3), rearranged as in `export.bolt`: q, k and v along time
+are one product; rotary positions are those of the tokens counted from the left. A series alone in its group attends
+to itself, so its group attention is ``o(v(x))``: only series that share a group have queries and keys computed
 (docs/adr/0016).
 """
 
@@ -87,7 +87,7 @@ class Chronos2Graph(nn.Module):
     def _encode(self, x: Tensor, blocked: Tensor, together: Tensor, apart: Tensor) -> Tensor:
         """Run the encoder: ``[B, T, D]`` to ``[B, T, D]``.
 
-        ``blocked`` ``[B, 1, 1, T]`` is added to the scores along time, ``apart`` ``[T, 1, G, G]`` to those along series.
+        ``blocked`` ``[B, 1, 1, T]`` is added to the scores of steps, ``apart`` ``[T, 1, G, G]`` to those of series.
         """
         length = x.shape[1]
         angle = torch.arange(length, device=x.device).to(x.dtype)[:, None] * self.frequencies  # [T, width / 2]

@@ -64,9 +64,9 @@ def command(
 ) -> None:
     """Forecast the series of a CSV file with a BUNDLE, merged with an adapter if one is given.
 
-    One row for each step, in time order; an empty cell is a missing value. With --future-covariate each series ends with
-    --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the adapter
-    passes its known-answer test.
+    One row for each step, in time order; an empty cell is a missing value. With --future-covariate each series ends
+    with --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the
+    adapter passes its known-answer test.
     """
     from device_runtime.forecaster import Forecaster
     from device_runtime.table import MAX_TABLE_SIZE, read_items
@@ -99,7 +99,8 @@ def command(
         for item, one in items.items()
     }
     if as_json:
-        _emit(json.dumps([row for item, one in forecasts.items() for row in _records(item, one, targets)]) + "\n", output)
+        records = [record for item, one in forecasts.items() for record in _records(item, one, targets)]
+        _emit(json.dumps(records) + "\n", output)
         return
     several = ["target_name"] if len(targets) > 1 else []
     named = [f"{level:g}" for level in next(iter(forecasts.values())).quantile_levels]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,20 @@ from edge_tsfm.errors import ConfigError, DataError
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("data")
 @click.option("--adapter", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Adapter blob.")
-@click.option("--target", required=True, help="Channel or column to forecast.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    required=True,
+    help="Channel or column to forecast; several are forecast together (Chronos-2).",
+)
+@click.option("--past-covariate", "past", multiple=True, help="Channel measured beside the target (Chronos-2).")
+@click.option(
+    "--future-covariate",
+    "future",
+    multiple=True,
+    help="Channel also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
+)
 @click.option("--prediction-length", type=click.IntRange(1), default=6, help="Steps to forecast.")
 @click.option("--context-length", type=click.IntRange(1), default=48, help="Latest steps to use.")
 @click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
@@ -29,7 +43,9 @@ def command(
     bundle: Path,
     data: str,
     adapter: Path | None,
-    target: str,
+    targets: tuple[str, ...],
+    past: tuple[str, ...],
+    future: tuple[str, ...],
     prediction_length: int,
     context_length: int,
     num_samples: int | None,
@@ -40,32 +56,51 @@ def command(
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
 
-    Forecasts what follows the last value of each series. The table has a row for each item and step.
+    Forecasts what follows the last row of each series; with --future-covariate the last --prediction-length rows, which
+    hold what is known ahead and nothing else. The table has a row for each item, target and step.
     """
     import numpy as np
     import pandas as pd
 
     from device_runtime.files import write_atomic
     from device_runtime.forecaster import Forecaster
-    from edge_tsfm.data import read_dataset
+    from edge_tsfm.data.beside import read_beside, take_contexts
 
-    dataset = read_dataset(data, target=target, **columns)
+    dataset, stretches = read_beside(data, [*targets, *past, *future], **columns)
     forecaster = Forecaster.open(bundle, adapter)
-    kept = [series for series in dataset.series if np.isfinite(series.target[-context_length:]).any()]
-    if not kept:
+    contexts = take_contexts(
+        stretches,
+        targets=targets,
+        past=past,
+        future=future,
+        context_length=context_length,
+        prediction_length=prediction_length,
+    )
+    if not contexts.kept:
         raise DataError(f"{data}: no series has an observed value in its last {context_length} steps")
-    contexts = np.full((len(kept), context_length), np.nan, dtype=np.float32)
-    for row, series in enumerate(kept):
-        tail = series.target[-context_length:]
-        contexts[row, context_length - len(tail) :] = tail
-    forecast = forecaster.forecast(contexts, prediction_length, num_samples=num_samples, seed=seed)
-    rows = []
-    for series, quantiles in zip(kept, forecast.quantiles, strict=True):
-        for step, values in enumerate(quantiles, start=1):
-            named = {
-                f"{level:g}": round(float(v), 3) for level, v in zip(forecast.quantile_levels, values, strict=True)
-            }
-            rows.append({"item_id": series.item_id, "segment": series.segment, "step": step, **named})
+    if contexts.left_out:
+        click.echo(
+            f"left out, nothing observed in the last {context_length} steps: {contexts.left_out} series", err=True
+        )
+    several = len(targets) > 1
+    forecast = forecaster.forecast(
+        contexts.targets,
+        prediction_length,
+        num_samples=num_samples,
+        seed=seed,
+        groups=np.repeat(np.arange(len(contexts.kept)), len(targets)) if several else None,
+        past_covariates=contexts.past,
+        future_covariates=contexts.future,
+    )
+    named = [f"{level:g}" for level in forecast.quantile_levels]
+    rows = [
+        {"item_id": series.item_id, "segment": series.segment}
+        | ({"target_name": target} if several else {})
+        | {"step": step}
+        | {level: round(float(value), 3) for level, value in zip(named, values, strict=True)}
+        for (series, target), quantiles in zip(product(contexts.kept, targets), forecast.quantiles, strict=True)
+        for step, values in enumerate(quantiles, start=1)
+    ]
     identity = {"base": forecast.base, "adapter": forecast.adapter, "adapter_version": forecast.adapter_version}
     if as_json:
         click.echo(json.dumps({**identity, "channel": dataset.channel, "forecasts": rows}))

@@ -1,0 +1,160 @@
+"""Several channels of one source on one clock: what a forecast of several targets, or with covariates, is made from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from edge_tsfm.data.read import read_dataset
+from edge_tsfm.data.series import Dataset, Series
+from edge_tsfm.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """One series of the first channel, and the others at its places, NaN where nothing was measured."""
+
+    series: Series
+    values: Mapping[str, NDArray[np.float32]]  # name as asked for → [T], the first channel's own among them
+
+
+def read_beside(
+    path: str | Path,
+    names: Sequence[str],
+    *,
+    id_column: str | None = None,
+    timestamp_column: str | None = None,
+    interval: str | pd.Timedelta | None = None,
+) -> tuple[Dataset, tuple[Stretch, ...]]:
+    """Read the channels ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
+
+    Every channel is read as `read_dataset` reads it. Raises as that does, `ConfigError` for a channel named twice and
+    `DataError` for channels whose clocks differ.
+    """
+    read = {
+        name: read_dataset(path, target=name, id_column=id_column, timestamp_column=timestamp_column, interval=interval)
+        for name in names
+    }
+    channels = [dataset.channel for dataset in read.values()]
+    if len(set(channels)) < len(names):
+        raise ConfigError(f"{', '.join(names)}: a channel is named twice")
+    first = read[names[0]]
+    for name, dataset in read.items():
+        if dataset.interval != first.interval:
+            raise DataError(
+                f"{path}: {names[0]} is every {first.interval}, {name} every {dataset.interval}",
+                hint="say --interval: the longest of them",
+            )
+    by_item: dict[str, dict[str, list[Series]]] = {name: {} for name in names[1:]}
+    for name in names[1:]:
+        for one in read[name].series:
+            by_item[name].setdefault(one.item_id, []).append(one)
+    return first, tuple(
+        Stretch(
+            series=series,
+            values={names[0]: series.target}
+            | {name: lay_beside(series, items.get(series.item_id, ())) for name, items in by_item.items()},
+        )
+        for series in first.series
+    )
+
+
+def lay_beside(series: Series, others: Iterable[Series]) -> NDArray[np.float32]:
+    """Return ``others`` (one patient's, of another channel) at the places of ``series``: ``[T]``, NaN elsewhere.
+
+    Raises `DataError` where their clocks do not meet, or two of them speak of one place.
+    """
+    values = np.full(len(series), np.nan, dtype=np.float32)
+    for other in others:
+        shift = _places_between(series, other)
+        begin, end = max(shift, 0), min(shift + len(other), len(series))
+        if begin >= end:
+            continue
+        part = other.target[begin - shift : end - shift]
+        seen = np.isfinite(part)
+        if np.isfinite(values[begin:end][seen]).any():
+            raise DataError(f"item {series.item_id}: two stretches of {other.channel} speak of one time")
+        values[begin:end][seen] = part[seen]
+    return values
+
+
+def _places_between(series: Series, other: Series) -> int:
+    """Return at which place of ``series`` the first of ``other`` lies."""
+    if series.start is None or other.start is None:
+        return other.first_step - series.first_step
+    apart = (other.start - series.start) / pd.Timedelta(series.interval)
+    if apart != round(apart):
+        raise DataError(
+            f"item {series.item_id}: {other.channel} is not measured at the times of {series.channel}",
+            hint="say a longer --interval",
+        )
+    return round(apart)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contexts:
+    """N stretches cut to what a forecaster takes; NaN is missing, or before the series."""
+
+    kept: tuple[Series, ...]  # N: those of which every target was observed
+    left_out: int
+    targets: NDArray[np.float32]  # [N * targets, L], a stretch's targets one after the other
+    past: Mapping[str, NDArray[np.float32]]  # name → [N, L]
+    future: Mapping[str, NDArray[np.float32]]  # name → [N, H]
+
+
+def take_contexts(
+    stretches: Iterable[Stretch],
+    *,
+    targets: Sequence[str],
+    past: Sequence[str] = (),
+    future: Sequence[str] = (),
+    context_length: int,
+    prediction_length: int,
+) -> Contexts:
+    """Cut the latest ``context_length`` places of every stretch; with ``future`` those before the steps to forecast.
+
+    ``future`` names what is known ahead: then the last ``prediction_length`` places of every stretch are the steps to
+    forecast. Raises `DataError` where those hold a target or another covariate, or nothing that is known ahead.
+    """
+    ahead = prediction_length if future else 0
+    kept: list[Stretch] = []
+    left_out = 0
+    for one in stretches:
+        length = len(one.series) - ahead
+        where = f"item {one.series.item_id}, segment {one.series.segment}"
+        if length < 1:
+            raise DataError(f"{where}: {len(one.series)} places, want more than the {ahead} to forecast")
+        for name in (*targets, *past):
+            if np.isfinite(one.values[name][length:]).any():
+                raise DataError(
+                    f"{where}: {name} has a value in the last {ahead} places, which are the steps to forecast",
+                    hint="with --future-covariate add rows that hold nothing but what is known ahead",
+                )
+        for name in future:
+            if not np.isfinite(one.values[name][length:]).any():
+                raise DataError(f"{where}: {name} has no value in the last {ahead} places, the steps to forecast")
+        begin = max(length - context_length, 0)
+        if all(np.isfinite(one.values[name][begin:length]).any() for name in targets):
+            kept.append(one)
+        else:
+            left_out += 1
+
+    def rows(names: Sequence[str]) -> NDArray[np.float32]:
+        """Return the contexts of ``names`` of every stretch, ``[N * names, L]``."""
+        out = np.full((len(kept), len(names), context_length), np.nan, dtype=np.float32)
+        for row, one in enumerate(kept):
+            for place, name in enumerate(names):
+                tail = one.values[name][: len(one.series) - ahead][-context_length:]
+                out[row, place, context_length - len(tail) :] = tail
+        return out.reshape(-1, context_length)
+
+    return Contexts(
+        kept=tuple(one.series for one in kept),
+        left_out=left_out,
+        targets=rows(targets),
+        past={name: rows([name]) for name in (*past, *future)},
+        future={name: np.array([one.values[name][-ahead:] for one in kept], dtype=np.float32) for name in future},
+    )
