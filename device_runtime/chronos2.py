@@ -84,7 +84,7 @@ class Chronos2Model:
         known[:, : future.shape[1]] = future
         _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
         together = np.flatnonzero(count[group] > 1)
-        feed = {
+        feed: dict[str, NDArray[np.generic]] = {
             "context": whole_patches(context[:, -self.context_length :], self.patch_size),
             "future": known,
             "together": together.astype(np.int64),

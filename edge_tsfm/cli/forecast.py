@@ -56,8 +56,8 @@ def command(
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
 
-    Forecasts what follows the last row of each series; with --future-covariate the last --prediction-length rows, which
-    hold what is known ahead and nothing else. The table has a row for each item, target and step.
+    Forecasts what follows the last row of each series. With --future-covariate: the last --prediction-length rows of
+    each item, which hold what is known ahead and nothing else. The table has a row for each item, target and step.
     """
     import numpy as np
     import pandas as pd
@@ -79,9 +79,7 @@ def command(
     if not contexts.kept:
         raise DataError(f"{data}: no series has an observed value in its last {context_length} steps")
     if contexts.left_out:
-        click.echo(
-            f"left out, nothing observed in the last {context_length} steps: {contexts.left_out} series", err=True
-        )
+        click.echo(f"{contexts.left_out} series left out: not observed in the last {context_length} steps", err=True)
     several = len(targets) > 1
     forecast = forecaster.forecast(
         contexts.targets,

@@ -116,10 +116,13 @@ def take_contexts(
 ) -> Contexts:
     """Cut the latest ``context_length`` places of every stretch; with ``future`` those before the steps to forecast.
 
-    ``future`` names what is known ahead: then the last ``prediction_length`` places of every stretch are the steps to
-    forecast. Raises `DataError` where those hold a target or another covariate, or nothing that is known ahead.
+    ``future`` names what is known ahead: then the last ``prediction_length`` places of each item's last stretch are the
+    steps to forecast, and its other stretches are not taken. Raises `DataError` where those places hold a target or
+    another covariate, or nothing that is known ahead.
     """
     ahead = prediction_length if future else 0
+    if future:
+        stretches = {one.series.item_id: one for one in stretches}.values()
     kept: list[Stretch] = []
     left_out = 0
     for one in stretches:

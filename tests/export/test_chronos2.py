@@ -1,9 +1,12 @@
 """Chronos-2 from torch to the device: series alone, in groups and with covariates, beside the pipeline's forecasts."""
 
+import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,11 @@ torch = pytest.importorskip("torch")
 
 from device_runtime import chronos2  # noqa: E402
 from device_runtime.bundle import Bundle  # noqa: E402
+from device_runtime.delta import Dense, Numbers  # noqa: E402
 from device_runtime.errors import InputError  # noqa: E402
 from device_runtime.forecaster import Forecaster  # noqa: E402
 from edge_tsfm.methods.sites import touched_tensors  # noqa: E402
-from export import export_precision  # noqa: E402
+from export import export_adapter, export_base, export_precision  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
 from export.parity import TOLERANCE, difference, perturbed, replaced  # noqa: E402
 
@@ -210,6 +214,78 @@ def test_with_small_weights_what_adapters_touch_stays_and_forecasts_move_a_littl
         assert difference(got.quantiles, device.forecast(target, 12, **options).quantiles, target) < 0.2
 
 
+def test_an_adapter_of_series_alone_merges_and_is_felt_in_groups(exported) -> None:
+    base, bundle = exported("chronos-2")
+    name = "output_patch_embedding.output_layer.bias"
+    tuned = copy.deepcopy(base.model)
+    dict(tuned.named_parameters())[name].data += 0.3
+    size = bundle.manifest.tensors[bundle.index_of(name)].size
+    done = export_adapter(
+        bundle=bundle,
+        base=base.model,
+        tuned=tuned,
+        deltas={name: Dense(Numbers.of(np.full((size, 1), 0.3)))},
+        contexts=synthetic_contexts(6, 40, missing=0.1, seed=9),
+        version=1,
+        metadata={},
+    )
+    assert done.parity < 1e-4
+    target, past, ahead = case(2, 33, 10)
+    covariates = {
+        "past_covariates": {"dose": past["dose"][0]},
+        "future_covariates": {"dose": ahead["dose"][0]},
+    }
+    adapted = Forecaster.open(bundle, done.blob)
+    assert adapted.self_test() is not None
+    got = adapted.forecast(target, 10, groups=[0, 0], **covariates).quantiles
+    inputs = [{"target": target, **covariates}]
+    assert difference(got, by_pipeline(replace(base, model=tuned), inputs, 10), target) < TOLERANCE
+    assert difference(got, by_pipeline(base, inputs, 10), target) > 0.01
+
+
+def test_a_known_answer_feels_the_tensors_between_series(exported) -> None:
+    _, bundle = exported("chronos-2")
+    context = synthetic_contexts(1, 16, seed=2)[0]
+    frozen = chronos2.Chronos2Model(bundle, {}, chronos2.SessionSettings()).probe(context, 26)
+    for name in ("q", "k", "v", "o"):
+        index = bundle.index_of(f"encoder.block.1{GROUP}{name}.weight")
+        moved = {index: perturbed(bundle.tensor(index), 1.0, seed=1)}
+        probe = chronos2.Chronos2Model(bundle, moved, chronos2.SessionSettings()).probe(context, 26)
+        assert np.abs(probe - frozen).max() > 1e-3, name
+
+
+@pytest.mark.parametrize("arcsinh", [False, True])
+def test_another_shape(tmp_path: Path, arcsinh: bool) -> None:
+    """Heads that do not add up to d_model, 21 levels, patches of 16."""
+    from chronos.chronos2 import Chronos2Model
+    from chronos.chronos2.config import Chronos2CoreConfig
+
+    torch.manual_seed(3)
+    config = Chronos2CoreConfig(
+        d_model=48, d_kv=8, d_ff=96, num_layers=3, num_heads=4, initializer_factor=1.0,
+        chronos_config={
+            "context_length": 512, "input_patch_size": 16, "input_patch_stride": 16, "output_patch_size": 16,
+            "max_output_patches": 6, "quantiles": [0.01, *(n / 20 for n in range(1, 20)), 0.99],
+            "use_reg_token": True, "use_arcsinh": arcsinh, "time_encoding_scale": 512,
+        },
+    )  # fmt: skip
+    base = SimpleNamespace(model=Chronos2Model(config).eval())
+    provenance = {"source": "test", "weights": "0" * 64, "licence": "Apache-2.0"}
+    export_base(base.model, family="chronos-2", name="shape", out=tmp_path / "bundle", provenance=provenance)
+    target, past, ahead = case(3, 150, 40)
+    inputs = [
+        {
+            "target": target[i],
+            "past_covariates": {name: values[i] for name, values in past.items()},
+            "future_covariates": {"dose": ahead["dose"][i]},
+        }
+        for i in range(3)
+    ]
+    forecaster = Forecaster.open(tmp_path / "bundle")
+    got = forecaster.forecast(target, 40, past_covariates=past, future_covariates=ahead).quantiles
+    assert difference(got, by_pipeline(base, inputs, 40), target) < 1e-4
+
+
 TABLE = ["item_id", "timestamp", "HR", "MAP", "dose", "note"]
 
 
@@ -242,6 +318,14 @@ def command(tool: str, *arguments: object) -> tuple[int, str, str]:
         [sys.executable, "-W", "ignore", "-m", tool, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def calls(bundle: Path, ward: Path) -> list[list[object]]:
+    """Start both commands' forecasts of a table."""
+    return [
+        ["device_runtime.cli", "forecast", bundle, "--input", ward],
+        ["edge_tsfm.cli", "forecast", bundle, ward],
+    ]
 
 
 def test_both_commands_forecast_targets_together_with_covariates(exported, device: Forecaster, ward: Path) -> None:
@@ -298,10 +382,7 @@ def test_one_target_with_a_measured_covariate_keeps_its_table(exported, device: 
 )
 def test_both_commands_refuse_in_words(exported, ward: Path, options: list[str], message: str) -> None:
     bundle = exported("chronos-2")[1].path
-    for call in (
-        ["device_runtime.cli", "forecast", bundle, "--input", ward],
-        ["edge_tsfm.cli", "forecast", bundle, ward],
-    ):
+    for call in calls(bundle, ward):
         status, _, err = command(*call, *options)
         assert status == 1, err
         assert message in err
@@ -311,10 +392,7 @@ def test_both_commands_refuse_in_words(exported, ward: Path, options: list[str],
 def test_both_commands_refuse_covariates_for_a_base_that_takes_none(exported, ward: Path) -> None:
     bundle = exported("chronos-bolt")[1].path
     options = ["--target", "HR", "--past-covariate", "MAP", "--prediction-length", "2"]
-    for call in (
-        ["device_runtime.cli", "forecast", bundle, "--input", ward],
-        ["edge_tsfm.cli", "forecast", bundle, ward],
-    ):
+    for call in calls(bundle, ward):
         status, _, err = command(*call, *options)
         assert status == 1
         assert "chronos-bolt forecasts each series alone" in err
