@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
-from edge_tsfm.errors import GateRefusedError
+from edge_tsfm.errors import ConfigError, GateRefusedError
 
 
 @click.command()
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the run.")
-@click.option("--target", help="Channel or column to forecast, such as MAP.")
+@click.option("--target", "targets", multiple=True, help="Channel or column to forecast, such as MAP.")
 @click.option("--method", help="bitfit, norms, fourierft, vera, lora, full; combine with +.  [default: fourierft]")
 @click.option("--base", help="Bundled name, local folder or hub id.  [default: edge-bolt-micro]")
 @click.option("--preset", help="fourierft: qv100, qkvo50 or patch-v160.")
@@ -49,7 +49,14 @@ from edge_tsfm.errors import GateRefusedError
 @click.option("--force", is_flag=True, help="Accept an adapter the gate refuses; recorded in run and blob.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record as JSON.")
 def command(
-    data: str | None, out: Path, config_file: Path | None, resume: bool, force: bool, as_json: bool, **options: Any
+    data: str | None,
+    out: Path,
+    targets: tuple[str, ...],
+    config_file: Path | None,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Adapt a frozen base to DATA with a few hundred to a few thousand numbers.
 
@@ -59,6 +66,12 @@ def command(
     from edge_tsfm.training.config import load_config
     from edge_tsfm.training.train import train
 
+    if len(targets) > 1:
+        raise ConfigError(
+            f"--target {' --target '.join(targets)}: an adapter is trained on one target at a time",
+            hint="train one for each; forecasting several together (Chronos-2) takes any of them",
+        )
+    options["target"] = targets[0] if targets else None
     if options["target_modules"]:
         options["target_modules"] = tuple(part.strip() for part in options["target_modules"].split(","))
     config = load_config(config_file, {"data": str(Path(data).resolve()) if data else None, **options})

@@ -73,3 +73,10 @@ def test_an_unknown_method_is_a_configuration_error(ward: Path, tmp_path: Path) 
     result = train(ward, tmp_path / "run", "--method", "magic")
     assert isinstance(result.exception, ConfigError)
     assert "fourierft" in str(result.exception.hint)
+
+
+def test_a_second_target_is_refused_instead_of_taking_the_last(ward: Path, tmp_path: Path) -> None:
+    done = train(ward, tmp_path / "run", "--target", "HR")
+    assert isinstance(done.exception, ConfigError)
+    assert "one target at a time" in str(done.exception)
+    assert not (tmp_path / "run").exists()
