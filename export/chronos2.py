@@ -119,13 +119,19 @@ class Chronos2Graph(nn.Module):
         values = attention.v(normed)  # [B, T, heads * width]
         length, count = x.shape[1], together.shape[0]
 
-        def by_step(states: Tensor) -> Tensor:  # [G, T, heads * width] to [T, heads, G, width]
-            return states.reshape(count, length, self.heads, self.width).permute(1, 2, 0, 3)
+        # Steps and heads become one axis. Left two, ONNX Runtime up to 1.24 fuses the transposition into the product, which
+        # then divides by the number of members and is killed by the processor where there are none.
+        def by_step(states: Tensor) -> Tensor:  # [G, T, heads * width] to [T * heads, G, width]
+            states = states.reshape(count, length, self.heads, self.width).permute(1, 2, 0, 3)
+            return states.reshape(length * self.heads, count, self.width)
 
         members = normed.index_select(0, together)
         q, k = by_step(attention.q(members)), by_step(attention.k(members))
-        mixed = torch.softmax(q @ k.transpose(-1, -2) + apart, dim=-1) @ by_step(values.index_select(0, together))
-        mixed = mixed.permute(2, 0, 1, 3).reshape(count, length, self.heads * self.width)
+        scores = (q @ k.transpose(1, 2)).reshape(length, self.heads, count, count) + apart
+        weights = torch.softmax(scores, dim=-1).reshape(length * self.heads, count, count)
+        mixed = weights @ by_step(values.index_select(0, together))
+        mixed = mixed.reshape(length, self.heads, count, self.width).permute(2, 0, 1, 3)
+        mixed = mixed.reshape(count, length, self.heads * self.width)
         out: Tensor = attention.o(values.index_put((together,), mixed))
         return out
 

@@ -396,3 +396,19 @@ def test_both_commands_refuse_covariates_for_a_base_that_takes_none(exported, wa
         status, _, err = command(*call, *options)
         assert status == 1
         assert "chronos-bolt forecasts each series alone" in err
+
+
+def test_no_product_divides_by_the_number_of_members(exported, tmp_path: Path) -> None:
+    """ONNX Runtime up to 1.24 dies of a fused product with a transposed batch where no series shares a group."""
+    import onnx
+    import onnxruntime as ort
+
+    bundle = exported("chronos-2")[1]
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    ort.InferenceSession(str(bundle.path / "forecast.onnx"), options, providers=["CPUExecutionProvider"])
+    nodes = onnx.load(str(tmp_path / "optimised.onnx"), load_external_data=False).graph.node
+    fused = [{one.name: one.i for one in node.attribute} for node in nodes if node.op_type == "FusedMatMul"]
+    assert fused
+    assert not any(one["transBatchA"] or one["transBatchB"] for one in fused)
