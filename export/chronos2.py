@@ -119,8 +119,8 @@ class Chronos2Graph(nn.Module):
         values = attention.v(normed)  # [B, T, heads * width]
         length, count = x.shape[1], together.shape[0]
 
-        # Steps and heads become one axis. Left two, ONNX Runtime up to 1.24 fuses the transposition into the product, which
-        # then divides by the number of members and is killed by the processor where there are none.
+        # Steps and heads become one axis. Left two, ONNX Runtime up to 1.24 fuses the transposition into the product,
+        # which then divides by the number of members: the process dies where there are none.
         def by_step(states: Tensor) -> Tensor:  # [G, T, heads * width] to [T * heads, G, width]
             states = states.reshape(count, length, self.heads, self.width).permute(1, 2, 0, 3)
             return states.reshape(length * self.heads, count, self.width)
