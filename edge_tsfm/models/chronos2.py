@@ -1,4 +1,4 @@
-"""Chronos-2 as chronos-forecasting defines it, one series at a time: no covariates, no groups.
+"""Chronos-2 as it is trained and judged here: one series at a time, though the device forecasts groups as well.
 
 A series alone in its group attends to itself, so the group attention's q and k have no effect; they are found dead.
 """
