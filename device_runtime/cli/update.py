@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 from dataclasses import asdict, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, who_option
+from device_runtime.cli.device_options import config_option, who_option
 from device_runtime.cli.options import json_option
 from device_runtime.errors import UnsupportedError
 
@@ -18,9 +19,10 @@ from device_runtime.errors import UnsupportedError
 @config_option
 @click.option("--repository", help="Another repository for this time: an address, or a folder such as a stick.")
 @click.option("--activate", is_flag=True, help="Begin the trial now, whatever the policy says but an inhibit file.")
+@click.option("--deadline", type=click.IntRange(10), default=300, help="Seconds after which a hanging poll is ended.")
 @who_option
 @json_option
-def command(config_path: Path, repository: str | None, activate: bool, who: str, as_json: bool) -> None:
+def command(config_path: Path, repository: str | None, activate: bool, deadline: int, who: str, as_json: bool) -> None:
     """Poll the repository once: verify, fetch, prove and stage what is rolled out for this monitor.
 
     The exit status is 0 also when there is nothing to do, and 1 when something was refused or failed; what runs goes
@@ -32,11 +34,17 @@ def command(config_path: Path, repository: str | None, activate: bool, who: str,
         raise UnsupportedError(
             f"the update client is not installed: {error}", hint="pip install 'edge-tsfm[agent]'"
         ) from error
+    from device_runtime.device_config import read_config
     from device_runtime.install import Installer
 
-    with device(config_path) as (own, slots):
+    # A poll that hangs, wherever it does, dies here: every change of it is durable and whole, the next one goes on.
+    faulthandler.dump_traceback_later(deadline, exit=True, file=2)
+    try:
+        own = read_config(config_path)
         config = replace(own, repository=repository) if repository else own
-        outcome = Agent(config, slots, Installer.of(config)).poll(activate_now=activate, who=who)
+        outcome = Agent(config, Installer.of(config)).poll(activate_now=activate, who=who)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     if as_json:
         click.echo(json.dumps(asdict(outcome)))
     else:

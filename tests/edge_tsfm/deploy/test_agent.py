@@ -65,7 +65,7 @@ class Monitor:
         return Repository(self.folder / "repository", self.folder / "keys", now=NOW + timedelta(days=days))
 
     def poll(self, **options: Any) -> Outcome:
-        agent = Agent(self.config, self.slots, self.installer, clock=lambda: self.now)
+        agent = Agent(self.config, self.installer, clock=lambda: self.now)
         return agent.poll(**{"activate_now": True, **options})
 
     def confirm(self) -> None:
