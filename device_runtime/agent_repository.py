@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ class Repository:
         """Hold every role read so far against the floor."""
         trusted = self._trusted
         root = trusted.root
+        _check_distinct("root", root.keys, root.roles)
         roles: dict[str, Role] = {}
         for name, role in root.roles.items():
             if name == "root" or name in trusted:
@@ -153,6 +155,8 @@ class Repository:
                 roles[name] = Role(version=version, keys=_digest(role.keyids, role.threshold))
         # Deeper roles (hash bins) are pinned by the snapshot, whose version is held here.
         delegations = trusted.targets.delegations
+        if delegations:
+            _check_distinct("targets", delegations.keys, delegations.roles or {})
         for name, role in (delegations.roles or {}).items() if delegations else ():
             if name in trusted:
                 roles[name] = Role(version=trusted[name].version, keys=_digest(role.keyids, role.threshold))
@@ -192,6 +196,17 @@ class Repository:
                 sync_folder(folder)
         except OSError as error:
             raise StorageError(f"TUF cache {self.cache}: {error.strerror or error}") from error
+
+
+def _check_distinct(name: str, keys: Mapping[str, Any], roles: Mapping[str, Any]) -> None:
+    """Refuse a role that names one key under two ids: python-tuf would count its signature twice.
+
+    Raises `SignatureError`.
+    """
+    for role_name, role in roles.items():
+        values = [str(keys[keyid].keyval) for keyid in role.keyids if keyid in keys]
+        if len(set(values)) != len(values):
+            raise SignatureError(f"{name} gives {role_name} the same key twice: its threshold means nothing")
 
 
 def _digest(key_ids: list[str], threshold: int) -> str:

@@ -56,7 +56,7 @@ def init(
         raise DeployError(f"{keys / PUBLIC}: {error}", hint=f"edge-tsfm deploy keygen {keys}") from error
     wanted = {**THRESHOLDS, **(thresholds or {})}
     for group, threshold in wanted.items():
-        have = len({value["keyid"] for value in known.get(group, ())})
+        have = len({json.dumps(value["public"]["keyval"], sort_keys=True) for value in known.get(group, ())})
         if not 1 <= threshold <= have:
             raise DeployError(f"{group}: threshold {threshold}, but {have} keys", hint="nobody could ever sign for it")
     shared = {value["keyid"] for value in known["online"]} & {value["keyid"] for value in known["root"]}
@@ -164,6 +164,8 @@ def rotate_key(repository: Repository, group: str, old: str, new: KeyRef) -> Non
     staying = [ref.to_value() for ref in refs if ref.keyid != old]
     repository.config["keys"][group] = [*staying, new.to_value()]
     available = len(repository.signers(group))
+    if new.public["keyval"] in [ref.public["keyval"] for ref in refs]:
+        raise DeployError(f"{group}: the new key is one of its keys already")
     if available < repository.threshold(group):
         raise DeployError(f"{group}: {available} keys here after the change, {repository.threshold(group)} must sign")
     roles = [role for role, of in KEYS_OF.items() if of == group]
