@@ -264,7 +264,7 @@ class Repository:
 
     def approve_target(self, target: Any) -> str:
         """Add or replace an approved target, in its hash bin once there are bins; return the role it is in."""
-        live = len(self.approved())
+        live = len({*self.approved(), target.path})
         if self.approved_roles() == ["approved"] and live >= BINS_FROM:
             self._into_bins()
         metadata = self.load("approved")

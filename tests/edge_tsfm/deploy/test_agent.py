@@ -540,7 +540,7 @@ def test_fifty_adapters_go_into_bins_and_devices_follow(monitor: Monitor) -> Non
 
     publisher = monitor.publisher()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BINS_FROM", 3)
+        patch.setattr(module, "BINS_FROM", 4)
         approval = None
         for version in range(2, 6):
             approval = approve_version(publisher, version)

@@ -60,7 +60,7 @@ class Fleet:
 
 def test_monitors_follow_across_the_change_at_fifty(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
-    for count, bins in ((1, 1), (49, 1), (50, 1), (51, 32), (53, 32)):
+    for count, bins in ((1, 1), (49, 1), (50, 32), (51, 32), (53, 32)):
         fleet.grow(count)
         assert fleet.bins == bins, count
         fleet.update("old")
@@ -84,7 +84,7 @@ def test_monitors_follow_across_the_change_at_fifty(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_hundred_and_ten_adapters(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
-    for count in (1, 10, 25, 49, 50, 51, 100, 210):
+    for count in (1, 10, 25, 48, 49, 50, 100, 210):
         fleet.grow(count)
         if count > 1:  # one small step before the measured one, so that a single change is what is fetched
             fleet.update("old")
@@ -94,4 +94,4 @@ def test_two_hundred_and_ten_adapters(tmp_path: Path) -> None:
         assert first.action == "trial"
         print(f"{count + 1:>4} adapters: an update {fleet.sizes[count + 1]:>6,} bytes of bodies, "  # noqa: T201
               f"first contact {first.received:>6,}")  # fmt: skip
-    assert max(fleet.sizes[count] for count in (52, 101, 211)) < 10_000
+    assert max(fleet.sizes[count] for count in (51, 101, 211)) < 10_000
