@@ -157,7 +157,9 @@ class _Field:
             return cls(file=file, facts=facts)
         evaluation, data = read_evaluation(path)
         _check_subject(evaluation, decode(blob), None, str(path))
-        return cls(file=file, evaluation=evaluation, facts={**facts, "sha256": digest(data)})
+        return cls(
+            file=file, evaluation=evaluation, facts={**facts, "sha256": digest(data), "models": evaluation["models"]}
+        )
 
 
 def _check_subject(evaluation: dict[str, Any], adapter: Adapter, weights: str | None, where: str) -> None:

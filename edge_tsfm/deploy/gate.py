@@ -179,7 +179,7 @@ def _group_checks(
     metric, patients = bound.metric, group.get("patients", 0)
     where = f"{metric} where {column} is {label}"
     if patients < bound.subgroup_min_patients:
-        note = f"not judged: {patients} patients, want {bound.subgroup_min_patients}"
+        note = f"{patients} patients, want {bound.subgroup_min_patients}"
         yield Check(what=where, got=None, bound=bound.subgroup_percent, passed=True, note=note)
         return
     mine = group["models"].get(name, {})

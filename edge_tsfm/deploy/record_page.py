@@ -12,7 +12,7 @@ STYLE = (
     ".approved{background:#1a6b3c}.refused{background:#a3261d}"
     "table{border-collapse:collapse;margin:.6rem 0 1.4rem}"
     "td,th{padding:.22rem .8rem .22rem 0;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}"
-    "td.n,th.n{text-align:right}td.h{font:12px ui-monospace,monospace;overflow-wrap:anywhere}"
+    "td.n,th.n{text-align:right}td{min-width:3.2rem}td.h{font:12px ui-monospace,monospace;overflow-wrap:anywhere}"
     "td.failed{color:#a3261d;font-weight:600}small{color:#666}@media print{body{margin:0}h2{break-after:avoid}}"
 )
 METRICS = {"wql": "WQL", "mase": "MASE", "mae": "MAE", "mse": "MSE", "mape": "MAPE", "dtw": "DTW"}
@@ -49,10 +49,10 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     yield "<h2>Gate</h2>"
     yield _table(
         ("Check", "Got", "At most", "Outcome", ""),
-        [(c["what"], c["got"], c["bound"], "passed" if c["passed"] else "failed", c["note"]) for c in checks],
+        [(c["what"], c["got"], c["bound"], _outcome(c), c["note"]) for c in checks],
     )
     yield "<h2>Figures</h2>"
-    yield from _figures(predicate["evaluation"])
+    yield from _figures(predicate["evaluation"], (field or {}).get("models", {}).get("adapter"))
     yield "<h2>What changes</h2>"
     yield _table(
         ("Tensor", "Shape", "Numbers", "Weights changed", "Largest change", "Relative change"),
@@ -87,9 +87,9 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     yield _facts(*predicate["tools"].items())
 
 
-def _figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    """Show every forecaster's figures, then the adapter beside the base in each subgroup."""
-    models = evaluation["models"]
+def _figures(evaluation: Mapping[str, Any], field: Mapping[str, Any] | None) -> Iterator[str]:
+    """Show every forecaster's figures, the ``field``'s adapter among them, then adapter and base in each subgroup."""
+    models = {**evaluation["models"], **({"adapter in the field": field} if field else {})}
     known = [key for key in METRICS if any(key in figures for figures in models.values())]
     data = evaluation.get("data") or {}
     of_what = f"; {data['channel']}, {data['split']} patients of {data['source']}" if data else ""
@@ -111,6 +111,13 @@ def _figures(evaluation: Mapping[str, Any]) -> Iterator[str]:
                 for label, one in groups.items()
             ],
         )  # fmt: skip
+
+
+def _outcome(check: Mapping[str, Any]) -> str:
+    """Say how a check ended."""
+    if check["passed"] and check["got"] is None and check["bound"] is not None:
+        return "not judged"
+    return "passed" if check["passed"] else "failed"
 
 
 def _value(figures: Mapping[str, Any], key: str) -> float | None:
