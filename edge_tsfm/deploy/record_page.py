@@ -15,7 +15,10 @@ STYLE = (
     "td.n,th.n{text-align:right}td{min-width:3.2rem}td.h{font:12px ui-monospace,monospace;overflow-wrap:anywhere}"
     "td.failed{color:#a3261d;font-weight:600}small{color:#666}@media print{body{margin:0}h2{break-after:avoid}}"
 )
-METRICS = {"wql": "WQL", "mase": "MASE", "mae": "MAE", "mse": "MSE", "mape": "MAPE", "dtw": "DTW"}
+METRICS = {
+    "wql": "WQL", "mase": "MASE", "mae": "MAE", "mse": "MSE", "mape": "MAPE", "dtw": "DTW", "coverage": "Coverage of 80 %",
+    "width": "Width",
+}  # fmt: skip
 
 
 def page(value: Mapping[str, Any]) -> str:
