@@ -16,8 +16,8 @@ STYLE = (
     "td.failed{color:#a3261d;font-weight:600}small{color:#666}@media print{body{margin:0}h2{break-after:avoid}}"
 )
 METRICS = {
-    "wql": "WQL", "mase": "MASE", "mae": "MAE", "mse": "MSE", "mape": "MAPE", "dtw": "DTW", "coverage": "Coverage of 80 %",
-    "width": "Width",
+    "wql": "WQL", "mase": "MASE", "mae": "MAE", "mse": "MSE", "mape": "MAPE", "dtw": "DTW",
+    "coverage": "Coverage of 80 %", "width": "Width",
 }  # fmt: skip
 
 
