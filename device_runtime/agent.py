@@ -107,6 +107,8 @@ class Agent:
             raise problem
         if rollout is None:
             return "nothing", f"nothing is rolled out on channel {channel}", None
+        if rollout.adapter in revoked or rollout.sequence < minimum:
+            return "nothing", "what is rolled out was revoked", rollout.sequence
         target = _approved(rollout, found)
         with self._slots() as slots:
             slots.floor().check_sequence(channel, rollout.sequence, rollout.adapter)

@@ -19,7 +19,7 @@ def status_of(repository: Repository) -> dict[str, Any]:
         channels[path.stem] = {
             "approved": [
                 {"file": file, "sequence": sequence, "version": channel.versions[file]}
-                for file, sequence in channel.sequences.items()
+                for file, sequence in sorted(channel.sequences.items(), key=lambda pair: pair[1])
             ],
             "revoked": list(channel.revoked),
             "security_minimum": channel.security_minimum,

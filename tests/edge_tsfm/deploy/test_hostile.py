@@ -310,6 +310,17 @@ def test_a_revocation_is_obeyed_when_the_roll_out_role_has_expired(bed: Bed, mon
     assert "stale" in bed.poll().reason
 
 
+def test_after_a_revocation_polls_are_quiet(bed: Bed) -> None:
+    """Else a whole fleet's timers would fail until something else is offered."""
+    file = bed.offer(1)
+    bed.poll()
+    bed.confirm()
+    channels.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
+    assert bed.poll().action == "rolled back"
+    quiet = bed.poll()
+    assert (quiet.action, quiet.reason, quiet.code) == ("nothing", "what is rolled out was revoked", 0)
+
+
 def test_many_revocations_do_not_outgrow_a_monitor(bed: Bed) -> None:
     files = [approve_version(bed.publisher, version).file for version in range(1, 36)]
     channels.start(bed.publisher, "icu", files[-1], EVERYBODY, who="ops")
