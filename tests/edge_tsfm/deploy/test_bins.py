@@ -58,6 +58,7 @@ class Fleet:
         return len(self.repository.approved_roles())
 
 
+@pytest.mark.slow
 def test_monitors_follow_across_the_change_at_fifty(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
     for count, bins in ((1, 1), (49, 1), (50, 32), (51, 32), (53, 32)):
