@@ -2,15 +2,17 @@
 
 Invariants: the roll-out document and the approved role name the same bytes, or nothing is installed; the floor is
 raised before anything that depends on it; an error leaves what runs untouched and is in the outcome with its code; a
-revocation is obeyed before anything else the repository says.
+revocation is obeyed before anything else the repository says. The device's lock is never held while the network or a
+self-test is waited for: what was decided before is looked at again after.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +20,17 @@ from device_runtime.agent_fetch import Fetcher, fetcher_for
 from device_runtime.agent_repository import Repository
 from device_runtime.cohort import takes_part
 from device_runtime.device_config import DeviceConfig
-from device_runtime.errors import DeviceRuntimeError, FormatError, SignatureError, StorageError
+from device_runtime.disk import PosixDisk
+from device_runtime.errors import DeviceRuntimeError, FormatError, RollbackError, SignatureError, StorageError
 from device_runtime.files import read_bounded
 from device_runtime.install import Installer
 from device_runtime.lifecycle import State
 from device_runtime.report import report_of, send
-from device_runtime.rollout import MAX_SIZE, Rollout, decode, rollout_target
-from device_runtime.slots import MAX_FILE_SIZE, Slots
+from device_runtime.rollout import MAX_SIZE, Rollout, decode, nothing_target, rollout_target
+from device_runtime.slots import LOCK_WAIT, MAX_FILE_SIZE, Slots, locked
 
 ROOT_LIMIT = 16_384  # bytes
+POLL_LOCK = "poll.lock"  # one agent at a time; the state's own lock is for changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +59,12 @@ class Agent:
     def __init__(
         self,
         config: DeviceConfig,
-        slots: Slots,
         installer: Installer,
         *,
         fetcher: Fetcher | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.config, self.slots, self.installer, self.clock = config, slots, installer, clock
+        self.config, self.installer, self.clock = config, installer, clock
         made, self.url = fetcher_for(config.repository)
         self.fetcher = fetcher or made
 
@@ -69,7 +72,8 @@ class Agent:
         """Poll once; every `DeviceRuntimeError` becomes an outcome. ``activate_now`` overrides a manual policy."""
         before = self.fetcher.received
         try:
-            action, reason, sequence = self._poll(activate_now, who)
+            with locked(self.config.state, POLL_LOCK):
+                action, reason, sequence = self._poll(activate_now, who)
             outcome: dict[str, Any] = {"action": action, "reason": reason, "sequence": sequence}
         except DeviceRuntimeError as error:
             refused = 100 <= error.code < 400
@@ -77,79 +81,124 @@ class Agent:
         outcome["report_failed"] = self._report(int(outcome.get("code", 0)))
         return Outcome(received=self.fetcher.received - before, **outcome)
 
+    @contextlib.contextmanager
+    def _slots(self) -> Iterator[Slots]:
+        """Open the device's state for a change."""
+        with locked(self.config.state, wait=LOCK_WAIT):
+            yield self._read()
+
+    def _read(self) -> Slots:
+        """Read the device's state: every file of it is replaced whole, so no lock is needed for that."""
+        return Slots(PosixDisk(self.config.state), device_id=self.config.device_id, clock=self.clock)
+
     def _poll(self, activate_now: bool, who: str) -> tuple[str, str, int | None]:
-        channel, slots = self.config.channel, self.slots
-        if self.config.root is None:
-            raise FormatError("no root: a device needs the factory's root.json to trust a repository")
-        root = read_bounded(self.config.root, ROOT_LIMIT)
-        floor = slots.floor()
-        repository = Repository(self.config.state / "tuf", self.url, self.fetcher, root, floor, now=self.clock())
-        slots.raise_floor(repository.refresh())
-        rollout = self._rollout(repository)
+        channel = self.config.channel
+        view = self._view()
+        view.refresh()
+        self._keep(view)
+        rollout, problem = self._rollout(view)
+        found = view.target(rollout.target if rollout else nothing_target(channel))
+        self._keep(view)
+        revoked, minimum = view.revocations(channel)
+        with self._slots() as slots:
+            if slots.revoke(channel, revoked, minimum, who="publisher"):
+                return "rolled back", "revoked by the publisher", rollout.sequence if rollout else None
+        if problem is not None:
+            raise problem
         if rollout is None:
             return "nothing", f"nothing is rolled out on channel {channel}", None
-        found = repository.target(rollout.target)
-        if found is None:
-            raise SignatureError(f"{rollout.target} is rolled out but not approved")
-        target, floor = found
-        slots.raise_floor(floor)
-        custom = _custom(target.custom, rollout)
-        if target.hashes.get("sha256") != rollout.adapter:
-            raise SignatureError(f"{rollout.target}: roll-out and approval name different bytes")
-        if slots.revoke(channel, custom["revoked"], custom["security_minimum"], who="publisher"):
-            return "rolled back", "revoked by the publisher", rollout.sequence
-        slots.floor().check_sequence(channel, rollout.sequence, rollout.adapter)
-        return self._follow(repository, rollout, target, activate_now, who)
+        if rollout.adapter in revoked or rollout.sequence < minimum:
+            return "nothing", "what is rolled out was revoked", rollout.sequence
+        target = _approved(rollout, found)
+        with self._slots() as slots:
+            slots.floor().check_sequence(channel, rollout.sequence, rollout.adapter)
+            answer = self._answer(slots, rollout)
+        if answer:
+            return "nothing", answer, rollout.sequence
+        if not self._waits(rollout):
+            self._stage(view.download(target, MAX_FILE_SIZE), rollout.sequence, who)
+        return self._activate(rollout, activate_now, who)
 
-    def _rollout(self, repository: Repository) -> Rollout | None:
-        """Read the channel's roll-out document."""
-        found = repository.target(rollout_target(self.config.channel))
-        if found is None:
-            return None
-        self.slots.raise_floor(found[1])
-        rollout = decode(repository.download(found[0], MAX_SIZE, keep="rollout.kept"))
-        if rollout.channel != self.config.channel:
-            raise FormatError(f"roll-out of channel {rollout.channel}, want {self.config.channel}")
-        return rollout
+    def _view(self) -> Repository:
+        """Open the repository."""
+        if self.config.root is None or not self.config.repository:
+            raise FormatError("update needs repository and root, the factory's root.json to trust it by")
+        root = read_bounded(self.config.root, ROOT_LIMIT)
+        return Repository(
+            self.config.state / "tuf", self.url, self.fetcher, root, self._read().floor(), now=self.clock()
+        )
 
-    def _follow(
-        self, repository: Repository, rollout: Rollout, target: Any, activate_now: bool, who: str
-    ) -> tuple[str, str, int | None]:
-        """Do what an acceptable roll-out asks of this device."""
-        slots, sequence = self.slots, rollout.sequence
-        record = slots.record
+    def _keep(self, view: Repository) -> None:
+        """Make durable what was read, before anything depends on it."""
+        with self._slots() as slots:
+            slots.raise_floor(view.floor)
+
+    def _rollout(self, view: Repository) -> tuple[Rollout | None, DeviceRuntimeError | None]:
+        """Read the channel's roll-out document; what is wrong with it must not keep a revocation from being read."""
+        channel = self.config.channel
+        try:
+            found = view.target(rollout_target(channel))
+            if found is None:
+                return None, None
+            rollout = decode(view.download(found, MAX_SIZE, keep="rollout.kept"))
+            if rollout.channel != channel:
+                return None, FormatError(f"roll-out of channel {rollout.channel}, want {channel}")
+        except (FormatError, SignatureError, RollbackError) as error:
+            return None, error
+        return rollout, None
+
+    def _answer(self, slots: Slots, rollout: Rollout) -> str:
+        """Say why an acceptable roll-out asks nothing of this device; empty when it does."""
+        sequence, record = rollout.sequence, slots.record
         if record.state is State.TRIAL:
-            return "nothing", "a trial is running", sequence
+            return "a trial is running"
         if record.current and record.current.file == rollout.adapter and record.current.sequence == sequence:
-            return "nothing", "up to date", sequence
+            return "up to date"
         if sequence <= record.failed_sequence:
-            return "nothing", f"sequence {sequence} failed here before", sequence
+            return f"sequence {sequence} failed here before"
         if rollout.halt:
             if record.candidate and record.candidate.file == rollout.adapter:
                 slots.discard("the roll-out was halted", who="publisher")
-            return "nothing", "the roll-out is halted", sequence
+            return "the roll-out is halted"
         groups = {"groups": rollout.groups, "own_groups": self.config.groups}
         if not takes_part(rollout.salt, slots.device_id, rollout.permille, **groups):
-            return "nothing", f"not among the first {rollout.permille} of 1000", sequence
-        if not (record.candidate and record.candidate.file == rollout.adapter):
-            self._stage(repository.download(target, MAX_FILE_SIZE), sequence, who)
-        now = dt.datetime.fromtimestamp(self.clock()).astimezone()
-        allowed, why = self.config.policy.allows(now)
-        inhibited = self.config.policy.inhibit_file is not None and self.config.policy.inhibit_file.exists()
-        if not allowed and (inhibited or not activate_now):
-            return "staged", why, sequence
-        slots.activate(who=who)
-        return "trial", "", sequence
+            return f"not among the first {rollout.permille} of 1000"
+        return ""
+
+    def _waits(self, rollout: Rollout, slots: Slots | None = None) -> bool:
+        """Whether what is rolled out is staged."""
+        record = (slots or self._read()).record
+        candidate = record.candidate
+        return (
+            record.state is State.STAGED
+            and candidate is not None
+            and (candidate.file, candidate.sequence) == (rollout.adapter, rollout.sequence)
+        )
 
     def _stage(self, data: bytes, sequence: int, who: str) -> None:
         """Prove and stage; what fails for good is not fetched again."""
         try:
-            self.installer.install(self.slots, data, self.config.channel, sequence=sequence, who=who)
+            entry = self.installer.prove(self._read(), data, self.config.channel, sequence=sequence)
         except StorageError:
             raise  # a full disk mends itself
         except DeviceRuntimeError as error:
-            self.slots.refuse(sequence, str(error), who=who)
+            with self._slots() as slots:
+                slots.refuse(sequence, str(error), who=who)
             raise
+        with self._slots() as slots:
+            slots.stage(data, entry, self.config.channel, who=who)
+
+    def _activate(self, rollout: Rollout, activate_now: bool, who: str) -> tuple[str, str, int | None]:
+        """Begin the trial, if the monitor's policy allows it now."""
+        now = dt.datetime.fromtimestamp(self.clock()).astimezone()
+        allowed, why = self.config.policy.allows(now)
+        if not allowed and (self.config.policy.inhibited() or not activate_now):
+            return "staged", why, rollout.sequence
+        with self._slots() as slots:
+            if not self._waits(rollout, slots):
+                return "nothing", "somebody else changed what is staged", rollout.sequence
+            slots.activate(who=who)
+        return "trial", "", rollout.sequence
 
     def _report(self, code: int) -> str:
         """Send the status; a report that cannot be sent never changes an update."""
@@ -157,22 +206,22 @@ class Agent:
             return ""
         try:
             token = read_bounded(self.config.report_token, 4_096).decode().strip() if self.config.report_token else ""
-            base = self.installer.base_digest.hex()
-            send(
-                report_of(self.slots, channel=self.config.channel, base=base, code=code),
-                self.config.report_to,
-                token=token,
+            report = report_of(
+                self._read(), channel=self.config.channel, base=self.installer.base_digest.hex(), code=code
             )
-        except DeviceRuntimeError as error:
+            send(report, self.config.report_to, token=token)
+        except (DeviceRuntimeError, UnicodeDecodeError) as error:
             return str(error)
         return ""
 
 
-def _custom(custom: Any, rollout: Rollout) -> dict[str, Any]:
-    """Check what the approval says about its target against the roll-out."""
-    fields = {"sequence": int, "revoked": list, "security_minimum": int}
-    if not isinstance(custom, dict) or any(type(custom.get(name)) is not kind for name, kind in fields.items()):
-        raise SignatureError(f"{rollout.target}: the approval's custom fields are not {', '.join(fields)}")
-    if custom["sequence"] != rollout.sequence:
-        raise SignatureError(f"{rollout.target}: rolled out as {rollout.sequence}, approved as {custom['sequence']}")
-    return custom
+def _approved(rollout: Rollout, target: Any) -> Any:
+    """Check that the approved role names the bytes and the sequence that are rolled out; return its target."""
+    if target is None:
+        raise SignatureError(f"{rollout.target} is rolled out but not approved")
+    if target.hashes.get("sha256") != rollout.adapter:
+        raise SignatureError(f"{rollout.target}: roll-out and approval name different bytes")
+    sequence = target.custom.get("sequence") if isinstance(target.custom, dict) else None
+    if type(sequence) is not int or sequence != rollout.sequence:
+        raise SignatureError(f"{rollout.target}: rolled out as {rollout.sequence}, approved as {sequence}")
+    return target

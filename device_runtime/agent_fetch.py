@@ -1,50 +1,61 @@
-"""How the agent reads a repository: static files over HTTP(S), or a folder. Bounded and counted."""
+"""How the agent reads a repository: static files over HTTP(S), or a folder. Bounded in bytes and time, and counted."""
 
 from __future__ import annotations
 
+import http.client
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
 
+from device_runtime.web import open_url
+
 CHUNK = 16_384  # bytes
 TIMEOUT = 20.0  # seconds without a byte
+FILE_TIME = 60.0  # seconds for one file: a server that drips is a server that is not there
 FOLDER = "folder:///"  # TUF wants addresses; a folder gets one of its own
+AS_IT_IS = "%/:?#[]@!$&'()*+,;=~"  # what an address may hold; anything else in a target's path is quoted
 
 
 class HttpFetcher(FetcherInterface):
     """Plain GET with the system's certificates; python-tuf bounds each download by the length it expects."""
 
-    def __init__(self, timeout: float = TIMEOUT) -> None:
-        self.timeout = timeout
+    def __init__(self, timeout: float = TIMEOUT, file_time: float = FILE_TIME) -> None:
+        self.timeout, self.file_time = timeout, file_time
         self.received = 0  # bytes of bodies
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         if urlsplit(url).scheme not in ("http", "https"):
             raise DownloadError(f"{url}: want http or https")
-        request = urllib.request.Request(url, headers={"User-Agent": "edge-tsfm"})  # noqa: S310 - scheme checked
+        request = urllib.request.Request(  # noqa: S310 - scheme checked
+            quote(url, safe=AS_IT_IS), headers={"User-Agent": "edge-tsfm"}
+        )
+        until = time.monotonic() + self.file_time
         try:
-            response = urllib.request.urlopen(request, timeout=self.timeout)  # noqa: S310 - scheme checked
+            response = open_url(request, self.timeout)
         except urllib.error.HTTPError as error:
             with error:
                 raise DownloadHTTPError(f"{url}: {error.code}", error.code) from error
-        return self._chunks(url, response)
+        return self._chunks(url, response, until)
 
-    def _chunks(self, url: str, response: object) -> Iterator[bytes]:
-        import http.client
-
-        assert isinstance(response, http.client.HTTPResponse)
+    def _chunks(self, url: str, response: http.client.HTTPResponse, until: float) -> Iterator[bytes]:
         with response:
             try:
-                while chunk := response.read(CHUNK):
+                # read1 returns with every packet: the clock is looked at however slowly they come.
+                while chunk := response.read1(CHUNK):
+                    if time.monotonic() > until:
+                        raise DownloadError(f"{url}: not whole after {self.file_time:g} s")
                     self.received += len(chunk)
                     yield chunk
             except (OSError, http.client.HTTPException) as error:
                 raise DownloadError(f"{url}: {error}") from error
+            if response.length:
+                raise DownloadError(f"{url}: {response.length} bytes are missing at the end")
 
 
 class FolderFetcher(FetcherInterface):
@@ -64,10 +75,13 @@ class FolderFetcher(FetcherInterface):
         return self._chunks(path)
 
     def _chunks(self, path: Path) -> Iterator[bytes]:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                self.received += len(chunk)
-                yield chunk
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    self.received += len(chunk)
+                    yield chunk
+        except OSError as error:
+            raise DownloadError(f"{path}: {error.strerror or error}") from error
 
 
 Fetcher = HttpFetcher | FolderFetcher

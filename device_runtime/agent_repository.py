@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ LIMITS = {
     "max_delegations": 8,
     "max_root_rotations": 64,
 }  # bytes, bytes, bytes, bytes, roles, versions
+REVOKED = "x-revoked"  # field of the approved role: channel -> files and minimum
 
 
 class OfflineError(StorageError):
@@ -47,14 +49,19 @@ class Repository:
     """One poll's view of a repository. Make a new one for each poll."""
 
     def __init__(self, cache: Path, url: str, fetcher: Fetcher, root: bytes, floor: Floor, *, now: float) -> None:
-        self.cache, self.floor = cache, floor
-        self.reference = max(now, floor.time)  # seconds since 1970
+        self.cache, self.floor, self._now = cache, floor, now
+        self._source = (url, fetcher, root)
+        self._begin(max(now, floor.time))
+
+    def _begin(self, reference: float) -> None:
+        """Make a client that judges expiry at the time ``reference``, in seconds since 1970."""
+        url, fetcher, root = self._source
         try:
-            cache.mkdir(parents=True, exist_ok=True)
-            for stale in cache.glob("tmp*"):  # python-tuf's, left by a cut
+            self.cache.mkdir(parents=True, exist_ok=True)
+            for stale in self.cache.glob("tmp*"):  # python-tuf's, left by a cut
                 stale.unlink()
             self.updater = Updater(
-                str(cache),
+                str(self.cache),
                 url + "metadata/",
                 target_base_url=url + "targets/",
                 fetcher=fetcher,
@@ -62,20 +69,46 @@ class Repository:
                 bootstrap=root,
             )
         except (OSError, RepositoryError) as error:
-            raise StorageError(f"TUF cache {cache}: {error}") from error
+            raise StorageError(f"TUF cache {self.cache}: {error}") from error
         # python-tuf (pinned below 8) has no setting for this; a test fails should the attribute go.
         self._trusted: Any = self.updater._trusted_set
-        self._trusted.reference_time = datetime.fromtimestamp(self.reference, UTC)
+        self._reference = reference
+        self._trusted.reference_time = datetime.fromtimestamp(reference, UTC)
 
     def refresh(self) -> Floor:
         """Read what is new; return the floor raised by it. Raises `RollbackError`, `SignatureError`, `OfflineError`."""
-        self._guarded(self.updater.refresh)
+        try:
+            self._guarded(self.updater.refresh)
+        except StaleError:
+            # The time floor is what the old timestamp keys vouched for: whoever stole them may have signed any date.
+            if self._reference <= self._now or self._keys("timestamp") == self.floor.time_keys:
+                raise
+            self._begin(self._now)
+            self._guarded(self.updater.refresh)
         return self._accept()
 
-    def target(self, path: str) -> tuple[TargetFile, Floor] | None:
-        """Look a target up through the delegations; return it and the floor raised by their metadata."""
+    def revocations(self, channel: str) -> tuple[list[str], int]:
+        """Return what the approved role takes back on a channel: SHA-256 of files, and the security minimum.
+
+        The role must have been read, by `target`. Raises `SignatureError` when it says it in another way.
+        """
+        if "approved" not in self._trusted:
+            return [], 0
+        value = self._trusted["approved"].unrecognized_fields.get(REVOKED, {})
+        mine = value.get(channel, {"files": [], "minimum": 0}) if isinstance(value, dict) else None
+        if not isinstance(mine, dict) or mine.keys() != {"files", "minimum"}:
+            raise SignatureError(f"approved: {REVOKED}: want files and minimum for each channel")
+        files, minimum = mine["files"], mine["minimum"]
+        known = isinstance(files, list) and all(isinstance(file, str) and len(file) == 64 for file in files)
+        if not known or type(minimum) is not int or not 0 <= minimum < 2**63:
+            raise SignatureError(f"approved: {REVOKED}: want SHA-256 digests and a sequence")
+        return files, minimum
+
+    def target(self, path: str) -> TargetFile | None:
+        """Look a target up through the delegations; the roles read on the way raise the floor."""
         info: TargetFile | None = self._guarded(lambda: self.updater.get_targetinfo(path))
-        return None if info is None else (info, self._accept())
+        self._accept()
+        return info
 
     def download(self, target: TargetFile, limit: int, *, keep: str = "") -> bytes:
         """Fetch a target of at most ``limit`` bytes and check it against its metadata.
@@ -114,18 +147,21 @@ class Repository:
         """Hold every role read so far against the floor."""
         trusted = self._trusted
         root = trusted.root
+        _check_distinct("root", root.keys, root.roles)
         roles: dict[str, Role] = {}
         for name, role in root.roles.items():
             if name == "root" or name in trusted:
                 version = root.version if name == "root" else trusted[name].version
-                roles[name] = Role(version=version, keys=_keys(role.keyids, role.threshold))
+                roles[name] = Role(version=version, keys=_digest(role.keyids, role.threshold))
         # Deeper roles (hash bins) are pinned by the snapshot, whose version is held here.
         delegations = trusted.targets.delegations
+        if delegations:
+            _check_distinct("targets", delegations.keys, delegations.roles or {})
         for name, role in (delegations.roles or {}).items() if delegations else ():
             if name in trusted:
-                roles[name] = Role(version=trusted[name].version, keys=_keys(role.keyids, role.threshold))
+                roles[name] = Role(version=trusted[name].version, keys=_digest(role.keyids, role.threshold))
         try:
-            floor = self.floor.accept_roles(roles).accept_time(self._signed_at())
+            floor = self.floor.accept_roles(roles).accept_time(self._signed_at(), self._keys("timestamp"))
         except RollbackError:
             shutil.rmtree(self.cache, ignore_errors=True)
             raise
@@ -134,9 +170,18 @@ class Repository:
         return floor
 
     def _signed_at(self) -> float:
-        """Return a moment that has surely passed: when the online key says it signed the timestamp."""
+        """Return a moment that has surely passed: when the online key says it signed the timestamp.
+
+        Only up to where the offline keys' own signatures end: a date beyond them is a thief's or a wrong clock's.
+        """
         value = self._trusted.timestamp.unrecognized_fields.get("x-signed-at", 0)
-        return float(value) if isinstance(value, int) else 0.0
+        offline = min(self._trusted.root.expires, self._trusted.targets.expires).timestamp()
+        return float(value) if type(value) is int and 0 <= value < offline else 0.0
+
+    def _keys(self, name: str) -> str:
+        """Return a digest of who may sign for a top-level role."""
+        role = self._trusted.root.roles[name]
+        return _digest(role.keyids, role.threshold)
 
     def _flush(self) -> None:
         """Make the cache durable: python-tuf renames without fsync."""
@@ -153,6 +198,17 @@ class Repository:
             raise StorageError(f"TUF cache {self.cache}: {error.strerror or error}") from error
 
 
-def _keys(key_ids: list[str], threshold: int) -> str:
+def _check_distinct(name: str, keys: Mapping[str, Any], roles: Mapping[str, Any]) -> None:
+    """Refuse a role that names one key under two ids: python-tuf would count its signature twice.
+
+    Raises `SignatureError`.
+    """
+    for role_name, role in roles.items():
+        values = [str(keys[keyid].keyval) for keyid in role.keyids if keyid in keys]
+        if len(set(values)) != len(values):
+            raise SignatureError(f"{name} gives {role_name} the same key twice: its threshold means nothing")
+
+
+def _digest(key_ids: list[str], threshold: int) -> str:
     """Return a digest of who may sign for a role."""
     return hashlib.sha256(",".join([str(threshold), *sorted(key_ids)]).encode()).hexdigest()[:32]

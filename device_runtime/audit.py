@@ -20,6 +20,7 @@ from device_runtime.sealed import to_json
 LOG, OLDER = "audit.log", "audit.older.log"
 MAX_SIZE = 1_048_576  # bytes; then the log becomes the older one, and that one goes
 MAX_LINE = 4_096  # bytes
+MAX_TEXT = 600  # bytes of one text, as written
 START = "0" * 64  # what the first line follows
 
 
@@ -47,7 +48,7 @@ def read_lines(data: bytes, *, previous: str | None = None) -> Iterator[Line]:
         try:
             value = json.loads(body)
             follows = str(value["follows"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ChecksumError(f"audit log line {number}: not an entry: {error}") from error
         if (previous is not None and follows != previous) or link(follows, body).encode() != digest:
             raise ChecksumError(
@@ -62,27 +63,37 @@ class Audit:
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
-        data = disk.read(LOG, 2 * MAX_SIZE) or b""
+        self._torn: bytes | None = None
+        self._size = 0
+        self._head = ""  # not read yet: a forecast asks for the record alone, thousands of times
+
+    def _read(self) -> None:
+        """Find where the log ends."""
+        data = self.disk.read(LOG, 2 * MAX_SIZE) or b""
         whole = data[: data.rfind(b"\n") + 1]
         self._torn = whole if whole != data else None
         self._size = len(whole)
-        self._head = _last(whole) or _last(disk.read(OLDER, 2 * MAX_SIZE) or b"") or START
+        self._head = _last(whole) or _last(self.disk.read(OLDER, 2 * MAX_SIZE) or b"") or START
 
     @property
     def head(self) -> str:
         """Hash of the last entry: what a report carries, so that a later export can be held against it."""
+        if not self._head:
+            self._read()
         return self._head
 
     def append(self, event: str, **facts: Any) -> None:
         """Write one entry durably; texts are cut to keep the line small. Raises `StorageError`."""
+        facts = {name: _short(value) if isinstance(value, str) else value for name, value in facts.items()}
+        previous = self.head
+        self._head = ""  # whatever fails from here on may have left half a line: the next entry looks again
+        body = to_json({"event": event, "follows": previous, **facts})
+        assert len(body) < MAX_LINE, "callers log a handful of short facts"
+        digest = link(previous, body)
+        line = digest.encode() + b" " + body + b"\n"
         if self._torn is not None:
             replace(self.disk, LOG, self._torn)
             self._torn = None
-        facts = {name: value[:512] if isinstance(value, str) else value for name, value in facts.items()}
-        body = to_json({"event": event, "follows": self._head, **facts})
-        assert len(body) < MAX_LINE, "callers log a handful of short facts"
-        digest = link(self._head, body)
-        line = digest.encode() + b" " + body + b"\n"
         if self._size + len(line) > MAX_SIZE:
             self.disk.rename(LOG, OLDER)
             self.disk.sync_folder("")
@@ -98,6 +109,13 @@ class Audit:
         """Return the whole log, older part first, without a torn line."""
         data = (self.disk.read(OLDER, 2 * MAX_SIZE) or b"") + (self.disk.read(LOG, 2 * MAX_SIZE) or b"")
         return data[: data.rfind(b"\n") + 1]
+
+
+def _short(text: str) -> str:
+    """Cut a text to `MAX_TEXT` bytes of JSON: a character outside of ASCII takes six or twelve."""
+    while len(to_json(text)) > MAX_TEXT:
+        text = text[: len(text) * MAX_TEXT // len(to_json(text))]
+    return text
 
 
 def _last(data: bytes) -> str | None:

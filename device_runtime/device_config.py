@@ -12,6 +12,7 @@ from device_runtime.errors import FormatError
 from device_runtime.files import read_bounded
 from device_runtime.health import HealthRules
 from device_runtime.rollout import NAME
+from device_runtime.web import check_address
 
 Activation = Literal["manual", "idle", "window"]
 MAX_CONFIG_SIZE = 65_536  # bytes
@@ -43,9 +44,16 @@ class Policy:
             raise FormatError(f'policy: window {self.window!r}: want "HH:MM-HH:MM"') from error
         return first, last
 
+    def inhibited(self) -> bool:
+        """Whether the host forbids every activation now; a file that cannot be looked for counts as there."""
+        try:
+            return self.inhibit_file is not None and self.inhibit_file.exists()
+        except OSError:
+            return True
+
     def allows(self, now: dt.datetime) -> tuple[bool, str]:
         """Say whether a trial may begin at the local time ``now``, and if not, why."""
-        if self.inhibit_file is not None and self.inhibit_file.exists():
+        if self.inhibited():
             return False, f"inhibited by {self.inhibit_file}"
         if self.activation == "manual":
             return False, "activation is manual"
@@ -84,6 +92,10 @@ class DeviceConfig:
             raise FormatError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
         if not self.trusted_keys or any(len(key) != 32 for key in self.trusted_keys):
             raise FormatError("trusted_keys: want at least one Ed25519 public key of 64 hexadecimal digits")
+        if "://" in self.repository:
+            check_address("repository", self.repository)
+        if "://" in self.report_to:
+            check_address("report_to", self.report_to, secret=self.report_token is not None)
         if not 1 <= self.threshold <= len(set(self.trusted_keys)):
             raise FormatError(
                 f"threshold {self.threshold}: want 1 to {len(set(self.trusted_keys))}, the number of keys"
@@ -107,8 +119,11 @@ def read_config(path: Path) -> DeviceConfig:
             )
         return {name: here / item if "Path" in str(known[name].type) else item for name, item in fields.items()}
 
-    fields = table(value, DeviceConfig, "")
     try:
+        fields = table(value, DeviceConfig, "")
+        for name in ("groups", "trusted_keys"):
+            if not isinstance(value.get(name, []), list):
+                raise FormatError(f"{path}: {name}: want a list, got {value[name]!r}")
         fields["policy"] = Policy(**table(value.get("policy", {}), Policy, "policy: "))
         fields["health"] = HealthRules(**table(value.get("health", {}), HealthRules, "health: "))
         fields["trusted_keys"] = tuple(bytes.fromhex(key) for key in value.get("trusted_keys", ()))

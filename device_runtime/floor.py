@@ -38,6 +38,7 @@ class Floor:
     revoked: tuple[str, ...] = ()  # SHA-256 of files, in the order they were revoked
     roles: Mapping[str, Role] = field(default_factory=dict)  # TUF role -> last accepted
     time: float = 0.0  # seconds since 1970; the latest moment known to have passed
+    time_keys: str = ""  # digest of the keys that vouched for it: with new keys it is forgotten
 
     def __post_init__(self) -> None:
         """Freeze the maps."""
@@ -79,9 +80,30 @@ class Floor:
         self.check_roles(roles)
         return replace(self, roles={**self.roles, **roles})
 
-    def accept_time(self, seconds: float) -> Floor:
-        """Raise the time."""
-        return replace(self, time=max(self.time, seconds))
+    def accept_time(self, seconds: float, keys: str) -> Floor:
+        """Raise the time; what other ``keys`` vouched for no longer counts, or a thief's date could never be mended."""
+        return replace(self, time=max(self.time, seconds) if keys == self.time_keys else seconds, time_keys=keys)
+
+    def joined(self, other: Floor) -> Floor:
+        """Return the higher of both in sequences and revocations, and the other's metadata versions and time.
+
+        Only polls change the latter, one at a time.
+        """
+        sequences = dict(self.sequences)
+        for channel, pair in other.sequences.items():
+            sequences[channel] = max(pair, sequences.get(channel, (-1, "")), key=lambda item: item[0])
+        minimum = {
+            channel: max(self.security_minimum.get(channel, 0), other.security_minimum.get(channel, 0))
+            for channel in {**self.security_minimum, **other.security_minimum}
+        }
+        return Floor(
+            sequences=sequences,
+            security_minimum=minimum,
+            revoked=tuple(dict.fromkeys((*self.revoked, *other.revoked))),
+            roles={**self.roles, **other.roles},
+            time=other.time,
+            time_keys=other.time_keys,
+        )
 
     def accept_revocations(self, channel: str, revoked: Iterable[str], minimum: int) -> Floor:
         """Add revoked files and raise a channel's security minimum. Raises `StorageError` when there are too many."""
@@ -100,6 +122,7 @@ def to_value(floor: Floor) -> dict[str, Any]:
         "revoked": list(floor.revoked),
         "roles": {name: [role.version, role.keys] for name, role in floor.roles.items()},
         "time": floor.time,
+        "time_keys": floor.time_keys,
     }
 
 
@@ -112,6 +135,7 @@ def from_value(value: Any) -> Floor:
             revoked=tuple(value["revoked"]),
             roles={name: Role(version=version, keys=keys) for name, (version, keys) in value["roles"].items()},
             time=float(value["time"]),
+            time_keys=str(value["time_keys"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"floor: {error}") from error

@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike
 
 from device_runtime.device_config import DeviceConfig
 from device_runtime.disk import PosixDisk
-from device_runtime.errors import DeviceRuntimeError, InputError, LockedError
+from device_runtime.errors import DeviceRuntimeError, InputError, LockedError, StorageError
 from device_runtime.forecaster import Forecast, Forecaster
 from device_runtime.health import HealthWindow, Verdict
 from device_runtime.lifecycle import State
 from device_runtime.slots import Slots, locked
 from device_runtime.start import Opener, Started, start
+
+START_WAIT = 30.0  # seconds for another process to finish its change
 
 
 class Host:
@@ -38,10 +40,16 @@ class Host:
         self._window: HealthWindow | None = None
         self._generation = -1
         self.started: Started[Forecaster]
-        self.refresh()
+        with self._slots(wait=START_WAIT) as slots:
+            self._begin(slots)
 
     def refresh(self) -> bool:
-        """Take over what another process activated, confirmed or took back; return whether the record had changed."""
+        """Take over what another process activated, confirmed or took back; return whether the record had changed.
+
+        Most of the time it has not, and one small file is read to see that, without the lock.
+        """
+        if self._open_slots().record.generation == self._generation:
+            return False
         with self._slots() as slots:
             if slots.record.generation == self._generation:
                 return False
@@ -59,7 +67,8 @@ class Host:
         A context that cannot be forecast from is no fault of the adapter and is not counted. A trial that fails its
         window ends at once: the next forecast is the safer adapter's.
         """
-        with contextlib.suppress(LockedError):  # an update is being written: its turn comes at the next forecast
+        # A change that is being written, or a disk that cannot be read: its turn comes at the next forecast.
+        with contextlib.suppress(StorageError):
             self.refresh()
         began = self._clock()
         try:
@@ -80,7 +89,7 @@ class Host:
         verdict = self._window.verdict(self._clock())
         if verdict is Verdict.WAIT:
             return
-        with contextlib.suppress(LockedError), self._slots() as slots:  # locked: the verdict stands at the next one
+        with contextlib.suppress(StorageError), self._slots() as slots:  # what cannot be written waits for the next one
             if slots.record.generation != self._generation:
                 self._begin(slots)  # somebody else decided
             elif verdict is Verdict.PASSED:
@@ -88,18 +97,27 @@ class Host:
                 self._window, self._generation = None, slots.record.generation
                 self.started = replace(self.started, state=State.CONFIRMED)
             else:
-                slots.fall_back(f"health window: {self._window.reason}", who="device")
-                self._begin(slots)
+                self._begin(slots, failed=f"health window: {self._window.reason}")
 
-    def _begin(self, slots: Slots) -> None:
-        """Bring up what the record names, with a new window if it is on trial."""
-        self.started = start(slots, self._open)
+    def _begin(self, slots: Slots, *, failed: str = "") -> None:
+        """Bring up what the record names, with a new window if it is on trial; what ``failed`` does not come up."""
+        self.started = start(slots, self._open, failed=failed)
         self._generation = slots.record.generation
         on_trial = self.started.state is State.TRIAL
         self._window = HealthWindow(self._config.health, at=self._clock()) if on_trial else None
 
     @contextlib.contextmanager
-    def _slots(self) -> Iterator[Slots]:
-        """Open the device's state, locked."""
-        with locked(self._config.state):
-            yield Slots(PosixDisk(self._config.state), device_id=self._config.device_id)
+    def _slots(self, *, wait: float = 0.0) -> Iterator[Slots]:
+        """Open the device's state, locked; on a disk that cannot be written without, for nothing can change there."""
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._config.state, wait=wait))
+            except LockedError:
+                raise
+            except StorageError:
+                pass
+            yield self._open_slots()
+
+    def _open_slots(self) -> Slots:
+        """Read the device's record."""
+        return Slots(PosixDisk(self._config.state), device_id=self._config.device_id)

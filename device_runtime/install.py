@@ -81,10 +81,15 @@ class Installer:
         self.check(data)
         return self.self_test(data[: blobs.blob_size(data)])
 
-    def install(self, slots: Slots, data: bytes, channel: str, *, sequence: int | None = None, who: str) -> Entry:
-        """Check, prove and stage a signed adapter. Raises any `DeviceRuntimeError`; what runs goes on."""
+    def prove(self, slots: Slots, data: bytes, channel: str, *, sequence: int | None = None) -> Entry:
+        """Check a signed adapter and run its known-answer test; changes nothing. Raises any `DeviceRuntimeError`."""
         entry = self.check(data, sequence)
         slots.floor().check_sequence(channel, entry.sequence, entry.file)
         self.self_test(data[: blobs.blob_size(data)])
+        return entry
+
+    def install(self, slots: Slots, data: bytes, channel: str, *, sequence: int | None = None, who: str) -> Entry:
+        """Check, prove and stage a signed adapter. Raises any `DeviceRuntimeError`; what runs goes on."""
+        entry = self.prove(slots, data, channel, sequence=sequence)
         slots.stage(data, entry, channel, who=who)
         return entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.error
+import http.client
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from device_runtime.errors import StorageError
 from device_runtime.files import write_atomic
 from device_runtime.sealed import to_json
 from device_runtime.slots import Slots
+from device_runtime.web import open_url
 
 TIMEOUT = 10.0  # seconds
 
@@ -77,12 +78,13 @@ def send(report: Report, to: str, *, token: str = "") -> None:
             raise StorageError(f"report folder {folder}: {error.strerror or error}") from error
         write_atomic(folder / f"{hashlib.sha256(report.device.encode()).hexdigest()[:32]}.json", data)
         return
-    if not to.startswith(("http://", "https://")):
-        raise StorageError(f"report to {to}: want a folder or an http(s) address")
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-    request = urllib.request.Request(to, data=data, headers=headers, method="POST")  # noqa: S310 - scheme checked
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT):  # noqa: S310 - scheme checked
+        request = urllib.request.Request(  # noqa: S310 - `open_url` knows http and https alone
+            to, data=data, headers={"Content-Type": "application/json"}, method="POST"
+        )
+        if token:
+            request.add_unredirected_header("Authorization", f"Bearer {token}")
+        with open_url(request, TIMEOUT, redirects=False):  # a token and a report are for this address alone
             pass
-    except (urllib.error.URLError, OSError) as error:
-        raise StorageError(f"report to {to}: {error}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise StorageError(f"report to {to}: {type(error).__name__}: {error}") from error

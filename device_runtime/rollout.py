@@ -45,6 +45,11 @@ def adapter_target(channel: str, file: str) -> str:
     return f"approved/{channel}/{file}.etsa"
 
 
+def nothing_target(channel: str) -> str:
+    """Return a path under which nothing is ever approved: looking it up reads what the approved role says."""
+    return f"approved/{channel}/-"
+
+
 def rollout_target(channel: str) -> str:
     """Return the path of a channel's roll-out document."""
     return f"rollout/{channel}.json"
@@ -64,7 +69,7 @@ def decode(data: bytes) -> Rollout:
     }  # fmt: skip
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"roll-out: not JSON: {error}") from error
     if not isinstance(value, dict) or value.keys() != kinds.keys():
         raise FormatError(f"roll-out: want exactly the fields {', '.join(kinds)}")

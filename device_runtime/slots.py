@@ -38,24 +38,42 @@ SLOTS = "slots"
 MAX_STATE_SIZE = 16_384  # bytes
 MAX_FILE_SIZE = MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE
 TRIES = 3
+STATE_LOCK = "lock"
+LOCK_WAIT = 10.0  # seconds a command waits for another one to finish its change
 
 
 @contextlib.contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the device's one lock. Raises `LockedError` when another process does."""
+def locked(root: Path, name: str = STATE_LOCK, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold the device's one lock, for as long as a change takes and never while a network is waited for.
+
+    ``name`` is another one for polls, so that two agents do not fetch the same. Raises `LockedError` when another
+    process holds it for more than ``wait`` seconds.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        handle = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        handle = os.open(root / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     except OSError as error:
-        raise StorageError(f"cannot open {root / 'lock'}: {error.strerror or error}") from error
+        raise StorageError(f"cannot open {root / name}: {error.strerror or error}") from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise LockedError(f"{root} is in use by another process", hint="try again when it has finished") from error
+        _take(handle, root, time.monotonic() + wait)
         yield
     finally:
         os.close(handle)
+
+
+def _take(handle: int, root: Path, until: float) -> None:
+    """Lock an open file, trying until the monotonic time ``until``. Raises `LockedError`."""
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() >= until:
+                raise LockedError(
+                    f"{root} is in use by another process", hint="try again when it has finished"
+                ) from error
+            time.sleep(0.02)
+        else:
+            return
 
 
 class Slots:
@@ -94,9 +112,11 @@ class Slots:
     # --- changes -------------------------------------------------------------------------------------------------
 
     def raise_floor(self, floor: Floor) -> None:
-        """Make a higher floor durable."""
-        if self.fresh or floor != self.floor():
-            floors.write(self.disk, floor)
+        """Make a floor durable, joined with the one that is there: nothing another process raised is lost."""
+        known = self.floor()
+        joined = known.joined(floor)
+        if self.fresh or joined != known:
+            floors.write(self.disk, joined)
 
     def stage(self, data: bytes, entry: Entry, channel: str, *, who: str) -> None:
         """Put a verified and proven adapter into its slot; what runs goes on.

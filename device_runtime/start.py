@@ -31,10 +31,13 @@ class Started(Generic[T]):
     failures: tuple[str, ...]
 
 
-def start(slots: Slots, open_adapter: Opener[T]) -> Started[T]:
-    """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up."""
+def start(slots: Slots, open_adapter: Opener[T], *, failed: str = "") -> Started[T]:
+    """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
+
+    ``failed`` says why what the record names must not run any more: then begin with the fall-back.
+    """
     failures: list[str] = [slots.damaged] if slots.damaged else []
-    record = slots.record
+    record = _fall_back(slots, slots.record, failed) if failed else slots.record
     while record.runs is not None:
         entry = record.runs
         try:

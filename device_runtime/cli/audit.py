@@ -22,7 +22,7 @@ def export_command(config_path: Path, out: Path | None) -> None:
     """Write the log, one entry a line, each chained to the one before."""
     from device_runtime.files import write_atomic
 
-    with device(config_path) as (_, slots):
+    with device(config_path, change=False) as (_, slots):
         data = slots.audit.export()
     if out is None:
         sys.stdout.write(data.decode())
@@ -35,7 +35,7 @@ def export_command(config_path: Path, out: Path | None) -> None:
 @click.option("--head", help="Hash the log must end with, from a status report.")
 def verify_command(log: Path, head: str | None) -> None:
     """Check the chain of an exported LOG; say where it breaks."""
-    from device_runtime.audit import MAX_SIZE, read_lines
+    from device_runtime.audit import MAX_SIZE, START, read_lines
     from device_runtime.errors import ChecksumError
     from device_runtime.files import read_bounded
 
@@ -43,3 +43,5 @@ def verify_command(log: Path, head: str | None) -> None:
     if head is not None and head not in {line.hash for line in lines}:
         raise ChecksumError(f"{log} does not contain the entry {head[:16]}", hint="the end of the log is missing")
     click.echo(f"{len(lines)} entries, unbroken; head {lines[-1].hash if lines else 'none'}")
+    if lines and lines[0].body["follows"] != START:
+        click.echo(f"begins after entry {lines[0].body['follows'][:16]}: older entries are not in this log")

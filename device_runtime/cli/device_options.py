@@ -25,12 +25,12 @@ who_option = click.option("--who", default="operator", help="Who does this, for 
 
 
 @contextlib.contextmanager
-def device(config_path: Path) -> Iterator[tuple[DeviceConfig, Slots]]:
-    """Read the settings, take the lock, open the state."""
+def device(config_path: Path, *, change: bool = True) -> Iterator[tuple[DeviceConfig, Slots]]:
+    """Read the settings and open the state; to ``change`` it, wait for the lock, which reading does not need."""
     from device_runtime.device_config import read_config
     from device_runtime.disk import PosixDisk
-    from device_runtime.slots import Slots, locked
+    from device_runtime.slots import LOCK_WAIT, Slots, locked
 
     config = read_config(config_path)
-    with locked(config.state):
+    with locked(config.state, wait=LOCK_WAIT) if change else contextlib.nullcontext():
         yield config, Slots(PosixDisk(config.state), device_id=config.device_id)

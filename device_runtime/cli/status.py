@@ -19,7 +19,7 @@ def command(config_path: Path, as_json: bool) -> None:
     from device_runtime.bundle import Bundle
     from device_runtime.report import report_of, to_value
 
-    with device(config_path) as (config, slots):
+    with device(config_path, change=False) as (config, slots):
         base = Bundle.open(config.bundle).digest.hex()
         report = report_of(slots, channel=config.channel, base=base)
         record = slots.record

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, who_option
+from device_runtime.cli.device_options import config_option, who_option
 from device_runtime.cli.options import json_option
 from device_runtime.errors import UnsupportedError
 
@@ -18,25 +21,48 @@ from device_runtime.errors import UnsupportedError
 @config_option
 @click.option("--repository", help="Another repository for this time: an address, or a folder such as a stick.")
 @click.option("--activate", is_flag=True, help="Begin the trial now, whatever the policy says but an inhibit file.")
+@click.option("--deadline", type=click.IntRange(1), default=300, help="Seconds after which a hanging poll is ended.")
+@click.option(
+    "--every", type=click.FloatRange(60), help="Poll for ever, this many seconds apart, with jitter and backoff."
+)
 @who_option
 @json_option
-def command(config_path: Path, repository: str | None, activate: bool, who: str, as_json: bool) -> None:
+def command(config_path: Path, every: float | None, as_json: bool, **options: Any) -> None:
     """Poll the repository once: verify, fetch, prove and stage what is rolled out for this monitor.
 
     The exit status is 0 also when there is nothing to do, and 1 when something was refused or failed; what runs goes
-    on in either case. Run it from a timer with jitter.
+    on in either case. Run it from a timer with jitter, or let it wait by itself with --every: each interval is drawn
+    within 20 %, and doubled after each failure, up to a day.
     """
     try:
-        from device_runtime.agent import Agent
+        from device_runtime.agent import next_poll
     except ImportError as error:
         raise UnsupportedError(
             f"the update client is not installed: {error}", hint="pip install 'edge-tsfm[agent]'"
         ) from error
+    failures = 0
+    while True:
+        failed = _poll(config_path, as_json, **options)
+        if every is None:
+            sys.exit(1 if failed else 0)
+        failures = failures + 1 if failed else 0
+        time.sleep(next_poll(every, failures))
+
+
+def _poll(config_path: Path, as_json: bool, *, repository: str | None, activate: bool, deadline: int, who: str) -> bool:
+    """Poll once and say what came of it; return whether something was refused or failed."""
+    from device_runtime.agent import Agent
+    from device_runtime.device_config import read_config
     from device_runtime.install import Installer
 
-    with device(config_path) as (own, slots):
+    # A poll that hangs, wherever it does, dies here: every change of it is durable and whole, the next one goes on.
+    faulthandler.dump_traceback_later(deadline, exit=True, file=2)
+    try:
+        own = read_config(config_path)
         config = replace(own, repository=repository) if repository else own
-        outcome = Agent(config, slots, Installer.of(config)).poll(activate_now=activate, who=who)
+        outcome = Agent(config, Installer.of(config)).poll(activate_now=activate, who=who)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     if as_json:
         click.echo(json.dumps(asdict(outcome)))
     else:
@@ -44,5 +70,4 @@ def command(config_path: Path, repository: str | None, activate: bool, who: str,
         click.echo(f"{outcome.action}{what}{': ' + outcome.reason if outcome.reason else ''}")
         if outcome.report_failed:
             click.echo(f"report not sent: {outcome.report_failed}", err=True)
-    if outcome.action in ("refused", "failed"):
-        sys.exit(1)
+    return outcome.action in ("refused", "failed")

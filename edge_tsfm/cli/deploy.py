@@ -18,7 +18,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 repository_argument = click.argument("repository", type=FOLDER)
 channel_argument = click.argument("channel")
 keys_option = click.option(
-    "--keys", type=FOLDER, envvar="EDGE_TSFM_KEYS", help="Where key files are.  [default: REPOSITORY/keys]"
+    "--keys",
+    type=FOLDER,
+    multiple=True,
+    envvar="EDGE_TSFM_KEYS",
+    help="Where key files are; repeatable, for two people with a stick each.  [default: REPOSITORY/keys]",
 )
 who_option = click.option("--who", required=True, help="Who decides, for the records.")
 why_option = click.option("--why", required=True, help="Why, for the records.")
@@ -26,11 +30,16 @@ plan_option = click.option("--plan", type=FILE, help="Stages as TOML.  [default:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _open(repository: Path, keys: Path | None) -> Repository:
+def _open(repository: Path, keys: tuple[Path, ...]) -> Repository:
     """Open a repository."""
     from edge_tsfm.deploy.repository import Repository
 
-    return Repository(repository, keys)
+    return Repository(repository, keys[0] if keys else None, more_keys=keys[1:])
+
+
+def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
+    """Print what was done, for machines or for people."""
+    click.echo(json.dumps(value) if as_json else text)
 
 
 def _plan(path: Path | None) -> tuple[Stage, ...]:
@@ -51,30 +60,45 @@ def command() -> None:
 
 @command.command()
 @click.argument("folder", type=FOLDER)
-def keygen(folder: Path) -> None:
+@json_option
+def keygen(folder: Path, as_json: bool) -> None:
     """Make every key of a repository in FOLDER.
 
     Root, targets, quality and adapter keys belong on separate offline media; rollout and online keys on the publisher.
+    Key files are not encrypted (mode 600): encrypt the media they lie on, or take keys from an HSM with `rotate-key`.
     """
     from edge_tsfm.deploy.setup import keygen as run
 
-    for group, refs in run(folder).items():
-        click.echo(f"{group:<8} {', '.join(f'{ref.uri} ({ref.keyid[:12]})' for ref in refs)}")
+    made = run(folder)
+    _say(
+        as_json,
+        {group: [{"uri": ref.uri, "keyid": ref.keyid} for ref in refs] for group, refs in made.items()},
+        "\n".join(
+            f"{group:<8} {', '.join(f'{ref.uri} ({ref.keyid[:12]})' for ref in refs)}" for group, refs in made.items()
+        ),
+    )
 
 
 @command.command()
 @repository_argument
 @keys_option
 @click.option("--gate", type=FILE, required=True, help="Acceptance bounds, pinned from now on.")
-def init(repository: Path, keys: Path | None, gate: Path) -> None:
-    """Make an update REPOSITORY and publish it empty. The gate's hash is signed into it."""
+@json_option
+def init(repository: Path, keys: tuple[Path, ...], gate: Path, as_json: bool) -> None:
+    """Make an update REPOSITORY and publish it empty. The gate's hash is signed into it.
+
+    Wants every group's threshold of keys at hand, once, and the keys.json that `keygen` wrote in the first --keys.
+    """
     from edge_tsfm.deploy.setup import init as run
 
-    made = run(repository, keys or repository / "keys", gate)
-    click.echo(
-        f"{made.folder / 'public'}: serve this folder; give each monitor {made.metadata / '1.root.json'} as root.json"
+    made = run(repository, keys[0] if keys else repository / "keys", gate, more_keys=keys[1:])
+    root = made.metadata / "1.root.json"
+    _say(
+        as_json,
+        {"public": str(made.folder / "public"), "root": str(root), "gate": made.config["gate"]},
+        f"{made.folder / 'public'}: serve this folder; give each monitor {root} as root.json\n"
+        f"gate {made.config['gate'][:16]} is pinned",
     )
-    click.echo(f"gate {made.config['gate'][:16]} is pinned")
 
 
 @command.command("device-settings")
@@ -83,7 +107,7 @@ def init(repository: Path, keys: Path | None, gate: Path) -> None:
 @channel_argument
 @click.argument("device_id")
 @click.option("--url", required=True, help="Where the monitor finds public/.")
-def device_settings_command(repository: Path, keys: Path | None, channel: str, device_id: str, url: str) -> None:
+def device_settings_command(repository: Path, keys: tuple[Path, ...], channel: str, device_id: str, url: str) -> None:
     """Print a monitor's device.toml."""
     from edge_tsfm.deploy.setup import device_settings
 
@@ -98,25 +122,22 @@ def device_settings_command(repository: Path, keys: Path | None, channel: str, d
 @click.option("--bundle", type=FOLDER, required=True, help="The base it adapts.")
 @click.option("--evaluation", type=FILE, required=True, help="What `edge-tsfm evaluate --json` wrote.")
 @click.option("--field-evaluation", type=FILE, help="The same for the adapter now in the field, on the same windows.")
-@click.option("--data-digest", help="SHA-256 of the training data, for the record.")
+@click.option("--data-digest", help="SHA-256 of the training data, for the record.  [default: the evaluation names it]")
 @who_option
 @click.option("--why", default="", help="Why, for the record.")
 @json_option
-def approve(
-    repository: Path, adapter: Path, keys: Path | None, as_json: bool, data_digest: str | None, **facts: Any
-) -> None:
+def approve(repository: Path, adapter: Path, keys: tuple[Path, ...], as_json: bool, **facts: Any) -> None:
     """Judge an ADAPTER by the pinned gate, against the base and the adapter in the field; sign it when it passes.
 
-    Either way a change record is written (JSON and HTML). Exit status 3: refused. Monitors see nothing before `publish`
-    or `rollout`.
+    The evaluations must be of the very runs that the adapters were exported from, on the same windows. Either way a
+    change record is written (JSON and HTML). Exit status 3: refused. Monitors see nothing before `publish` or
+    `rollout`.
     """
     from edge_tsfm.deploy.approve import approve as run
 
     opened = _open(repository, keys)
     with opened.locked():
-        approval = run(
-            opened, adapter, extra={"training_data": {"sha256": data_digest}} if data_digest else None, **facts
-        )
+        approval = run(opened, adapter, **facts)
     if as_json:
         click.echo(json.dumps(asdict(approval)))
         return
@@ -129,22 +150,41 @@ def approve(
 @command.command()
 @repository_argument
 @keys_option
-def publish(repository: Path, keys: Path | None) -> None:
-    """Sign a new snapshot and timestamp. Run it from a timer: a timestamp lives seven days."""
+@json_option
+def publish(repository: Path, keys: tuple[Path, ...], as_json: bool) -> None:
+    """Sign a new snapshot and timestamp. Run it daily from a timer: a timestamp lives seven days.
+
+    Wants the online and rollout keys alone. Renews what they signed, carries out what a command that died left undone,
+    and warns when what offline keys signed has less than 30 days to live.
+    """
+    from edge_tsfm.deploy.channels import publish as run
+    from edge_tsfm.deploy.status import ageing
+
     opened = _open(repository, keys)
     with opened.locked():
-        click.echo(f"published: timestamp {opened.publish()}")
+        version = run(opened)
+        old = ageing(opened)
+    _say(as_json, {"timestamp": version, "days_left": old}, f"published: timestamp {version}")
+    for role, days in old.items():
+        click.echo(f"warning: {role} expires in {days} days: edge-tsfm deploy refresh {repository} {role}", err=True)
 
 
 @command.command()
 @repository_argument
 @click.argument("role")
 @keys_option
-def refresh(repository: Path, role: str, keys: Path | None) -> None:
-    """Sign a ROLE again, unchanged, for another lifetime: targets, approved, rollout or a bin."""
+@json_option
+def refresh(repository: Path, role: str, keys: tuple[Path, ...], as_json: bool) -> None:
+    """Sign a ROLE again, unchanged, for another lifetime: root, targets, approved, rollout or a bin; then publish."""
     opened = _open(repository, keys)
     with opened.locked():
-        click.echo(f"{role}: version {opened.store(role, opened.load(role))}; timestamp {opened.publish()}")
+        version = opened.store(role, opened.load(role))
+        timestamp = opened.publish()
+    _say(
+        as_json,
+        {"role": role, "version": version, "timestamp": timestamp},
+        f"{role}: version {version}; timestamp {timestamp}",
+    )
 
 
 @command.command()
@@ -162,7 +202,7 @@ def refresh(repository: Path, role: str, keys: Path | None) -> None:
 def rollout(
     repository: Path,
     channel: str,
-    keys: Path | None,
+    keys: tuple[Path, ...],
     adapter: str | None,
     plan: Path | None,
     reports: Path | None,
@@ -197,7 +237,7 @@ def rollout(
 @repository_argument
 @keys_option
 @json_option
-def status(repository: Path, keys: Path | None, as_json: bool) -> None:
+def status(repository: Path, keys: tuple[Path, ...], as_json: bool) -> None:
     """Say what each channel is offered, what is approved, and when signatures expire."""
     from edge_tsfm.deploy.status import lines, status_of
 
@@ -211,14 +251,15 @@ def status(repository: Path, keys: Path | None, as_json: bool) -> None:
 @keys_option
 @who_option
 @why_option
-def halt(repository: Path, channel: str, keys: Path | None, who: str, why: str) -> None:
+@json_option
+def halt(repository: Path, channel: str, keys: tuple[Path, ...], who: str, why: str, as_json: bool) -> None:
     """Stop a CHANNEL's roll-out: nobody else gets it. Those who have it keep it; `revoke` takes it from them."""
     from edge_tsfm.deploy import channels
 
     opened = _open(repository, keys)
     with opened.locked():
         channels.halt(opened, channel, who=who, why=why)
-    click.echo(f"{channel}: halted")
+    _say(as_json, {"channel": channel, "halted": True}, f"{channel}: halted")
 
 
 @command.command()
@@ -229,17 +270,21 @@ def halt(repository: Path, channel: str, keys: Path | None, who: str, why: str) 
 @click.option("--older", is_flag=True, help="And everything approved before it.")
 @who_option
 @why_option
-def revoke(repository: Path, channel: str, adapter: str, keys: Path | None, older: bool, who: str, why: str) -> None:
+@json_option
+def revoke(
+    repository: Path, channel: str, adapter: str, keys: tuple[Path, ...], older: bool, who: str, why: str, as_json: bool
+) -> None:
     """Take an ADAPTER (start of its hash) back from every monitor of a CHANNEL, for ever.
 
     At its next poll a monitor that has it returns to the previous adapter that is not revoked, or to the base alone.
+    Wants the quality keys: it is quality's decision, and a stolen online key cannot undo it.
     """
     from edge_tsfm.deploy import channels
 
     opened = _open(repository, keys)
     with opened.locked():
         file = channels.take_back(opened, channel, adapter, older=older, who=who, why=why)
-    click.echo(f"{channel}: {file[:16]} is revoked")
+    _say(as_json, {"channel": channel, "revoked": file, "older": older}, f"{channel}: {file[:16]} is revoked")
 
 
 @command.command()
@@ -250,16 +295,27 @@ def revoke(repository: Path, channel: str, adapter: str, keys: Path | None, olde
 @plan_option
 @who_option
 @why_option
+@json_option
 def downgrade(
-    repository: Path, channel: str, adapter: str, keys: Path | None, plan: Path | None, who: str, why: str
+    repository: Path,
+    channel: str,
+    adapter: str,
+    keys: tuple[Path, ...],
+    plan: Path | None,
+    who: str,
+    why: str,
+    as_json: bool,
 ) -> None:
-    """Offer an earlier ADAPTER again: a new sequence for the old bytes, so that monitors accept it."""
+    """Offer an earlier ADAPTER again: a new sequence for the old bytes, so that monitors accept it.
+
+    Stage by stage like any other. What was revoked stays revoked.
+    """
     from edge_tsfm.deploy import channels
 
     opened = _open(repository, keys)
     with opened.locked():
         state = channels.downgrade(opened, channel, adapter, _plan(plan), who=who, why=why)
-    click.echo(f"{channel}: {state['file'][:16]} is offered again as sequence {state['sequence']}")
+    _say(as_json, state, f"{channel}: {state['file'][:16]} is offered again as sequence {state['sequence']}")
 
 
 @command.command("rotate-key")
@@ -270,10 +326,23 @@ def downgrade(
 @click.option("--name", help="Make a new key file of this name.")
 @click.option("--hsm-token", help="Take a key of the PKCS#11 token of this label (PYKCS11LIB names the module).")
 @click.option("--hsm-key", type=int, default=2, help="Its id on the token.")
+@json_option
 def rotate_key(
-    repository: Path, group: str, old: str, keys: Path | None, name: str | None, hsm_token: str | None, hsm_key: int
+    repository: Path,
+    group: str,
+    old: str,
+    keys: tuple[Path, ...],
+    name: str | None,
+    hsm_token: str | None,
+    hsm_key: int,
+    as_json: bool,
 ) -> None:
-    """Replace the key OLD (its id) of a GROUP, sign everything it signed again, and publish."""
+    """Replace the key OLD (start of its id) of a GROUP, sign everything it signed again, and publish.
+
+    Monitors follow by themselves, through every root they missed. Refused when the keys that stay, with the new one,
+    would be too few to sign. Adapter keys are in the monitors' settings and change with those.
+    """
+    from edge_tsfm.deploy.setup import key_id
     from edge_tsfm.deploy.setup import rotate_key as run
     from edge_tsfm.deploy.signers import import_hsm_key, make_file_key
 
@@ -281,17 +350,21 @@ def rotate_key(
         raise click.UsageError("want one of --name and --hsm-token")
     opened = _open(repository, keys)
     with opened.locked():
-        found = [ref.keyid for ref in opened.refs(group) if ref.keyid.startswith(old)]
+        found = key_id(opened, group, old)
         new = make_file_key(opened.keys, name) if name else import_hsm_key(str(hsm_token), hsm_key)
-        run(opened, group, found[0] if len(found) == 1 else old, new)
-    click.echo(f"{group}: {new.keyid[:16]} in place of {old[:16]}")
+        run(opened, group, found, new)
+    _say(
+        as_json,
+        {"group": group, "old": found, "new": new.keyid, "uri": new.uri},
+        f"{group}: {new.keyid[:16]} in place of {old[:16]}",
+    )
 
 
 @command.command()
 @repository_argument
 @keys_option
 @click.option("--out", type=FILE, required=True, help="File to write.")
-def sbom(repository: Path, keys: Path | None, out: Path) -> None:
+def sbom(repository: Path, keys: tuple[Path, ...], out: Path) -> None:
     """Write a CycloneDX 1.6 bill of materials: the runtime's packages, and each approved adapter as a model."""
     from device_runtime.files import write_atomic
     from edge_tsfm.deploy.sbom import sbom_of

@@ -239,6 +239,8 @@ def _record(run: Run, dataset: Dataset, split: str, notes: list[str], report: Re
             "method": run.method,
             "target": run.target,
             "parameters": run.record["parameters"],
+            "numbers": run.numbers_digest,
+            "training_data": run.record["data"]["fingerprint"],
             "base": dict(run.base),
             "seed": run.config.seed,
             "gate": dict(run.gate),

@@ -71,7 +71,7 @@ def export_adapter_command(
         deltas=trained.deltas(dtype),
         contexts=trained.held_contexts(data=data),
         version=adapter_version,
-        metadata={"target": trained.target, "method": trained.method},
+        metadata={"target": trained.target, "method": trained.method, "run": trained.numbers_digest[:16]},
         forced=bool(trained.gate.get("forced", False)),
     )
     blob = _calibrated(trained, opened, result.blob, data) if calibrate else result.blob

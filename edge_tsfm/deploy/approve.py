@@ -1,64 +1,27 @@
-"""Approving an adapter for a channel: judge, record, sign, name it in the approved role."""
+"""Approving an adapter for a channel: judge, sign, name it in the approved role, record. Refusals are recorded too."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from device_runtime.adapter import Adapter
 from device_runtime.blob import blob_size, decode
 from device_runtime.bundle import Bundle
-from device_runtime.files import read_bounded, write_atomic
-from device_runtime.rollout import NAME, adapter_target
+from device_runtime.files import read_bounded
+from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
+from device_runtime.rollout import adapter_target
 from device_runtime.slots import MAX_FILE_SIZE
-from edge_tsfm.deploy.gate import judge, read_evaluation, read_gate
+from edge_tsfm.deploy.gate import Gate, Verdict, judge, read_evaluation, read_gate
+from edge_tsfm.deploy.ledger import Channel, in_the_field, read_channel, write_channel
 from edge_tsfm.deploy.record import statement, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, sign_blob
 from edge_tsfm.errors import DeployError, GateRefusedError
 
 MAX_REVOKED = 32  # listed for each channel; beyond, raise the security minimum
-
-
-@dataclass(frozen=True, kw_only=True)
-class Channel:
-    """What a channel's devices have been told so far."""
-
-    name: str
-    sequence: int = -1  # highest ever given
-    revoked: tuple[str, ...] = ()
-    security_minimum: int = 0
-    sequences: dict[str, int] = field(default_factory=dict)  # SHA-256 of file -> its sequence now
-    versions: dict[str, int] = field(default_factory=dict)  # SHA-256 of file -> the blob's version
-
-    def find(self, prefix: str) -> str:
-        """Return the one approved file whose digest starts with ``prefix``. Raises `DeployError`."""
-        found = [file for file in self.sequences if file.startswith(prefix)]
-        if len(found) != 1 or len(prefix) < 4:
-            raise DeployError(
-                f"channel {self.name}: {len(found)} approved adapters start with {prefix!r}, want 1",
-                hint=", ".join(file[:16] for file in self.sequences) or "edge-tsfm deploy approve",
-            )
-        return found[0]
-
-
-def read_channel(repository: Repository, name: str) -> Channel:
-    """Read a channel; a new one is empty. Raises `DeployError` for a name no device accepts."""
-    if not NAME.fullmatch(name):
-        raise DeployError(f"channel {name!r}: want a-z, 0-9 and -, at most 63")
-    path = repository.folder / "channels" / f"{name}.json"
-    if not path.exists():
-        return Channel(name=name)
-    value = json.loads(path.read_bytes())
-    return Channel(**{**value, "revoked": tuple(value["revoked"])})
-
-
-def write_channel(repository: Repository, channel: Channel) -> None:
-    """Write a channel."""
-    folder = repository.folder / "channels"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / f"{channel.name}.json", json.dumps(asdict(channel), indent=1, sort_keys=True).encode())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +47,7 @@ def approve(
     field_evaluation: Path | None = None,
     who: str,
     why: str = "",
-    extra: dict[str, Any] | None = None,
+    data_digest: str | None = None,
 ) -> Approval:
     """Judge an adapter by the pinned gate; sign and list it when it passes. Devices see nothing until `publish`.
 
@@ -104,40 +67,41 @@ def approve(
             "devices would refuse it",
             hint=f"edge-tsfm export adapter … --adapter-version {known.sequence + 1}",
         )
-    gate = repository.folder / "gates" / f"{repository.config['gate']}.toml"
-    pinned = repository.load("targets").signed.unrecognized_fields.get("x-gate")
-    bounds = read_gate(read_bounded(gate, 65_536), gate)
-    if digest(gate.read_bytes()) != pinned:
-        raise DeployError(f"{gate} is not the gate that the targets role pins ({str(pinned)[:16]})")
-    judged = read_evaluation(evaluation)
+    gate, gate_digest = _pinned_gate(repository)
+    judged, judged_bytes = read_evaluation(evaluation)
+    _check_subject(judged, decoded, _weights(opened), str(evaluation))
+    field = _Field.of(repository, known, field_evaluation)
     verdict = judge(
-        bounds,
+        gate,
         judged,
-        read_evaluation(field_evaluation) if field_evaluation else None,
-        first=not known.sequences,
+        field.evaluation,
+        first=field.file is None,
+        name="calibrated" if decoded.calibration else "adapter",
     )
     facts: dict[str, Any] = {
-        "name": adapter.name, "blob": blob, "bundle": opened, "verdict": verdict, "gate": pinned,
-        "evaluation": judged, "evaluation_digest": digest(evaluation.read_bytes()), "who": who, "why": why,
-        "now": repository.now, "extra": {"channel": channel, **(extra or {})},
+        "name": adapter.name, "channel": channel, "blob": blob, "bundle": opened, "verdict": verdict,
+        "gate": gate_digest, "evaluation": judged, "evaluation_digest": digest(judged_bytes), "field": field.facts,
+        "who": who, "why": why, "now": repository.now, "training_data": data_digest,
     }  # fmt: skip
     if not verdict.passed or decoded.forced:
-        path = write_record(repository.folder / "records", statement(signed=None, decision="refused", **facts))
-        reasons = [f"{check.what}: {check.got}, at most {check.bound}" for check in verdict.checks if not check.passed]
-        reasons += ["the blob says it was accepted by hand (forced)"] if decoded.forced else []
-        raise GateRefusedError("the gate refuses it: " + "; ".join(reasons), hint=f"recorded in {path}")
-    signed = sign_blob(blob, repository.refs("adapter"), repository.keys, repository.threshold("adapter"))
-    file = digest(signed)
+        path = write_record(
+            repository.folder / "records", statement(signed=None, decision="refused", approvals={}, **facts)
+        )
+        raise GateRefusedError(f"the gate refuses it: {_reasons(verdict, decoded)}", hint=f"recorded in {path}")
+    signed, signed_by = sign_blob(blob, repository.signers("adapter"), repository.threshold("adapter"))
+    file, sequence = digest(signed), decoded.version
     target = repository.put_target(adapter_target(channel, file), signed)
-    sequence = decoded.version
     after = replace(
         known,
         sequence=sequence,
         sequences={**known.sequences, file: sequence},
         versions={**known.versions, file: decoded.version},
     )
-    _list(repository, target, after, file)
-    path = write_record(repository.folder / "records", statement(signed=signed, decision="approved", **facts))
+    role, listed_by = _list(repository, target, sequence)
+    approvals = {"adapter": signed_by, role: listed_by}
+    path = write_record(
+        repository.folder / "records", statement(signed=signed, decision="approved", approvals=approvals, **facts)
+    )
     write_channel(repository, after)
     return Approval(
         channel=channel, file=file, adapter=digest(blob), version=decoded.version, sequence=sequence,
@@ -147,41 +111,100 @@ def approve(
 
 def relist(repository: Repository, channel: Channel, file: str) -> Channel:
     """Approve a file again under the next sequence: an authorised downgrade. Returns the channel after it."""
-    if file in channel.revoked:
+    if not channel.live(file):
         raise DeployError(f"{file[:16]} is revoked: devices would refuse it", hint="choose another adapter")
     sequence = channel.sequence + 1
     after = replace(channel, sequence=sequence, sequences={**channel.sequences, file: sequence})
-    target = repository.approved()[adapter_target(channel.name, file)]
-    _list(repository, target, after, file)
+    _list(repository, repository.approved()[adapter_target(channel.name, file)], sequence)
     write_channel(repository, after)
     return after
 
 
-def revoke(repository: Repository, channel: Channel, file: str, *, offered: str | None, older: bool) -> Channel:
-    """Revoke a file, and with ``older`` everything approved before it; devices learn it from what is ``offered``.
-
-    Raises `DeployError` when nothing is offered: no device would look.
-    """
-    if offered is None:
-        raise DeployError(f"nothing is rolled out on channel {channel.name}: no device has an adapter from it")
-    revoked = tuple(dict.fromkeys((*channel.revoked, file)))
-    if len(revoked) > MAX_REVOKED:
-        raise DeployError(f"{len(revoked)} revoked files: want at most {MAX_REVOKED}", hint="--older")
+def revoke(repository: Repository, channel: Channel, file: str, *, older: bool) -> Channel:
+    """Revoke a file, and with ``older`` everything approved before it. Returns the channel after it."""
     minimum = max(channel.security_minimum, channel.sequences[file] + 1) if older else channel.security_minimum
-    after = replace(channel, revoked=revoked, security_minimum=minimum)
-    _list(repository, repository.approved()[adapter_target(channel.name, offered)], after, offered)
+    covered = {known for known, sequence in channel.sequences.items() if sequence < minimum}
+    # The minimum speaks for what lies below it.
+    revoked = tuple(dict.fromkeys((*(known for known in channel.revoked if known not in covered), file)))
+    if len(revoked) > MAX_REVOKED:
+        raise DeployError(
+            f"{len(revoked)} revoked files: want at most {MAX_REVOKED}", hint="--older: a minimum in place of a list"
+        )
+    repository.set_revocations(channel.name, revoked, minimum)
+    after = replace(channel, revoked=tuple(dict.fromkeys((*channel.revoked, file))), security_minimum=minimum)
     write_channel(repository, after)
     return after
 
 
-def _list(repository: Repository, target: Any, channel: Channel, file: str) -> None:
-    """Name a target in the approved role, with what devices need to know about its channel."""
-    target.unrecognized_fields["custom"] = {
-        "sequence": channel.sequences[file],
-        "revoked": list(channel.revoked),
-        "security_minimum": channel.security_minimum,
-    }
-    repository.approve_target(target)
+@dataclass(frozen=True, kw_only=True)
+class _Field:
+    """The adapter now in the field, and its evaluation."""
+
+    file: str | None = None
+    evaluation: dict[str, Any] | None = None
+    facts: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, repository: Repository, channel: Channel, path: Path | None) -> _Field:
+        """Find out what a channel's monitors run, and read its evaluation. Raises `DeployError`."""
+        file = in_the_field(repository, channel)
+        if file is None:
+            return cls()
+        blob = repository.target_bytes(repository.approved()[adapter_target(channel.name, file)])
+        blob = blob[: blob_size(blob)]
+        facts = {"file": file, "adapter": digest(blob), "sequence": channel.sequences[file]}
+        if path is None:
+            return cls(file=file, facts=facts)
+        evaluation, data = read_evaluation(path)
+        _check_subject(evaluation, decode(blob), None, str(path))
+        return cls(
+            file=file, evaluation=evaluation, facts={**facts, "sha256": digest(data), "models": evaluation["models"]}
+        )
+
+
+def _check_subject(evaluation: dict[str, Any], adapter: Adapter, weights: str | None, where: str) -> None:
+    """Refuse an evaluation of other numbers, or on another base, than the adapter's own. Raises `DeployError`."""
+    run = evaluation.get("run")
+    numbers = run.get("numbers") if isinstance(run, dict) else None
+    made = adapter.metadata.get("run")
+    if not made or not isinstance(numbers, str) or not numbers.startswith(str(made)):
+        raise DeployError(
+            f"{where} is of run {str(numbers)[:16]}, the adapter was exported from run {made}",
+            hint="edge-tsfm evaluate RUN --json of the very run that `export adapter` wrote the blob from",
+        )
+    base = run.get("base", {}).get("digest") if isinstance(run, dict) else None
+    if weights is not None and base != weights:
+        raise DeployError(f"{where} is on base weights {str(base)[:16]}, the bundle has {weights[:16]}")
+
+
+def _weights(bundle: Bundle) -> str:
+    """Return the digest of the weights a bundle was exported from."""
+    value = json.loads(read_bounded(bundle.path / MANIFEST_FILE, MAX_MANIFEST_SIZE))
+    return str(value.get("base", {}).get("weights", ""))
+
+
+def _pinned_gate(repository: Repository) -> tuple[Gate, str]:
+    """Read the gate whose hash the targets role names. Raises `DeployError` when the file is another."""
+    pinned = str(repository.load("targets").signed.unrecognized_fields.get("x-gate"))
+    path = repository.folder / "gates" / f"{repository.config['gate']}.toml"
+    data = read_bounded(path, 65_536)
+    if digest(data) != pinned:
+        raise DeployError(f"{path} is not the gate that the targets role pins ({pinned[:16]})")
+    return read_gate(data, path), pinned
+
+
+def _reasons(verdict: Verdict, adapter: Adapter) -> str:
+    """Say why an adapter is refused."""
+    reasons = [check.sentence for check in verdict.checks if not check.passed]
+    reasons += ["the blob says it was accepted by hand (forced)"] if adapter.forced else []
+    return "; ".join(reasons)
+
+
+def _list(repository: Repository, target: Any, sequence: int) -> tuple[str, list[str]]:
+    """Name a target in the approved role; return the role it is in and the ids of the keys that signed it."""
+    target.unrecognized_fields["custom"] = {"sequence": sequence}
+    role = repository.approve_target(target)
+    return role, sorted(repository.load(role).signatures)
 
 
 def _prove(bundle: Bundle, blob: bytes) -> None:

@@ -1,4 +1,8 @@
-"""Roll-outs on a repository: start, step, pause, halt, revoke, downgrade; each change signed, published and logged."""
+"""Roll-outs on a repository: start, step, pause, halt, revoke, downgrade; each change signed, published and logged.
+
+What was decided is written down first, then logged, then signed and published: should a command die in between, the
+next one that publishes (`publish` from its timer) carries the decision out.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from device_runtime.errors import DeviceRuntimeError
 from device_runtime.files import read_bounded, write_atomic
 from device_runtime.rollout import Rollout, encode, rollout_target
-from edge_tsfm.deploy.approve import read_channel, relist, revoke
+from edge_tsfm.deploy.approve import relist, revoke
 from edge_tsfm.deploy.controller import Action, Decision, Stage, check_plan, count, decide
+from edge_tsfm.deploy.ledger import read_channel, read_rollout, rollouts, write_rollout
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import DeployError
 
@@ -18,18 +24,12 @@ MAX_REPORT = 16_384  # bytes
 MAX_REPORTS = 200_000
 
 
-def read_rollout(repository: Repository, channel: str) -> dict[str, Any] | None:
-    """Return a channel's roll-out as the publisher keeps it, or None."""
-    path = repository.folder / "rollouts" / f"{channel}.json"
-    return json.loads(path.read_bytes()) if path.exists() else None
-
-
 def start(repository: Repository, channel: str, prefix: str, stages: tuple[Stage, ...], *, who: str) -> dict[str, Any]:
     """Offer an approved adapter to the first stage. Raises `DeployError` when devices would refuse it."""
     check_plan(stages)
     known = read_channel(repository, channel)
     file = known.find(prefix)
-    if file in known.revoked or known.sequences[file] < known.security_minimum:
+    if not known.live(file):
         raise DeployError(f"{file[:16]} is revoked: devices would refuse it")
     last = read_rollout(repository, channel)
     if last and known.sequences[file] < last["sequence"]:
@@ -78,20 +78,23 @@ def pause(repository: Repository, channel: str, *, paused: bool, who: str, why: 
 
 
 def halt(repository: Repository, channel: str, *, who: str, why: str) -> None:
-    """Offer the adapter to nobody else; those who have it keep it."""
-    _apply(repository, {**_running(repository, channel), "halt": True}, "halt", why, who)
+    """Offer the adapter to nobody else, also after the last stage; those who have it keep it."""
+    state = read_rollout(repository, channel)
+    if state is None:
+        raise DeployError(f"nothing is rolled out on channel {channel}")
+    _apply(repository, {**state, "halt": True}, "halt", why, who)
 
 
 def take_back(repository: Repository, channel: str, prefix: str, *, older: bool, who: str, why: str) -> str:
     """Revoke an adapter: each device that has it goes back to its previous one, or the base, at its next poll."""
     known = read_channel(repository, channel)
     file = known.find(prefix)
+    after = revoke(repository, known, file, older=older)
+    log(repository, channel, "revoke", f"{file[:16]}{' and all before it' if older else ''}: {why}", who)
     state = read_rollout(repository, channel)
-    revoke(repository, known, file, offered=state["file"] if state else None, older=older)
-    assert state is not None
-    if state["file"] == file:
-        state = {**state, "halt": True}
-    _apply(repository, state, "revoke", f"{file[:16]}: {why}", who)
+    if state and not after.live(state["file"]):
+        write_rollout(repository, {**state, "halt": True})
+    publish(repository)
     return file
 
 
@@ -99,6 +102,7 @@ def downgrade(
     repository: Repository, channel: str, prefix: str, stages: tuple[Stage, ...], *, who: str, why: str
 ) -> dict[str, Any]:
     """Offer an earlier adapter again, under a new sequence."""
+    check_plan(stages)
     known = read_channel(repository, channel)
     file = known.find(prefix)
     after = relist(repository, known, file)
@@ -107,16 +111,30 @@ def downgrade(
 
 
 def read_reports(folder: Path) -> list[dict[str, Any]]:
-    """Read every device's last report; one that cannot be read is passed over, and so counts as missing."""
-    reports = []
+    """Read every device's last report; one that cannot be read is passed over, and so counts as missing.
+
+    Reports come from machines that may be broken, or not ours: whatever they hold must not keep the others from being
+    counted. A device that is there twice counts once, with what it changed last.
+    """
+    if not folder.is_dir():
+        raise DeployError(f"{folder} is no folder of reports")
+    reports: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json"))[:MAX_REPORTS]:
         try:
-            value = json.loads(read_bounded(path, MAX_REPORT))
-        except ValueError:
+            value = json.loads(read_bounded(path, MAX_REPORT)) if path.is_file() else None
+        except (DeviceRuntimeError, OSError, RecursionError, ValueError):
             continue
-        if isinstance(value, dict):
-            reports.append(value)
-    return reports
+        if isinstance(value, dict) and isinstance(value.get("device"), str):
+            before = reports.get(value["device"])
+            if before is None or _generation(value) >= _generation(before):
+                reports[value["device"]] = value
+    return list(reports.values())
+
+
+def _generation(report: dict[str, Any]) -> int:
+    """Return how often a device's record had changed; -1 where the report does not say."""
+    value = report.get("generation")
+    return value if type(value) is int else -1
 
 
 def log(repository: Repository, channel: str, action: str, why: str, who: str) -> None:
@@ -125,6 +143,33 @@ def log(repository: Repository, channel: str, action: str, why: str, who: str) -
     path.parent.mkdir(parents=True, exist_ok=True)
     line = {"at": repository.now.isoformat(), "action": action, "why": why, "who": who}
     write_atomic(path, (path.read_bytes() if path.exists() else b"") + json.dumps(line).encode() + b"\n")
+
+
+def publish(repository: Repository) -> int:
+    """Sign and publish what was decided, also what a command that died left undone; return the timestamp's version."""
+    metadata = repository.load("rollout")
+    known = {path: target.hashes["sha256"] for path, target in metadata.signed.targets.items()}
+    for state in rollouts(repository):
+        info = repository.put_target(rollout_target(state["channel"]), encode(_document(state)))
+        if known.get(info.path) != info.hashes["sha256"]:
+            metadata.signed.targets[info.path] = info
+    if known != {path: target.hashes["sha256"] for path, target in metadata.signed.targets.items()}:
+        repository.store("rollout", metadata)
+    return repository.publish()
+
+
+def _document(state: dict[str, Any]) -> Rollout:
+    """Return what monitors are told of a roll-out."""
+    stage = state["stages"][state["stage"]]
+    return Rollout(
+        channel=state["channel"],
+        sequence=state["sequence"],
+        adapter=state["file"],
+        permille=stage["permille"],
+        groups=tuple(stage["groups"]),
+        salt=f"{state['channel']}-{state['sequence']}",
+        halt=state["halt"],
+    )
 
 
 def _running(repository: Repository, channel: str) -> dict[str, Any]:
@@ -137,24 +182,8 @@ def _running(repository: Repository, channel: str) -> dict[str, Any]:
 
 
 def _apply(repository: Repository, state: dict[str, Any], action: str, why: str, who: str) -> dict[str, Any]:
-    """Sign and publish a roll-out's document, then keep its state and log it."""
-    stage = state["stages"][state["stage"]]
-    document = Rollout(
-        channel=state["channel"],
-        sequence=state["sequence"],
-        adapter=state["file"],
-        permille=stage["permille"],
-        groups=tuple(stage["groups"]),
-        salt=f"{state['channel']}-{state['sequence']}",
-        halt=state["halt"],
-    )
-    info = repository.put_target(rollout_target(state["channel"]), encode(document))
-    metadata = repository.load("rollout")
-    metadata.signed.targets[info.path] = info
-    repository.store("rollout", metadata)
-    repository.publish()
-    folder = repository.folder / "rollouts"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / f"{state['channel']}.json", json.dumps(state, indent=1, sort_keys=True).encode())
+    """Write a decision down, log it, then sign and publish it."""
+    write_rollout(repository, state)
     log(repository, state["channel"], action, why, who)
+    publish(repository)
     return state

@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_runtime.files import read_bounded
 from edge_tsfm.errors import ConfigError, DataError
 
 KEYS: dict[str, type | tuple[type, ...]] = {
     "metric": str, "vs_base_percent": (int, float), "vs_field_percent": (int, float),
     "subgroup_percent": (int, float), "subgroup_min_patients": int, "interval": bool,
 }  # fmt: skip
+MAX_EVALUATION = 16_777_216  # bytes
+# What two evaluations must agree on before their figures may be compared: the same windows of the same data.
+SAME_DATA = ("fingerprint", "channel", "interval", "split")
+SAME_WINDOWS = ("context_length", "prediction_length", "windows", "patients", "scored")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +34,17 @@ class Bound:
     metric: str
     vs_base_percent: float  # the adapter may be at most this much worse than the base; negative: must be better
     vs_field_percent: float  # the same against the adapter in the field
-    subgroup_percent: float  # the same in each subgroup, against the base
+    subgroup_percent: float  # the same in each subgroup, against the base and against the adapter in the field
     subgroup_min_patients: int = 20
     interval: bool = True  # the interval's upper end against the base must be below zero too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What was written down: bounds, and the columns by which an evaluation must be broken down."""
+
+    bounds: tuple[Bound, ...]
+    subgroups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +53,16 @@ class Check:
 
     what: str
     got: float | None  # percent
-    bound: float
+    bound: float | None
     passed: bool
     note: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Say the outcome in words."""
+        if self.got is None:
+            return f"{self.what}: {self.note}"
+        return f"{self.what}: {self.got:.6g}, at most {self.bound:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,59 +77,80 @@ class Verdict:
         return bool(self.checks) and all(check.passed for check in self.checks)
 
 
-def read_gate(data: bytes, where: Path) -> tuple[Bound, ...]:
+def read_gate(data: bytes, where: Path) -> Gate:
     """Read a ``gate.toml``. Raises `ConfigError` for anything unknown, missing or of another type."""
     try:
         value = tomllib.loads(data.decode())
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
     rows = value.pop("bound", [])
+    columns = value.pop("subgroups", [])
     value.pop("name", None)
     if value or not isinstance(rows, list) or not rows:
-        raise ConfigError(f"{where}: want name and at least one [[bound]]; unknown: {', '.join(value) or 'nothing'}")
+        raise ConfigError(
+            f"{where}: want name, subgroups and at least one [[bound]]; unknown: {', '.join(value) or 'nothing'}"
+        )
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        raise ConfigError(f"{where}: subgroups: want a list of columns, got {columns!r}")
     bounds = []
     for number, row in enumerate(rows, start=1):
         for name, item in row.items():
             if name not in KEYS or not isinstance(item, KEYS[name]) or isinstance(item, bool) != (name == "interval"):
                 raise ConfigError(f"{where}: bound {number}: {name} = {item!r}", hint=f"known: {', '.join(KEYS)}")
+            if isinstance(item, float) and not math.isfinite(item):
+                raise ConfigError(f"{where}: bound {number}: {name} = {item}: want a finite number")
         try:
             bounds.append(Bound(**row))
         except TypeError as error:
             raise ConfigError(f"{where}: bound {number}: {error}") from error
-    return tuple(bounds)
+    return Gate(bounds=tuple(bounds), subgroups=tuple(columns))
 
 
-def read_evaluation(path: Path) -> dict[str, Any]:
-    """Read what ``edge-tsfm evaluate --json`` wrote. Raises `DataError`."""
+def read_evaluation(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Read what ``edge-tsfm evaluate --json`` wrote: values, and the bytes they were read from. Raises `DataError`."""
+    data = read_bounded(path, MAX_EVALUATION)
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not an evaluation: {error}") from error
     if not isinstance(value, dict) or not {"adapter", "base"} <= set(value.get("models", ())):
         raise DataError(f"{path}: want models with adapter and base", hint="edge-tsfm evaluate … --json")
-    return value
+    return value, data
 
 
 def judge(
-    bounds: tuple[Bound, ...], evaluation: Mapping[str, Any], field: Mapping[str, Any] | None, *, first: bool
+    gate: Gate, evaluation: Mapping[str, Any], field: Mapping[str, Any] | None, *, first: bool, name: str = "adapter"
 ) -> Verdict:
-    """Judge an evaluation. ``field`` holds the models of the evaluation of the adapter in the field, on the same data.
+    """Judge an evaluation. ``field`` is the evaluation of the adapter in the field, on the same windows.
 
-    ``first`` says that no adapter is in the field yet; only then may ``field`` be missing.
+    ``first`` says that no adapter is in the field yet; only then may ``field`` be missing. ``name`` is the forecaster
+    to judge: "calibrated" where the blob carries a calibration. Evaluations that cannot be read fail their checks.
     """
-    return Verdict(checks=tuple(_checks(bounds, evaluation, field, first)))
+    try:
+        return Verdict(checks=tuple(_checks(gate, evaluation, field, first, name)))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"not an evaluation: {error!r}", hint="edge-tsfm evaluate … --json") from error
 
 
 def _checks(
-    bounds: tuple[Bound, ...], evaluation: Mapping[str, Any], field: Mapping[str, Any] | None, first: bool
+    gate: Gate, evaluation: Mapping[str, Any], field: Mapping[str, Any] | None, first: bool, name: str
 ) -> Iterator[Check]:
     """Give every comparison."""
-    models = evaluation["models"]
-    in_field = models.get("field") or (field or {}).get("models", {}).get("adapter")
-    same = field is None or all(field.get(key) == evaluation.get(key) for key in ("windows", "patients", "scored"))
-    for bound in bounds:
+    models, subgroups = evaluation["models"], evaluation.get("subgroups", {})
+    differ = "" if field is None else _differ(evaluation, field)
+    for column in gate.subgroups:
+        found = subgroups.get(column)
+        yield Check(
+            what=f"figures by {column}",
+            got=None,
+            bound=None,
+            passed=bool(found),
+            note=f"{len(found)} groups" if found else f"none: edge-tsfm evaluate --subgroup {column}",
+        )
+    for bound in gate.bounds:
         metric = bound.metric
-        yield _compare(f"{metric} against the base", models["adapter"], models["base"], metric, bound.vs_base_percent)
+        mine = models.get(name, {})
+        yield _compare(f"{metric} against the base", mine, models["base"], metric, bound.vs_base_percent)
         if bound.interval:
             high = _number(evaluation.get("adapter_minus_base", {}).get(metric, {}).get("high"))
             yield Check(
@@ -117,21 +158,55 @@ def _checks(
                 got=high,
                 bound=0.0,
                 passed=high is not None and high < 0,
-                note="in the metric's unit",
+                note="in the metric's unit" if high is not None else "no interval",
             )
         if not first:
             what = f"{metric} against the adapter in the field"
-            if in_field is None or not same:
-                note = "no evaluation of the adapter in the field" if in_field is None else "evaluated on other windows"
+            if field is None or differ:
+                note = differ or "no evaluation of the adapter in the field"
                 yield Check(what=what, got=None, bound=bound.vs_field_percent, passed=False, note=note)
             else:
-                yield _compare(what, models["adapter"], in_field, metric, bound.vs_field_percent)
-        for column, groups in evaluation.get("subgroups", {}).items():
+                yield _compare(what, mine, _of_field(field, name), metric, bound.vs_field_percent)
+        for column, groups in subgroups.items():
             for label, group in groups.items():
-                if group.get("patients", group.get("windows", 0)) >= bound.subgroup_min_patients:
-                    what = f"{metric} where {column} is {label}, against the base"
-                    mine, base = group["models"]["adapter"], group["models"]["base"]
-                    yield _compare(what, mine, base, metric, bound.subgroup_percent)
+                yield from _group_checks(bound, name, column, label, group, None if first or differ else field)
+
+
+def _group_checks(
+    bound: Bound, name: str, column: str, label: str, group: Mapping[str, Any], field: Mapping[str, Any] | None
+) -> Iterator[Check]:
+    """Compare in one subgroup; one with too few patients is recorded and not judged."""
+    metric, patients = bound.metric, group.get("patients", 0)
+    where = f"{metric} where {column} is {label}"
+    if patients < bound.subgroup_min_patients:
+        note = f"{patients} patients, want {bound.subgroup_min_patients}"
+        yield Check(what=where, got=None, bound=bound.subgroup_percent, passed=True, note=note)
+        return
+    mine = group["models"].get(name, {})
+    yield _compare(f"{where}, against the base", mine, group["models"]["base"], metric, bound.subgroup_percent)
+    if field is not None:
+        other = field.get("subgroups", {}).get(column, {}).get(label)
+        what = f"{where}, against the adapter in the field"
+        if other is None:
+            yield Check(what=what, got=None, bound=bound.subgroup_percent, passed=False, note="not evaluated there")
+        else:
+            yield _compare(what, mine, _of_field(other, name), metric, bound.subgroup_percent)
+
+
+def _of_field(group: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the figures of the adapter in the field, calibrated where both were."""
+    figures: Mapping[str, Any] = group["models"].get(name) or group["models"]["adapter"]
+    return figures
+
+
+def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Say in what two evaluations were not made on the same windows with the same base; empty when they were."""
+    pairs = {key: (one.get(key), other.get(key)) for key in SAME_WINDOWS}
+    pairs |= {key: (one.get("data", {}).get(key), other.get("data", {}).get(key)) for key in SAME_DATA}
+    unlike = [key for key, (first, second) in pairs.items() if first != second]
+    if not unlike and one["models"]["base"] != other["models"]["base"]:
+        unlike = ["figures of the base"]
+    return f"evaluated on other windows: {', '.join(unlike)} differ" if unlike else ""
 
 
 def _compare(what: str, mine: Mapping[str, Any], other: Mapping[str, Any], metric: str, bound: float) -> Check:

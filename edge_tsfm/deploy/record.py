@@ -1,53 +1,78 @@
-"""The change record: an in-toto Statement (JSON) and the same as a page for people. Refusals get one too."""
+"""The change record: an in-toto Statement of one decision about one adapter. Refusals get one too."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from device_runtime.adapter import Adapter
 from device_runtime.blob import decode
 from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
+from device_runtime.merge import merge
 from edge_tsfm.deploy.gate import Verdict
+from edge_tsfm.deploy.record_page import page
 from edge_tsfm.deploy.signers import digest
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://edge-tsfm.dev/adapter-change/v1"
 TOOLS = ("edge-tsfm", "numpy", "onnxruntime", "tuf", "securesystemslib", "cryptography")
+EVALUATED = ("run", "data", "windows", "patients", "scored", "models", "adapter_minus_base", "subgroups", "versions")
 
 
-def tensors_touched(bundle: Bundle, adapter: Adapter) -> list[dict[str, Any]]:
-    """List every tensor the adapter adds to, how many numbers it carries there, and the largest change to a weight."""
+def tensors_touched(bundle: Bundle, adapter: Adapter, merged: dict[int, NDArray[np.float32]]) -> list[dict[str, Any]]:
+    """List every tensor the adapter adds to: its numbers there, and the tensor before and after the merge."""
     rows = []
     for index, delta in adapter.deltas.items():
-        tensor = bundle.manifest.tensors[index]
-        change = delta.dense()
+        entry, before = bundle.manifest.tensors[index], bundle.tensor(index)
+        change = merged[index].astype(np.float64) - before
         rows.append(
             {
-                "tensor": tensor.name,
-                "shape": list(tensor.shape),
+                "tensor": entry.name,
+                "shape": list(entry.shape),
                 "parameters": delta.parameters,
-                "max_abs_change": float(abs(change).max()),
+                "weights_changed": int(np.count_nonzero(change)),
+                "max_abs_change": float(np.abs(change).max()),
+                "relative_change": float(np.linalg.norm(change) / (np.linalg.norm(before) or 1.0)),
+                "sha256_before": _sha256(before),
+                "sha256_after": _sha256(merged[index]),
             }
         )
     return rows
 
 
-def frozen_proof(bundle: Bundle, adapter: Adapter) -> dict[str, Any]:
-    """Say why nothing else changed: the base's files by hash, and the share of its tensors that is touched."""
+def frozen_proof(bundle: Bundle, adapter: Adapter, merged: dict[int, NDArray[np.float32]]) -> dict[str, Any]:
+    """Show that nothing else changes: the merge was run, and every tensor and file that it leaves alone is named.
+
+    The files' hashes were computed from the bytes on disk when the bundle was opened, and are those of the manifest
+    that the adapter names.
+    """
+    manifest = bundle.manifest
+    if merged.keys() != adapter.deltas.keys():
+        raise AssertionError("the merge gave other tensors than the adapter names")
     return {
+        "base": manifest.name,
         "base_digest": bundle.digest.hex(),
-        "base_files": {name: file.sha256 for name, file in bundle.manifest.files.items()},
-        "tensors_in_table": len(bundle.manifest.tensors),
-        "tensors_touched": len(adapter.deltas),
+        "base_files": {name: file.sha256 for name, file in manifest.files.items()},
+        "tensors_in_table": len(manifest.tensors),
+        "tensors_touched": len(merged),
+        "tensors_untouched": {
+            entry.name: _sha256(bundle.tensor(index))
+            for index, entry in enumerate(manifest.tensors)
+            if index not in merged
+        },
         "argument": (
-            "The base's manifest pins every file by SHA-256 and is itself named by the adapter. A device merges new "
-            "arrays for the tensors listed here and never writes to the base's files, which it checks at every start."
+            "The manifest of the base pins each of its files by SHA-256, was compared with the bytes on disk for this "
+            "record, and is itself named by the adapter. The merge of this adapter gave new arrays for the tensors "
+            "listed under “What changes” and for no other; every other tensor and file of the base goes to the model "
+            "as it is. A device checks all of this at every start and refuses an adapter that names another base."
         ),
     }
 
@@ -55,6 +80,7 @@ def frozen_proof(bundle: Bundle, adapter: Adapter) -> dict[str, Any]:
 def statement(
     *,
     name: str,
+    channel: str,
     signed: bytes | None,
     blob: bytes,
     bundle: Bundle,
@@ -62,23 +88,32 @@ def statement(
     gate: str,
     evaluation: dict[str, Any],
     evaluation_digest: str,
+    field: dict[str, Any] | None,
+    approvals: dict[str, list[str]],
     decision: str,
     who: str,
     why: str,
     now: datetime,
-    extra: dict[str, Any],
+    training_data: str | None,
 ) -> dict[str, Any]:
-    """Return the record of one decision about one adapter. ``decision`` is "approved" or "refused"."""
+    """Return the record of one decision about one adapter. ``decision`` is "approved" or "refused".
+
+    ``field`` says which adapter it was compared with, None: none was in the field. ``approvals`` is role to the ids of
+    the keys that signed.
+    """
     adapter = decode(blob)
     subject = [{"name": name, "digest": {"sha256": digest(blob)}}]
     if signed is not None:
         subject.append({"name": f"{name} with signatures", "digest": {"sha256": digest(signed)}})
+    merged = merge(bundle.manifest, bundle.tensor, adapter)
+    checks = [{**vars(check), "outcome": check.sentence} for check in verdict.checks]
     return {
         "_type": STATEMENT,
         "subject": subject,
         "predicateType": PREDICATE,
         "predicate": {
             "decision": decision,
+            "channel": channel,
             "who": who,
             "why": why,
             "at": now.isoformat(),
@@ -86,27 +121,22 @@ def statement(
                 "version": adapter.version,
                 "parameters": adapter.parameters,
                 "forced": adapter.forced,
+                "calibrated": adapter.calibration is not None,
                 "metadata": dict(adapter.metadata),
             },
-            "gate": {"sha256": gate, "checks": [vars(check) for check in verdict.checks], "passed": verdict.passed},
-            "evaluation": {"sha256": evaluation_digest, "data": evaluation.get("data"), "models": evaluation["models"]},
-            "tensors": tensors_touched(bundle, adapter),
-            "frozen": frozen_proof(bundle, adapter),
+            "in_the_field": field,
+            "gate": {"sha256": gate, "checks": checks, "passed": verdict.passed},
+            "evaluation": {
+                "sha256": evaluation_digest,
+                **{key: evaluation[key] for key in EVALUATED if key in evaluation},
+            },
+            "training_data": {"sha256": training_data or _fingerprint(evaluation)},
+            "tensors": tensors_touched(bundle, adapter, merged),
+            "frozen": frozen_proof(bundle, adapter, merged),
+            "approvals": approvals,
             "tools": _tools(),
-            **extra,
         },
     }
-
-
-def _tools() -> dict[str, str]:
-    """Return the versions of what made the decision."""
-    found = {}
-    for name in TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def write_record(folder: Path, value: dict[str, Any]) -> Path:
@@ -120,48 +150,29 @@ def write_record(folder: Path, value: dict[str, Any]) -> Path:
     while path.exists():  # a record is never overwritten
         number += 1
         path = folder / f"{stem}-{number}.json"
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, default=str).encode())
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True).encode())
     write_atomic(path.with_suffix(".html"), page(value).encode())
     return path
 
 
-def page(value: dict[str, Any]) -> str:
-    """Return the record as one HTML file that needs nothing else."""
-    predicate = value["predicate"]
-
-    def table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-        cells = "".join(f"<th>{escape(item)}</th>" for item in head)
-        body = "".join("<tr>" + "".join(f"<td>{escape(_text(item))}</td>" for item in row) + "</tr>" for row in rows)
-        return f"<table><tr>{cells}</tr>{body}</table>"
-
-    checks = [
-        (check["what"], check["got"], check["bound"], "passed" if check["passed"] else "failed", check["note"])
-        for check in predicate["gate"]["checks"]
-    ]
-    tensors = [(t["tensor"], t["shape"], t["parameters"], t["max_abs_change"]) for t in predicate["tensors"]]
-    facts = [
-        ("Decision", predicate["decision"]),
-        ("By", predicate["who"]),
-        ("Why", predicate["why"]),
-        ("At", predicate["at"]),
-        *((item["name"], item["digest"]["sha256"]) for item in value["subject"]),
-        ("Base", predicate["frozen"]["base_digest"]),
-        ("Gate", predicate["gate"]["sha256"]),
-        ("Evaluation", predicate["evaluation"]["sha256"]),
-        *((f"Tool {name}", text) for name, text in predicate["tools"].items()),
-    ]
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Adapter change record</title>'
-        "<style>body{font:15px sans-serif;max-width:60em;margin:2em auto}td,th{text-align:left;padding:.2em .8em;"
-        "border-bottom:1px solid #ccc;vertical-align:top;overflow-wrap:anywhere}</style>"
-        f"<h1>Adapter change: {escape(predicate['decision'])}</h1>{table(('', ''), facts)}"
-        f"<h2>Gate</h2>{table(('Check', 'Got', 'At most', 'Outcome', ''), checks)}"
-        f"<h2>What changes</h2>{table(('Tensor', 'Shape', 'Numbers', 'Largest change of a weight'), tensors)}"
-        f"<h2>What does not</h2><p>{escape(predicate['frozen']['argument'])}</p>"
-        f"{table(('File of the base', 'SHA-256'), list(predicate['frozen']['base_files'].items()))}</html>"
-    )
+def _fingerprint(evaluation: dict[str, Any]) -> str | None:
+    """Return the hash of the rows the run was trained on, as the evaluation names it."""
+    run = evaluation.get("run")
+    found = run.get("training_data") if isinstance(run, dict) else None
+    return found if isinstance(found, str) else None
 
 
-def _text(value: Any) -> str:
-    """Write a cell."""
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+def _sha256(array: NDArray[np.float32]) -> str:
+    """Hash a tensor's bytes."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _tools() -> dict[str, str]:
+    """Return the versions of what made the decision."""
+    found = {}
+    for name in TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

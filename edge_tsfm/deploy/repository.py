@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,20 +33,33 @@ KEYS_OF = {
 BIN_BITS = 5  # 32 hash bins
 BINS_FROM = 50  # live adapters
 BIN_PREFIX = "approved-bin"
+REVOKED = "x-revoked"  # field of the approved role; device_runtime.agent_repository reads it
 MAX_FILE = 8_388_608  # bytes
+ONLINE = ("rollout", "online")  # groups whose keys are on the publisher: what they signed is renewed by `publish`
 
 
 class Repository:
     """One repository folder and the keys that are here now."""
 
-    def __init__(self, folder: Path, keys: Path | None = None, *, now: datetime | None = None) -> None:
-        self.folder, self.keys = folder, keys or folder / "keys"
+    def __init__(
+        self, folder: Path, keys: Path | None = None, *, more_keys: Sequence[Path] = (), now: datetime | None = None
+    ) -> None:
+        """Open ``folder``; keys are looked for in ``keys``, then in each of ``more_keys`` (two people, two sticks)."""
+        self.folder, self.keys, self.more_keys = folder, keys or folder / "keys", tuple(more_keys)
         self.now = (now or datetime.now(UTC)).replace(microsecond=0)
         self.metadata, self.targets = folder / "public" / "metadata", folder / "public" / "targets"
         path = folder / "deploy.json"
         if not path.exists():
             raise DeployError(f"{folder} is not an update repository", hint="edge-tsfm deploy init")
-        self.config: dict[str, Any] = json.loads(read_bounded(path, MAX_FILE))
+        self.config: dict[str, Any] = {}
+        self._read_config()
+
+    def _read_config(self) -> None:
+        """Read who signs what."""
+        try:
+            self.config = json.loads(read_bounded(self.folder / "deploy.json", MAX_FILE))
+        except ValueError as error:
+            raise DeployError(f"{self.folder / 'deploy.json'}: {error}") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -55,6 +69,7 @@ class Repository:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise DeployError(f"{self.folder} is in use by another command") from error
+            self._read_config()  # another command may have changed the keys since
             yield
 
     # --- keys ----------------------------------------------------------------------------------------------------
@@ -62,6 +77,16 @@ class Repository:
     def refs(self, group: str) -> list[KeyRef]:
         """Return a group's keys."""
         return [KeyRef(**value) for value in self.config["keys"][group]]
+
+    def signers(self, group: str) -> list[tuple[KeyRef, Any]]:
+        """Return the keys of a group that are here, each with what signs with it."""
+        found = []
+        for ref in self.refs(group):
+            for folder in (self.keys, *self.more_keys):
+                if (signer := signer_for(ref, folder)) is not None:
+                    found.append((ref, signer))
+                    break
+        return found
 
     def threshold(self, group: str) -> int:
         """Return how many of a group's keys must sign."""
@@ -82,25 +107,39 @@ class Repository:
         if role == "timestamp":
             path = self.metadata / "timestamp.json"
             return int(json.loads(path.read_bytes())["signed"]["version"]) if path.exists() else 0
-        suffix = f".{role}.json"
-        versions = [path.name.removesuffix(suffix) for path in self.metadata.glob(f"*{suffix}")]
-        return max((int(version) for version in versions if version.isdigit()), default=0)
+        return self._versions().get(role, 0)
+
+    def _versions(self) -> dict[str, int]:
+        """Return the newest version of every role but the timestamp."""
+        found: dict[str, int] = {}
+        if self.metadata.is_dir():
+            for name in os.listdir(self.metadata):  # noqa: PTH208 - thousands of names, hundreds of times
+                version, _, role = name.removesuffix(".json").partition(".")
+                if role and version.isdigit():
+                    found[role] = max(int(version), found.get(role, 0))
+        return found
 
     def load(self, role: str) -> Any:
         """Read a role's newest metadata. Raises `DeployError` when it cannot be read."""
         from tuf.api.exceptions import RepositoryError
         from tuf.api.metadata import Metadata
 
-        name = "timestamp.json" if role == "timestamp" else f"{self.version(role)}.{role}.json"
+        version = self.version(role)
+        if not version:
+            raise DeployError(f"there is no role {role}", hint=f"there are: {', '.join(self.roles())}")
+        name = "timestamp.json" if role == "timestamp" else f"{version}.{role}.json"
         try:
             return Metadata.from_bytes(read_bounded(self.metadata / name, MAX_FILE))
         except RepositoryError as error:
             raise DeployError(f"{self.metadata / name}: {error}") from error
 
-    def store(self, role: str, metadata: Any, *, extra_signers: list[Any] | None = None) -> int:
+    def store(
+        self, role: str, metadata: Any, *, extra_signers: list[Any] | None = None, delegator: Any | None = None
+    ) -> int:
         """Sign a role's next version and write it; return the version.
 
-        Raises `DeployError` when the keys here do not meet the threshold that a client will ask for.
+        ``delegator`` says who may sign, where what is on disk does not yet. Raises `DeployError` when the keys here
+        do not meet the threshold that a client will ask for, and when a monitor would find the file too large.
         """
         from tuf.api.exceptions import UnsignedMetadataError
         from tuf.api.metadata import Metadata
@@ -111,15 +150,21 @@ class Repository:
         signed.expires = self.now + timedelta(days=DAYS.get(role, DAYS["approved"]))
         copy = Metadata(signed)
         group = self.group_of(role)
-        signers = [signer for ref in self.refs(group) if (signer := signer_for(ref, self.keys))]
+        signers = [signer for _, signer in self.signers(group)]
         # More signatures than wanted are bytes at every poll; a root keeps all, so that keys may leave later.
         wanted = len(signers) if role == "root" else self.threshold(group)
         for signer in [*signers[:wanted], *(extra_signers or ())]:
             copy.sign(signer, append=True)
         data = copy.to_bytes(JSONSerializer(compact=True))
+        limit = _limit(role)
+        if len(data) > limit:
+            raise DeployError(
+                f"role {role} would have {len(data)} bytes, a monitor reads {limit}",
+                hint="edge-tsfm deploy revoke … --older takes back many at the cost of one",
+            )
         try:
-            for delegator in self._delegators(role, copy):
-                delegator.signed.verify_delegate(role, copy.signed_bytes, copy.signatures)
+            for one in [delegator] if delegator else self._delegators(role, copy):
+                one.signed.verify_delegate(role, copy.signed_bytes, copy.signatures)
         except (UnsignedMetadataError, ValueError) as error:
             raise DeployError(
                 f"role {role}: {error}",
@@ -150,21 +195,32 @@ class Repository:
         return True
 
     def roles(self) -> list[str]:
-        """Name every targets role on disk."""
-        names = {path.name.split(".", 1)[1].removesuffix(".json") for path in self.metadata.glob("*.*.json")}
-        return sorted(names - {"root", "snapshot"})
+        """Name every targets role that something delegates to."""
+        names = self._versions().keys() - {"root", "snapshot"}
+        if any(name.startswith(BIN_PREFIX) for name in names):  # bins nobody names are left by a change that was cut
+            names = {name for name in names if not name.startswith(BIN_PREFIX)} | (
+                set(self.approved_roles()) - {"approved"}
+            )
+        return sorted(names)
 
     def publish(self) -> int:
-        """Sign a new snapshot and timestamp over what is on disk: the moment devices see a change."""
+        """Sign a new snapshot and timestamp over what is on disk: the moment devices see a change.
+
+        Every role is looked at as a client would: what has expired or is not signed by the keys of today is signed
+        again where the keys are here, and refused where not. What online keys sign is renewed at half its life.
+        """
         from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp
 
         if self.load("root").signed.expires <= self.now:
-            raise DeployError("root has expired: no device would follow", hint="edge-tsfm deploy rotate-key root")
-        for role in self.roles():
-            if self.load(role).signed.expires <= self.now:
-                if self.group_of(role) != "rollout":
-                    raise DeployError(f"role {role} has expired", hint=f"edge-tsfm deploy refresh DIR {role}")
-                self.store(role, self.load(role))
+            raise DeployError("root has expired: no device would follow", hint="edge-tsfm deploy refresh DIR root")
+        for role in sorted(self.roles(), key=lambda name: (name != "targets", name)):  # who delegates first
+            metadata, group = self.load(role), self.group_of(role)
+            left = metadata.signed.expires - self.now
+            if left <= timedelta(0) and group not in ONLINE:
+                raise DeployError(f"role {role} has expired", hint=f"edge-tsfm deploy refresh DIR {role}")
+            ageing = group in ONLINE and left < timedelta(days=DAYS[role] / 2)
+            if ageing or not self._verifies(role, metadata):
+                self.store(role, metadata)
         meta = {f"{role}.json": MetaFile(self.version(role)) for role in self.roles()}
         if self.version("snapshot") and self.load("snapshot").signed.meta == meta:
             snapshot = self.load("snapshot")
@@ -183,7 +239,22 @@ class Repository:
 
     def approved_roles(self) -> list[str]:
         """Name the roles that hold approved adapters."""
-        return [role for role in self.roles() if role.startswith(BIN_PREFIX)] or ["approved"]
+        delegations = self.load("approved").signed.delegations
+        bins = delegations.succinct_roles if delegations else None
+        return sorted(bins.get_roles()) if bins else ["approved"]
+
+    def revocations(self) -> dict[str, Any]:
+        """Return what is taken back: channel to files and minimum."""
+        return dict(self.load("approved").signed.unrecognized_fields.get(REVOKED, {}))
+
+    def set_revocations(self, channel: str, files: Sequence[str], minimum: int) -> None:
+        """Write what is taken back on a channel into the approved role, where every monitor reads it."""
+        metadata = self.load("approved")
+        said = metadata.signed.unrecognized_fields.get(REVOKED, {})
+        metadata.signed.unrecognized_fields[REVOKED] = {
+            **said, channel: {"files": list(files), "minimum": minimum}
+        }  # fmt: skip
+        self.store("approved", metadata)
 
     def approved(self) -> dict[str, Any]:
         """Return every approved target, by path."""
@@ -191,9 +262,9 @@ class Repository:
             path: target for role in self.approved_roles() for path, target in self.load(role).signed.targets.items()
         }
 
-    def approve_target(self, target: Any) -> None:
-        """Add or replace an approved target, in its hash bin once there are bins."""
-        live = len(self.approved())
+    def approve_target(self, target: Any) -> str:
+        """Add or replace an approved target, in its hash bin once there are bins; return the role it is in."""
+        live = len({*self.approved(), target.path})
         if self.approved_roles() == ["approved"] and live >= BINS_FROM:
             self._into_bins()
         metadata = self.load("approved")
@@ -204,6 +275,7 @@ class Repository:
             metadata = self.load(role)
         metadata.signed.targets[target.path] = target
         self.store(role, metadata)
+        return str(role)
 
     def _into_bins(self) -> None:
         """Spread the approved targets over hash bins, so that one change costs a device one small bin."""
@@ -220,9 +292,10 @@ class Repository:
             keys={key.keyid: key for key in keys}, roles=None, succinct_roles=succinct
         )
         metadata.signed.targets = {}
-        self.store("approved", metadata)
+        # Bins first: should this stop half-way, the approved role on disk still holds everything itself.
         for name, targets in bins.items():
-            self.store(name, Metadata(Targets(targets=targets)))
+            self.store(name, Metadata(Targets(targets=targets)), delegator=metadata)
+        self.store("approved", metadata)
 
     def put_target(self, path: str, data: bytes) -> Any:
         """Write a target's file under its hash and return its description."""
@@ -238,3 +311,11 @@ class Repository:
     def target_bytes(self, info: Any) -> bytes:
         """Read a target's file."""
         return read_bounded(self.targets / info.get_prefixed_paths()[0], MAX_FILE)
+
+
+def _limit(role: str) -> int:
+    """Return how many bytes of a role's file a monitor reads."""
+    from device_runtime.agent_repository import LIMITS
+
+    kind = role if role in ("root", "timestamp", "snapshot") else "targets"
+    return LIMITS[f"{kind}_max_length"]

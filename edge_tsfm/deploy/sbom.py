@@ -1,41 +1,133 @@
-"""A CycloneDX bill of materials: the runtime's packages, and each approved adapter as a machine-learning model."""
+"""A CycloneDX bill of materials: the runtime's packages, the bases, and each approved adapter as a model.
+
+The library writes components, hashes and dependencies; it has no model cards yet, so those are added to its JSON.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+import json
+from importlib.metadata import PackageNotFoundError, metadata, version
+from typing import TYPE_CHECKING, Any
 
+from device_runtime.blob import blob_size, decode
 from edge_tsfm.deploy.repository import Repository
 
-RUNTIME = ("edge-tsfm", "numpy", "onnxruntime", "click", "tuf", "securesystemslib", "cryptography")
+if TYPE_CHECKING:
+    from cyclonedx.model.component import Component
+
+RUNTIME = ("edge-tsfm", "numpy", "onnxruntime", "click", "tuf", "securesystemslib", "cryptography", "urllib3")
 
 
 def sbom_of(repository: Repository) -> str:
     """Return CycloneDX 1.6 JSON."""
-    from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.bom import Bom
-    from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.output.json import JsonV1Dot6
 
     bom = Bom()
-    for name in RUNTIME:
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            continue
-        bom.components.add(Component(name=name, version=found, type=ComponentType.LIBRARY, bom_ref=f"pkg:pypi/{name}"))
+    packages = {name: one for name in RUNTIME if (one := _package(name))}
+    bom.metadata.timestamp = repository.now
+    bom.metadata.component = packages.pop("edge-tsfm")
+    bom.components.update(packages.values())
+    bases: dict[str, Component] = {}
+    records = _records(repository)
+    cards = {}
     for path, target in sorted(repository.approved().items()):
-        custom = target.custom
-        bom.components.add(
-            Component(
-                name=path,
-                version=str(custom["sequence"]),
-                type=ComponentType.MACHINE_LEARNING_MODEL,
-                bom_ref=f"adapter:{target.hashes['sha256']}",
-                hashes=[HashType(alg=HashAlgorithm.SHA_256, content=target.hashes["sha256"])],
-                properties=[
-                    Property(name="edge-tsfm:size", value=str(target.length)),
-                    Property(name="edge-tsfm:gate", value=repository.config["gate"]),
-                ],
-            )
-        )
-    return str(JsonV1Dot6(bom).output_as_string(indent=1))
+        data = repository.target_bytes(target)
+        base = decode(data[: blob_size(data)]).base_digest.hex()
+        bases.setdefault(base, _base(base))
+        file = target.hashes["sha256"]
+        adapter = _adapter(repository, path, target)
+        bom.components.add(adapter)
+        bom.register_dependency(adapter, [bases[base]])
+        if file in records:
+            cards[f"adapter:{file}"] = _card(records[file])
+    bom.components.update(bases.values())
+    bom.register_dependency(bom.metadata.component, list(packages.values()))
+    value = json.loads(JsonV1Dot6(bom).output_as_string())
+    for component in value["components"]:
+        if card := cards.get(component["bom-ref"]):
+            component["modelCard"] = card
+    return json.dumps(value, indent=1)
+
+
+def _package(name: str) -> Component | None:
+    """Describe an installed package; None where it is not installed."""
+    from cyclonedx.model.component import Component, ComponentType
+    from packageurl import PackageURL
+
+    try:
+        found = version(name)
+        summary = metadata(name)["Summary"]
+    except PackageNotFoundError:
+        return None
+    url = PackageURL("pypi", name=name, version=found)
+    kind = ComponentType.APPLICATION if name == "edge-tsfm" else ComponentType.LIBRARY
+    return Component(name=name, version=found, type=kind, bom_ref=str(url), purl=url, description=summary)
+
+
+def _base(digest: str) -> Component:
+    """Describe a frozen base by its manifest's digest."""
+    from cyclonedx.model import HashAlgorithm, HashType
+    from cyclonedx.model.component import Component, ComponentType
+
+    return Component(
+        name=f"base {digest[:16]}",
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=f"base:{digest}",
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)],
+        description="frozen base model; the hash is of its manifest, which pins every file",
+    )
+
+
+def _adapter(repository: Repository, path: str, target: Any) -> Component:
+    """Describe an approved adapter."""
+    from cyclonedx.model import HashAlgorithm, HashType, Property
+    from cyclonedx.model.component import Component, ComponentType
+
+    file = target.hashes["sha256"]
+    return Component(
+        name=path,
+        version=str(target.custom["sequence"]),
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=f"adapter:{file}",
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=file)],
+        properties=[
+            Property(name="edge-tsfm:size", value=str(target.length)),
+            Property(name="edge-tsfm:gate", value=repository.config["gate"]),
+        ],
+    )
+
+
+def _records(repository: Repository) -> dict[str, dict[str, Any]]:
+    """Return the record of each approval, by the signed file's hash."""
+    found = {}
+    for path in sorted((repository.folder / "records").glob("*-approved*.json")):
+        value = json.loads(path.read_bytes())
+        found[value["subject"][-1]["digest"]["sha256"]] = value["predicate"]
+    return found
+
+
+def _card(predicate: dict[str, Any]) -> dict[str, Any]:
+    """Return a model card: what the model does, what it was judged on, and how it did beside its base."""
+    evaluation = predicate["evaluation"]
+    metrics = [
+        {"type": metric, "slice": name, "value": f"{figure['value']:.6g}"}
+        for name in ("adapter", "base")
+        for metric, figure in evaluation["models"].get(name, {}).items()
+        if isinstance(figure.get("value"), int | float)
+    ]
+    data = evaluation.get("data") or {}
+    described = [
+        {"type": "dataset", "name": str(data.get("channel", "evaluation")), "classification": "evaluation",
+         "contents": {"properties": [{"name": "sha256", "value": str(data["fingerprint"])}]}}
+    ] if data.get("fingerprint") else []  # fmt: skip
+    return {
+        "modelParameters": {
+            "approach": {"type": "supervised"},
+            "task": "time-series forecasting",
+            "modelArchitecture": f"{predicate['frozen']['base']} with an adapter of "
+            f"{predicate['adapter']['parameters']} numbers on {predicate['frozen']['tensors_touched']} tensors",
+            **({"datasets": described} if described else {}),
+        },
+        "quantitativeAnalysis": {"performanceMetrics": metrics},
+    }

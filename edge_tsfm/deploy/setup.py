@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from device_runtime.device_config import DeviceConfig
+from device_runtime.errors import StorageError
 from device_runtime.files import read_bounded, write_atomic
 from edge_tsfm.deploy.gate import read_gate
+from edge_tsfm.deploy.ledger import PREFIX
 from edge_tsfm.deploy.repository import KEYS_OF, Repository
 from edge_tsfm.deploy.signers import ROLES, KeyRef, digest, make_file_key, public_bytes, signer_for
 from edge_tsfm.errors import DeployError
@@ -31,20 +36,27 @@ def keygen(folder: Path, counts: dict[str, int] | None = None) -> dict[str, list
 
 
 def init(
-    folder: Path, keys: Path, gate: Path, *, thresholds: dict[str, int] | None = None, now: datetime | None = None
+    folder: Path,
+    keys: Path,
+    gate: Path,
+    *,
+    more_keys: Sequence[Path] = (),
+    thresholds: dict[str, int] | None = None,
+    now: datetime | None = None,
 ) -> Repository:
     """Make a repository: root, targets with its two delegations, an empty first publication.
 
     The gate's digest goes into the offline ``targets`` role: it is pinned before any adapter is judged.
     """
-    from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
-
     if (folder / "deploy.json").exists():
         raise DeployError(f"{folder} is a repository already")
-    known = json.loads(read_bounded(keys / PUBLIC, 1 << 20))
+    try:
+        known = json.loads(read_bounded(keys / PUBLIC, 1 << 20))
+    except (StorageError, ValueError) as error:
+        raise DeployError(f"{keys / PUBLIC}: {error}", hint=f"edge-tsfm deploy keygen {keys}") from error
     wanted = {**THRESHOLDS, **(thresholds or {})}
     for group, threshold in wanted.items():
-        have = len({value["keyid"] for value in known.get(group, ())})
+        have = len({json.dumps(value["public"]["keyval"], sort_keys=True) for value in known.get(group, ())})
         if not 1 <= threshold <= have:
             raise DeployError(f"{group}: threshold {threshold}, but {have} keys", hint="nobody could ever sign for it")
     shared = {value["keyid"] for value in known["online"]} & {value["keyid"] for value in known["root"]}
@@ -57,7 +69,18 @@ def init(
     write_atomic(folder / "gates" / f"{digest(data)}.toml", data)
     config = {"keys": known, "thresholds": wanted, "gate": digest(data)}
     write_atomic(folder / "deploy.json", json.dumps(config, indent=1, sort_keys=True).encode())
-    repository = Repository(folder, keys, now=now)
+    try:
+        return _first_publication(Repository(folder, keys, more_keys=more_keys, now=now))
+    except BaseException:  # half a repository would answer the next attempt with "is a repository already"
+        shutil.rmtree(folder / "public", ignore_errors=True)
+        (folder / "deploy.json").unlink(missing_ok=True)
+        raise
+
+
+def _first_publication(repository: Repository) -> Repository:
+    """Sign root, targets with its two delegations, and publish them empty."""
+    from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
+
     root = Root(consistent_snapshot=True)
     for role in ("root", "targets", "snapshot", "timestamp"):
         _give(root, role, repository)
@@ -76,7 +99,7 @@ def init(
             for role, paths in {"approved": ["approved/*/*"], "rollout": ["rollout/*"]}.items()
         },
     )
-    targets = Targets(delegations=delegations, unrecognized_fields={"x-gate": config["gate"]})
+    targets = Targets(delegations=delegations, unrecognized_fields={"x-gate": repository.config["gate"]})
     repository.store("targets", Metadata(targets))
     for role in ("approved", "rollout"):
         repository.store(role, Metadata(Targets()))
@@ -84,67 +107,95 @@ def init(
     return repository
 
 
-def _give(root: Any, role: str, repository: Repository) -> None:
-    """Name a top-level role's keys in a root."""
+def _give(delegator: Any, role: str, repository: Repository) -> None:
+    """Let a root or targets role name exactly the keys that the settings name for ``role``."""
+    known = delegator.roles[role] if hasattr(delegator, "roles") else delegator.delegations.roles[role]
+    for keyid in list(known.keyids):
+        delegator.revoke_key(keyid, role)
     for ref in repository.refs(KEYS_OF[role]):
-        root.add_key(ref.key, role)
-    root.roles[role].threshold = repository.threshold(KEYS_OF[role])
+        delegator.add_key(ref.key, role)
+    known.threshold = repository.threshold(KEYS_OF[role])
 
 
 def device_settings(repository: Repository, *, channel: str, device_id: str, url: str) -> str:
-    """Return a monitor's ``device.toml`` for this repository."""
-    keys = ", ".join(f'"{public_bytes(ref).hex()}"' for ref in repository.refs("adapter"))
-    return (
-        f'device_id = "{device_id}"\nchannel = "{channel}"\nbundle = "bundle"\nstate = "state"\nroot = "root.json"\n'
-        f'repository = "{url}"\ntrusted_keys = [{keys}]\nthreshold = {repository.threshold("adapter")}\n'
-    )
+    """Return a monitor's ``device.toml`` for this repository. Raises `FormatError` for what no monitor would accept."""
+    keys = [public_bytes(ref) for ref in repository.refs("adapter")]
+    threshold = repository.threshold("adapter")
+    DeviceConfig(
+        device_id=device_id, channel=channel, bundle=Path("bundle"), state=Path("state"), repository=url,
+        trusted_keys=tuple(keys), threshold=threshold,
+    )  # fmt: skip
+    values = {
+        "device_id": device_id, "channel": channel, "bundle": "bundle", "state": "state", "root": "root.json",
+        "repository": url, "trusted_keys": [key.hex() for key in keys], "threshold": threshold,
+    }  # fmt: skip
+    # A JSON text, number or list of texts is a TOML one.
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 
-def rotate_key(repository: Repository, group: str, old: str, new: KeyRef) -> None:
-    """Replace one key of a group; a root that changes is signed by old and new keys both.
+def key_id(repository: Repository, group: str, prefix: str) -> str:
+    """Return the id of the one key of a group that starts with ``prefix``. Raises `DeployError`.
 
-    Raises `DeployError` for the adapter keys, which devices hold in their settings, and whenever the result could not
-    be signed.
+    Also for the adapter keys, which devices hold in their settings and no metadata can change.
     """
-    from tuf.api.metadata import Root
-
     if group == "adapter":
         raise DeployError(
             "adapter keys are in every monitor's settings, not in the repository's metadata",
             hint="sign with the spare adapter key; bring new trusted_keys with the monitor's next configuration",
         )
+    known = [ref.keyid for ref in repository.refs(group)]
+    found = [keyid for keyid in known if keyid.startswith(prefix)]
+    if len(found) != 1 or len(prefix) < PREFIX:
+        raise DeployError(
+            f"{group}: {len(found)} keys start with {prefix[:16]!r}, want 1",
+            hint=", ".join(keyid[:16] for keyid in known),
+        )
+    return found[0]
+
+
+def rotate_key(repository: Repository, group: str, old: str, new: KeyRef) -> None:
+    """Replace one key of a group; a root that changes is signed by old and new keys both.
+
+    Raises `DeployError` as `key_id`, and whenever the result could not be signed.
+    """
+    old = key_id(repository, group, old)
     refs = repository.refs(group)
-    if old not in {ref.keyid for ref in refs}:
-        raise DeployError(f"{group} has no key {old[:16]}", hint=", ".join(ref.keyid[:16] for ref in refs))
     leaving = [ref for ref in refs if ref.keyid == old]
     staying = [ref.to_value() for ref in refs if ref.keyid != old]
     repository.config["keys"][group] = [*staying, new.to_value()]
-    available = sum(signer_for(ref, repository.keys) is not None for ref in repository.refs(group))
+    available = len(repository.signers(group))
+    if new.public["keyval"] in [ref.public["keyval"] for ref in refs]:
+        raise DeployError(f"{group}: the new key is one of its keys already")
     if available < repository.threshold(group):
         raise DeployError(f"{group}: {available} keys here after the change, {repository.threshold(group)} must sign")
+    roles = [role for role, of in KEYS_OF.items() if of == group]
     if group in ("root", "targets", "online"):
         metadata = repository.load("root")
-        root = metadata.signed
-        assert isinstance(root, Root)
-        for role in (name for name, of in KEYS_OF.items() if of == group):
-            root.revoke_key(old, role)
-            root.add_key(new.key, role)
-        extra = [signer for ref in leaving if (signer := signer_for(ref, repository.keys))] if group == "root" else []
+        for role in roles:
+            _give(metadata.signed, role, repository)
+        extra = (
+            [
+                signer
+                for ref in leaving
+                for folder in (repository.keys, *repository.more_keys)
+                if (signer := signer_for(ref, folder))
+            ]
+            if group == "root"
+            else []
+        )
         repository.store("root", metadata, extra_signers=extra)
     else:
         metadata = repository.load("targets")
-        for role in (name for name, of in KEYS_OF.items() if of == group):
-            metadata.signed.revoke_key(old, role)
-            metadata.signed.add_key(new.key, role)
+        for role in roles:
+            _give(metadata.signed, role, repository)
         repository.store("targets", metadata)
         approved = repository.load("approved")
         if group == "quality" and approved.signed.delegations:
-            approved.signed.revoke_key(old)
-            approved.signed.add_key(new.key)
+            bins = approved.signed.delegations.succinct_roles
+            for keyid in list(bins.keyids):
+                approved.signed.revoke_key(keyid)
+            for ref in repository.refs(group):
+                approved.signed.add_key(ref.key)
             repository.store("approved", approved)
     repository.save_config()
-    affected = {role for role, of in KEYS_OF.items() if of == group}
-    for role in [*(r for r in repository.roles() if repository.group_of(r) == group)]:
-        if role in affected or role.startswith("approved-bin"):
-            repository.store(role, repository.load(role))
-    repository.publish()
+    repository.publish()  # signs again what the key signed

@@ -14,6 +14,7 @@ from typing import Any
 
 from device_runtime.envelope import message, write_signature
 from device_runtime.files import write_atomic
+from device_runtime.rollout import NAME
 from edge_tsfm.errors import DeployError
 
 FILE = "file2:"
@@ -45,6 +46,8 @@ def make_file_key(folder: Path, name: str) -> KeyRef:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
     from securesystemslib.signer import CryptoSigner
 
+    if not NAME.fullmatch(name):
+        raise DeployError(f"key name {name!r}: want a-z, 0-9 and -")
     path = folder / f"{name}.pem"
     if path.exists():
         raise DeployError(f"{path} is there already", hint="a key is never overwritten; choose another folder")
@@ -70,7 +73,10 @@ def import_hsm_key(token: str, hsm_keyid: int) -> KeyRef:
 
 
 def signer_for(ref: KeyRef, folder: Path) -> Any | None:
-    """Return what signs with a key, or None when its file is not here (it is offline). Raises `DeployError`."""
+    """Return what signs with a key, or None when its file is not in ``folder`` (it is offline).
+
+    Raises `DeployError`, also for a key file that others may read.
+    """
     from securesystemslib.signer import SIGNER_FOR_URI_SCHEME, HSMSigner, Signer
 
     SIGNER_FOR_URI_SCHEME.setdefault(HSMSigner.SCHEME, HSMSigner)
@@ -79,6 +85,11 @@ def signer_for(ref: KeyRef, folder: Path) -> Any | None:
         path = folder / uri.removeprefix(FILE)
         if not path.exists():
             return None
+        if path.stat().st_mode & 0o077:
+            raise DeployError(
+                f"{path} can be read by others (mode {path.stat().st_mode & 0o777:o}): it is not used",
+                hint=f"chmod 600 {path}; a stick without Unix modes is mounted with umask=077",
+            )
         uri = FILE + str(path)
     try:
         return Signer.from_priv_key_uri(uri, ref.key, _ask)
@@ -100,18 +111,18 @@ def public_bytes(ref: KeyRef) -> bytes:
     return bytes.fromhex(ref.public["keyval"]["public"])
 
 
-def sign_blob(blob: bytes, refs: list[KeyRef], folder: Path, threshold: int) -> bytes:
-    """Return ``blob`` with signatures by ``threshold`` keys behind it (FORMAT.md §8). Raises `DeployError`."""
-    trailer = b""
-    signed = 0
-    for ref in refs:
-        signer = signer_for(ref, folder)
-        if signer is not None and signed < threshold:
-            trailer += write_signature(public_bytes(ref), bytes.fromhex(signer.sign(message(blob)).signature))
-            signed += 1
-    if signed < threshold:
-        raise DeployError(f"{signed} of {threshold} adapter keys are here", hint="bring the missing keys, or --keys")
-    return blob + trailer
+def sign_blob(blob: bytes, keys: list[tuple[KeyRef, Any]], threshold: int) -> tuple[bytes, list[str]]:
+    """Return ``blob`` with signatures by ``threshold`` of ``keys`` behind it (FORMAT.md §8), and those keys' ids.
+
+    ``keys`` are the ones that are here, each with what signs with it. Raises `DeployError`.
+    """
+    if len(keys) < threshold:
+        raise DeployError(f"{len(keys)} of {threshold} adapter keys are here", hint="bring the missing keys, or --keys")
+    used = keys[:threshold]
+    trailer = b"".join(
+        write_signature(public_bytes(ref), bytes.fromhex(signer.sign(message(blob)).signature)) for ref, signer in used
+    )
+    return blob + trailer, [ref.keyid for ref, _ in used]
 
 
 def digest(data: bytes) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_tsfm.deploy.approve import read_channel
-from edge_tsfm.deploy.channels import read_rollout
+from edge_tsfm.deploy.ledger import read_channel, read_rollout
 from edge_tsfm.deploy.repository import Repository
+
+WARN_DAYS = 30
 
 
 def status_of(repository: Repository) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def status_of(repository: Repository) -> dict[str, Any]:
         channels[path.stem] = {
             "approved": [
                 {"file": file, "sequence": sequence, "version": channel.versions[file]}
-                for file, sequence in channel.sequences.items()
+                for file, sequence in sorted(channel.sequences.items(), key=lambda pair: pair[1])
             ],
             "revoked": list(channel.revoked),
             "security_minimum": channel.security_minimum,
@@ -35,6 +36,16 @@ def status_of(repository: Repository) -> dict[str, Any]:
     }
 
 
+def ageing(repository: Repository) -> dict[str, int]:
+    """Return the roles that people must sign again soon, with offline keys, and the days that are left."""
+    left = status_of(repository)["days_left"]
+    return {
+        role: days
+        for role, days in left.items()
+        if role not in ("snapshot", "timestamp", "rollout") and days < WARN_DAYS
+    }
+
+
 def lines(value: dict[str, Any]) -> list[str]:
     """Return the same for people."""
     out = []
@@ -42,7 +53,8 @@ def lines(value: dict[str, Any]) -> list[str]:
         state = channel["rollout"]
         out.append(f"channel {name}")
         for item in channel["approved"]:
-            mark = " revoked" if item["file"] in channel["revoked"] else ""
+            below = item["sequence"] < channel["security_minimum"]
+            mark = " revoked" if item["file"] in channel["revoked"] or below else ""
             out.append(f"  approved {item['file'][:16]}, version {item['version']}, sequence {item['sequence']}{mark}")
         if state:
             stage = state["stages"][state["stage"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -115,6 +116,11 @@ class Run:
     def gate(self) -> Mapping[str, Any]:
         """The gate's verdict, and ``forced``."""
         return dict(self.record["gate"])
+
+    @property
+    def numbers_digest(self) -> str:
+        """SHA-256 of the tuned numbers: what an exported blob and an evaluation of this run have in common."""
+        return hashlib.sha256((self.path / NUMBERS_FILE).read_bytes()).hexdigest()
 
     @cached_property
     def base_model(self) -> Base:

@@ -38,7 +38,7 @@ from device_runtime.forecaster import Forecast, Forecaster
 from device_runtime.health import HealthRules
 from device_runtime.host import Host
 from device_runtime.install import Installer
-from device_runtime.slots import Slots, locked
+from device_runtime.slots import Slots
 from edge_tsfm.deploy import channels
 from edge_tsfm.deploy.controller import Decision, Stage
 
@@ -109,9 +109,7 @@ class Monitor:
 
     def poll(self) -> Outcome:
         """Ask once for updates."""
-        with locked(self.config.state):
-            slots = Slots(PosixDisk(self.config.state), device_id=self.config.device_id)
-            return Agent(self.config, slots, self.installer).poll(activate_now=True)
+        return Agent(self.config, self.installer).poll(activate_now=True)
 
     def watch(self, *, sick: int | None = None) -> None:
         """Forecast through a health window; adapters of version ``sick`` fail once they run."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from publisher import (
     BUNDLE,
     EVERYBODY,
@@ -65,7 +66,7 @@ class Monitor:
         return Repository(self.folder / "repository", self.folder / "keys", now=NOW + timedelta(days=days))
 
     def poll(self, **options: Any) -> Outcome:
-        agent = Agent(self.config, self.slots, self.installer, clock=lambda: self.now)
+        agent = Agent(self.config, self.installer, clock=lambda: self.now)
         return agent.poll(**{"activate_now": True, **options})
 
     def confirm(self) -> None:
@@ -492,6 +493,25 @@ def test_backoff_doubles_and_is_bounded() -> None:
     assert next_poll(600, 0, lambda: 0.0) == 480
 
 
+def test_polling_for_ever_backs_off_and_recovers(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from device_runtime.cli import cli as device_cli
+    from device_runtime.cli import update
+
+    outcomes = iter([True, True, False, True])
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(update, "_poll", lambda *_, **__: next(outcomes))
+    monkeypatch.setattr(update.time, "sleep", sleep)
+    CliRunner().invoke(device_cli, ["update", "--every", "600", "--config", str(monitor.folder / "device/device.toml")])
+    for seconds, expected in zip(slept, (1200, 2400, 600, 1200), strict=True):
+        assert 0.8 * expected <= seconds <= 1.2 * expected
+
+
 # --- the gate -------------------------------------------------------------------------------------------------------
 
 
@@ -540,7 +560,7 @@ def test_fifty_adapters_go_into_bins_and_devices_follow(monitor: Monitor) -> Non
 
     publisher = monitor.publisher()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BINS_FROM", 3)
+        patch.setattr(module, "BINS_FROM", 4)
         approval = None
         for version in range(2, 6):
             approval = approve_version(publisher, version)

@@ -41,9 +41,7 @@ class Monitor:
         self.host = Host(self.config, self.installer.open, clock=lambda: self.seconds)
 
     def update(self) -> None:
-        with locked(self.config.state):
-            slots = Slots(PosixDisk(self.config.state), device_id="bed")
-            outcome = Agent(self.config, slots, self.installer, clock=NOW.timestamp).poll(activate_now=True)
+        outcome = Agent(self.config, self.installer, clock=NOW.timestamp).poll(activate_now=True)
         assert outcome.action == "trial"
 
     @property

@@ -13,9 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from publisher import EVERYBODY, NOW, approve_version, make_device, make_repository
 
 from device_runtime.agent import Agent
-from device_runtime.disk import PosixDisk
 from device_runtime.install import Installer
-from device_runtime.slots import Slots
 from edge_tsfm.deploy import channels
 from edge_tsfm.deploy.setup import rotate_key
 from edge_tsfm.deploy.signers import import_hsm_key
@@ -61,8 +59,7 @@ def test_a_token_approves_and_a_monitor_believes_it(token: str, tmp_path: Path) 
     assert key.keyid in repository.load("approved").signatures  # beside the file key: two of two must sign
     channels.start(repository, "icu", approval.file, EVERYBODY, who="ops")
     config = make_device(tmp_path / "bed", repository, "bed")
-    slots = Slots(PosixDisk(config.state), device_id="bed")
-    outcome = Agent(config, slots, Installer.of(config), clock=NOW.timestamp).poll(activate_now=True)
+    outcome = Agent(config, Installer.of(config), clock=NOW.timestamp).poll(activate_now=True)
     assert (outcome.action, outcome.sequence) == ("trial", 1)
 
 

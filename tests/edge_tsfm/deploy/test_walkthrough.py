@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -114,3 +115,77 @@ def test_operator(tmp_path: Path) -> None:
 )
 def test_every_verb_explains_itself(verb: str) -> None:
     assert len(run(cli, "deploy", verb, "--help")) > 150
+
+
+def test_every_verb_speaks_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each verb once, on one repository, with keys found through the environment in two folders."""
+    keys, stick, repository = tmp_path / "keys", tmp_path / "stick", tmp_path / "repository"
+    (tmp_path / "gate.toml").write_text(GATE)
+    stick.mkdir()
+
+    def say(*arguments: object) -> dict[str, Any]:
+        return dict(json.loads(run(cli, "deploy", *arguments, "--json")))
+
+    assert set(say("keygen", keys)) == {"root", "targets", "quality", "rollout", "online", "adapter"}
+    (keys / "quality-2.pem").rename(stick / "quality-2.pem")
+    monkeypatch.setenv("EDGE_TSFM_KEYS", f"{keys}:{stick}")
+    assert len(say("init", repository, "--gate", tmp_path / "gate.toml")["gate"]) == 64
+    files = []
+    for version in (1, 2):
+        (tmp_path / "map.etsa").write_bytes(adapter_blob(version))
+        figures = write_json(tmp_path / "evaluation.json", evaluation())
+        facts = ["--channel", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q"]
+        approved = say("approve", repository, tmp_path / "map.etsa", *facts, "--field-evaluation", figures)
+        files.append(approved["file"])
+        assert say("rollout", repository, "icu", "--adapter", files[-1][:8], "--who", "ops")["action"] == "start"
+    assert say("rollout", repository, "icu", "--pause", "--who", "ops")["action"] == "pause"
+    assert say("rollout", repository, "icu", "--resume", "--who", "ops")["action"] == "resume"
+    because = ["--who", "ops", "--why", "test"]
+    assert say("halt", repository, "icu", *because) == {"channel": "icu", "halted": True}
+    assert say("revoke", repository, "icu", files[1][:8], *because)["revoked"] == files[1]
+    assert say("downgrade", repository, "icu", files[0][:8], *because)["sequence"] == 3
+    old = json.loads((repository / "deploy.json").read_text())["keys"]["quality"][0]["keyid"]
+    assert say("rotate-key", repository, "quality", old[:8], "--name", "quality-3")["old"] == old
+    assert say("refresh", repository, "targets")["role"] == "targets"
+    assert say("publish", repository)["days_left"] == {}
+    status = say("status", repository)
+    assert status["channels"]["icu"]["rollout"]["file"] == files[0]
+    run(cli, "deploy", "sbom", repository, "--out", tmp_path / "sbom.json")
+
+
+WITH_KEYS, BECAUSE = ["--keys", "keys"], ["--who", "x", "--why", "y"]
+REFUSALS: dict[str, tuple[list[str], str]] = {
+    "keys over keys": (["keygen", "keys"], "is there already"),
+    "a repository over a repository": (["init", "repository", *WITH_KEYS, "--gate", "gate.toml"], "already"),
+    "no such repository": (["status", "nowhere"], "is not an update repository"),
+    "an unknown role": (["refresh", "repository", "nonesuch", *WITH_KEYS], "there is no role"),
+    "an unknown key": (["rotate-key", "repository", "root", "ffff", "--name", "x", *WITH_KEYS], "0 keys start"),
+    "adapter keys": (["rotate-key", "repository", "adapter", "ffff", "--name", "x", *WITH_KEYS], "settings"),
+    "nothing to halt": (["halt", "repository", "icu", *BECAUSE, *WITH_KEYS], "nothing is rolled"),
+    "nothing to revoke": (["revoke", "repository", "icu", "abcd", *BECAUSE, *WITH_KEYS], "0 approved"),
+    "a short hash": (["revoke", "repository", "icu", "", *BECAUSE, *WITH_KEYS], "0 approved"),
+    "nothing to downgrade": (["downgrade", "repository", "icu", "abcd", *BECAUSE, *WITH_KEYS], "0 approved"),
+    "nothing to step": (["rollout", "repository", "icu", "--reports", ".", "--who", "x", *WITH_KEYS], "none"),
+    "keys that are away": (["publish", "repository", "--keys", "nowhere"], "signed by 0/1 keys"),
+    "a channel elsewhere": (["halt", "repository", "../x", *BECAUSE, *WITH_KEYS], "channel"),
+}
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("refusals")
+    (folder / "gate.toml").write_text(GATE)
+    run(cli, "deploy", "keygen", folder / "keys")
+    run(cli, "deploy", "init", folder / "repository", "--keys", folder / "keys", "--gate", folder / "gate.toml")
+    return folder
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_would_leave_a_repository_unusable_is_refused(
+    empty: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, why = REFUSALS[name]
+    monkeypatch.chdir(empty)
+    before = {path: path.read_bytes() for path in (empty / "repository").rglob("*.json")}
+    assert why in run(cli, "deploy", *arguments, status=1)
+    assert {path: path.read_bytes() for path in (empty / "repository").rglob("*.json")} == before
