@@ -262,7 +262,7 @@ def test_another_shape(tmp_path: Path, arcsinh: bool) -> None:
 
     torch.manual_seed(3)
     config = Chronos2CoreConfig(
-        d_model=48, d_kv=8, d_ff=96, num_layers=3, num_heads=4, initializer_factor=0.5,
+        d_model=48, d_kv=8, d_ff=96, num_layers=2, num_heads=4, initializer_factor=0.5,
         chronos_config={
             "context_length": 512, "input_patch_size": 16, "input_patch_stride": 16, "output_patch_size": 16,
             "max_output_patches": 6, "quantiles": [0.01, *(n / 20 for n in range(1, 20)), 0.99],
