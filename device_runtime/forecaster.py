@@ -213,6 +213,8 @@ class Forecaster:
             raise ForecastError("the model's quantiles are not finite")
         if calibration is not None:
             quantiles = calibrate(quantiles, calibration)
+            if not np.isfinite(quantiles).all():
+                raise ForecastError("the adapter's calibration makes quantiles that are not finite")
         if calibration is not None or not isinstance(self._model, Sampler):
             quantiles = at_levels(quantiles, manifest.quantile_levels, levels)
         return Forecast(

@@ -55,9 +55,13 @@ def sample_quantiles(samples: FloatArray, wanted: Sequence[float]) -> FloatArray
 
 
 def calibrate(quantiles: FloatArray, calibration: Calibration) -> FloatArray:
-    """Move quantiles ``[B, H, Q]`` by an adapter's calibration offsets (FORMAT.md §7), levels kept ascending."""
+    """Move quantiles ``[B, H, Q]`` by an adapter's calibration offsets (FORMAT.md §7), levels kept ascending.
+
+    One beyond all floats becomes infinite: the caller refuses it.
+    """
     offsets = calibration.offsets.values  # [Q, steps]
     step = np.minimum(np.arange(quantiles.shape[1]), offsets.shape[1] - 1)
     width = quantiles[..., -1:].astype(np.float64) - quantiles[..., :1]  # [B, H, 1]
     moved = quantiles + offsets.T[step] * width
-    return np.sort(moved, axis=-1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return np.sort(moved, axis=-1).astype(np.float32)

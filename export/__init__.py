@@ -11,6 +11,8 @@ Names load on first use: an error's class does not import torch.
 from importlib import import_module
 from typing import Any
 
+import device_runtime as _device_runtime  # noqa: F401 - first: it silences ONNX Runtime (docs/adr/0016)
+
 _SURFACE = {
     "AdapterExport": "export.adapter",
     "BaseExport": "export.base",

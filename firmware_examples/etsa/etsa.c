@@ -935,10 +935,12 @@ static double rounded(double value)
     return stored;
 }
 
-/* Base plus delta, rounded once. The largest double that still rounds to a finite float is just below 2^128 - 2^103. */
+/* 2^128 - 2^103: the largest double that still rounds to a finite float is just below. */
+static const double too_large = 340282356779733661637539395458142568448.0;
+
+/* Base plus delta, rounded once. */
 static etsa_err add(const uint8_t *base, double delta, float *merged)
 {
-    const double too_large = 340282356779733661637539395458142568448.0; /* 2^128 - 2^103 */
     uint32_t bits = load32(base);
     if (!is_finite(bits)) return ETSA_MERGE_ERROR;
     double sum = (double)float_of(bits) + rounded(delta);
@@ -1181,7 +1183,9 @@ void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t step
         for (uint32_t j = 0; j < levels; j++) {
             uint32_t at = j * adapter->calibration_steps + min32(h, adapter->calibration_steps - 1);
             double x = floats ? (double)float_of(load32(numbers + 4 * at)) : integer_at(numbers, adapter->calibration_dtype, at);
-            float moved = (float)(step[j] + rounded(rounded(x * scale) * width));
+            double sum = step[j] + rounded(rounded(x * scale) * width);
+            float moved = float_of(sum < 0 ? 0xff800000u : 0x7f800000u); /* infinite without raising a flag */
+            if (sum < too_large && sum > -too_large) moved = (float)sum;
             uint32_t place = j; /* rounding keeps order, so sorting the floats is sorting the doubles */
             for (; place > 0 && step[place - 1] > moved; place--) step[place] = step[place - 1];
             step[place] = moved;

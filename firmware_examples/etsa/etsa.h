@@ -211,7 +211,7 @@ bool etsa_known_answer(const etsa_adapter *adapter, float *context, float *expec
  * NULL) is the largest absolute difference. */
 etsa_err etsa_self_test(const etsa_adapter *adapter, const float *probe, double *worst);
 /* Move quantiles[steps * levels] (all levels of step 0, then of step 1, ...) by the adapter's offsets and put each
- * step's in ascending order, §7; no calibration, no change. */
+ * step's in ascending order, §7; no calibration, no change. One beyond all floats becomes infinite: no forecast. */
 void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t steps, uint32_t levels);
 
 /* --- signature, §8 -------------------------------------------------------------------------------------------- */

@@ -1,4 +1,3 @@
-#define _DEFAULT_SOURCE /* madvise */
 #include "parts.h"
 #ifdef ETSA_WITH_SODIUM
 #include "etsa_sodium.h"
@@ -6,89 +5,27 @@
 #include <sodium.h>
 #endif
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 struct fc_forecaster {
     fc_base *base;
     void *model; /* of the base's family */
     uint8_t *blob; /* NULL: the base alone */
     etsa_adapter adapter;
-    float **merged; /* [tensor_count]; NULL where the adapter changes nothing. Sessions may point into them */
+    float **merged; /* [tensor_count]; NULL where the adapter changes nothing, and after the sessions are open */
     double difference;
 };
 
 static const fc_family *const families[] = {&fc_bolt, &fc_t5, &fc_chronos2};
 
-etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *size, fc_message message)
+bool fc_path_of(const fc_base *base, etsa_text name, char path[FC_PATH_SIZE])
 {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s: %s", path, strerror(errno));
-    *data = malloc(limit + 1);
-    *size = *data == NULL ? 0 : fread(*data, 1, limit + 1, file);
-    bool failed = *data == NULL || ferror(file);
-    fclose(file);
-    if (!failed && *size <= limit) return ETSA_OK;
-    free(*data);
-    *data = NULL;
-    if (failed) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s", path);
-    return fc_refuse(message, ETSA_SIZE_ERROR, "%s: more than %zu bytes", path, limit);
-}
-
-bool fc_path_of(const fc_base *base, etsa_text name, char path[4096])
-{
-    int size = snprintf(path, 4096, "%s/%.*s", base->folder, (int)name.size, name.at);
-    return size > 0 && size < 4096;
-}
-
-/* Map a pinned file and compare it with the manifest. The caller unmaps it. */
-static etsa_err map_file(const fc_base *base, const etsa_file *pinned, uint8_t **data, fc_message message)
-{
-    char path[4096];
-    struct stat facts;
-    *data = NULL;
-    if (!fc_path_of(base, pinned->name, path)) return fc_refuse(message, ETSA_STORAGE_ERROR, "path too long");
-    int handle = open(path, O_RDONLY | O_CLOEXEC);
-    if (handle < 0 || fstat(handle, &facts) != 0) {
-        int error = errno;
-        if (handle >= 0) close(handle);
-        return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s: %s", path, strerror(error));
-    }
-    size_t size = (size_t)facts.st_size;
-    if (facts.st_size <= 0 || size != pinned->size) {
-        close(handle);
-        return fc_refuse(message, ETSA_BASE_MISMATCH_ERROR, "%s: %lld bytes, the manifest pins %llu", path,
-                      (long long)facts.st_size, (unsigned long long)pinned->size);
-    }
-    void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, handle, 0);
-    close(handle);
-    if (map == MAP_FAILED) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot map %s: %s", path, strerror(errno));
-    if (!base->settings.trust_files) {
-        /* a window at a time, dropped again: checking 35 MB costs no 35 MB of memory */
-        const size_t window = (size_t)1 << 20;
-        etsa_sha256_state state;
-        uint8_t digest[32];
-        etsa_sha256_start(&state);
-        for (size_t at = 0; at < size; at += window) {
-            size_t part = size - at < window ? size - at : window;
-            etsa_sha256_add(&state, (const uint8_t *)map + at, part);
-            madvise((uint8_t *)map + at, part, MADV_DONTNEED);
-        }
-        etsa_sha256_end(&state, digest);
-        if (memcmp(digest, pinned->sha256, 32) != 0) {
-            munmap(map, size);
-            return fc_refuse(message, ETSA_BASE_MISMATCH_ERROR, "%s is not the file that the manifest pins", path);
-        }
-    }
-    *data = map;
-    return ETSA_OK;
+    int size = snprintf(path, FC_PATH_SIZE, "%s/%.*s", base->folder, (int)name.size, name.at);
+    return size > 0 && size < FC_PATH_SIZE;
 }
 
 etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_t most, uint32_t *value, fc_message message)
@@ -102,27 +39,29 @@ etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_
     return ETSA_OK;
 }
 
-static etsa_err open_files(fc_base *base, fc_message message)
+static void *verify_files(void *base) { return (void *)(uintptr_t)fc_wrong_file(base); }
+
+/* Map the files and check their digests, in a thread of its own while ONNX Runtime is loaded: on two cores the one costs
+ * no time beside the other. Nothing is used before both are done. */
+static etsa_err open_files_and_runtime(fc_base *base, fc_message message)
 {
-    etsa_file pinned;
-    for (uint32_t i = 0; etsa_bundle_file(&base->bundle, i, &pinned); i++) {
-        uint8_t *data;
-        bool tunable = etsa_text_is(pinned.name, "tunable.safetensors");
-        etsa_err err = map_file(base, &pinned, &data, message);
-        if (err != ETSA_OK) return err;
-        if (tunable) {
-            base->tunable = data;
-            base->tunable_size = (size_t)pinned.size;
-        } else {
-            munmap(data, (size_t)pinned.size);
-        }
-    }
-    return ETSA_OK;
+    pthread_t thread;
+    void *wrong = NULL;
+    etsa_err err = fc_map_files(base, message);
+    if (err != ETSA_OK) return err;
+    bool checked = !base->settings.trust_files, started = checked && pthread_create(&thread, NULL, verify_files, base) == 0;
+    if (checked && !started) wrong = verify_files(base);
+    err = fc_load_runtime(base, message);
+    if (started) pthread_join(thread, &wrong);
+    if (err != ETSA_OK || wrong == NULL) return err;
+    etsa_text name = ((const fc_file *)wrong)->pinned.name;
+    return fc_refuse(message, ETSA_BASE_MISMATCH_ERROR, "%s/%.*s is not the file that the manifest pins", base->folder, (int)name.size,
+                     name.at);
 }
 
 static etsa_err open_manifest(fc_base *base, fc_message message)
 {
-    char path[4096];
+    char path[FC_PATH_SIZE];
     size_t size;
     snprintf(path, sizeof path, "%.4000s/bundle.json", base->folder);
     etsa_err err = fc_read_file(path, ETSA_MAX_MANIFEST_SIZE, &base->manifest, &size, message);
@@ -140,6 +79,10 @@ static etsa_err open_manifest(fc_base *base, fc_message message)
         base->bundle.prediction_length > 65536) {
         return fc_refuse(message, ETSA_FORMAT_ERROR, "%s: lengths that cannot be", path);
     }
+    if (base->bundle.level_count > FC_MAX_LEVELS) {
+        return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: %u quantile levels, want at most %u", path,
+                         (unsigned)base->bundle.level_count, FC_MAX_LEVELS);
+    }
     base->tensors = calloc(base->bundle.tensor_count + 1, sizeof *base->tensors);
     if (base->tensors == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     return etsa_bundle_tensors(&base->bundle, base->tensors, base->bundle.tensor_count);
@@ -152,12 +95,12 @@ etsa_err fc_base_open(const char *folder, const fc_settings *settings, fc_base *
     fc_base *base = calloc(1, sizeof *base);
     if (base == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     base->settings = *settings;
+    if (base->settings.threads < 1) base->settings.threads = 2;
     etsa_err err = ETSA_OK;
     if (strlen(folder) >= 4000) err = fc_refuse(message, ETSA_STORAGE_ERROR, "path too long");
     else strcpy(base->folder, folder);
     if (err == ETSA_OK) err = open_manifest(base, message);
-    if (err == ETSA_OK) err = open_files(base, message);
-    if (err == ETSA_OK) err = fc_load_runtime(base, message);
+    if (err == ETSA_OK) err = open_files_and_runtime(base, message);
     if (err == ETSA_OK) *out = base;
     else fc_base_close(base);
     return err;
@@ -168,7 +111,7 @@ void fc_base_close(fc_base *base)
     if (base == NULL) return;
     if (base->cpu != NULL) base->ort->ReleaseMemoryInfo(base->cpu);
     if (base->env != NULL) base->ort->ReleaseEnv(base->env);
-    if (base->tunable != NULL) munmap(base->tunable, base->tunable_size);
+    fc_unmap_files(base);
     free(base->tensors);
     free(base->manifest);
     /* The library stays loaded: it starts threads and keeps static state that a second dlopen would meet. */
@@ -181,9 +124,10 @@ static etsa_err verify(const uint8_t *data, size_t size, uint32_t blob_size, con
 {
 #ifdef ETSA_WITH_SODIUM
     uint8_t *framed = malloc(ETSA_PREFIX_SIZE + (size_t)blob_size);
-    if (framed == NULL || sodium_init() < 0) {
+    if (framed == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
+    if (sodium_init() < 0) {
         free(framed);
-        return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
+        return fc_refuse(message, ETSA_STORAGE_ERROR, "libsodium does not start");
     }
     memcpy(framed, ETSA_PREFIX, ETSA_PREFIX_SIZE);
     memcpy(framed + ETSA_PREFIX_SIZE, data, blob_size);
@@ -226,27 +170,6 @@ static etsa_err read_adapter(fc_forecaster *f, const uint8_t *data, size_t size,
     return ETSA_OK;
 }
 
-static etsa_err merge(fc_forecaster *f, fc_message message)
-{
-    size_t need = etsa_scratch_count(&f->adapter);
-    int64_t *scratch = malloc((need + 1) * sizeof *scratch);
-    etsa_err err = scratch == NULL ? fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory") : ETSA_OK;
-    etsa_delta delta = {0};
-    while (err == ETSA_OK && etsa_next(&f->adapter, &delta)) {
-        const etsa_tensor *tensor = &f->base->tensors[delta.tensor];
-        float *merged = malloc((size_t)tensor->rows * tensor->columns * sizeof *merged);
-        f->merged[delta.tensor] = merged;
-        if (merged == NULL) err = fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-        else err = etsa_merge(&delta, f->base->tunable + tensor->offset, merged, scratch, need);
-        if (err == ETSA_MERGE_ERROR) {
-            fc_refuse(message, err, "%.*s: a merged weight is not finite", (int)tensor->name.size, tensor->name.at);
-        }
-    }
-    free(scratch);
-    madvise(f->base->tunable, f->base->tunable_size, MADV_DONTNEED); /* the pages read are in the file */
-    return err;
-}
-
 static etsa_err self_test(fc_forecaster *f, fc_message message)
 {
     const etsa_bundle *bundle = &f->base->bundle;
@@ -271,6 +194,14 @@ static etsa_err self_test(fc_forecaster *f, fc_message message)
     return err;
 }
 
+static void forget_merged(fc_forecaster *f)
+{
+    for (uint32_t i = 0; f->merged != NULL && i < f->base->bundle.tensor_count; i++) {
+        free(f->merged[i]);
+        f->merged[i] = NULL;
+    }
+}
+
 etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **out, fc_message message)
 {
     *out = NULL;
@@ -281,8 +212,10 @@ etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_polic
     f->merged = calloc(base->bundle.tensor_count + 1, sizeof *f->merged);
     etsa_err err = f->merged == NULL ? fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory") : ETSA_OK;
     if (err == ETSA_OK && data != NULL) err = read_adapter(f, data, size, policy, message);
-    if (err == ETSA_OK && data != NULL) err = merge(f, message);
+    if (err == ETSA_OK && data != NULL) err = fc_merge(base, &f->adapter, f->merged, message);
     if (err == ETSA_OK) err = base->family->open(base, f->merged, &f->model, message);
+    if (err == ETSA_OK && !base->settings.keep_merged) forget_merged(f); /* ONNX Runtime has made copies */
+    fc_give_back(base);
     if (err == ETSA_OK && data != NULL) err = self_test(f, message);
     if (err == ETSA_OK) *out = f;
     else fc_close(f);
@@ -293,10 +226,18 @@ void fc_close(fc_forecaster *f)
 {
     if (f == NULL) return;
     f->base->family->close(f->model);
-    for (uint32_t i = 0; f->merged != NULL && i < f->base->bundle.tensor_count; i++) free(f->merged[i]);
+    forget_merged(f);
     free(f->merged);
     free(f->blob);
     free(f);
+}
+
+static bool all_finite(const float *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(numbers[i])) return false;
+    }
+    return true;
 }
 
 etsa_err fc_forecast(fc_forecaster *f, const float *context, size_t length, const fc_sampling *sampling, float *quantiles,
@@ -321,11 +262,12 @@ etsa_err fc_forecast(fc_forecaster *f, const float *context, size_t length, cons
     if (!observed) return fc_refuse(message, ETSA_INPUT_ERROR, "the context has no observed value");
     etsa_err err = f->base->family->predict(f->model, context, length, sampling, quantiles, message);
     if (err != ETSA_OK) return err;
-    for (size_t i = 0; i < (size_t)bundle->prediction_length * bundle->level_count; i++) {
-        if (!isfinite(quantiles[i])) return fc_refuse(message, ETSA_FORECAST_ERROR, "the model's quantiles are not finite");
-    }
-    if (f->blob != NULL) etsa_calibrate(&f->adapter, quantiles, bundle->prediction_length, bundle->level_count);
-    return ETSA_OK;
+    size_t count = (size_t)bundle->prediction_length * bundle->level_count;
+    if (!all_finite(quantiles, count)) return fc_refuse(message, ETSA_FORECAST_ERROR, "the model's quantiles are not finite");
+    if (f->blob == NULL) return ETSA_OK;
+    etsa_calibrate(&f->adapter, quantiles, bundle->prediction_length, bundle->level_count);
+    if (all_finite(quantiles, count)) return ETSA_OK;
+    return fc_refuse(message, ETSA_FORECAST_ERROR, "the adapter's calibration makes quantiles that are not finite");
 }
 
 uint64_t fc_adapter_version(const fc_forecaster *f) { return f->blob == NULL ? 0 : f->adapter.version; }

@@ -10,6 +10,7 @@
 #include "etsa.h"
 
 #define FC_MESSAGE_SIZE 256
+#define FC_MAX_LEVELS 1024u /* quantile levels of a base that is opened */
 
 /* Why something was refused: what, got, wanted, where. */
 typedef char fc_message[FC_MESSAGE_SIZE];
@@ -19,8 +20,9 @@ typedef struct fc_base fc_base;
 
 typedef struct fc_settings {
     const char *library; /* path or name of libonnxruntime.so; NULL: libonnxruntime.so.1 on the loader's path */
-    int threads;         /* of ONNX Runtime; 0: 2 */
+    int threads;         /* of ONNX Runtime and of a merge; 0: 2 */
     bool prepacking;     /* faster runs for more memory */
+    bool keep_merged;    /* for fc_merged; costs their size once more */
     bool trust_files;    /* skip the digests of the bundle's files: they were checked when it was installed, and the
                             folder cannot be written since (dm-verity, a read-only partition) */
 } fc_settings;
@@ -62,7 +64,7 @@ etsa_err fc_forecast(fc_forecaster *forecaster, const float *context, size_t len
 uint64_t fc_adapter_version(const fc_forecaster *forecaster);
 /* Largest difference of the known-answer test, in the target's unit. */
 double fc_self_test_difference(const fc_forecaster *forecaster);
-/* The merged tensor of that index, or NULL: for comparison with other runtimes. */
+/* The merged tensor of that index, or NULL: for comparison with other runtimes. Needs keep_merged. */
 const float *fc_merged(const fc_forecaster *forecaster, uint32_t tensor);
 
 /* Read a file of at most `limit` bytes; release it with free(). */

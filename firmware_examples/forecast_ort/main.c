@@ -1,13 +1,14 @@
 /* etsa-forecast: forecast a series from a CSV file or standard input. See usage() and ../README.md. */
 #define _POSIX_C_SOURCE 200809L
+#include "arguments.h"
 #include "forecaster.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 static const char USAGE[] =
@@ -33,8 +34,8 @@ typedef struct options {
     fc_policy policy;
     fc_sampling sampling;
     uint8_t key[32];
-    long column, repeat, merged;
-    bool stream;
+    uint64_t column, repeat, merged;
+    bool stream, print_merged;
 } options;
 
 static double milliseconds(void)
@@ -50,30 +51,38 @@ static int give_up(etsa_err err, const char *message)
     return 1;
 }
 
-static bool read_key(const char *hex, uint8_t key[32])
+/* An option that takes a value. */
+static bool parse_value(const char *name, const char *value, options *o)
 {
-    if (strlen(hex) != 64 || strspn(hex, "0123456789abcdefABCDEF") != 64) return false;
-    for (size_t i = 0; i < 32; i++) {
-        char pair[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
-        key[i] = (uint8_t)strtoul(pair, NULL, 16);
-    }
+    uint64_t count = 0;
+    if (strcmp(name, "--adapter") == 0) o->adapter = value;
+    else if (strcmp(name, "--library") == 0) o->settings.library = value;
+    else if (strcmp(name, "--key") == 0) {
+        if (!fc_read_key(value, o->key)) return false;
+        o->policy.key = o->key;
+    } else if (strcmp(name, "--floor") == 0) return fc_read_count(value, 0, UINT64_MAX, &o->policy.version_floor);
+    else if (strcmp(name, "--column") == 0) return fc_read_count(value, 1, 65536, &o->column);
+    else if (strcmp(name, "--repeat") == 0) return fc_read_count(value, 1, 100000000, &o->repeat);
+    else if (strcmp(name, "--num-samples") == 0) {
+        if (!fc_read_count(value, 1, FC_MAX_SAMPLES, &count)) return false;
+        o->sampling.num_samples = (uint32_t)count;
+    } else if (strcmp(name, "--seed") == 0) {
+        if (!fc_read_count(value, 0, UINT32_MAX, &count)) return false;
+        o->sampling.seed = (uint32_t)count;
+    } else if (strcmp(name, "--threads") == 0) {
+        if (!fc_read_count(value, 1, 256, &count)) return false;
+        o->settings.threads = (int)count;
+    } else if (strcmp(name, "--merged") == 0) {
+        o->print_merged = o->settings.keep_merged = true;
+        return fc_read_count(value, 0, ETSA_MAX_TENSORS - 1, &o->merged);
+    } else return false;
     return true;
-}
-
-static bool read_count(const char *text, unsigned long least, unsigned long most, uint32_t *count)
-{
-    char *end;
-    errno = 0;
-    unsigned long value = strtoul(text, &end, 10);
-    *count = (uint32_t)value;
-    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && value >= least && value <= most;
 }
 
 static bool parse(int argc, char **argv, options *o)
 {
     memset(o, 0, sizeof *o);
     o->settings.library = getenv("ONNXRUNTIME_LIBRARY");
-    o->merged = -1;
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         bool takes_value = true;
@@ -85,34 +94,19 @@ static bool parse(int argc, char **argv, options *o)
             else if (o->file == NULL) o->file = name;
             else return false;
             takes_value = false;
-        } else if (value == NULL) return false;
-        else if (strcmp(name, "--adapter") == 0) o->adapter = value;
-        else if (strcmp(name, "--key") == 0) {
-            if (!read_key(value, o->key)) return false;
-            o->policy.key = o->key;
-        } else if (strcmp(name, "--floor") == 0) o->policy.version_floor = strtoull(value, NULL, 10);
-        else if (strcmp(name, "--column") == 0) o->column = strtol(value, NULL, 10);
-        else if (strcmp(name, "--repeat") == 0) o->repeat = strtol(value, NULL, 10);
-        else if (strcmp(name, "--num-samples") == 0) {
-            if (!read_count(value, 1, FC_MAX_SAMPLES, &o->sampling.num_samples)) return false;
-        } else if (strcmp(name, "--seed") == 0) {
-            if (!read_count(value, 0, 0xffffffffu, &o->sampling.seed)) return false;
-        } else if (strcmp(name, "--library") == 0) o->settings.library = value;
-        else if (strcmp(name, "--threads") == 0) o->settings.threads = (int)strtol(value, NULL, 10);
-        else if (strcmp(name, "--merged") == 0) o->merged = strtol(value, NULL, 10);
-        else return false;
+        } else if (value == NULL || !parse_value(name, value, o)) return false;
         i += takes_value;
     }
     return o->bundle != NULL;
 }
 
 /* One row's number: NaN for an empty cell or "nan"; false for text, as in a header. */
-static bool read_number(const char *row, long column, float *number)
+static bool read_number(const char *row, uint64_t column, float *number)
 {
     const char *cell = row;
     char *end;
     if (column > 0) {
-        for (long i = 1; i < column && cell != NULL; i++) {
+        for (uint64_t i = 1; i < column && cell != NULL; i++) {
             cell = strchr(cell, ',');
             if (cell != NULL) cell++;
         }
@@ -133,8 +127,8 @@ static bool read_number(const char *row, long column, float *number)
 
 static void print_levels(const etsa_bundle *bundle, bool stream)
 {
-    double levels[1024];
-    if (etsa_bundle_levels(bundle, levels, 1024) != ETSA_OK) return;
+    double levels[FC_MAX_LEVELS];
+    if (etsa_bundle_levels(bundle, levels, FC_MAX_LEVELS) != ETSA_OK) return;
     printf(stream ? "row,step" : "step");
     for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%g", levels[j]);
     printf("\n");
@@ -160,17 +154,17 @@ static int compare(const void *a, const void *b)
 /* Print what a figure needs: the median and the slowest of `count` runs. */
 static etsa_err repeat(const options *o, fc_forecaster *f, const float *context, size_t length, float *quantiles, fc_message message)
 {
-    long count = o->repeat;
-    double *times = malloc((size_t)count * sizeof *times);
+    size_t count = (size_t)o->repeat;
+    double *times = malloc(count * sizeof *times);
     etsa_err err = times == NULL ? ETSA_STORAGE_ERROR : ETSA_OK;
-    for (long i = 0; i < count && err == ETSA_OK; i++) {
+    for (size_t i = 0; i < count && err == ETSA_OK; i++) {
         double start = milliseconds();
         err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
         times[i] = milliseconds() - start;
     }
     if (err == ETSA_OK) {
-        qsort(times, (size_t)count, sizeof *times, compare);
-        fprintf(stderr, "latency: median %.3f ms, slowest %.3f ms of %ld\n", times[count / 2], times[count - 1], count);
+        qsort(times, count, sizeof *times, compare);
+        fprintf(stderr, "latency: median %.3f ms, slowest %.3f ms of %zu\n", times[count / 2], times[count - 1], count);
     }
     free(times);
     return err;
@@ -190,8 +184,9 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         fprintf(stderr, "etsa-forecast: %s: %s\n", o->file == NULL ? "memory" : o->file, strerror(errno));
         return 1;
     }
-    print_levels(bundle, o->stream);
+    if (o->stream) print_levels(bundle, true);
     for (long rows = 0; fgets(row, sizeof row, input) != NULL;) {
+        if (strchr(row, '\n') == NULL && !feof(input)) return give_up(ETSA_INPUT_ERROR, "a row that is too long, or has a zero byte");
         if (!read_number(row, o->column, &number)) {
             if (rows == 0 && first) { /* a header */
                 first = false;
@@ -207,17 +202,32 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         if (err == ETSA_OK) print_forecast(bundle, quantiles, rows);
         else if (err != ETSA_INPUT_ERROR) return give_up(err, message);
     }
+    if (ferror(input)) return give_up(ETSA_INPUT_ERROR, strerror(errno));
     if (input != stdin) fclose(input);
     if (!o->stream) {
         err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
         if (err != ETSA_OK) return give_up(err, message);
         fprintf(stderr, "start to first forecast: %.1f ms\n", milliseconds() - started);
+        print_levels(bundle, false);
         print_forecast(bundle, quantiles, 0);
     }
     if (o->repeat > 0 && repeat(o, f, context, length, quantiles, message) != ETSA_OK) return give_up(err, message);
     free(context);
     free(quantiles);
     return 0;
+}
+
+/* The peak of this program: getrusage's is that of the one that started it, where that was larger. */
+static void print_peak_memory(void)
+{
+    char line[256];
+    unsigned long kilobytes = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status != NULL && fgets(line, sizeof line, status) != NULL) {
+        if (strncmp(line, "VmHWM:", 6) == 0) kilobytes = strtoul(line + 6, NULL, 10);
+    }
+    if (status != NULL) fclose(status);
+    if (kilobytes > 0) fprintf(stderr, "peak memory: %.1f MB\n", (double)kilobytes / 1024);
 }
 
 int main(int argc, char **argv)
@@ -229,7 +239,6 @@ int main(int argc, char **argv)
     fc_message message;
     uint8_t *blob = NULL;
     size_t size = 0;
-    struct rusage usage;
     if (!parse(argc, argv, &o)) {
         fputs(USAGE, stderr);
         return 2;
@@ -247,7 +256,7 @@ int main(int argc, char **argv)
         return give_up(err, message);
     }
     const etsa_bundle *bundle = fc_bundle(base);
-    if (o.merged >= 0) {
+    if (o.print_merged) {
         etsa_tensor *tensors = calloc(bundle->tensor_count + 1, sizeof *tensors);
         const float *merged = fc_merged(f, (uint32_t)o.merged);
         if (tensors == NULL || merged == NULL || etsa_bundle_tensors(bundle, tensors, bundle->tensor_count) != ETSA_OK) {
@@ -265,7 +274,6 @@ int main(int argc, char **argv)
     int status = forecast(&o, bundle, f, started);
     fc_close(f);
     fc_base_close(base);
-    getrusage(RUSAGE_SELF, &usage);
-    fprintf(stderr, "peak memory: %.1f MB\n", (double)usage.ru_maxrss / 1024);
+    print_peak_memory();
     return status;
 }

@@ -5,18 +5,30 @@
 #include "forecaster.h"
 #include "onnxruntime_c_api.h"
 
+#include <sys/stat.h>
+
+#define FC_PATH_SIZE 4096
+
 typedef struct fc_family fc_family;
 
+/* A file of the bundle, mapped. */
+typedef struct fc_file {
+    etsa_file pinned;
+    uint8_t *data;
+    size_t size;
+    struct stat facts; /* when it was opened */
+} fc_file;
+
 struct fc_base {
-    char folder[4096];
+    char folder[FC_PATH_SIZE];
     fc_settings settings;
     uint8_t *manifest;
     etsa_bundle bundle;
     etsa_tensor *tensors;
     const fc_family *family;
-    uint8_t *tunable; /* mapped tunable.safetensors */
-    size_t tunable_size;
-    void *library;
+    fc_file *files; /* [file_count] */
+    const fc_file *tunable;
+    void *library, *library_symbol; /* OrtGetApiBase */
     const OrtApi *ort;
     OrtEnv *env;
     OrtMemoryInfo *cpu;
@@ -27,7 +39,7 @@ struct fc_family {
     const char *name; /* as in the manifest */
     bool samples;     /* it takes an fc_sampling */
     /* Read the manifest's parameters, check them, open the sessions. merged[tensor_count]: NULL where nothing changed;
-     * sessions may point into them. On an error the model may be half made: close it too. */
+     * they are gone afterwards. On an error the model may be half made: close it too. */
     etsa_err (*open)(const fc_base *base, float *const *merged, void **model, fc_message message);
     void (*close)(void *model);
     /* quantiles[prediction_length * level_count] before any calibration */
@@ -40,8 +52,23 @@ struct fc_family {
 extern const fc_family fc_bolt, fc_chronos2; /* patches.c */
 extern const fc_family fc_t5;                /* t5.c */
 
+/* files.c */
+etsa_err fc_map_files(fc_base *base, fc_message message);
+void fc_unmap_files(fc_base *base);
+const fc_file *fc_file_of(const fc_base *base, etsa_text name);
+/* The first file whose digest is not the manifest's; NULL when all are right. */
+const fc_file *fc_wrong_file(const fc_base *base);
+/* Whether the folder still has the very files that were mapped, unwritten: else a name was given to another file after
+ * its digest was checked, and ETSA_BASE_MISMATCH_ERROR. */
+etsa_err fc_check_unchanged(const fc_base *base, fc_message message);
+/* Let the kernel have a file's pages back; they come again when they are read. */
+void fc_forget_pages(const fc_file *file);
+
+/* merge.c: every delta into merged[tensor_count], which it allocates and the caller frees, also after an error. */
+etsa_err fc_merge(const fc_base *base, const etsa_adapter *adapter, float **merged, fc_message message);
+
 /* forecaster.c */
-bool fc_path_of(const fc_base *base, etsa_text name, char path[4096]);
+bool fc_path_of(const fc_base *base, etsa_text name, char path[FC_PATH_SIZE]);
 /* One of the family's own whole numbers, within bounds; ETSA_FORMAT_ERROR otherwise. */
 etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_t most, uint32_t *value, fc_message message);
 
@@ -57,6 +84,9 @@ etsa_err fc_load_runtime(fc_base *base, fc_message message);
  * many times for one forecast; it costs memory. */
 etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float *const *merged, OrtSession **session,
                          fc_message message);
+/* Opening sessions runs code and fills memory that no forecast needs: give both back, before a forecast reads the weights
+ * and memory reaches its peak. */
+void fc_give_back(const fc_base *base);
 /* A value of 1 to 4 dimensions that reads and writes the caller's memory; type: float32 or int64. */
 etsa_err fc_value(const fc_base *base, void *data, ONNXTensorElementDataType type, const int64_t *shape, size_t dimensions,
                   OrtValue **value, fc_message message);

@@ -1,12 +1,19 @@
-#define _POSIX_C_SOURCE 200809L /* strndup */
+#define _GNU_SOURCE /* dl_iterate_phdr, madvise, strndup */
 #include "parts.h"
 
 #include <dlfcn.h>
+#include <link.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#define SILENCE "ORT_DISABLE_TELEMETRY"
 #define API_VERSION 21 /* every function used here is in it; newer libraries keep offering it */
 
 etsa_err fc_refuse(fc_message message, etsa_err code, const char *format, ...)
@@ -32,18 +39,52 @@ etsa_err fc_check(const fc_base *base, OrtStatus *status, etsa_err code, const c
 etsa_err fc_load_runtime(fc_base *base, fc_message message)
 {
     const char *name = base->settings.library != NULL ? base->settings.library : "libonnxruntime.so.1";
+    /* Microsoft's builds from 1.29 on write to the home folder and report to Microsoft unless this is set before. */
+    const char *silence = getenv(SILENCE);
+    if ((silence == NULL || strcmp(silence, "1") != 0) && setenv(SILENCE, "1", 1) != 0) {
+        return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot set " SILENCE);
+    }
     base->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (base->library == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "%s", dlerror());
     const OrtApiBase *(*get_api_base)(void) = NULL;
-    void *symbol = dlsym(base->library, "OrtGetApiBase");
+    void *symbol = base->library_symbol = dlsym(base->library, "OrtGetApiBase");
     memcpy(&get_api_base, &symbol, sizeof symbol); /* ISO C has no cast from data to function pointers */
     base->ort = symbol == NULL ? NULL : get_api_base()->GetApi(API_VERSION);
     if (base->ort == NULL) {
         return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: no C API %d: want ONNX Runtime 1.21 or later", name, API_VERSION);
     }
     etsa_err err = fc_check(base, base->ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "etsa", &base->env), ETSA_STORAGE_ERROR, name, message);
+    if (err == ETSA_OK) err = fc_check(base, base->ort->DisableTelemetryEvents(base->env), ETSA_STORAGE_ERROR, name, message);
     if (err != ETSA_OK) return err;
     return fc_check(base, base->ort->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &base->cpu), ETSA_STORAGE_ERROR, name, message);
+}
+
+/* Drop the pages of the library's segments that are never written: they are in its file, and come again when they run. */
+static int forget_code(struct dl_phdr_info *library, size_t size, void *inside)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), address = (uintptr_t)inside;
+    bool found = false;
+    (void)size;
+    for (int i = 0; i < library->dlpi_phnum; i++) {
+        uintptr_t start = library->dlpi_addr + library->dlpi_phdr[i].p_vaddr;
+        found = found || (library->dlpi_phdr[i].p_type == PT_LOAD && address - start < library->dlpi_phdr[i].p_memsz);
+    }
+    for (int i = 0; found && i < library->dlpi_phnum; i++) {
+        if (library->dlpi_phdr[i].p_type != PT_LOAD || (library->dlpi_phdr[i].p_flags & PF_W) != 0) continue;
+        uintptr_t start = library->dlpi_addr + library->dlpi_phdr[i].p_vaddr, end = start + library->dlpi_phdr[i].p_filesz;
+        start = (start + page - 1) / page * page;
+        end = end / page * page;
+        if (start < end) madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+    return found;
+}
+
+void fc_give_back(const fc_base *base)
+{
+    dl_iterate_phdr(forget_code, base->library_symbol);
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 /* Give the session the merged tensors before it optimises the graph. Never AddInitializer: where constants are folded it
@@ -87,13 +128,14 @@ etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float
 {
     const OrtApi *ort = base->ort;
     OrtSessionOptions *options = NULL;
-    char path[4096];
     etsa_graph graph;
     if (!etsa_bundle_graph(&base->bundle, name, &graph)) return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: no graph %s", name);
-    if (!fc_path_of(base, graph.file, path)) return fc_refuse(message, ETSA_STORAGE_ERROR, "path too long");
+    const fc_file *file = fc_file_of(base, graph.file);
+    if (file == NULL) return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: graph %s: its file is not pinned", name);
     etsa_err err = fc_check(base, ort->CreateSessionOptions(&options), ETSA_STORAGE_ERROR, "options", message);
     if (err != ETSA_OK) return err;
     const char *const entries[][2] = {
+        {"session.model_external_initializers_file_folder_path", base->folder},
         {"session.intra_op.allow_spinning", "0"}, /* a monitor has other work for the core */
         {"session.disable_prepacking", base->settings.prepacking ? "0" : "1"},
         /* Folding copies each weight once more only to transpose it: longer starts, more memory. Left alone, weights stay
@@ -106,13 +148,16 @@ etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float
         err = fc_check(base, ort->AddSessionConfigEntry(options, entries[i][0], entries[i][1]), ETSA_STORAGE_ERROR, entries[i][0], message);
     }
     if (err == ETSA_OK) {
-        int threads = base->settings.threads > 0 ? base->settings.threads : 2;
-        err = fc_check(base, ort->SetIntraOpNumThreads(options, threads), ETSA_STORAGE_ERROR, "threads", message);
+        err = fc_check(base, ort->SetIntraOpNumThreads(options, base->settings.threads), ETSA_STORAGE_ERROR, "threads", message);
     }
     if (err == ETSA_OK) err = fc_check(base, ort->SetInterOpNumThreads(options, 1), ETSA_STORAGE_ERROR, "threads", message);
     if (err == ETSA_OK) err = replace_tensors(base, &graph, merged, options, message);
-    if (err == ETSA_OK) err = fc_check(base, ort->CreateSession(base->env, path, options, session), ETSA_STORAGE_ERROR, path, message);
+    if (err == ETSA_OK) {
+        err = fc_check(base, ort->CreateSessionFromArray(base->env, file->data, file->size, options, session), ETSA_STORAGE_ERROR,
+                       name, message);
+    }
     ort->ReleaseSessionOptions(options);
+    if (err == ETSA_OK) err = fc_check_unchanged(base, message);
     return err;
 }
 

@@ -1,6 +1,7 @@
 /* etsa-service: a daemon around service.h. It reads values as lines from standard input (in a product: your acquisition
  * calls sv_push), writes forecasts as JSON lines to standard output, and reads its adapters anew on SIGHUP. */
 #define _GNU_SOURCE /* ppoll */
+#include "arguments.h"
 #include "service.h"
 
 #include <errno.h>
@@ -26,7 +27,11 @@ static const char USAGE[] =
     "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
     "one value a line; quality 0 is good, anything else is missing\n";
 
+#define MOST_INTERVAL_MS 31622400000u /* a year */
+#define MOST_ALIVE_MS 60000u
+
 static volatile sig_atomic_t reload, stop;
+static bool output_lost; /* written by the worker, read when it has ended */
 
 static void on_signal(int number)
 {
@@ -55,18 +60,30 @@ static void on_alive(void *user)
     notify("WATCHDOG=1");
 }
 
+/* Text inside of a JSON string. */
+static void print_escaped(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') printf("\\%c", c);
+        else if (c < 0x20 || c > 0x7e) printf("?");
+        else putchar(c);
+    }
+}
+
 static void on_forecast(void *user, const sv_forecast *f)
 {
     const etsa_bundle *bundle = user;
-    double levels[64];
-    flockfile(stdout);
+    double levels[FC_MAX_LEVELS];
     printf("{\"channel\":%u,\"t_ms\":%lld,\"adapter_version\":%llu,\"base\":\"", (unsigned)f->channel, (long long)f->t_ms,
            (unsigned long long)f->adapter_version);
     for (int i = 0; i < 32; i++) printf("%02x", bundle->digest[i]);
     printf("\",\"code\":%d", (int)f->err);
     if (f->err != ETSA_OK) {
-        printf(",\"error\":\"%s\"", f->message);
-    } else if (etsa_bundle_levels(bundle, levels, 64) == ETSA_OK) {
+        printf(",\"error\":\"");
+        print_escaped(f->message);
+        printf("\"");
+    } else if (etsa_bundle_levels(bundle, levels, FC_MAX_LEVELS) == ETSA_OK) {
         printf(",\"latency_ms\":%.3f,\"quantiles\":{", f->latency_ms);
         for (uint32_t j = 0; j < f->levels; j++) {
             printf("%s\"%g\":[", j > 0 ? "," : "", levels[j]);
@@ -76,8 +93,10 @@ static void on_forecast(void *user, const sv_forecast *f)
         printf("}");
     }
     printf("}\n");
-    fflush(stdout);
-    funlockfile(stdout);
+    if (fflush(stdout) != 0 && !output_lost) { /* nobody reads: end, so that whoever watches can tell */
+        output_lost = true;
+        kill(getpid(), SIGTERM);
+    }
 }
 
 typedef struct options {
@@ -87,13 +106,22 @@ typedef struct options {
     uint8_t key[32];
 } options;
 
-static bool read_key(const char *hex, uint8_t key[32])
+/* An option that takes a value. */
+static bool parse_value(const char *name, const char *value, options *o)
 {
-    if (strlen(hex) != 64 || strspn(hex, "0123456789abcdefABCDEF") != 64) return false;
-    for (size_t i = 0; i < 32; i++) {
-        char pair[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
-        key[i] = (uint8_t)strtoul(pair, NULL, 16);
-    }
+    uint64_t count = 0;
+    if (strcmp(name, "--library") == 0) o->settings.library = value;
+    else if (strcmp(name, "--floor") == 0) return fc_read_count(value, 0, UINT64_MAX, &o->service.policy.version_floor);
+    else if (strcmp(name, "--interval") == 0) {
+        if (!fc_read_count(value, 1, MOST_INTERVAL_MS, &count)) return false;
+        o->service.interval_ms = (int64_t)count;
+    } else if (strcmp(name, "--threads") == 0) {
+        if (!fc_read_count(value, 1, 256, &count)) return false;
+        o->settings.threads = (int)count;
+    } else if (strcmp(name, "--key") == 0) {
+        if (!fc_read_key(value, o->key)) return false;
+        o->service.policy.key = o->key;
+    } else return false;
     return true;
 }
 
@@ -114,14 +142,7 @@ static bool parse(int argc, char **argv, options *o)
             return false;
         } else {
             i++;
-            if (strcmp(name, "--interval") == 0) o->service.interval_ms = strtoll(value, NULL, 10);
-            else if (strcmp(name, "--floor") == 0) o->service.policy.version_floor = strtoull(value, NULL, 10);
-            else if (strcmp(name, "--library") == 0) o->settings.library = value;
-            else if (strcmp(name, "--threads") == 0) o->settings.threads = (int)strtol(value, NULL, 10);
-            else if (strcmp(name, "--key") == 0) {
-                if (!read_key(value, o->key)) return false;
-                o->service.policy.key = o->key;
-            } else return false;
+            if (!parse_value(name, value, o)) return false;
         }
     }
     if (o->service.channels == 0) o->adapters[o->service.channels++] = "-";
@@ -149,18 +170,24 @@ static void load_adapters(sv_service *service, const options *o)
     }
 }
 
-static void read_line(sv_service *service, const char *line)
+static void read_line(sv_service *service, char *line)
 {
-    unsigned channel;
-    long long t_ms;
-    float value;
-    int quality;
-    if (sscanf(line, "%u %lld %f %d", &channel, &t_ms, &value, &quality) == 4) sv_push(service, channel, t_ms, value, quality);
+    char *at = line, *end;
+    unsigned long channel = strtoul(at, &end, 10);
+    bool good = end > at && *at >= '0' && *at <= '9' && channel < SV_MAX_CHANNELS && *end == ' ';
+    errno = 0;
+    long long t_ms = strtoll(at = end, &end, 10);
+    good = good && end > at && errno == 0 && *end == ' ';
+    float value = strtof(at = end, &end);
+    good = good && end > at && *end == ' ';
+    long quality = strtol(at = end, &end, 10);
+    good = good && end > at && (*end == '\0' || strcmp(end, "\r") == 0);
+    if (good) sv_push(service, (uint32_t)channel, t_ms, value, quality == SV_GOOD ? SV_GOOD : SV_INVALID);
     else fprintf(stderr, "etsa-service: a line that is not CHANNEL T_MS VALUE QUALITY\n");
 }
 
-/* Feed lines as they come; a signal ends the wait. */
-static void serve(sv_service *service, const options *o, const sigset_t *waiting)
+/* Feed lines as they come; a signal ends the wait. False when the input failed. */
+static bool serve(sv_service *service, const options *o, const sigset_t *waiting)
 {
     static char buffer[4096];
     size_t used = 0;
@@ -176,22 +203,36 @@ static void serve(sv_service *service, const options *o, const sigset_t *waiting
         /* signals are delivered only here, so that none is missed between the checks above and the wait */
         if (ppoll(&input, 1, NULL, waiting) < 0) {
             if (errno == EINTR) continue;
-            break;
+            return false;
         }
         ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
-        if (size < 0 || (size == 0 && !datagrams)) break;
+        if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+        if (size < 0) return false;
+        if (size == 0 && !datagrams) break;
         used += (size_t)size;
-        buffer[used] = '\0';
+        if (datagrams) buffer[used++] = '\n'; /* a datagram ends its last line */
         char *line = buffer, *end;
-        while ((end = strchr(line, '\n')) != NULL) {
+        while ((end = memchr(line, '\n', used - (size_t)(line - buffer))) != NULL) {
             *end = '\0';
-            read_line(service, line);
+            if (end > line) read_line(service, line);
             line = end + 1;
         }
         used -= (size_t)(line - buffer);
         if (used == sizeof buffer - 1) used = 0; /* no line is that long */
         memmove(buffer, line, used);
     }
+    return true;
+}
+
+/* How often to say that the worker lives: three times in the watchdog's time, if there is one and it watches us. */
+static uint32_t alive_ms(void)
+{
+    const char *watchdog = getenv("WATCHDOG_USEC"), *whom = getenv("WATCHDOG_PID");
+    uint64_t us = 0, pid = 0;
+    if (watchdog == NULL || !fc_read_count(watchdog, 1, UINT64_MAX, &us)) return 1000;
+    if (whom != NULL && (!fc_read_count(whom, 1, UINT64_MAX, &pid) || pid != (uint64_t)getpid())) return 1000;
+    uint64_t ms = us / 3000;
+    return ms < 1 ? 1 : ms > MOST_ALIVE_MS ? MOST_ALIVE_MS : (uint32_t)ms;
 }
 
 static int give_up(etsa_err err, const char *message)
@@ -220,11 +261,11 @@ int main(int argc, char **argv)
     sigaction(SIGHUP, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a reader that went is seen where it is written */
 
     etsa_err err = fc_base_open(o.bundle, &o.settings, &base, message);
     if (err != ETSA_OK) return give_up(err, message);
-    const char *watchdog = getenv("WATCHDOG_USEC"); /* feed it at a third of its time */
-    o.service.alive_ms = watchdog == NULL ? 1000 : (uint32_t)(strtoull(watchdog, NULL, 10) / 3000);
+    o.service.alive_ms = alive_ms();
     o.service.policy.need_known_answer = true;
     o.service.on_forecast = on_forecast;
     o.service.on_alive = on_alive;
@@ -236,7 +277,8 @@ int main(int argc, char **argv)
     }
     load_adapters(service, &o);
     notify("READY=1");
-    serve(service, &o, &waiting);
+    bool good = serve(service, &o, &waiting);
+    if (!good) fprintf(stderr, "etsa-service: the input failed: %s\n", strerror(errno));
     notify("STOPPING=1");
     sv_counts counts = sv_count(service);
     sv_stop(service);
@@ -245,5 +287,6 @@ int main(int argc, char **argv)
     if (counts.late > 0) fprintf(stderr, "etsa-service: %llu values came too late\n", (unsigned long long)counts.late);
     if (counts.stray > 0) fprintf(stderr, "etsa-service: %llu values strayed\n", (unsigned long long)counts.stray);
     if (counts.skipped > 0) fprintf(stderr, "etsa-service: %llu steps were skipped\n", (unsigned long long)counts.skipped);
-    return 0;
+    if (output_lost) fprintf(stderr, "etsa-service: forecasts could not be written\n");
+    return good && !output_lost ? 0 : 1; /* a failure: the supervisor starts it again */
 }

@@ -185,7 +185,7 @@ static void *work(void *argument)
         if (any) continue;
         if (s->stopping) break;
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until); /* a clock that is set must not put the worker to sleep */
         until.tv_sec += (time_t)(s->settings.alive_ms / 1000);
         until.tv_nsec += (long)(s->settings.alive_ms % 1000) * 1000000;
         if (until.tv_nsec >= 1000000000) {
@@ -257,7 +257,11 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
     if (err == ETSA_OK) {
         pthread_mutex_init(&s->lock, NULL);
         pthread_mutex_init(&s->using, NULL);
-        pthread_cond_init(&s->wake, NULL);
+        pthread_condattr_t monotonic;
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&s->wake, &monotonic);
+        pthread_condattr_destroy(&monotonic);
         if (pthread_create(&s->worker, NULL, work, s) == 0) {
             *out = s;
             return ETSA_OK;

@@ -309,6 +309,7 @@ int main(int argc, char **argv)
         size -= (size_t)(end + 2 - header);
         uint8_t *payload = allocate(size);
         memcpy(payload, end + 2, size);
+        feclearexcept(FE_ALL_EXCEPT);
         const char *what = value_of("what", 0);
         if (starts(what, "blob\n")) check_blob(payload, size);
         else if (starts(what, "manifest\n")) check_manifest(payload, size);
@@ -316,6 +317,7 @@ int main(int argc, char **argv)
         else if (starts(what, "entries\n")) check_entries(payload, size);
         else if (starts(what, "projection\n")) check_projection(payload);
         else fail("what", 0, 0);
+        want("floating-point flags", fetestexcept(FE_INVALID | FE_OVERFLOW | FE_DIVBYZERO), 0);
         free(payload);
     }
     printf("%d vectors, %d failures, %d skipped%s\n", argc - 1, failed, skipped, skipped ? " (no libsodium)" : "");

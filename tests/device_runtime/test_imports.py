@@ -1,6 +1,7 @@
 """A monitor installs numpy, onnxruntime and click: nothing else may be imported there."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,19 @@ def test_importing_the_package_starts_nothing() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("module", ["device_runtime.session", "export.quantize_graph", "edge_tsfm.profiling"])
+def test_onnx_runtime_writes_and_reports_nothing(module: str, tmp_path: Path) -> None:
+    """Builds from 1.29 on would leave an identifier and a database of events in the home folder (docs/adr/0016)."""
+    if module != "device_runtime.session":
+        pytest.importorskip("onnx", reason="a workstation's module")
+        pytest.importorskip("torch", reason="a workstation's module")
+    # Those that keep the library itself silent must not make the test pass.
+    silencers = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "TF_BUILD", "GITHUB_ACTIONS"}
+    known = {name: value for name, value in os.environ.items() if name not in silencers}
+    known |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    code = f"import sys, {module}; print('onnxruntime' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=known)
+    assert done.stdout.split() == ["True"]
+    assert [path for path in tmp_path.rglob("*") if "onnxruntime" in str(path) or path.suffix == ".db"] == []

@@ -61,3 +61,24 @@ def test_sizes_are_those_of_the_table(column: int, compiler: str) -> None:
         (line,) = re.findall(rf"^{row} (.*)$", README, flags=re.MULTILINE)
         cells = [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", line)]
         assert cells[column] == measured[name]
+
+
+def test_recipes_that_are_not_built_name_files_that_exist() -> None:
+    """Yocto's recipe and Zephyr's module: sources, units and binaries they speak of."""
+    yocto, zephyr = SOURCE / "yocto" / "README.md", SOURCE / "zephyr"
+    for page in (yocto, zephyr / "README.md"):
+        assert "**Not built by our CI.**" in page.read_text(encoding="utf-8")
+    recipe = yocto.read_text(encoding="utf-8")
+    named = re.findall(r"\$\{S\}/(firmware_examples/[\w./-]*[\w])", recipe)
+    assert len(named) == 2
+    for path in named:
+        assert (SOURCE.parent / path).exists(), path
+    for folder, binary in re.findall(r"\$\{B\}/(\w+)/([\w-]+)", recipe):
+        assert f"add_executable({binary} " in (SOURCE / folder / "CMakeLists.txt").read_text(encoding="utf-8")
+    module = (zephyr / "zephyr" / "module.yml").read_text(encoding="utf-8")
+    for kind, path in re.findall(r"(cmake|kconfig): (\S+)", module):
+        assert (zephyr / path / "CMakeLists.txt" if kind == "cmake" else zephyr / path).exists()
+    sources = re.findall(r"CMAKE_CURRENT_LIST_DIR\}/([\w./]+)", (zephyr / "zephyr" / "CMakeLists.txt").read_text())
+    assert len(sources) == 3
+    for path in sources:
+        assert (zephyr / "zephyr" / path).exists(), path

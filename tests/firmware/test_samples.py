@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_runtime.adapter import Calibration
 from device_runtime.blob import encode
 from device_runtime.bundle import Bundle
+from device_runtime.delta import Numbers
+from device_runtime.errors import ForecastError
 from device_runtime.forecaster import Forecaster
 from device_runtime.merge import merge
 
@@ -179,9 +182,70 @@ def test_contexts_without_a_forecast(built: Path, library: Path, bundle: Bundle,
     assert f"[{code}] " in err
 
 
+def test_a_calibration_beyond_all_floats_is_no_forecast(
+    built: Path, library: Path, bundle: Bundle, files: Path
+) -> None:
+    offsets = Numbers.of(np.full((LEVELS, 1), 3e38), "float32")
+    (files / "map.etsa").write_bytes(encode(replace(make_adapter(bundle), calibration=Calibration(offsets=offsets))))
+    with pytest.raises(ForecastError):
+        Forecaster.open(bundle, files / "map.etsa").forecast(SERIES)
+    assert refused(built, library, bundle.path, (files / "map.etsa").read_bytes(), files, "--column", "2") == 501
+
+
 def test_usage(built: Path) -> None:
     assert run(built / "forecast_ort" / "etsa-forecast").returncode == 2
     assert run(built / "service" / "etsa-service", "--nonsense").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--floor", ""), ("--floor", "3x"), ("--floor", "-1"), ("--floor", str(2**64)), ("--threads", "0"),
+        ("--threads", "two"), ("--key", "0" * 63), ("--key", "g" * 64), ("--floor",),
+    ],
+)  # fmt: skip
+def test_a_slip_in_an_option_is_a_usage_error_and_never_a_zero(
+    built: Path, bundle: Bundle, option: tuple[str, ...]
+) -> None:
+    for binary in ("forecast_ort/etsa-forecast", "service/etsa-service"):
+        done = run(built / binary, bundle.path, *option, stdin="")
+        assert done.returncode == 2, (binary, done.stderr)
+        assert done.stderr.startswith("usage: ")
+
+
+def test_a_row_that_is_too_long_is_refused(built: Path, library: Path, bundle: Bundle) -> None:
+    code, _, err = forecast(built, library, bundle.path, stdin="1\n" + "2," * 40_000 + "3\n")
+    assert (code, "[500]" in err) == (1, True)
+
+
+def test_onnx_runtime_writes_and_reports_nothing(built: Path, library: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """Builds from 1.29 on would leave an identifier and a database of events in the home folder (docs/adr/0016)."""
+    environment = {"HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": "0"}  # no CI variable, which would silence it too
+    command = [built / "forecast_ort" / "etsa-forecast", "--library", library, bundle.path]
+    done = subprocess.run(
+        [str(part) for part in command], input="80\n", capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.startswith("step,")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_peak_memory_is_the_programs_own(built: Path, library: Path, bundle: Bundle) -> None:
+    """Not that of the process that started it, as getrusage has it."""
+    ballast = np.ones(50_000_000)  # 400 MB
+    _, _, err = forecast(built, library, bundle.path, stdin="80\n")
+    found = re.search(r"^peak memory: ([\d.]+) MB$", err, flags=re.MULTILINE)
+    assert found is not None
+    assert 1 < float(found[1]) < 150, ballast[0]
+
+
+def test_sessions_have_copies_of_merged_tensors(built: Path, library: Path, bundle: Bundle, files: Path) -> None:
+    """What was freed is overwritten here: a session that pointed into it would forecast something else."""
+    command = [built / "forecast_ort" / "etsa-forecast", "--library", library, bundle.path, files / "series.csv"]
+    command += ["--adapter", files / "map.etsa"]
+    environment = {**os.environ, "MALLOC_PERTURB_": "165"}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    same(quantiles(done.stdout), Forecaster.open(bundle, files / "map.etsa").forecast(SERIES).quantiles)
 
 
 class Service:
@@ -254,6 +318,72 @@ def test_service_swaps_without_dropping_a_forecast(built: Path, library: Path, b
     assert [f["adapter_version"] for f in rest if f["channel"] == 0] == [4]
     assert [f["adapter_version"] for f in rest if f["channel"] == 1] == [0]
     assert {f["code"] for f in rest} == {0}
+
+
+def test_service_refuses_a_swap_on_a_base_that_was_replaced(
+    built: Path, library: Path, bundle: Bundle, files: Path
+) -> None:
+    """Even by equal bytes: ONNX Runtime opens the weights by their name, and what it opens must be what was checked."""
+    copy = files / "bundle"
+    shutil.copytree(bundle.path, copy)
+    running = files / "map.etsa"
+    service = Service(built / "service" / "etsa-service", library, Bundle.open(copy), running)
+    service.log("channel 0 runs")
+    service.process.send_signal(signal.SIGHUP)
+    service.log("channel 0 runs")
+    shutil.copy(bundle.path / "tunable.safetensors", files / "same")
+    (files / "same").replace(copy / "tunable.safetensors")
+    service.process.send_signal(signal.SIGHUP)
+    service.log("channel 0 keeps what runs: [300] BaseMismatchError")
+    service.push()
+    service.push()
+    rest, _ = service.finish()
+    assert [(f["code"], f["adapter_version"]) for f in rest] == [(0, 3)]
+
+
+def test_service_reads_datagrams_with_and_without_a_newline(built: Path, library: Path, bundle: Bundle) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    command = [built / "service" / "etsa-service", "--library", library, "--interval", 1000, bundle.path]
+    with ours, theirs:
+        process = subprocess.Popen(
+            [str(part) for part in command], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for data in (
+            b"0 0 70 0",
+            b"0 1000 71 0\r\n0 2000 72 0",
+            b"0 3000 73 0\n",
+            b"0 4000 74 0\0",
+            b"9 1 1 0",
+            b"x" * 5000,
+        ):
+            ours.send(data)
+        assert process.stdout is not None
+        forecasts = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    # The zero byte ends the text of its line, as anywhere in C; nothing behind it is lost.
+    assert [f["t_ms"] for f in forecasts] == [1000, 2000, 3000]
+    assert err.count("a line that is not CHANNEL") == 2
+
+
+def test_service_fails_when_nobody_reads_its_forecasts(built: Path, library: Path, bundle: Bundle) -> None:
+    service = Service(built / "service" / "etsa-service", library, bundle)
+    assert service.process.stdout is not None
+    service.process.stdout.close()
+    service.push()
+    service.push()
+    assert service.process.wait(timeout=60) == 1
+    service.log("forecasts could not be written")
+
+
+@pytest.mark.parametrize(
+    "line", ["0 1 2 0x", "0 1 2", "-1 1 2 0", "0 1 2 0 0", "0 99999999999999999999 2 0", "0 x 2 0"]
+)
+def test_service_takes_whole_lines_only(built: Path, library: Path, bundle: Bundle, line: str) -> None:
+    done = run(built / "service" / "etsa-service", "--library", library, bundle.path, stdin=line + "\n")
+    assert done.returncode == 0, done.stderr
+    assert "a line that is not CHANNEL" in done.stderr
+    assert done.stdout == ""
 
 
 def test_service_forecasts_every_step_once_and_as_python_does(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from naive import (
     LEVELS,
     Block,
@@ -19,6 +21,7 @@ from naive import (
     metadata,
     vector,
     vera,
+    with_,
 )
 
 
@@ -64,6 +67,11 @@ def good_blobs() -> dict[str, bytes]:
         "ok/every-kind": accepted("all kinds", every, [calibration(), known_answer(), metadata()]),
         "ok/calibration-int8": accepted("", [dense()], [calibration(3)]),
         "ok/calibration-float32": accepted("", [dense()], [calibration(1, LEVELS, 4)]),
+        "ok/calibration-overflow": accepted(
+            "what is beyond all floats becomes infinite, for the reader to refuse",
+            [dense()],
+            [with_(calibration(1, LEVELS, 1), data=struct.pack("<3f", f32(3e38), f32(-3e38), 0.5))],
+        ),
         "ok/forced": accepted("accepted by hand", [dense()], flags=1),
         "ok/largest-version": accepted("64 bits", [dense()], adapter_version=2**64 - 1),
         "ok/metadata-numbers": accepted(

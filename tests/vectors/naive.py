@@ -313,5 +313,6 @@ def calibrated(rec: Rec) -> str:
     for h in range(rec.columns + 1):
         quantiles = [80 + 2 * j + h / 2 for j in range(rec.rows)]
         width = quantiles[-1] - quantiles[0]
-        out += sorted(q + offsets[j * rec.columns + min(h, rec.columns - 1)] * width for j, q in enumerate(quantiles))
+        moved = (q + offsets[j * rec.columns + min(h, rec.columns - 1)] * width for j, q in enumerate(quantiles))
+        out += sorted(math.copysign(math.inf, q) if abs(q) >= 2.0**128 - 2.0**103 else q for q in moved)
     return f"{rec.columns + 1} {hashlib.sha256(struct.pack(f'<{len(out)}f', *out)).hexdigest()}"

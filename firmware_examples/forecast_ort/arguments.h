@@ -1,0 +1,13 @@
+/* What the commands read from their arguments: whole texts or nothing, so that a slip is a usage error and never a zero. */
+#ifndef ARGUMENTS_H
+#define ARGUMENTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* 64 hexadecimal digits. */
+bool fc_read_key(const char *hex, uint8_t key[32]);
+/* Decimal digits and nothing else, least to most. */
+bool fc_read_count(const char *text, uint64_t least, uint64_t most, uint64_t *count);
+
+#endif

@@ -1,0 +1,128 @@
+/* A bundle's files: mapped once and compared with the manifest. Graphs and base weights are read from these mappings;
+ * ONNX Runtime maps the weights once more itself, so it is asked afterwards whether they are still the files checked. */
+#define _DEFAULT_SOURCE /* madvise */
+#include "parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define WINDOW ((size_t)1 << 20) /* bytes that are in memory at a time while a file is checked */
+
+etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *size, fc_message message)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s: %s", path, strerror(errno));
+    *data = malloc(limit + 1);
+    *size = *data == NULL ? 0 : fread(*data, 1, limit + 1, file);
+    bool failed = *data == NULL || ferror(file);
+    fclose(file);
+    if (!failed && *size <= limit) return ETSA_OK;
+    free(*data);
+    *data = NULL;
+    if (failed) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s", path);
+    return fc_refuse(message, ETSA_SIZE_ERROR, "%s: more than %zu bytes", path, limit);
+}
+
+/* Map one pinned file, which must have the size that the manifest says. */
+static etsa_err map_file(const fc_base *base, fc_file *file, fc_message message)
+{
+    char path[FC_PATH_SIZE];
+    struct stat facts;
+    if (!fc_path_of(base, file->pinned.name, path)) return fc_refuse(message, ETSA_STORAGE_ERROR, "path too long");
+    int handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not make it wait */
+    if (handle < 0 || fstat(handle, &facts) != 0) {
+        int error = errno;
+        if (handle >= 0) close(handle);
+        return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s: %s", path, strerror(error));
+    }
+    if (!S_ISREG(facts.st_mode) || facts.st_size <= 0 || (uint64_t)facts.st_size != file->pinned.size ||
+        (uint64_t)facts.st_size > SIZE_MAX) {
+        close(handle);
+        return fc_refuse(message, ETSA_BASE_MISMATCH_ERROR, "%s: %lld bytes, the manifest pins %llu", path,
+                         (long long)facts.st_size, (unsigned long long)file->pinned.size);
+    }
+    void *map = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, handle, 0);
+    int error = errno;
+    close(handle);
+    if (map == MAP_FAILED) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot map %s: %s", path, strerror(error));
+    file->data = map;
+    file->size = (size_t)facts.st_size;
+    file->facts = facts;
+    return ETSA_OK;
+}
+
+etsa_err fc_map_files(fc_base *base, fc_message message)
+{
+    base->files = calloc(base->bundle.file_count + 1, sizeof *base->files);
+    if (base->files == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
+    for (uint32_t i = 0; i < base->bundle.file_count; i++) {
+        fc_file *file = &base->files[i];
+        etsa_bundle_file(&base->bundle, i, &file->pinned);
+        etsa_err err = map_file(base, file, message);
+        if (err != ETSA_OK) return err;
+        if (etsa_text_is(file->pinned.name, "tunable.safetensors")) base->tunable = file;
+    }
+    return ETSA_OK;
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b) { return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec; }
+
+etsa_err fc_check_unchanged(const fc_base *base, fc_message message)
+{
+    for (uint32_t i = 0; i < base->bundle.file_count; i++) {
+        const fc_file *file = &base->files[i];
+        char path[FC_PATH_SIZE];
+        struct stat now;
+        bool same = fc_path_of(base, file->pinned.name, path) && stat(path, &now) == 0 && now.st_dev == file->facts.st_dev &&
+                    now.st_ino == file->facts.st_ino && now.st_size == file->facts.st_size &&
+                    same_time(&now.st_mtim, &file->facts.st_mtim) && same_time(&now.st_ctim, &file->facts.st_ctim);
+        if (!same) {
+            return fc_refuse(message, ETSA_BASE_MISMATCH_ERROR, "%s/%.*s was changed since it was checked", base->folder,
+                             (int)file->pinned.name.size, file->pinned.name.at);
+        }
+    }
+    return ETSA_OK;
+}
+
+void fc_unmap_files(fc_base *base)
+{
+    for (uint32_t i = 0; base->files != NULL && i < base->bundle.file_count; i++) {
+        if (base->files[i].data != NULL) munmap(base->files[i].data, base->files[i].size);
+    }
+    free(base->files);
+}
+
+const fc_file *fc_file_of(const fc_base *base, etsa_text name)
+{
+    for (uint32_t i = 0; i < base->bundle.file_count; i++) {
+        const fc_file *file = &base->files[i];
+        if (file->pinned.name.size == name.size && memcmp(file->pinned.name.at, name.at, name.size) == 0) return file;
+    }
+    return NULL;
+}
+
+void fc_forget_pages(const fc_file *file) { madvise(file->data, file->size, MADV_DONTNEED); }
+
+const fc_file *fc_wrong_file(const fc_base *base)
+{
+    for (uint32_t i = 0; i < base->bundle.file_count; i++) {
+        const fc_file *file = &base->files[i];
+        etsa_sha256_state state;
+        uint8_t digest[32];
+        etsa_sha256_start(&state);
+        for (size_t at = 0; at < file->size; at += WINDOW) { /* checking 35 MB costs no 35 MB of memory */
+            size_t part = file->size - at < WINDOW ? file->size - at : WINDOW;
+            etsa_sha256_add(&state, file->data + at, part);
+            madvise(file->data + at, part, MADV_DONTNEED);
+        }
+        etsa_sha256_end(&state, digest);
+        if (memcmp(digest, file->pinned.sha256, 32) != 0) return file;
+    }
+    return NULL;
+}

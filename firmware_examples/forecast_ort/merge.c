@@ -1,0 +1,77 @@
+/* Merge an adapter's deltas, in as many threads as ONNX Runtime may use: no two touch the same tensor. */
+#include "parts.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define MOST_THREADS 8
+
+typedef struct worker {
+    const fc_base *base;
+    const etsa_adapter *adapter;
+    float *const *merged;
+    int64_t *scratch;
+    size_t scratch_count;
+    uint32_t number, workers;
+    etsa_err err;
+    uint32_t tensor; /* whose merge failed */
+    pthread_t thread;
+    bool started;
+} worker;
+
+/* Merge every delta whose turn is this worker's. */
+static void *work(void *argument)
+{
+    worker *w = argument;
+    etsa_delta delta = {0};
+    for (uint32_t turn = 0; w->err == ETSA_OK && etsa_next(w->adapter, &delta); turn++) {
+        if (turn % w->workers != w->number) continue;
+        w->tensor = delta.tensor;
+        const uint8_t *weights = w->base->tunable->data + w->base->tensors[delta.tensor].offset;
+        w->err = etsa_merge(&delta, weights, w->merged[delta.tensor], w->scratch, w->scratch_count);
+    }
+    return NULL;
+}
+
+static etsa_err allocate(const fc_base *base, const etsa_adapter *adapter, float **merged)
+{
+    etsa_delta delta = {0};
+    while (etsa_next(adapter, &delta)) {
+        const etsa_tensor *tensor = &base->tensors[delta.tensor];
+        merged[delta.tensor] = malloc((size_t)tensor->rows * tensor->columns * sizeof **merged);
+        if (merged[delta.tensor] == NULL) return ETSA_STORAGE_ERROR;
+    }
+    return ETSA_OK;
+}
+
+etsa_err fc_merge(const fc_base *base, const etsa_adapter *adapter, float **merged, fc_message message)
+{
+    worker workers[MOST_THREADS];
+    size_t need = etsa_scratch_count(adapter);
+    uint32_t count = base->settings.threads < MOST_THREADS ? (uint32_t)base->settings.threads : MOST_THREADS;
+    if (count > adapter->delta_count) count = adapter->delta_count;
+    int64_t *scratch = malloc((count * need + 1) * sizeof *scratch);
+    etsa_err err = scratch == NULL ? ETSA_STORAGE_ERROR : allocate(base, adapter, merged);
+    if (err != ETSA_OK) {
+        free(scratch);
+        return fc_refuse(message, err, "out of memory");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        workers[i] = (worker){.base = base, .adapter = adapter, .merged = merged, .scratch = scratch + i * need, .scratch_count = need,
+                              .number = i, .workers = count};
+        workers[i].started = i > 0 && pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (workers[i].started) pthread_join(workers[i].thread, NULL);
+        else work(&workers[i]); /* the first, and any that no thread could be had for */
+    }
+    for (uint32_t i = 0; i < count && err == ETSA_OK; i++) {
+        const etsa_tensor *tensor = &base->tensors[workers[i].tensor];
+        err = workers[i].err;
+        if (err == ETSA_OK) continue;
+        fc_refuse(message, err, "%.*s: a merged weight is not finite", (int)tensor->name.size, tensor->name.at);
+    }
+    free(scratch);
+    fc_forget_pages(base->tunable); /* what was read is in the file */
+    return err;
+}
