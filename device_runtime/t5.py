@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from device_runtime.tokenizer import MAX_TOKENS, Tokenizer
 FloatArray = NDArray[np.float32]
 
 PATHS_AT_ONCE = 160  # bounds the caches: a Chronos-T5 tiny keeps 0.5 MB for a path of 64 steps
+STAGE = 16  # steps that caches grow by: a step attends to all of them, the empty ones too
+INT8_PATHS = 10  # drawn together in int8, of one series: their activations share a scale (FORMAT.md §7)
 MAX_SIDE = 4_096  # layers, heads, width of a head
 WITNESS_STEPS = 8
 
@@ -63,8 +66,11 @@ class T5Model:
         self.context_length = manifest.context_length
         self.prediction_length = manifest.prediction_length
         self.levels = manifest.quantile_levels
+        self.int8 = manifest.precision == "int8"
+        self.threads = settings.threads
         self.encoder: Session = open_session(bundle, "encoder", merged, settings)
-        self.decoder: Session = open_session(bundle, "step", merged, settings)
+        # Threads share out the paths, not the products of a step: at 25 a step they would mostly wait for each other.
+        self.decoder: Session = open_session(bundle, "step", merged, replace(settings, threads=1))
 
     def predict(self, context: FloatArray, prediction_length: int) -> FloatArray:
         """Forecast ``context`` ``[B, L]``: quantiles ``[B, H, Q]`` of the base's number of samples, seed 0."""
@@ -82,7 +88,7 @@ class T5Model:
             raise InputError(f"num_samples {num_samples}: want 1 to {MAX_SAMPLES}")
         if not 0 <= seed < 2**32:
             raise InputError(f"seed {seed}: want 0 to {2**32 - 1}")
-        at_once = max(1, PATHS_AT_ONCE // num_samples)
+        at_once = 1 if self.int8 else max(1, PATHS_AT_ONCE // num_samples)
         parts = [
             self._continue(context[start : start + at_once], prediction_length, num_samples, seed)
             for start in range(0, len(context), at_once)
@@ -140,18 +146,30 @@ class T5Model:
         return np.concatenate(blocks, axis=-1)
 
     def _draw(self, tokens: NDArray[np.int64], mask: FloatArray, noise: FloatArray) -> NDArray[np.int64]:
-        """Draw tokens ``[B, S, steps]`` by ``noise`` ``[steps, S]``, so many paths at a time that caches stay small."""
+        """Draw tokens ``[B, S, steps]`` by ``noise`` ``[steps, S]``: each thread so many paths that caches stay small.
+
+        A path is the same whatever it is drawn beside; in int8, beside the others of its `INT8_PATHS`.
+        """
         cross = self._encode(tokens, mask)
-        at_once = max(1, PATHS_AT_ONCE // len(tokens))
-        some = [noise[:, first : first + at_once] for first in range(0, noise.shape[1], at_once)]
-        return np.concatenate([self._draw_some(cross, mask, part) for part in some], axis=1)
+        samples = noise.shape[1]
+        workers = min(self.threads, samples)
+        at_once = min(-(-samples // workers), max(1, PATHS_AT_ONCE // (workers * len(tokens))))
+        if self.int8:
+            at_once = INT8_PATHS
+        some = [noise[:, first : first + at_once] for first in range(0, samples, at_once)]
+        if workers == 1 or len(some) == 1:
+            return np.concatenate([self._draw_some(cross, mask, part) for part in some], axis=1)
+        with ThreadPoolExecutor(workers) as pool:  # ONNX Runtime lets go of Python's lock while it runs
+            return np.concatenate(list(pool.map(lambda part: self._draw_some(cross, mask, part), some)), axis=1)
 
     def _draw_some(self, cross: Mapping[str, FloatArray], mask: FloatArray, noise: FloatArray) -> NDArray[np.int64]:
         """Draw the tokens of a few samples, all at once."""
         batch, (steps, samples) = len(mask), noise.shape
-        decoding = self._start(cross, mask, samples, steps)
+        decoding = self._start(cross, mask, samples, min(steps, STAGE))
         drawn = np.empty((steps, batch * samples), dtype=np.int64)
         for step in range(steps):
+            if step > 0 and step % STAGE == 0:
+                decoding = self._start(cross, mask, samples, min(steps, step + STAGE), earlier=decoding)
             decoding.step[0] = step
             decoding.noise[:] = np.tile(noise[step], batch)
             decoding.run()
@@ -170,10 +188,16 @@ class T5Model:
         steps: int,
         *,
         with_logits: bool = False,
+        earlier: Decoding | None = None,
     ) -> Decoding:
-        """Bind the step graph to fixed memory: caches are written in place."""
+        """Bind the step graph to fixed memory: caches of ``steps`` steps are written in place.
+
+        It goes on from ``earlier``, whose caches were shorter.
+        """
         rows = len(mask) * samples
         token, step = np.full(rows, self.start_token, dtype=np.int64), np.zeros(1, dtype=np.int64)
+        if earlier is not None:
+            token[:] = earlier.token
         noise, logits = np.zeros(rows, dtype=np.float32), np.empty((rows, len(self.values)), dtype=np.float32)
         inputs: dict[str, NDArray[np.generic]] = {
             "token": token,
@@ -187,13 +211,17 @@ class T5Model:
         outputs: dict[str, NDArray[np.generic]] = {"next_token": token}
         if with_logits:
             outputs = {"logits": logits}  # and the caches, but no token is drawn
+        caches: dict[str, FloatArray] = {}
         for block in range(self.blocks):
-            inputs[f"cross_keys_{block}"] = cross[f"cross_keys_{block}"]
-            inputs[f"cross_values_{block}"] = cross[f"cross_values_{block}"]
-            for name in ("own_keys", "own_values"):
+            for name in (f"cross_keys_{block}", f"cross_values_{block}"):
+                inputs[name] = cross[name]
+            for name in (f"own_keys_{block}", f"own_values_{block}"):
                 cache = np.zeros((rows * self.heads, steps, self.width), dtype=np.float32)
-                inputs[f"{name}_{block}"] = outputs[f"{name}_{block}_next"] = cache
-        return Decoding(token=token, step=step, noise=noise, logits=logits, run=BoundRun(self.decoder, inputs, outputs))
+                if earlier is not None:
+                    cache[:, : earlier.caches[name].shape[1]] = earlier.caches[name]
+                inputs[name] = outputs[f"{name}_next"] = caches[name] = cache
+        run = BoundRun(self.decoder, inputs, outputs)
+        return Decoding(token=token, step=step, noise=noise, logits=logits, caches=caches, run=run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,4 +232,5 @@ class Decoding:
     step: NDArray[np.int64]  # [1]
     noise: FloatArray  # [N], uniform in [0, 1)
     logits: FloatArray  # [N, V], where they were asked for
+    caches: Mapping[str, FloatArray]  # each [N * heads, steps, width]
     run: BoundRun

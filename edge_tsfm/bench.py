@@ -1,6 +1,6 @@
-"""The device runtime against the torch pipeline, on one machine in one run: ratios, not boasts.
+"""The device runtime against the torch pipeline and optimum's, on one machine in one run: ratios, not boasts.
 
-Timings are taken in blocks in turn (torch, runtime, torch, runtime …), so that a machine that slows down slows both,
+Timings are taken in blocks in turn (torch, runtime, optimum, torch …), so that a machine that slows down slows both,
 with a pause between them, so that neither's idle threads take the other's cores. The runtime is timed twice: with
 waiting threads asleep, as it leaves the factory, and spinning, as torch does. Start-up and memory are taken in
 processes of their own.
@@ -12,8 +12,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import torch
 
 from device_runtime.bundle import Bundle
 from device_runtime.forecaster import Forecaster
-from device_runtime.session import SessionSettings
+from device_runtime.manifest import Manifest
+from device_runtime.session import SessionSettings, session_options
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import Base
 
@@ -31,6 +33,8 @@ PRODUCT_SIZE = 1_024
 TIMED = ("chronos-bolt", "chronos-t5")
 BLOCK = 50  # calls in a row: caches and clock settle within the first few
 SLOW_BLOCK = 5  # of a family whose forecast takes hundreds of times as long
+# A busy machine stops the clock for nobody; the processor's own counts what a forecast used, on all threads.
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 SETTLE_S = 0.2  # for the other's threads to go to sleep
 
 
@@ -48,50 +52,99 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Median milliseconds of both, and how many times faster the runtime is."""
+    """Median milliseconds of each, and how many times faster the runtime is."""
 
     torch_ms: float
     runtime_ms: float
+    optimum_ms: float | None = None  # where optimum was timed too
 
     @property
     def ratio(self) -> float:
         """Torch over runtime."""
         return self.torch_ms / self.runtime_ms
 
+    @property
+    def optimum_ratio(self) -> float | None:
+        """Optimum over runtime."""
+        return None if self.optimum_ms is None else self.optimum_ms / self.runtime_ms
 
-def forecast_timing(base: Base, bundle: Bundle, case: Case, settings: SessionSettings, runs: int) -> Timing:
-    """Time forecasts of one case, both with as many threads (and a Chronos-T5 with as many samples)."""
+
+def forecast_timing(
+    base: Base,
+    bundle: Bundle,
+    case: Case,
+    settings: SessionSettings,
+    runs: int,
+    optimum: Path | None = None,
+    clock: str = "wall",
+) -> Timing:
+    """Time forecasts of one case, all with as many threads (and a Chronos-T5 with as many samples).
+
+    ``optimum`` is a folder of `export_optimum`, to be timed as well; ``clock`` is the name of one of `CLOCKS`.
+    """
     torch.set_num_threads(settings.threads)
-    pipeline = torch_pipeline(base)
     forecaster = Forecaster.open(bundle, settings=settings)
     context = np.random.default_rng(0).normal(80, 10, (case.batch, case.context_length)).astype(np.float32)
     tensor = torch.from_numpy(context)
-    torch_ms, runtime_ms = in_turn(
-        lambda: pipeline.predict_quantiles(tensor, prediction_length=case.prediction_length),
-        lambda: forecaster.forecast(context, case.prediction_length),
+    pipelines = [torch_pipeline(base)]
+    if optimum is not None:
+        pipelines.append(optimum_pipeline(base, optimum, settings))
+
+    def forecasts(pipeline: Any) -> Callable[[], Any]:
+        return lambda: pipeline.predict_quantiles(tensor, prediction_length=case.prediction_length)
+
+    torch_ms, runtime_ms, *others = in_turn(
+        [
+            forecasts(pipelines[0]),
+            lambda: forecaster.forecast(context, case.prediction_length),
+            *map(forecasts, pipelines[1:]),
+        ],
         runs,
-        block=SLOW_BLOCK if base.family == "chronos-t5" else BLOCK,
+        block=min(runs, SLOW_BLOCK if base.family == "chronos-t5" else BLOCK),
+        clock=CLOCKS[clock],
     )
-    return Timing(torch_ms=torch_ms, runtime_ms=runtime_ms)
+    return Timing(torch_ms=torch_ms, runtime_ms=runtime_ms, optimum_ms=others[0] if others else None)
 
 
 def torch_pipeline(base: Base) -> Any:
     """Return chronos-forecasting's own pipeline around a base of one of the families that are `TIMED`."""
-    from chronos import ChronosBoltPipeline, ChronosPipeline
+    from chronos import ChronosBoltPipeline
+
+    return ChronosBoltPipeline(base.model) if base.family == "chronos-bolt" else _sampling_pipeline(base, base.model)
+
+
+def optimum_pipeline(base: Base, folder: Path, settings: SessionSettings) -> Any:
+    """Return chronos-forecasting's pipeline around optimum's model of a Chronos-T5: its decoder keeps its cache."""
+    from optimum.onnxruntime import ORTModelForSeq2SeqLM
+
+    options = session_options(settings)
+    options.enable_cpu_mem_arena = True  # as optimum's users have it
+    model = ORTModelForSeq2SeqLM.from_pretrained(folder, session_options=options, use_cache=True)
+    return _sampling_pipeline(base, model)
+
+
+def _sampling_pipeline(base: Base, model: Any) -> Any:
+    """Wrap ``model``, which generates tokens, as a Chronos-T5 pipeline with the base's configuration."""
+    from chronos import ChronosPipeline
     from chronos.chronos import ChronosConfig, ChronosModel
 
-    if base.family == "chronos-bolt":
-        return ChronosBoltPipeline(base.model)
     config = ChronosConfig(**base.model.config.chronos_config)
-    return ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=base.model))
+    return ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=model))
 
 
-def check_timed(family: str, *, profiled: bool) -> None:
-    """Raise `ConfigError` for a family that is not timed, or not profiled, before anything slow begins."""
+def check_timed(family: str, *, optimum: bool = False) -> None:
+    """Raise `ConfigError` for what is not timed, before anything slow begins."""
     if family not in TIMED:
         raise ConfigError(f"bench: {family} is not timed", hint=f"it times {' and '.join(TIMED)}")
-    if profiled and family != "chronos-bolt":
-        raise ConfigError(f"bench --profile: {family} is not one run of one graph", hint="it profiles chronos-bolt")
+    if optimum and family != "chronos-t5":
+        raise ConfigError(f"bench --optimum: optimum has no class for {family}", hint="it runs chronos-t5")
+    if optimum and not optimum_runs(family):
+        raise ConfigError("bench --optimum: optimum is not installed", hint="pip install 'edge-tsfm[export]'")
+
+
+def optimum_runs(family: str) -> bool:
+    """Say whether optimum is here and has a class for a family."""
+    return family == "chronos-t5" and find_spec("optimum") is not None and find_spec("optimum.onnxruntime") is not None
 
 
 def cases(bundle: Bundle) -> list[Case]:
@@ -105,36 +158,58 @@ def cases(bundle: Bundle) -> list[Case]:
     return [Case(batch=batch, context_length=min(longest, 512), prediction_length=64) for batch in (1, 32)]
 
 
-def in_turn(first: Callable[[], Any], second: Callable[[], Any], runs: int, block: int = BLOCK) -> tuple[float, float]:
-    """Time two functions in alternating blocks, the first call of each block not counted: median milliseconds."""
-    times: tuple[list[float], list[float]] = ([], [])
+def in_turn(
+    functions: Sequence[Callable[[], Any]],
+    runs: int,
+    block: int = BLOCK,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Time functions in alternating blocks, the first call of each block not counted: median milliseconds of each.
+
+    ``clock`` is one of `CLOCKS`.
+    """
+    times: list[list[float]] = [[] for _ in functions]
     for _ in range(-(-runs // block)):
-        for function, taken in zip((first, second), times, strict=True):
+        for function, taken in zip(functions, times, strict=True):
             time.sleep(SETTLE_S)
             function()
             for _ in range(block):
-                start = time.perf_counter()
+                start = clock()
                 function()
-                taken.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times[0]), statistics.median(times[1])
+                taken.append((clock() - start) * 1e3)
+    return [statistics.median(taken) for taken in times]
 
 
-def floor_ms(bundle: Bundle, *, context_length: int, batch: int, threads: int) -> float:
+def floor_ms(bundle: Bundle, case: Case, *, threads: int) -> float:
     """Estimate the least time a forecast's matrix products take here, in milliseconds.
 
-    Counts two operations for each encoder weight and patch, and divides by the rate of one large float32 product.
+    Two operations for each weight and row it multiplies (`operations`), at the rate of one large float32 product.
     """
-    size = int(bundle.manifest.parameters["patch_size"])
-    patches = -(-context_length // size) + 1
-    work = 0
-    for entry in bundle.manifest.tensors:
-        if len(entry.shape) == 2 and "relative" not in entry.name:
-            per_patch = entry.name.startswith(("encoder.", "input_patch"))
-            work += 2 * entry.size * batch * (patches if per_patch else 1)
     torch.set_num_threads(threads)
     a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE)
-    _, ms = in_turn(lambda: None, lambda: a @ a, 20)
-    return work / (2 * PRODUCT_SIZE**3) * ms
+    (ms,) = in_turn([lambda: a @ a], 20)
+    return operations(bundle.manifest, case) / (2 * PRODUCT_SIZE**3) * ms
+
+
+def operations(manifest: Manifest, case: Case) -> int:
+    """Count a forecast's operations in products of weights, and in a Chronos-T5's attention over the context."""
+    weights = [entry for entry in manifest.tensors if len(entry.shape) == 2 and "relative" not in entry.name]
+    if manifest.family == "chronos-bolt":
+        patches = -(-case.context_length // int(manifest.parameters["patch_size"])) + 1
+        once = sum(entry.size for entry in weights if not entry.name.startswith(("encoder.", "input_patch")))
+        return 2 * case.batch * (once + patches * (sum(entry.size for entry in weights) - once))
+    context = case.context_length + int(manifest.parameters["use_eos_token"])
+    inner = int(manifest.parameters["num_heads"]) * int(manifest.parameters["d_kv"])
+    width = next(entry.shape[1] for entry in weights if entry.name.endswith("SelfAttention.q.weight"))
+    first = ("encoder.", "EncDecAttention.k.", "EncDecAttention.v.")  # once for a context
+    encoder = [entry for entry in weights if any(part in entry.name for part in first)]
+    layers = sum(entry.name.endswith("SelfAttention.q.weight") for entry in encoder)
+    per_context = context * sum(entry.size for entry in encoder) + layers * 2 * context * context * inner
+    per_row = sum(entry.size for entry in weights) - sum(entry.size for entry in encoder)
+    per_row += int(manifest.parameters["n_tokens"]) * width
+    per_row += int(manifest.parameters["num_layers"]) * 2 * context * inner
+    rows = int(manifest.parameters["num_samples"]) * case.prediction_length
+    return 2 * case.batch * (per_context + rows * per_row)
 
 
 def process_figures(code: str, arguments: list[str], runs: int = 3) -> dict[str, float]:
@@ -168,21 +243,34 @@ IMPORT_CHRONOS = "import chronos"
 
 
 def run_bench(
-    base: Base, folder: Path, bundle: Bundle, adapter: Path | None, *, threads: int, runs: int
+    base: Base,
+    folder: Path,
+    bundle: Bundle,
+    adapter: Path | None,
+    *,
+    threads: int,
+    runs: int,
+    optimum: Path | None = None,
+    clock: str = "wall",
 ) -> Mapping[str, Any]:
-    """Take every figure of a bundle's family; ``folder`` is the base for the torch pipeline."""
+    """Take every figure of a bundle's family, forecasts by the ``clock`` of that name.
+
+    ``folder`` is the base for the torch pipeline, ``optimum`` the same as `export_optimum` writes it, or None.
+    """
     forecasts = {}
     for case in cases(bundle):
-        floor = None  # known for one product after the other, of weights that the tensor table lists
-        if bundle.manifest.family == "chronos-bolt" and bundle.manifest.precision == "float32":
-            floor = floor_ms(bundle, context_length=case.context_length, batch=case.batch, threads=threads)
+        floor = None  # known for float32 products, of weights that the tensor table lists
+        if bundle.manifest.precision == "float32":
+            floor = floor_ms(bundle, case, threads=threads)
         for name, spinning in ((str(case), False), (f"{case}, spinning", True)):
             settings = SessionSettings(threads=threads, spinning=spinning)
-            timing = forecast_timing(base, bundle, case, settings, runs)
+            timing = forecast_timing(base, bundle, case, settings, runs, optimum, clock)
             forecasts[name] = {
                 "torch_ms": timing.torch_ms,
                 "runtime_ms": timing.runtime_ms,
                 "ratio": timing.ratio,
+                "optimum_ms": timing.optimum_ms,
+                "optimum_ratio": timing.optimum_ratio,
                 "floor_ms": floor,
             }
     activation = []
@@ -192,6 +280,7 @@ def run_bench(
         activation.append((time.perf_counter() - start) * 1e3)
     return {
         "threads": threads,
+        "clock": clock,
         "precision": bundle.manifest.precision,
         "bundle_mb": sum(file.size for file in bundle.manifest.files.values()) / 1e6,
         "forecast": forecasts,

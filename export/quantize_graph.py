@@ -101,28 +101,42 @@ def _split_products(graph: onnx.GraphProto, adapted: Collection[str]) -> None:
         groups = [list(group) for _, group in itertools.groupby(join.input, key=lambda name: name in adapted)]
         if join.op_type != "Concat" or len(groups) == 1 or not weights.issuperset(join.input):
             continue
-        transpose = users[join.output[0]]
-        product = users[transpose.output[0]]
-        if [transpose.op_type, product.op_type] != ["Transpose", "MatMul"] or product.input[1] != transpose.output[0]:
-            continue
-        if uses.count(join.output[0]) != 1 or uses.count(transpose.output[0]) != 1:
+        between = [join]  # and the product: a Gemm turns its weight itself, a MatMul has it turned
+        product = users[join.output[0]]
+        if product.op_type == "Transpose":
+            between.append(product)
+            product = users[product.output[0]]
+        if any(uses.count(node.output[0]) != 1 for node in between) or not _multiplies(product, between):
             continue
         parts, new = [], []
         for number, group in enumerate(groups):
             stem = f"{product.output[0]}.{number}"
-            new += [
-                helper.make_node("Concat", group, [f"{stem}.joined"], axis=0),
-                helper.make_node("Transpose", [f"{stem}.joined"], [f"{stem}.weight"], perm=[1, 0]),
-                helper.make_node("MatMul", [product.input[0], f"{stem}.weight"], [stem], name=stem),
-            ]
+            steps = [helper.make_node("Concat", group, [f"{stem}.joined"], axis=0)]
+            if len(between) == 2:
+                steps.append(helper.make_node("Transpose", [f"{stem}.joined"], [f"{stem}.weight"], perm=[1, 0]))
+            part = onnx.NodeProto()
+            part.CopyFrom(product)
+            part.name = part.output[0] = stem
+            part.input[1] = steps[-1].output[0]
+            new += [*steps, part]
             parts.append(stem)
         replaced[product.output[0]] = [*new, helper.make_node("Concat", parts, [product.output[0]], axis=-1)]
-        dropped |= {join.output[0], transpose.output[0]}
+        dropped |= {node.output[0] for node in between}
     for node in graph.node:
         if not dropped.intersection(node.output):
             nodes += replaced.get(node.output[0], [node])
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _multiplies(product: onnx.NodeProto, between: Sequence[onnx.NodeProto]) -> bool:
+    """Say whether ``product`` is ``x @ W.T``, W the joined weight at the end of ``between``, and nothing is added."""
+    if list(product.input[1:]) != [between[-1].output[0]]:
+        return False
+    if len(between) == 2:
+        return bool(product.op_type == "MatMul")
+    turned = {attribute.name: attribute.i for attribute in product.attribute}.get("transB", 0)
+    return bool(product.op_type == "Gemm" and turned)
 
 
 def _lift(graph: onnx.GraphProto, adapted: Collection[str]) -> None:

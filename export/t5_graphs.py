@@ -62,10 +62,16 @@ class StepGraph(nn.Module):
         self.heads, self.width = config.num_heads, config.d_kv
         # As T5 does where input and output embeddings are one matrix.
         self.logit_scale = config.d_model**-0.5 if config.tie_word_embeddings else 1.0
+        self.rows: Tensor
+        self.ahead: Tensor
         self.end = config.chronos_config["eos_token_id"]
         steps = config.chronos_config["prediction_length"]
-        rows = buckets(model.decoder.block[0].layer[0].SelfAttention, -torch.arange(steps), bidirectional=False)
-        self.register_buffer("rows", rows, persistent=False)  # [prediction_length], by distance back
+        position = torch.arange(steps)
+        back = position[:, None] - position  # [query, key]
+        rows = buckets(model.decoder.block[0].layer[0].SelfAttention, -back.clamp(min=0), bidirectional=False)
+        self.register_buffer("rows", rows, persistent=False)  # [prediction_length, prediction_length]
+        ahead = (back < 0).float()[:, None]  # times BLOCKED in the graph: no float16 holds that
+        self.register_buffer("ahead", ahead, persistent=False)  # [prediction_length, 1, prediction_length]
 
     def forward(
         self,
@@ -80,11 +86,10 @@ class StepGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Return the next tokens ``[N]``, the logits ``[N, V]`` and per block the caches with this step's row."""
         x = self.shared(token)  # [N, D]
-        back = step - torch.arange(memory[3].shape[1])  # [T]
+        length = memory[3].shape[1]  # T
         table = self.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
-        by_distance = table[self.rows].transpose(0, 1)  # [heads, prediction_length]; folded
-        ahead = ((back < 0).to(x.dtype) * BLOCKED)[None]
-        bias = (by_distance[:, back.clamp(min=0)] + ahead)[None, :, None, :]  # [1, heads, 1, T]
+        by_step = table[self.rows].transpose(1, 2) + self.ahead * BLOCKED  # [step, heads, key]; folded
+        bias = by_step[step][:, :, :length].unsqueeze(2)  # [1, heads, 1, T]
         blocked = ((1.0 - observed) * BLOCKED)[:, None, None, :]  # [B, 1, 1, C]
         path = torch.arange(memory[3].shape[0])[:, None]
         place = torch.cat([path, step.expand_as(path)], dim=1)  # [N * heads, 2]: where a cache takes this step
@@ -93,13 +98,13 @@ class StepGraph(nn.Module):
             cross_keys, cross_values, own_keys, own_values = memory[4 * number : 4 * number + 4]
             attention = block.layer[0].SelfAttention
             qkv = joined_projections(attention, norm(block.layer[0].layer_norm, x))
-            q, k, v = qkv.reshape(-1, 3, self.heads, self.width).unbind(1)  # [N, heads, width] each
+            q, k, v = thirds(qkv)  # [N, heads * width] each
             own_keys = written(own_keys, place, k.reshape(-1, self.width))  # [N * heads, T, width]
             own_values = written(own_values, place, v.reshape(-1, self.width))
             caches += [own_keys, own_values]
             scores = own_keys @ q.reshape(-1, self.width, 1)  # [N * heads, T, 1]
-            scores = scores.reshape(-1, self.heads, 1, back.shape[0]) + bias
-            weights = torch.softmax(scores, dim=-1).reshape(-1, 1, back.shape[0])
+            scores = scores.reshape(-1, self.heads, 1, length) + bias
+            weights = torch.softmax(scores, dim=-1).reshape(-1, 1, length)
             mixed = weights @ own_values  # [N * heads, 1, width]
             x = x + attention.o(mixed.reshape(-1, self.heads * self.width))
             cross = block.layer[1].EncDecAttention
@@ -122,6 +127,25 @@ def written(cache: Tensor, place: Tensor, row: Tensor) -> Tensor:
     return torch.onnx.ops.symbolic(
         "ScatterND", (cache, place, row), dtype=cache.dtype, shape=cache.shape, version=OPSET
     )
+
+
+def thirds(qkv: Tensor) -> tuple[Tensor, ...]:
+    """Take ``qkv`` ``[N, 3 * M]`` apart: ``[N, M]`` each.
+
+    ONNX's Split, named as such: torch's own arrives as a sequence, of which every element is copied once more.
+    """
+    shape = (qkv.shape[0], qkv.shape[1] // 3)
+    parts: tuple[Tensor, ...] = tuple(
+        torch.onnx.ops.symbolic_multi_out(
+            "Split",
+            (qkv,),
+            {"axis": 1, "num_outputs": 3},
+            dtypes=[qkv.dtype] * 3,
+            shapes=[shape] * 3,
+            version=OPSET,
+        )
+    )
+    return parts
 
 
 def draw(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, end: int) -> Tensor:

@@ -44,3 +44,26 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
         return base, Bundle.open(out)
 
     return export
+
+
+@pytest.fixture(scope="session")
+def long_t5(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A Chronos-T5 whose caches grow twice: its bundles by precision (int8: adapted for v and norms)."""
+    pytest.importorskip("torch", reason="exporting needs torch")
+    from device_runtime.bundle import Bundle
+    from edge_tsfm.methods.sites import touched_tensors
+    from edge_tsfm.models import load_base
+    from export import export_base, export_precision
+
+    base = load_base(str(ROOT / "tests" / "dummy_bases" / "chronos-t5"))
+    model = base.model
+    model.config.chronos_config["prediction_length"] = 40
+    folder = tmp_path_factory.mktemp("long")
+    provenance = {"source": "test", "weights": base.digest, "licence": "Apache-2.0"}
+    export_base(model, family=base.family, name="long", out=folder / "float32", provenance=provenance)
+    bundles = {"float32": Bundle.open(folder / "float32")}
+    adapted = touched_tensors(model, ["*.v.weight", "norms"])
+    for precision in ("int8", "float16"):
+        export_precision(bundles["float32"], out=folder / precision, precision=precision, adapted=adapted, allowed=0.05)
+        bundles[precision] = Bundle.open(folder / precision)
+    return bundles

@@ -27,11 +27,23 @@ from edge_tsfm.errors import ConfigError
     default="float32",
     help="Of the frozen weights in the bundle that is exported.",
 )
+@click.option("--keep", help="With --precision: what adapters may touch, as in export base.")
 @click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="Adapter blob to activate.")
 @click.option("--threads", type=click.IntRange(1), default=2, help="For torch and for the runtime.")
 @click.option("--runs", type=click.IntRange(3), default=100, help="Timed forecasts of each.")
 @click.option(
     "--profile", type=click.Path(path_type=Path), help="Also write ONNX Runtime's profile of one forecast here."
+)
+@click.option(
+    "--optimum/--no-optimum",
+    default=None,
+    help="Also time Hugging Face optimum's ORTModelForSeq2SeqLM.  [default: for Chronos-T5, where it is installed]",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(["wall", "processor"]),
+    default="wall",
+    help="processor: of forecasts the time that processors worked, for a busy machine; with --threads 1.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -39,42 +51,54 @@ def command(
     config: Path | None,
     bundle: Path | None,
     precision: str,
+    keep: str | None,
     adapter: Path | None,
     threads: int,
     runs: int,
     profile: Path | None,
+    optimum: bool | None,
+    clock: str,
     as_json: bool,
 ) -> None:
-    """Time the device runtime against the torch pipeline: forecasts, start, memory, activation.
+    """Time the device runtime against the torch pipeline and optimum's: forecasts, start, memory, activation.
 
-    Both run in turn in one process, so read the ratios; start-up and memory come from processes of their own. Run it
+    They run in turn in one process, so read the ratios; start-up and memory come from processes of their own. Run it
     on an idle machine.
     """
     from device_runtime.bundle import Bundle
-    from edge_tsfm.bench import check_timed, run_bench
+    from edge_tsfm.bench import check_timed, optimum_runs, run_bench
     from edge_tsfm.models import BUNDLED, load_base
     from edge_tsfm.models.base import BUNDLED_FOLDER
-    from export import export_base, export_precision
+    from export import export_base, export_optimum, export_precision
 
     if bundle is not None and precision != "float32":
         raise click.UsageError("--precision is for the bundle that is exported, not for a given --bundle")
+    if clock == "processor" and threads != 1:
+        raise click.UsageError("--clock processor counts waiting threads too: it wants --threads 1")
+    if keep is not None and precision == "float32":
+        raise click.UsageError("--keep is for --precision int8 or float16")
     with tempfile.TemporaryDirectory() as scratch:
         source = _random(config, Path(scratch) / "random") if config else name
         base = load_base(source)
-        check_timed(base.family, profiled=profile is not None)
+        check_timed(base.family, optimum=bool(optimum))
+        provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
         if bundle is None:
             bundle = Path(scratch) / "bundle"
-            provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
             export_base(base.model, family=base.family, name=base.name, out=bundle, provenance=provenance)
             if precision != "float32":
-                from edge_tsfm.methods.sites import DEFAULT, touched_tensors
+                from edge_tsfm.methods.sites import kept_tensors
 
                 source_bundle, bundle = Bundle.open(bundle), Path(scratch) / precision
-                adapted = touched_tensors(base.model, DEFAULT)
+                adapted = kept_tensors(base.model, keep)
                 export_precision(source_bundle, out=bundle, precision=precision, adapted=adapted)
         folder = BUNDLED_FOLDER / source if source in BUNDLED else Path(source)
         opened = Bundle.open(bundle)
-        figures = dict(run_bench(base, folder, opened, adapter, threads=threads, runs=runs))
+        layout = Path(scratch) / "optimum" if optimum or (optimum is None and optimum_runs(base.family)) else None
+        if layout is not None:
+            export_optimum(base.model, family=base.family, out=layout, provenance=provenance)
+        figures = dict(
+            run_bench(base, folder, opened, adapter, threads=threads, runs=runs, optimum=layout, clock=clock)
+        )
         if profile is not None:
             from edge_tsfm.profiling import profile_forecast
 
@@ -115,13 +139,17 @@ def _random(config: Path, folder: Path) -> str:
 def _table(figures: Mapping[str, Any]) -> str:
     """Lay the figures out."""
     lines = [
-        f"{figures['precision']} bundle of {figures['bundle_mb']:.1f} MB, {figures['threads']} threads",
+        f"{figures['precision']} bundle of {figures['bundle_mb']:.1f} MB, {figures['threads']} threads, "
+        f"{figures['clock']} time",
         "",
-        f"{'forecast':24}{'torch':>10}{'runtime':>10}{'ratio':>8}{'floor':>10}",
+        f"{'forecast':24}{'torch':>10}{'runtime':>10}{'ratio':>8}{'optimum':>10}{'ratio':>8}{'floor':>10}",
     ]
     for name, row in figures["forecast"].items():
-        floor = "–" if row["floor_ms"] is None else f"{row['floor_ms']:.2f}ms"
-        lines.append(f"{name:24}{row['torch_ms']:>8.2f}ms{row['runtime_ms']:>8.2f}ms{row['ratio']:>7.1f}×{floor:>10}")
+        floor, optimum = ("–" if row[key] is None else f"{row[key]:.2f}ms" for key in ("floor_ms", "optimum_ms"))
+        over = "–" if row["optimum_ratio"] is None else f"{row['optimum_ratio']:.1f}×"
+        lines.append(
+            f"{name:24}{row['torch_ms']:>8.2f}ms{row['runtime_ms']:>8.2f}ms{row['ratio']:>7.1f}×{optimum:>10}{over:>8}{floor:>10}"
+        )
     start = figures["start_to_first_forecast"]
     runtime = start["runtime"]
     lines += ["", f"{'start to first forecast':24}{'seconds':>10}{'ratio':>8}{'peak MB':>10}{'ratio':>8}"]

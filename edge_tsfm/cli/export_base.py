@@ -151,10 +151,9 @@ def _options(
     base: Base, keep: str | None, max_deviation: float | None, run: Path | None, data: Path | None
 ) -> dict[str, Any]:
     """Turn the command's options into those of `export_precision`, before anything slow begins."""
-    from edge_tsfm.methods.sites import DEFAULT, touched_tensors
+    from edge_tsfm.methods.sites import kept_tensors
 
-    wanted = [one.strip() for one in keep.split(",")] if keep else DEFAULT
-    options: dict[str, Any] = {"adapted": touched_tensors(base.model, wanted)}
+    options: dict[str, Any] = {"adapted": kept_tensors(base.model, keep)}
     if max_deviation is not None:
         options["allowed"] = max_deviation
     if run is not None:

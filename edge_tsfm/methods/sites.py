@@ -18,6 +18,11 @@ DEFAULT = ("fourierft", "bitfit", "norms")
 PATTERN = frozenset("*?.")  # a method's name has none of these
 
 
+def kept_tensors(model: nn.Module, keep: str | None) -> list[str]:
+    """Name the tensors of `touched_tensors` for a command's ``--keep``, between commas; None: `DEFAULT`."""
+    return touched_tensors(model, [one.strip() for one in keep.split(",")] if keep else DEFAULT)
+
+
 def touched_tensors(model: nn.Module, wanted: Sequence[str]) -> list[str]:
     """Name the live tensors of a base that ``wanted`` covers, sorted.
 

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define PATHS_AT_ONCE 160u /* bounds the caches, as in Python */
+#define INT8_PATHS 10u     /* drawn together in int8: their activations share a scale (FORMAT.md §7) */
+#define STAGE 16u          /* steps that caches grow by, as in Python */
 #define MAX_SIDE 4096u     /* layers, heads, width of a head */
 #define NAME_SIZE 32
 #define FIXED 7u           /* inputs of a step that are not memory of a block */
@@ -16,7 +18,7 @@
 typedef struct t5_model {
     const fc_base *base;
     t5_tokenizer tokenizer;
-    uint32_t samples, start_token, layers, heads, width;
+    uint32_t samples, start_token, layers, heads, width, at_once;
     float temperature, top_p;
     int64_t top_k;
     OrtSession *encoder, *step;
@@ -31,12 +33,12 @@ typedef struct t5_model {
 
 /* The step graph and the memory of `rows` paths: caches are written in place. */
 typedef struct decoding {
-    uint32_t rows;
+    uint32_t rows, room; /* paths, and steps that the caches hold */
     int64_t *token; /* [rows], before a step and after it */
     int64_t step;
     float *noise;   /* [rows] */
     float *logits;  /* [rows, tokens], where they were asked for */
-    float **caches; /* [2 * layers], each [rows * heads, steps, width] */
+    float **caches; /* [2 * layers], each [rows * heads, room, width] */
     OrtValue **in, **out;
 } decoding;
 
@@ -57,6 +59,7 @@ static etsa_err read_parameters(t5_model *m, fc_message message)
         !(temperature > 0 && top_p > 0 && top_p <= 1)) {
         return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: parameters: want temperature above 0 and top_p above 0, at most 1");
     }
+    m->at_once = etsa_text_is(base->bundle.precision, "int8") ? INT8_PATHS : PATHS_AT_ONCE;
     m->temperature = (float)temperature;
     m->top_p = (float)top_p;
     m->top_k = top_k < m->tokenizer.tokens ? top_k : m->tokenizer.tokens;
@@ -175,14 +178,36 @@ static void finish(t5_model *m, decoding *d)
     free(d->logits);
 }
 
-/* Give the step graph its memory for `rows` paths of `steps` steps, of an encoded context of `length` tokens. Call
- * finish() also after an error. */
+/* Give the caches room for `steps` steps. What they hold is kept. */
+static etsa_err grow(t5_model *m, decoding *d, uint32_t steps, fc_message message)
+{
+    const fc_base *base = m->base;
+    size_t lanes = (size_t)d->rows * m->heads, now = (size_t)steps * m->width, before = (size_t)d->room * m->width;
+    int64_t shape[3] = {(int64_t)lanes, steps, m->width};
+    for (uint32_t i = 0; i < 2 * m->layers; i++) {
+        OrtValue *value = NULL;
+        float *cache = calloc(lanes, now * sizeof *cache);
+        if (cache == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
+        for (size_t lane = 0; lane < lanes && before > 0; lane++) {
+            memcpy(cache + lane * now, d->caches[i] + lane * before, before * sizeof *cache);
+        }
+        if (d->out[1 + i] != NULL) base->ort->ReleaseValue(d->out[1 + i]);
+        free(d->caches[i]);
+        d->caches[i] = cache;
+        etsa_err err = fc_value(base, cache, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape, 3, &value, message);
+        d->out[1 + i] = d->in[FIXED + 4 * (i / 2) + 2 + i % 2] = value; /* input and output: written in place */
+        if (err != ETSA_OK) return err;
+    }
+    d->room = steps;
+    return ETSA_OK;
+}
+
+/* Give the step graph its memory for `rows` paths of at first `steps` steps, of an encoded context of `length` tokens.
+ * Call finish() also after an error. */
 static etsa_err start(t5_model *m, decoding *d, uint32_t rows, uint32_t steps, size_t length, bool with_logits, fc_message message)
 {
     const fc_base *base = m->base;
-    double size = (double)rows * m->heads * steps * m->width;
     memset(d, 0, sizeof *d);
-    if (size > (double)(SIZE_MAX / 8)) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     d->rows = rows;
     d->token = malloc(rows * sizeof *d->token);
     d->noise = calloc(rows, sizeof *d->noise);
@@ -197,7 +222,6 @@ static etsa_err start(t5_model *m, decoding *d, uint32_t rows, uint32_t steps, s
     for (uint32_t i = 0; i < rows; i++) d->token[i] = m->start_token;
     const ONNXTensorElementDataType number = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, whole = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
     int64_t one[1] = {1}, row[1] = {rows}, context[2] = {1, (int64_t)length}, table[2] = {rows, m->tokenizer.tokens};
-    int64_t cache[3] = {(int64_t)rows * m->heads, steps, m->width};
     etsa_err err = fc_value(base, d->token, whole, row, 1, &d->in[0], message);
     if (err == ETSA_OK) err = fc_value(base, &d->step, whole, one, 1, &d->in[1], message);
     if (err == ETSA_OK) err = fc_value(base, d->noise, number, row, 1, &d->in[2], message);
@@ -209,12 +233,8 @@ static etsa_err start(t5_model *m, decoding *d, uint32_t rows, uint32_t steps, s
     if (err == ETSA_OK && !with_logits) d->out[0] = d->in[0]; /* the next token, where the one before was */
     for (uint32_t i = 0; i < 2 * m->layers && err == ETSA_OK; i++) {
         d->in[FIXED + 4 * (i / 2) + i % 2] = m->cross[i];
-        d->caches[i] = calloc((size_t)size, sizeof(float));
-        if (d->caches[i] == NULL) err = fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-        else err = fc_value(base, d->caches[i], number, cache, 3, &d->out[1 + i], message);
-        d->in[FIXED + 4 * (i / 2) + 2 + i % 2] = d->out[1 + i];
     }
-    return err;
+    return err == ETSA_OK ? grow(m, d, steps, message) : err;
 }
 
 static etsa_err run_step(t5_model *m, decoding *d, fc_message message)
@@ -267,10 +287,12 @@ static etsa_err draw(t5_model *m, const float *context, size_t length, const fc_
     float scale;
     decoding d;
     etsa_err err = encode(m, context, &length, &scale, message);
-    for (uint32_t first = 0; first < samples && err == ETSA_OK; first += PATHS_AT_ONCE) {
-        uint32_t rows = samples - first < PATHS_AT_ONCE ? samples - first : PATHS_AT_ONCE;
-        err = start(m, &d, rows, steps, length, false, message);
+    for (uint32_t first = 0; first < samples && err == ETSA_OK; first += m->at_once) {
+        uint32_t rows = samples - first < m->at_once ? samples - first : m->at_once;
+        err = start(m, &d, rows, steps < STAGE ? steps : STAGE, length, false, message);
         for (uint32_t step = 0; step < steps && err == ETSA_OK; step++) {
+            if (step == d.room) err = grow(m, &d, steps - step < STAGE ? steps : step + STAGE, message);
+            if (err != ETSA_OK) break;
             d.step = step;
             for (uint32_t i = 0; i < rows; i++) d.noise[i] = etsa_uniform(sampling->seed, first + i, step);
             err = run_step(m, &d, message);

@@ -132,6 +132,19 @@ def test_samples_are_those_of_python(
     np.testing.assert_array_equal(got.astype(np.float32), wanted)
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8", "float16"])
+def test_caches_that_grow_and_small_weights_give_the_same_samples(
+    precision: str, long_t5: dict[str, Bundle], by_c: Forecast
+) -> None:
+    """40 steps, three lengths of the caches; in int8 ten paths at a time."""
+    bundle = long_t5[precision]
+    code, got, err = by_c(bundle.path, None, "--seed", 7, "--num-samples", 25)
+    assert code == 0, err
+    wanted = Forecaster.open(bundle).forecast(SERIES, num_samples=25, seed=7).quantiles
+    assert wanted.shape[0] == 40
+    np.testing.assert_array_equal(got.astype(np.float32), wanted)
+
+
 @pytest.mark.parametrize("family", ["chronos-bolt", "chronos-2"])
 def test_a_base_that_does_not_sample_refuses_to(family: str, exported: Callable[[str], Any], by_c: Forecast) -> None:
     assert by_c(exported(family)[1].path, None, "--seed", 1)[0] == 500
