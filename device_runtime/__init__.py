@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 # Microsoft's builds of ONNX Runtime from 1.29 on write a device identifier to the home folder and report models and
-# machine to Microsoft, unless this is set before the library loads (docs/adr/0016). An import's only side effect here.
+# machine to Microsoft, unless this is set before the library loads (docs/adr/0018). An import's only side effect here.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _SURFACE = {

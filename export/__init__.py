@@ -11,7 +11,7 @@ Names load on first use: an error's class does not import torch.
 from importlib import import_module
 from typing import Any
 
-import device_runtime as _device_runtime  # noqa: F401 - first: it silences ONNX Runtime (docs/adr/0016)
+import device_runtime as _device_runtime  # noqa: F401 - first: it silences ONNX Runtime (docs/adr/0018)
 
 _SURFACE = {
     "AdapterExport": "export.adapter",

@@ -219,7 +219,7 @@ def test_a_row_that_is_too_long_is_refused(built: Path, library: Path, bundle: B
 
 
 def test_onnx_runtime_writes_and_reports_nothing(built: Path, library: Path, bundle: Bundle, tmp_path: Path) -> None:
-    """Builds from 1.29 on would leave an identifier and a database of events in the home folder (docs/adr/0016)."""
+    """Builds from 1.29 on would leave an identifier and a database of events in the home folder (docs/adr/0018)."""
     environment = {"HOME": str(tmp_path), "ORT_DISABLE_TELEMETRY": "0"}  # no CI variable, which would silence it too
     command = [built / "forecast_ort" / "etsa-forecast", "--library", library, bundle.path]
     done = subprocess.run(
