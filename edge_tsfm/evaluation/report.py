@@ -19,6 +19,7 @@ LABELS = {
     "window_mean": "window mean",
     "linear_trend": "linear trend",
     "exponential_smoothing": "exp. smoothing",
+    "seasonal_naive": "seasonal naive",
 }
 
 
