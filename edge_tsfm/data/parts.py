@@ -94,7 +94,7 @@ class Split:
         if self.block_length < prediction_length:
             raise ConfigError(
                 f"block_length {self.block_length} is shorter than prediction_length {prediction_length}",
-                hint="a block holds at least one window's target; the longer it is, the more its interval may be trusted",
+                hint="a block holds at least one window's target, and the longer the better",
             )
         clocks = np.array([clock_of(one) for one in series], dtype=np.int64).reshape(-1, 2)
         at, step = clocks[windows.series, 0], clocks[windows.series, 1]  # [N]

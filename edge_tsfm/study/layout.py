@@ -48,8 +48,9 @@ def _markdown(group: Group) -> Iterator[str]:
 def about(group: Group) -> str:
     """Say what was scored."""
     return (
-        f"{group.windows:,} windows of {group.patients:,} test patients, {group.values:,} values. Figures are means "
-        f"over seeds; brackets are {CONFIDENCE:.0%} bootstrap intervals over patients, differences and shares paired."
+        f"{group.windows:,} windows of {group.patients:,} test {group.unit}s, {group.values:,} values. Figures are "
+        f"means over seeds; brackets are {CONFIDENCE:.0%} bootstrap intervals over {group.unit}s, differences and "
+        "shares paired."
     )
 
 

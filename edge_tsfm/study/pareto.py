@@ -56,4 +56,4 @@ def _draw(axis: Axes, group: Group) -> None:
     axis.set_xscale("log")
     axis.set_xlabel("numbers shipped")
     axis.set_ylabel("MSE below the frozen base's [%]")
-    axis.set_title(f"{group.target}, {group.base}; bars: 95 % over patients", fontsize=9)
+    axis.set_title(f"{group.target}, {group.base}; bars: 95 % over {group.unit}s", fontsize=9)

@@ -64,6 +64,7 @@ class Group:
     windows: int
     patients: int
     values: int
+    unit: str
     fingerprint: str
     rows: tuple[Row, ...]
 
@@ -134,6 +135,7 @@ def _group(
         windows=first.windows,
         patients=len(first.item_id),
         values=first.values,
+        unit=first.unit,
         fingerprint=str(first.record["fingerprint"]),
         rows=tuple(rows),
     )
