@@ -161,20 +161,14 @@ def command(
     )
     noun = f"{windows.unit}s" if trained.split.by == "item" else "time"
     title = f"{trained.target}: {trained.method} on {trained.base['name']}, {split} {noun} of {dataset.report.source}"
-    pictures: dict[str, bytes] = {}
     if plots is not None or html_file is not None:
         from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
 
-        pictures["forecasts"] = forecast_plot(forecasts, windows, levels, seed=seed, title=title)
-        pictures["figures"] = metric_plot(report, title=title)
-    if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            write_atomic(plots / f"{name}.png", picture)
-    if html_file is not None:
-        from edge_tsfm.evaluation.page import report_page
-
-        write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
+        pictures = {
+            "forecasts": forecast_plot(forecasts, windows, levels, seed=seed, title=title),
+            "figures": metric_plot(report, title=title),
+        }
+        _write_pictures(report, title, pictures, plots, html_file)
     if csv_file is not None:
         write_atomic(csv_file, report.csv().encode())
     if as_json:
@@ -184,6 +178,21 @@ def command(
     for note in notes:
         click.echo(f"note: {note}")
     click.echo(report.table())
+
+
+def _write_pictures(
+    report: Report, title: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None
+) -> None:
+    """Write the pictures into ``plots``, and the page that holds them."""
+    from device_runtime.files import write_atomic
+    from edge_tsfm.evaluation.page import report_page
+
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            write_atomic(plots / f"{name}.png", picture)
+    if html_file is not None:
+        write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
 
 
 def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:
