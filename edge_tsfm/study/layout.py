@@ -13,12 +13,14 @@ from edge_tsfm.evaluation.layout import say
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.page import STYLE
 from edge_tsfm.evaluation.report import LABELS, Estimate
+from edge_tsfm.study.latency import Latency
 from edge_tsfm.study.table import CONFIDENCE, Group, Row
 
 PAPER = ("mse", "dtw", "mape", "wql")
 HEADINGS = (
     "numbers",
     "blob, bytes",
+    "device speed",
     *(METRICS[key].label for key in PAPER),
     "MSE against base",
     "WQL against base",
@@ -28,6 +30,7 @@ HEADINGS = (
     "seeds",
     "training, s",
 )
+ON_DEVICE = ("base", "adapter")  # kinds of rows that the device runtime forecasts
 
 
 def markdown(groups: Sequence[Group]) -> str:
@@ -39,18 +42,19 @@ def _markdown(group: Group) -> Iterator[str]:
     yield f"| {group.target}, {group.base} | " + " | ".join(HEADINGS) + " |"
     yield "|---|" + "--:|" * len(HEADINGS)
     for row in group.rows:
-        yield f"| {LABELS.get(row.label, row.label)} | " + " | ".join(_cells(row)) + " |"
+        yield f"| {LABELS.get(row.label, row.label)} | " + " | ".join(_cells(row, group.latency)) + " |"
     yield ""
     yield f"{about(group)} {verdict(group)}"
     yield ""
 
 
 def about(group: Group) -> str:
-    """Say what was scored."""
+    """Say what was scored, and how fast the device was."""
+    speed = "" if group.latency is None else f" {group.latency.say()}"
     return (
         f"{group.windows:,} windows of {group.patients:,} test {group.unit}s, {group.values:,} values. Figures are "
         f"means over seeds; brackets are {CONFIDENCE:.0%} bootstrap intervals over {group.unit}s, differences and "
-        "shares paired."
+        f"shares paired.{speed}"
     )
 
 
@@ -66,11 +70,12 @@ def verdict(group: Group) -> str:
     return text
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, latency: Latency | None) -> list[str]:
     seeds = f"{len(row.seeds)}" if row.seeds else "–"
     return [
         _count(row.parameters),
         _count(row.bytes),
+        "–" if latency is None or row.kind not in ON_DEVICE else f"{latency.ratio:.1f}× torch",
         *(_figure(key, row.figures[key]) for key in PAPER),
         _percent(row.change.get("mse"), signed=True),
         _percent(row.change.get("wql"), signed=True),
@@ -103,11 +108,16 @@ def table_csv(groups: Sequence[Group]) -> str:
     """Write one line for each target, base, forecaster and figure, numbers in full; an undefined number is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    facts = ("target", "base", "forecaster", "kind", "parameters", "bytes", "training_seconds", "seeds", "accepted")
+    facts = (
+        "target", "base", "forecaster", "kind", "parameters", "bytes", "training_seconds", "seeds", "accepted",
+        "runtime_ms", "torch_ms",
+    )  # fmt: skip
     writer.writerow([*facts, "figure", "metric", "value", "low", "high", "by_seed"])
     for group in groups:
         for row in group.rows:
-            known = [row.parameters, row.bytes, row.seconds, " ".join(map(str, row.seeds)), row.accepted]
+            timed = group.latency if row.kind in ON_DEVICE else None
+            speed = [None, None] if timed is None else [timed.runtime_ms, timed.torch_ms]
+            known = [row.parameters, row.bytes, row.seconds, " ".join(map(str, row.seeds)), row.accepted, *speed]
             where = [group.target, group.base, row.label, row.kind, *("" if x is None else x for x in known)]
             for figure in ("figures", "change", "kept"):
                 for metric, one in getattr(row, figure).items():
@@ -132,7 +142,10 @@ def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: by
         yield f"<p><strong>{escape(verdict(group))}</strong></p>"
         yield "<table>" + _line(["", *HEADINGS], "th")
         for row in group.rows:
-            cells = [cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "") for cell in _cells(row)]
+            cells = [
+                cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "")
+                for cell in _cells(row, group.latency)
+            ]
             yield _line([escape(LABELS.get(row.label, row.label)), *cells], "td")
         yield "</table>"
     for note in notes:
