@@ -20,7 +20,7 @@ PAPER = ("mse", "dtw", "mape", "wql")
 HEADINGS = (
     "numbers",
     "blob, bytes",
-    "device speed",
+    "speed, × torch",
     *(METRICS[key].label for key in PAPER),
     "MSE against base",
     "WQL against base",
@@ -29,6 +29,12 @@ HEADINGS = (
     "coverage 80 %",
     "seeds",
     "training, s",
+)
+# Intervals in one line each, the head kept in sight, and the frozen base as the line between yardsticks and methods.
+WIDE = (
+    "body{max-width:110rem}table{font-size:.9em}td,th{padding:.2rem .4rem}"
+    "small,td:first-child{white-space:nowrap}small{font-size:.75em}"
+    ".head th{position:sticky;top:0;background:#fff;vertical-align:bottom}.base td{background:#f3f3f3}"
 )
 ON_DEVICE = ("base", "adapter")  # kinds of rows that the device runtime forecasts
 
@@ -75,7 +81,7 @@ def _cells(row: Row, latency: Latency | None) -> list[str]:
     return [
         _count(row.parameters),
         _count(row.bytes),
-        "–" if latency is None or row.kind not in ON_DEVICE else f"{latency.ratio:.1f}× torch",
+        "–" if latency is None or row.kind not in ON_DEVICE else f"{latency.ratio:.1f}",
         *(_figure(key, row.figures[key]) for key in PAPER),
         _percent(row.change.get("mse"), signed=True),
         _percent(row.change.get("wql"), signed=True),
@@ -134,7 +140,7 @@ def page(groups: Sequence[Group], notes: Sequence[str], *, title: str, picture: 
 
 def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: bytes) -> Iterator[str]:
     yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-    yield f"<style>{STYLE}body{{max-width:110rem}}</style><h1>{escape(title)}</h1>"
+    yield f"<style>{STYLE}{WIDE}</style><h1>{escape(title)}</h1>"
     source = b64encode(picture).decode()
     yield f'<img alt="numbers shipped against MSE gained" src="data:image/png;base64,{source}">'
     for group in groups:
@@ -146,11 +152,11 @@ def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: by
                 cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "")
                 for cell in _cells(row, group.latency)
             ]
-            yield _line([escape(LABELS.get(row.label, row.label)), *cells], "td")
+            yield _line([escape(LABELS.get(row.label, row.label)), *cells], "td", kind=row.kind)
         yield "</table>"
     for note in notes:
         yield f"<p>{escape(note)}</p>"
 
 
-def _line(cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+def _line(cells: Sequence[str], tag: str, *, kind: str = "head") -> str:
+    return f'<tr class="{kind}">' + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
