@@ -26,10 +26,16 @@ def save_merged(run: Run, out: Path) -> dict[str, Any]:
 
     The numbers are rounded as a blob ships them (int16), so the folder forecasts what a device forecasts; a method that
     has no blob (``full``) is written as it was trained. The folder is read back and compared before it counts.
-    Raises `TrainError` for a folder in use or when the weights do not come back.
+    Raises `TrainError` for a folder in use, for added biases, or when the weights do not come back.
     """
     if out.exists() and any(out.iterdir()):
         raise TrainError(f"{out} is not empty", hint="give another --out")
+    own = {name for name, _ in run.base_model.model.named_parameters()}
+    if any(name not in own for name in run.record["tensors"]):
+        raise TrainError(
+            f"{run.path} added biases to layers that have none: no plain folder has a place for them",
+            hint="export it as an adapter, of a bundle with added biases",
+        )
     exportable = find_method(run.method).exportable
     model: Any = copy.deepcopy(run.base_model.model) if exportable else run.tuned_model()
     if exportable:
