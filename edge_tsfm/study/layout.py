@@ -20,7 +20,6 @@ PAPER = ("mse", "dtw", "mape", "wql")
 HEADINGS = (
     "numbers",
     "blob, bytes",
-    "speed, × torch",
     *(METRICS[key].label for key in PAPER),
     "MSE against base",
     "WQL against base",
@@ -36,6 +35,7 @@ WIDE = (
     "small,td:first-child{white-space:nowrap}small{font-size:.75em}"
     ".head th{position:sticky;top:0;background:#fff;vertical-align:bottom}.base td{background:#f3f3f3}"
 )
+SPEED = "speed, × torch"  # the third column, where it was measured
 ON_DEVICE = ("base", "adapter")  # kinds of rows that the device runtime forecasts
 
 
@@ -45,8 +45,9 @@ def markdown(groups: Sequence[Group]) -> str:
 
 
 def _markdown(group: Group) -> Iterator[str]:
-    yield f"| {group.target}, {group.base} | " + " | ".join(HEADINGS) + " |"
-    yield "|---|" + "--:|" * len(HEADINGS)
+    headings = _headings(group)
+    yield f"| {group.target}, {group.base} | " + " | ".join(headings) + " |"
+    yield "|---|" + "--:|" * len(headings)
     for row in group.rows:
         yield f"| {LABELS.get(row.label, row.label)} | " + " | ".join(_cells(row, group.latency)) + " |"
     yield ""
@@ -76,12 +77,23 @@ def verdict(group: Group) -> str:
     return text
 
 
+def _headings(group: Group) -> list[str]:
+    numbers, size, *rest = HEADINGS
+    return [numbers, size, *([] if group.latency is None else [SPEED]), *rest]
+
+
+def _speed(row: Row, latency: Latency | None) -> list[str]:
+    if latency is None:
+        return []
+    return [f"{latency.ratio:.1f}" if row.kind in ON_DEVICE else "–"]
+
+
 def _cells(row: Row, latency: Latency | None) -> list[str]:
     seeds = f"{len(row.seeds)}" if row.seeds else "–"
     return [
         _count(row.parameters),
         _count(row.bytes),
-        "–" if latency is None or row.kind not in ON_DEVICE else f"{latency.ratio:.1f}",
+        *_speed(row, latency),
         *(_figure(key, row.figures[key]) for key in PAPER),
         _percent(row.change.get("mse"), signed=True),
         _percent(row.change.get("wql"), signed=True),
@@ -146,7 +158,7 @@ def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: by
     for group in groups:
         yield f"<h2>{escape(group.target)}, {escape(group.base)}</h2><p>{escape(about(group))}</p>"
         yield f"<p><strong>{escape(verdict(group))}</strong></p>"
-        yield "<table>" + _line(["", *HEADINGS], "th")
+        yield "<table>" + _line(["", *_headings(group)], "th")
         for row in group.rows:
             cells = [
                 cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "")
