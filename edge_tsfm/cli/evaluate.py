@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,38 @@ import click
 from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
-    from edge_tsfm.data import Dataset, Series, Windows
+    from edge_tsfm.data import Dataset, Part, Series, Windows
     from edge_tsfm.evaluation import Report
     from edge_tsfm.training.run import Run
 
+
+@dataclass(frozen=True)
+class _Words:
+    """What is said of a run's parts."""
+
+    one: str
+    few: str  # what to do when a part has none
+    trained: str
+    new: str
+    validation: str
+
+
+WORDS = {
+    "item": _Words(
+        one="patient",
+        few="about one patient in ten is a test patient, by a hash of the id",
+        trained="patients are ones",
+        new="new patients",
+        validation="patients",
+    ),
+    "time": _Words(
+        one="stretch of time",
+        few="the last fifth of the time that the run's own data span is the test's",
+        trained="series are ones whose earlier part",
+        new="a later time",
+        validation="stretches",
+    ),
+}
 BATCH = 512  # windows between two steps of the progress bar
 
 
@@ -28,13 +57,14 @@ BATCH = 512  # windows between two steps of the progress bar
     type=click.Choice(["train", "validation", "test", "all"]),
     default="test",
     show_default=True,
-    help="Which patients; all is for data of another hospital.",
+    help="Which patients (or, of a run split by time, which stretch); all is for data of another hospital.",
 )
 @click.option("--allow-trained-patients", is_flag=True, help="Score patients the run was trained on, and say so.")
 @click.option("--target", help="Channel or column.  [default: what the run was trained on]")
 @click.option("--id-column", help="Column of the patient.  [default: as the run]")
 @click.option("--timestamp-column", help="Column of the time.  [default: as the run]")
 @click.option("--interval", help="Time between steps, such as 1h.  [default: as the run]")
+@click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")
 @click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
 @click.option(
     "--calibrate",
@@ -60,8 +90,9 @@ BATCH = 512  # windows between two steps of the progress bar
 def command(
     run: Path,
     data: Path | None,
-    split: str,
+    split: Part,
     allow_trained_patients: bool,
+    block_length: int | None,
     subgroups: tuple[str, ...],
     calibrate: bool,
     most: int | None,
@@ -80,30 +111,27 @@ def command(
     """
     from device_runtime.files import write_atomic
     from device_runtime.quantiles import calibrate as apply_calibration
-    from edge_tsfm.data import make_windows
     from edge_tsfm.evaluation import evaluate_forecasts
+    from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
     from edge_tsfm.evaluation.calibration import fit_calibration
     from edge_tsfm.evaluation.report import ADAPTER, BASE, CALIBRATED
     from edge_tsfm.evaluation.subgroups import subgroup_labels
-    from edge_tsfm.training.run import load_run
+    from edge_tsfm.training.run import cut, load_run
 
     trained = load_run(run)
     config = trained.config
+    if block_length is not None and trained.split.by == "item":
+        raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
     dataset = _read(trained, data, columns)
     series, notes = _patients(trained, dataset, split, allow_trained_patients)
-    windows = make_windows(
-        series,
-        context_length=config.context_length,
-        prediction_length=config.prediction_length,
-        stride=config.prediction_length,
-        min_observed=config.min_observed,
-    )
+    parts = trained.split if block_length is None else replace(trained.split, block_length=block_length)
+    windows = cut(dataset, parts, split, config)
     if not len(windows):
+        words = WORDS[trained.split.by]
         raise DataError(
-            f"{dataset.report.source}: no {split} patient has a window of {config.context_length} → "
+            f"{dataset.report.source}: no {split} {words.one} has a window of {config.context_length} → "
             f"{config.prediction_length} steps with {config.min_observed} observed values",
-            hint="about one patient in ten is a test patient, by a hash of the id; data of patients the run never saw "
-            "may be scored whole with --split all",
+            hint=f"{words.few}; data of patients the run never saw may be scored whole with --split all",
         )
     if most is not None and most < len(windows):
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
@@ -117,29 +145,30 @@ def command(
         before = _forecasts(trained, {ADAPTER: models[ADAPTER]}, held.context, hidden=hidden)[ADAPTER]
         fitted = fit_calibration(before, held, levels)
         forecasts[CALIBRATED] = apply_calibration(forecasts[ADAPTER], fitted)
+    season = config.season_of(dataset)
+    simple = (
+        {}
+        if season is None
+        else {SEASONAL: seasonal_quantiles(windows.context, config.prediction_length, levels, season)}
+    )
     report = evaluate_forecasts(
-        forecasts,
+        {**forecasts, **simple},
         windows,
         levels,
         seed=seed,
         resamples=resamples,
         subgroups={column: subgroup_labels(series, windows, column) for column in subgroups},
     )
-    title = f"{trained.target}: {trained.method} on {trained.base['name']}, {split} patients of {dataset.report.source}"
-    pictures: dict[str, bytes] = {}
+    noun = f"{windows.unit}s" if trained.split.by == "item" else "time"
+    title = f"{trained.target}: {trained.method} on {trained.base['name']}, {split} {noun} of {dataset.report.source}"
     if plots is not None or html_file is not None:
         from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
 
-        pictures["forecasts"] = forecast_plot(forecasts, windows, levels, seed=seed, title=title)
-        pictures["figures"] = metric_plot(report, title=title)
-    if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            write_atomic(plots / f"{name}.png", picture)
-    if html_file is not None:
-        from edge_tsfm.evaluation.page import report_page
-
-        write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
+        pictures = {
+            "forecasts": forecast_plot(forecasts, windows, levels, seed=seed, title=title),
+            "figures": metric_plot(report, title=title),
+        }
+        _write_pictures(report, title, pictures, plots, html_file)
     if csv_file is not None:
         write_atomic(csv_file, report.csv().encode())
     if as_json:
@@ -149,6 +178,21 @@ def command(
     for note in notes:
         click.echo(f"note: {note}")
     click.echo(report.table())
+
+
+def _write_pictures(
+    report: Report, title: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None
+) -> None:
+    """Write the pictures into ``plots``, and the page that holds them."""
+    from device_runtime.files import write_atomic
+    from edge_tsfm.evaluation.page import report_page
+
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            write_atomic(plots / f"{name}.png", picture)
+    if html_file is not None:
+        write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
 
 
 def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:
@@ -169,25 +213,29 @@ def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Datase
     )
 
 
-def _patients(run: Run, dataset: Dataset, split: str, allow_trained: bool) -> tuple[tuple[Series, ...], list[str]]:
+def _patients(run: Run, dataset: Dataset, split: Part, allow_trained: bool) -> tuple[tuple[Series, ...], list[str]]:
     """Return the series to score and what a reader must know about them.
 
     Raises `DataError` when the run was, or may have been, trained on some of them and that was not asked for.
     """
-    series = tuple(one for one in dataset.series if split in ("all", one.split))
+    by = run.split.by
+    words = WORDS[by]
+    series = run.split.series(dataset.series, split)
     notes = []
-    suspects = {one.item_id for one in series if one.split == "train"}
+    suspects = run.split.trained_items(series) if by == "item" or split in ("train", "all") else set()
     trained = _trained(run, dataset, suspects) if suspects else set()
     if trained:
-        said = f"{len(trained)} of {len({one.item_id for one in series})} patients are ones the run was trained on"
+        said = f"{len(trained)} of {len({one.item_id for one in series})} {words.trained} the run was trained on"
         if not allow_trained:
             raise DataError(
-                f"{said}: scores on them say nothing about new patients",
-                hint="leave out --split to score test patients, or ask for it with --allow-trained-patients",
+                f"{said}: scores on them say nothing about {words.new}",
+                hint=f"leave out --split to score test {by}s, or ask for it with --allow-trained-patients",
             )
-        notes.append(f"{said}: these are NOT figures for new patients")
+        notes.append(f"{said}: these are NOT figures for {words.new}")
     if split == "validation" or (split == "all" and dataset.fingerprint == run.record["data"]["fingerprint"]):
-        notes.append("validation patients decided when training stopped and whether the gate accepted")
+        notes.append(f"validation {words.validation} decided when training stopped and whether the gate accepted")
+    if by == "time" and split != "all":
+        notes.append("split by time: figures are for a later time of these series, not for others")
     if dataset.channel != run.target:
         notes.append(f"the run was trained on {run.target}, this is {dataset.channel}")
     before = run.record["data"]["report"]["interval"]
@@ -207,10 +255,10 @@ def _trained(run: Run, dataset: Dataset, suspects: set[str]) -> set[str]:
 
 def _held(run: Run, dataset: Dataset) -> Windows:
     """Cut the windows of the run's validation patients, out of ``dataset`` where that is the run's own."""
-    from edge_tsfm.training.run import cut, series_of
+    from edge_tsfm.training.run import cut
 
     if dataset.fingerprint == run.record["data"]["fingerprint"]:
-        return cut(series_of(dataset, "validation"), run.config, run.config.prediction_length)
+        return cut(dataset, run.split, "validation", run.config)
     return run.windows("validation")
 
 
@@ -251,6 +299,7 @@ def _record(run: Run, dataset: Dataset, split: str, notes: list[str], report: Re
             "interval": dataset.report.interval,
             "fingerprint": dataset.fingerprint,
             "split": split,
+            "split_by": run.split.by,
         },
         "notes": notes,
         "versions": {name: version(name) for name in ("edge-tsfm", "torch", "chronos-forecasting", "numpy")},

@@ -1,4 +1,4 @@
-"""``edge-tsfm export base`` and ``edge-tsfm export adapter``."""
+"""``edge-tsfm export base``, ``edge-tsfm export adapter`` and ``edge-tsfm export merged``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import click
 
 from edge_tsfm.cli.export_adapter import export_adapter_command
 from edge_tsfm.cli.export_base import export_base_command
+from edge_tsfm.cli.export_merged import export_merged_command
 
 
 @click.group()
 def command() -> None:
-    """Write a frozen base as a bundle, or an adaptation of it as a blob of a few kilobytes."""
+    """Write a frozen base as a bundle, an adaptation of it as a blob of a few kilobytes, or both merged."""
 
 
 command.add_command(export_base_command)
 command.add_command(export_adapter_command)
+command.add_command(export_merged_command)

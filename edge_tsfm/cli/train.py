@@ -43,6 +43,13 @@ from edge_tsfm.errors import ConfigError, GateRefusedError
 @click.option("--timestamp-column", help="Column of the time, or of a step number with --interval.")
 @click.option("--interval", help="Time between steps, such as 1h.")
 @click.option(
+    "--split-by",
+    type=click.Choice(["item", "time"]),
+    help="What is split: items, or the time of a few.  [default: item]",
+)
+@click.option("--block-length", type=click.IntRange(1), help="By time: steps drawn together.  [default: a context]")
+@click.option("--season", help="For a seasonal simple forecaster when evaluated: 1d, or steps.")
+@click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML with the same options."
 )
 @click.option("--resume", is_flag=True, help="Continue a run that was killed.")
@@ -62,6 +69,7 @@ def command(
 
     Trains on the patients of the training split, stops early on validation patients, and asks the gate on other
     validation patients: an adapter that is not better than its frozen base beyond chance is not accepted (exit 3).
+    A few long series are split by time instead: --split-by time.
     """
     from edge_tsfm.training.config import load_config
     from edge_tsfm.training.train import train

@@ -4,11 +4,12 @@
 """
 
 from edge_tsfm.data.channels import CHANNELS, Channel, find_channel
-from edge_tsfm.data.clock import say_interval
+from edge_tsfm.data.clock import say_interval, season_steps
 from edge_tsfm.data.fingerprint import fingerprint
+from edge_tsfm.data.parts import Split, SplitBy
 from edge_tsfm.data.read import read_dataset
 from edge_tsfm.data.series import Dataset, ImportReport, Series
-from edge_tsfm.data.split import SplitName, split_of
+from edge_tsfm.data.split import Part, SplitName, split_of
 from edge_tsfm.data.windows import Windows, make_windows
 
 __all__ = [
@@ -16,7 +17,10 @@ __all__ = [
     "Channel",
     "Dataset",
     "ImportReport",
+    "Part",
     "Series",
+    "Split",
+    "SplitBy",
     "SplitName",
     "Windows",
     "find_channel",
@@ -24,5 +28,6 @@ __all__ = [
     "make_windows",
     "read_dataset",
     "say_interval",
+    "season_steps",
     "split_of",
 ]

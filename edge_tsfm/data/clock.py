@@ -64,6 +64,22 @@ def gap_limit(max_gap: str | pd.Timedelta | None, interval_us: int) -> int:
     return limit
 
 
+def season_steps(season: str, interval: pd.Timedelta | float) -> int:
+    """Return a season in steps; ``season`` is a span of time (``1d``) or, as a plain number, steps.
+
+    Raises `ConfigError` for a span that is no whole number of at least two steps.
+    """
+    if season.isdigit():
+        steps = float(season)
+    elif isinstance(interval, pd.Timedelta):
+        steps = parse_interval(season) / interval
+    else:
+        raise ConfigError(f"season {season}: the data count steps of unknown length", hint="give it in steps: 24")
+    if steps < 2 or steps != int(steps):
+        raise ConfigError(f"season {season} is {steps:g} steps: want a whole number, at least 2")
+    return int(steps)
+
+
 def _span(us: int, samples: Samples) -> str:
     return f"{us / STEP_US:g} steps" if samples.clock == "count" else say_interval(pd.Timedelta(us, unit="us"))
 

@@ -39,7 +39,9 @@ def make_report(
     if not grid.aligned:
         notes.append(f"times are not on one clock: median of each bin [t, t + {say_interval(step)})")
     if layout.id_column is None and items == 1:
-        notes.append(f"no id column: one series, {series[0].item_id}; a split by patient needs more")
+        notes.append(
+            f"no id column: one series, {series[0].item_id}; a split by patient needs more, --split-by time does not"
+        )
     if grid.filled < FEW_ROWS * len(grid.value):
         share = grid.filled / len(grid.value)
         notes.append(f"only {share:.1%} of places have a row: is the interval shorter than the file's?")

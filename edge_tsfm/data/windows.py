@@ -1,25 +1,32 @@
 """Windows to train and score on: a context and the target that follows it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from edge_tsfm.data.channels import CHANNELS
 from edge_tsfm.data.series import Series
 from edge_tsfm.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """N windows; NaN in ``context`` is missing or before the series, NaN in ``target`` is not scored."""
+    """N windows; NaN in ``context`` is missing or before the series, NaN in ``target`` is not scored.
+
+    What rises and falls together is drawn together by a bootstrap: `drawn` names each window's. It is the item
+    (``unit`` says what an item is called), unless the windows are of one stretch of time cut into ``block``s.
+    """
 
     context: NDArray[np.float32]  # [N, L]
     target: NDArray[np.float32]  # [N, H]
     item_id: NDArray[np.str_]  # [N]
     cutoff: NDArray[np.int64]  # [N], the place in its series of the first target value
     series: NDArray[np.int64]  # [N], which of the given series
+    unit: str = "patient"  # patient, item or block
+    block: NDArray[np.str_] | None = None  # [N]
 
     def __len__(self) -> int:
         return len(self.context)
@@ -28,8 +35,24 @@ class Windows:
         """Return ``most`` of the windows, in their order, drawn by the seed alone; all where there are no more."""
         if len(self) <= most:
             return self
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
-        return Windows(**{name: values[chosen] for name, values in vars(self).items()})
+        return self.keep(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
+
+    @property
+    def drawn(self) -> NDArray[np.str_]:
+        """What a bootstrap draws each window with, ``[N]``."""
+        return self.item_id if self.block is None else self.block
+
+    def keep(self, wanted: NDArray[np.bool_] | NDArray[np.int64]) -> "Windows":
+        """Return the windows where ``wanted`` ``[N]`` is true, or those at such places."""
+        return replace(
+            self,
+            context=self.context[wanted],
+            target=self.target[wanted],
+            item_id=self.item_id[wanted],
+            cutoff=self.cutoff[wanted],
+            series=self.series[wanted],
+            block=None if self.block is None else self.block[wanted],
+        )
 
 
 def make_windows(
@@ -85,4 +108,5 @@ def make_windows(
         item_id=names[owner] if kept else np.empty(0, dtype=np.str_),
         cutoff=cutoff,
         series=owner,
+        unit="patient" if all(one.channel in CHANNELS for one in kept) else "item",
     )

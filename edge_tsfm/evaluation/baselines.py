@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tsfm.errors import DataError
+from edge_tsfm.errors import ConfigError, DataError
 
 FloatArray = NDArray[np.float64]
 Baseline = Callable[[FloatArray, int], tuple[FloatArray, FloatArray]]
@@ -102,14 +102,62 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
 )
 
 
+SEASONAL = "seasonal_naive"  # not among the others: it needs to be told the season
+
+
+def seasonal_quantiles(
+    context: NDArray[np.floating], prediction_length: int, quantile_levels: Sequence[float], season: int
+) -> FloatArray:
+    """Repeat the last season: the newest observed value at each step's phase; ``[N, H, Q]``.
+
+    The deviation is what that would have missed by inside the context: the root mean square of its changes over a
+    season, times the square root of the seasons ahead (Hyndman and Athanasopoulos, §5.5). A phase that was never
+    observed gets the context's mean, a context without two values a season apart its deviation from it.
+
+    Raises `ConfigError` for a season longer than the context, `DataError` for a context without a value.
+    """
+    length = context.shape[1]
+    if season > length:
+        raise ConfigError(
+            f"a season of {season} steps does not fit a context of {length}",
+            hint="leave season out, or take a longer context_length",
+        )
+    _refuse_empty(context, SEASONAL)
+    seen, y, _ = _parts(context.astype(np.float64))
+    count = seen.sum(1)
+    mean = y.sum(1) / count
+    both = seen[:, season:] & seen[:, :-season]
+    changes = np.where(both, np.square(y[:, season:] - y[:, :-season]), 0).sum(1)
+    spread = np.where(seen, np.square(y - mean[:, None]), 0).sum(1) / np.maximum(count - 1, 1)
+    variance = np.where(both.any(1), changes / np.maximum(both.sum(1), 1), spread)  # [N]
+    point = _across(mean, prediction_length)
+    ahead = np.ones_like(point)
+    for step in range(prediction_length):
+        places = np.arange((length + step) % season, length, season)
+        newest = np.where(seen[:, places], places, -1).max(1)
+        known = newest >= 0
+        point[known, step] = y[known, newest[known]]
+        ahead[known, step] = (length + step - newest[known]) / season
+    return _gaussian(point, np.sqrt(variance[:, None] * ahead), quantile_levels)
+
+
 def baseline_quantiles(
     name: str, context: NDArray[np.floating], prediction_length: int, quantile_levels: Sequence[float]
 ) -> FloatArray:
     """Forecast ``[N, H, Q]`` with one of `BASELINES`. Raises `DataError` for a context without a value."""
+    _refuse_empty(context, name)
+    point, sigma = BASELINES[name](context.astype(np.float64), prediction_length)
+    return _gaussian(point, sigma, quantile_levels)
+
+
+def _refuse_empty(context: NDArray[np.floating], name: str) -> None:
     empty = np.isnan(context).all(1)
     if empty.any():
         raise DataError(f"{int(empty.sum())} of {len(context)} contexts hold no value; {name} needs one")
-    point, sigma = BASELINES[name](context.astype(np.float64), prediction_length)
+
+
+def _gaussian(point: FloatArray, sigma: FloatArray, quantile_levels: Sequence[float]) -> FloatArray:
+    """Return Gaussian quantiles ``[N, H, Q]`` of points and deviations ``[N, H]``."""
     z = np.array([NormalDist().inv_cdf(level) for level in quantile_levels])
     quantiles: FloatArray = point[..., None] + sigma[..., None] * z
     return quantiles

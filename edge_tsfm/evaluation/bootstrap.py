@@ -10,9 +10,9 @@ FloatArray = NDArray[np.float64]
 DRAWS_AT_ONCE = 1 << 22  # bounds the memory of the counts
 
 
-def patient_sums(scores: FloatArray, item_id: NDArray[np.str_]) -> FloatArray:
-    """Add the windows ``[N, ...]`` of each patient: ``[P, ...]``, in the order of item_id."""
-    _, owner = np.unique(item_id, return_inverse=True)
+def patient_sums(scores: FloatArray, drawn: NDArray[np.str_]) -> FloatArray:
+    """Add the windows ``[N, ...]`` of each patient (`Windows.drawn`): ``[P, ...]``, in the order of their names."""
+    _, owner = np.unique(drawn, return_inverse=True)
     order = np.argsort(owner, kind="stable")
     starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
     if not len(starts):

@@ -48,7 +48,7 @@ def fit_offsets(quantiles: NDArray[np.floating], target: NDArray[np.floating], l
         if len(scores) < MIN_VALUES:
             raise DataError(
                 f"calibration: {len(scores)} observed targets at step {column + 1}, want at least {MIN_VALUES}",
-                hint="calibrate with more validation patients, or leave the forecasts as they are",
+                hint="calibrate with more validation data, or leave the forecasts as they are",
             )
         offsets[:, column] = scores[_ranks(levels, len(scores)) - 1, np.arange(q.shape[2])]
     if not np.isfinite(offsets).all():
@@ -74,10 +74,10 @@ def fit_calibration(quantiles: NDArray[np.floating], windows: Windows, levels: S
     `FEW_PATIENTS` patients, windows of one of whom rise and fall together, and as `fit_offsets`.
     """
     check_forecast(quantiles, windows, levels)
-    patients = len(np.unique(windows.item_id[~np.isnan(windows.target).all(1)]))
+    patients = len(np.unique(windows.drawn[~np.isnan(windows.target).all(1)]))
     if patients < FEW_PATIENTS:
         raise DataError(
-            f"calibration: {patients} patients with an observed target, want at least {FEW_PATIENTS}",
-            hint="calibrate with more validation patients, or leave the forecasts as they are",
+            f"calibration: {patients} {windows.unit}s with an observed target, want at least {FEW_PATIENTS}",
+            hint=f"calibrate with more validation {windows.unit}s, or leave the forecasts as they are",
         )
     return Calibration(offsets=Numbers.of(fit_offsets(quantiles, windows.target, levels), "int8"))

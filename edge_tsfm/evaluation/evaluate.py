@@ -60,7 +60,7 @@ def evaluate_forecasts(
 ) -> Report:
     """Score forecasts ``[N, H, Q]`` by name beside `BASELINES`; ``"adapter"`` is compared with every other.
 
-    Intervals are percentile bootstrap over patients (``item_id``), the same draws for every forecaster, so
+    Intervals are percentile bootstrap over patients (`Windows.drawn`), the same draws for every forecaster, so
     differences are paired. ``subgroups`` is column → label of each window ``[N]``.
 
     Raises `DataError` when there is nothing to score, `ModelError` for a forecast of the wrong shape or not
@@ -82,8 +82,9 @@ def evaluate_forecasts(
         return _group(
             tuple(every),
             scores[chosen],
-            windows.item_id[chosen],
+            windows.drawn[chosen],
             windows.target[chosen],
+            unit=windows.unit,
             seed=seed,
             resamples=resamples,
             confidence=confidence,
@@ -137,14 +138,15 @@ def _estimates(value: FloatArray, draws: FloatArray, confidence: float) -> Float
 def _group(
     names: tuple[str, ...],
     scores: FloatArray,
-    item_id: NDArray[np.str_],
+    drawn: NDArray[np.str_],
     target: NDArray[np.float32],
     *,
+    unit: str,
     seed: int,
     resamples: int,
     confidence: float,
 ) -> Group:
-    sums = patient_sums(scores, item_id)  # [P, K, M, 2]
+    sums = patient_sums(scores, drawn)  # [P, K, M, 2]
     figures, absolute, relative = paired(sums, seed=seed, resamples=resamples, confidence=confidence)
 
     def estimate(of: FloatArray, k: int, m: int) -> Estimate:
@@ -153,8 +155,9 @@ def _group(
     scored = int((~np.isnan(target)).sum())
     rated = dict(zip(METRICS, sums[:, 0, :, 1].sum(0), strict=True))
     return Group(
-        windows=len(item_id),
+        windows=len(drawn),
         patients=len(sums),
+        unit=unit,
         scored=scored,
         missing=int(target.size) - scored,
         unrated={"mape": scored - int(rated["mape"]), "mase": int(rated["dtw"] - rated["mase"])},

@@ -75,12 +75,12 @@ def judge(
     broken = ~np.isfinite(adapter_quantiles)
     forecasts = (np.where(broken, 0, adapter_quantiles), base_quantiles)
     scores = np.stack([score_windows(q, windows, quantile_levels) for q in forecasts], axis=1)
-    sums = patient_sums(scores[scored], windows.item_id[scored])  # [P, 2, M, 2]
+    sums = patient_sums(scores[scored], windows.drawn[scored])  # [P, 2, M, 2]
     m = list(METRICS).index(metric)
     figures, _, relative = paired(sums[:, :, m : m + 1], seed=seed, resamples=resamples, confidence=confidence)
     adapter, base = (float(value) for value in figures[0, :, 0])
     difference, low, high = (float(value) for value in relative[:, 1, 0])
-    compared = f"{METRICS[metric].label} {say_change(difference)} the frozen base's on {len(sums)} patients"
+    compared = f"{METRICS[metric].label} {say_change(difference)} the frozen base's on {len(sums)} {windows.unit}s"
     interval = f"{confidence:.0%} interval {100 * low:+.1f} to {100 * high:+.1f} %"
     if broken.any():
         adapter = difference = low = high = float("nan")
@@ -88,7 +88,7 @@ def judge(
     elif np.array_equal(adapter_quantiles, base_quantiles):
         refusal = "the adapter forecasts exactly what the frozen base does"
     elif len(sums) < min_patients:
-        refusal = f"only {len(sums)} patients could be scored; an interval to trust needs {min_patients}"
+        refusal = f"only {len(sums)} {windows.unit}s could be scored; an interval to trust needs {min_patients}"
     elif np.isnan(high):
         refusal = f"{METRICS[metric].label} is undefined or zero for the frozen base: nothing to improve on"
     elif high >= 0:

@@ -27,7 +27,7 @@ def report_text(report: Report) -> str:
 def _lines(report: Report) -> Iterator[str]:
     overall = report.overall
     yield (
-        f"{overall.windows:,} windows of {overall.patients:,} patients, {report.context_length} → "
+        f"{overall.windows:,} windows of {overall.patients:,} {overall.unit}s, {report.context_length} → "
         f"{report.prediction_length} steps; {overall.scored:,} values scored, {overall.missing:,} missing ones not"
     )
     yield ""
@@ -43,7 +43,10 @@ def _lines(report: Report) -> Iterator[str]:
     if not overall.adapter_minus:
         return
     yield ""
-    yield f"adapter minus ...: relative difference and {report.confidence:.0%} interval, paired bootstrap over patients"
+    yield (
+        f"adapter minus ...: relative difference and {report.confidence:.0%} interval, paired bootstrap over "
+        f"{overall.unit}s"
+    )
     for name, differences in overall.adapter_minus.items():
         yield f"  {LABELS.get(name, name)}"
         for key in ("mse", "mae", "wql") if name != BASE else METRICS:
@@ -82,7 +85,7 @@ def conclusion(report: Report) -> str:
         best = min(simple, key=lambda name: models[name]["wql"].value)
         text.append(_verdict(minus[best]["wql"], f"the best simple baseline, {LABELS.get(best, best)}"))
     if report.overall.patients < FEW_PATIENTS:
-        text.append(f"Only {report.overall.patients} patients: read the intervals with care.")
+        text.append(f"Only {report.overall.patients} {report.overall.unit}s: read the intervals with care.")
     return "\n".join(text)
 
 
@@ -98,9 +101,9 @@ def _verdict(wql: Difference, other: str) -> str:
 
 
 def _group_line(group: Group) -> str:
-    few = "  (few patients)" if group.patients < FEW_PATIENTS else ""
+    few = f"  (few {group.unit}s)" if group.patients < FEW_PATIENTS else ""
     wql = {name: figures["wql"].value for name, figures in group.models.items()}
-    text = f"{group.patients:6,} patients  adapter {wql[ADAPTER]:.4f}"
+    text = f"{group.patients:6,} {group.unit}s  adapter {wql[ADAPTER]:.4f}"
     if BASE in wql:
         text += f"  base {wql[BASE]:.4f}  {say_difference('wql', group.adapter_minus[BASE]['wql'])}"
     return text + few

@@ -28,9 +28,9 @@ def _parts(report: Report, title: str, pictures: Sequence[tuple[str, bytes]]) ->
     for line in conclusion(report).splitlines():
         yield f"<p><strong>{escape(line)}</strong></p>"
     yield (
-        f"<p>{one.windows:,} windows of {one.patients:,} patients, {report.context_length} → "
+        f"<p>{one.windows:,} windows of {one.patients:,} {one.unit}s, {report.context_length} → "
         f"{report.prediction_length} steps. {one.scored:,} values scored; {one.missing:,} missing ones never are. "
-        f"Brackets: {report.confidence:.0%} bootstrap intervals over patients, {report.resamples:,} draws, "
+        f"Brackets: {report.confidence:.0%} bootstrap intervals over {one.unit}s, {report.resamples:,} draws, "
         f"seed {report.seed}; differences are paired.</p>"
     )
     yield "<h2>Figures</h2>"
@@ -77,7 +77,8 @@ def _differences(group: Group) -> Iterator[str]:
 
 
 def _subgroups(groups: Mapping[str, Group]) -> Iterator[str]:
-    yield "<table>" + _row(["", "patients", "windows", "WQL adapter", "WQL base", "difference"], "th")
+    unit = next(iter(groups.values())).unit
+    yield "<table>" + _row(["", f"{unit}s", "windows", "WQL adapter", "WQL base", "difference"], "th")
     for label, group in groups.items():
         few = " (few)" if group.patients < FEW_PATIENTS else ""
         values = [

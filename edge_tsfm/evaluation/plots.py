@@ -14,7 +14,7 @@ from edge_tsfm.evaluation.report import ADAPTER, BASE, LABELS, Report
 
 COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00"}  # Okabe and Ito: told apart by colour-blind readers, too
 TRUTH = "#222222"
-RULE = "patients drawn at random with seed {seed}, then one of each patient's windows"
+RULE = "{unit}s drawn at random with seed {seed}, then one of each {unit}'s windows"
 
 
 def choose_windows(windows: Windows, *, count: int, seed: int) -> NDArray[np.int64]:
@@ -23,8 +23,8 @@ def choose_windows(windows: Windows, *, count: int, seed: int) -> NDArray[np.int
     Returns at most ``count`` places, in drawn order; the same for every adapter scored on these windows.
     """
     rng = np.random.default_rng(seed)
-    patients = rng.permutation(np.unique(windows.item_id))[:count]
-    return np.array([rng.choice(np.flatnonzero(windows.item_id == one)) for one in patients], dtype=np.int64)
+    patients = rng.permutation(np.unique(windows.drawn))[:count]
+    return np.array([rng.choice(np.flatnonzero(windows.drawn == one)) for one in patients], dtype=np.int64)
 
 
 def forecast_plot(
@@ -47,7 +47,7 @@ def forecast_plot(
     for axis in axes[len(chosen) :]:
         axis.remove()
     axes[0].legend(fontsize=7, loc="best")
-    rule = RULE.format(seed=seed)
+    rule = RULE.format(seed=seed, unit=windows.unit)
     figure.suptitle(f"{title}\n{rule}" if title else rule, fontsize=9)
     return _png(figure)
 
@@ -96,7 +96,8 @@ def metric_plot(report: Report, *, title: str = "") -> bytes:
         axis.tick_params(axis="x", labelsize=7)
         axis.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
-    note = f"{report.overall.patients:,} patients; bars: {report.confidence:.0%} bootstrap intervals over patients"
+    units = f"{report.overall.unit}s"
+    note = f"{report.overall.patients:,} {units}; bars: {report.confidence:.0%} bootstrap intervals over {units}"
     figure.suptitle(f"{title}\n{note}" if title else note, fontsize=9)
     return _png(figure)
 

@@ -9,7 +9,7 @@ from edge_tsfm.evaluation.metrics import METRICS
 
 SCHEMA = 1
 ADAPTER, BASE, CALIBRATED = "adapter", "base", "calibrated"
-FEW_PATIENTS = 20  # below this a percentile interval over patients is too narrow to lean on
+FEW_PATIENTS = 20  # below this a percentile interval over patients (items, blocks) is too narrow to lean on
 
 LABELS = {
     ADAPTER: "adapter",
@@ -19,6 +19,7 @@ LABELS = {
     "window_mean": "window mean",
     "linear_trend": "linear trend",
     "exponential_smoothing": "exp. smoothing",
+    "seasonal_naive": "seasonal naive",
 }
 
 
@@ -59,8 +60,8 @@ class Group:
     """The figures of one set of windows.
 
     ``models`` is forecaster → metric → figure; ``adapter_minus`` the same for every other forecaster.
-    ``unrated`` counts what a metric cannot judge: targets of zero for MAPE, windows whose context never
-    changes for MASE.
+    ``patients`` is how many units intervals draw: patients, or what ``unit`` calls them. ``unrated`` counts what a
+    metric cannot judge: targets of zero for MAPE, windows whose context never changes for MASE.
     """
 
     windows: int
@@ -70,6 +71,7 @@ class Group:
     unrated: Mapping[str, int]
     models: Mapping[str, Mapping[str, Estimate]]
     adapter_minus: Mapping[str, Mapping[str, Difference]]
+    unit: str = "patient"  # or item, or block (of time)
 
     def to_dict(self) -> dict[str, object]:
         """Return JSON-ready values; the schema is in docs/evaluation.md."""
@@ -120,7 +122,7 @@ class Report:
             "prediction_length": self.prediction_length,
             "quantile_levels": list(self.quantile_levels),
             "bootstrap": {
-                "unit": "patient",
+                "unit": self.overall.unit,
                 "confidence": self.confidence,
                 "resamples": self.resamples,
                 "seed": self.seed,

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.pretraining.build import build_model
 from edge_tsfm.pretraining.config import PretrainConfig
@@ -58,13 +56,11 @@ def finish(config: PretrainConfig, continued: Continued | None, tuned: nn.Module
     if continued is None or continued.method is None:
         return tuned
     from edge_tsfm.methods import Options, find_method
+    from edge_tsfm.methods.merge import merge_into
     from edge_tsfm.models import load_base
 
     merged: nn.Module = load_base(continued.base).model
-    parameters = dict(merged.named_parameters())
-    deltas = find_method(continued.method).deltas(tuned, Options(target_modules=continued.selection), "int16")
-    with torch.no_grad():
-        for name, delta in deltas.items():
-            weight = parameters[name]
-            weight.add_(torch.from_numpy(delta.dense()).reshape(weight.shape).to(weight.dtype))
+    merge_into(
+        merged, find_method(continued.method).deltas(tuned, Options(target_modules=continued.selection), "int16")
+    )
     return merged

@@ -10,15 +10,15 @@ from edge_tsfm.study.scores import LEVELS
 COVERAGES = tuple(round(100 * (1 - 2 * level)) for level in LEVELS if level < 0.5)  # 80, 60, 40, 20
 
 
-def auto_ets(context: NDArray[np.float32], prediction_length: int) -> NDArray[np.float64]:
-    """Forecast contexts ``[N, L]``: ``[N, H, Q]`` at `LEVELS`.
+def auto_ets(context: NDArray[np.float32], prediction_length: int, season: int = 1) -> NDArray[np.float64]:
+    """Forecast contexts ``[N, L]``: ``[N, H, Q]`` at `LEVELS`; ``season`` in steps, 1 is none.
 
     The library takes no missing values: gaps are interpolated, places before the first value cut off, and a context
     that ends in a gap is forecast from its last value on.
     """
     from statsforecast.models import AutoETS
 
-    model = AutoETS(season_length=1)
+    model = AutoETS(season_length=season)
     out = np.empty((len(context), prediction_length, len(LEVELS)))
     for row, values in enumerate(context.astype(np.float64)):
         seen = np.flatnonzero(~np.isnan(values))

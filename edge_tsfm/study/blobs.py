@@ -35,7 +35,7 @@ def export_blobs(cells: Sequence[Cell], out: Path, *, seed: int) -> tuple[dict[s
         path = folder / BLOB_FILE
         if not path.exists():
             try:
-                bundle = _bundle(cell.base, out, added_biases=cell.config.biases == "added")
+                bundle = base_bundle(cell.base, out, added_biases=cell.config.biases == "added")
             except (ExportError, DeviceRuntimeError) as error:
                 refused.add(cell.base)
                 notes.append(f"no bundle of {cell.base}: {error}")
@@ -49,7 +49,7 @@ def export_blobs(cells: Sequence[Cell], out: Path, *, seed: int) -> tuple[dict[s
     return sizes, notes
 
 
-def _bundle(source: str, out: Path, *, added_biases: bool) -> Bundle:
+def base_bundle(source: str, out: Path, *, added_biases: bool = False) -> Bundle:
     """Open a base's bundle, written first where there is none."""
     folder = out / "bundles" / (Path(source).name + ("-added-biases" if added_biases else ""))
     if not folder.exists():

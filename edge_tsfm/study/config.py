@@ -66,6 +66,7 @@ class StudyConfig:
     search: Search | None = None
     nhits_steps: int = 3_000
     bundle: bool = True
+    latency: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be told apart, and everything a run would refuse later."""
@@ -128,7 +129,7 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
     train, nhits, device = (_table(values, name) for name in ("train", "nhits", "device"))
     _known(train, SHARED, "[train]")
     _known(nhits, ("steps",), "[nhits]")
-    _known(device, ("bundle",), "[device]")
+    _known(device, ("bundle", "latency"), "[device]")
     search = _table(values, "search")
     _known(search, tuple(one.name for one in fields(Search)), "[search]")
     if "factors" in search:
@@ -142,6 +143,7 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
         search=Search(**search) if "search" in values else None,
         nhits_steps=int(nhits.get("steps", StudyConfig.nhits_steps)),
         bundle=bool(device.get("bundle", StudyConfig.bundle)),
+        latency=bool(device.get("latency", StudyConfig.latency)),
         **given,
     )
 

@@ -13,6 +13,7 @@ from edge_tsfm.evaluation.layout import say
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.page import STYLE
 from edge_tsfm.evaluation.report import LABELS, Estimate
+from edge_tsfm.study.latency import Latency
 from edge_tsfm.study.table import CONFIDENCE, Group, Row
 
 PAPER = ("mse", "dtw", "mape", "wql")
@@ -28,6 +29,14 @@ HEADINGS = (
     "seeds",
     "training, s",
 )
+# Intervals in one line each, the head kept in sight, and the frozen base as the line between yardsticks and methods.
+WIDE = (
+    "body{max-width:110rem}table{font-size:.9em}td,th{padding:.2rem .4rem}"
+    "small,td:first-child{white-space:nowrap}small{font-size:.75em}"
+    ".head th{position:sticky;top:0;background:#fff;vertical-align:bottom}.base td{background:#f3f3f3}"
+)
+SPEED = "speed, × torch"  # the third column, where it was measured
+ON_DEVICE = ("base", "adapter")  # kinds of rows that the device runtime forecasts
 
 
 def markdown(groups: Sequence[Group]) -> str:
@@ -36,20 +45,23 @@ def markdown(groups: Sequence[Group]) -> str:
 
 
 def _markdown(group: Group) -> Iterator[str]:
-    yield f"| {group.target}, {group.base} | " + " | ".join(HEADINGS) + " |"
-    yield "|---|" + "--:|" * len(HEADINGS)
+    headings = _headings(group)
+    yield f"| {group.target}, {group.base} | " + " | ".join(headings) + " |"
+    yield "|---|" + "--:|" * len(headings)
     for row in group.rows:
-        yield f"| {LABELS.get(row.label, row.label)} | " + " | ".join(_cells(row)) + " |"
+        yield f"| {LABELS.get(row.label, row.label)} | " + " | ".join(_cells(row, group.latency)) + " |"
     yield ""
     yield f"{about(group)} {verdict(group)}"
     yield ""
 
 
 def about(group: Group) -> str:
-    """Say what was scored."""
+    """Say what was scored, and how fast the device was."""
+    speed = "" if group.latency is None else f" {group.latency.say()}"
     return (
-        f"{group.windows:,} windows of {group.patients:,} test patients, {group.values:,} values. Figures are means "
-        f"over seeds; brackets are {CONFIDENCE:.0%} bootstrap intervals over patients, differences and shares paired."
+        f"{group.windows:,} windows of {group.patients:,} test {group.unit}s, {group.values:,} values. Figures are "
+        f"means over seeds; brackets are {CONFIDENCE:.0%} bootstrap intervals over {group.unit}s, differences and "
+        f"shares paired.{speed}"
     )
 
 
@@ -65,11 +77,23 @@ def verdict(group: Group) -> str:
     return text
 
 
-def _cells(row: Row) -> list[str]:
+def _headings(group: Group) -> list[str]:
+    numbers, size, *rest = HEADINGS
+    return [numbers, size, *([] if group.latency is None else [SPEED]), *rest]
+
+
+def _speed(row: Row, latency: Latency | None) -> list[str]:
+    if latency is None:
+        return []
+    return [f"{latency.ratio:.1f}" if row.kind in ON_DEVICE else "–"]
+
+
+def _cells(row: Row, latency: Latency | None) -> list[str]:
     seeds = f"{len(row.seeds)}" if row.seeds else "–"
     return [
         _count(row.parameters),
         _count(row.bytes),
+        *_speed(row, latency),
         *(_figure(key, row.figures[key]) for key in PAPER),
         _percent(row.change.get("mse"), signed=True),
         _percent(row.change.get("wql"), signed=True),
@@ -102,11 +126,16 @@ def table_csv(groups: Sequence[Group]) -> str:
     """Write one line for each target, base, forecaster and figure, numbers in full; an undefined number is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    facts = ("target", "base", "forecaster", "kind", "parameters", "bytes", "training_seconds", "seeds", "accepted")
+    facts = (
+        "target", "base", "forecaster", "kind", "parameters", "bytes", "training_seconds", "seeds", "accepted",
+        "runtime_ms", "torch_ms",
+    )  # fmt: skip
     writer.writerow([*facts, "figure", "metric", "value", "low", "high", "by_seed"])
     for group in groups:
         for row in group.rows:
-            known = [row.parameters, row.bytes, row.seconds, " ".join(map(str, row.seeds)), row.accepted]
+            timed = group.latency if row.kind in ON_DEVICE else None
+            speed = [None, None] if timed is None else [timed.runtime_ms, timed.torch_ms]
+            known = [row.parameters, row.bytes, row.seconds, " ".join(map(str, row.seeds)), row.accepted, *speed]
             where = [group.target, group.base, row.label, row.kind, *("" if x is None else x for x in known)]
             for figure in ("figures", "change", "kept"):
                 for metric, one in getattr(row, figure).items():
@@ -123,20 +152,23 @@ def page(groups: Sequence[Group], notes: Sequence[str], *, title: str, picture: 
 
 def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: bytes) -> Iterator[str]:
     yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-    yield f"<style>{STYLE}body{{max-width:110rem}}</style><h1>{escape(title)}</h1>"
+    yield f"<style>{STYLE}{WIDE}</style><h1>{escape(title)}</h1>"
     source = b64encode(picture).decode()
     yield f'<img alt="numbers shipped against MSE gained" src="data:image/png;base64,{source}">'
     for group in groups:
         yield f"<h2>{escape(group.target)}, {escape(group.base)}</h2><p>{escape(about(group))}</p>"
         yield f"<p><strong>{escape(verdict(group))}</strong></p>"
-        yield "<table>" + _line(["", *HEADINGS], "th")
+        yield "<table>" + _line(["", *_headings(group)], "th")
         for row in group.rows:
-            cells = [cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "") for cell in _cells(row)]
-            yield _line([escape(LABELS.get(row.label, row.label)), *cells], "td")
+            cells = [
+                cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "")
+                for cell in _cells(row, group.latency)
+            ]
+            yield _line([escape(LABELS.get(row.label, row.label)), *cells], "td", kind=row.kind)
         yield "</table>"
     for note in notes:
         yield f"<p>{escape(note)}</p>"
 
 
-def _line(cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+def _line(cells: Sequence[str], tag: str, *, kind: str = "head") -> str:
+    return f'<tr class="{kind}">' + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"

@@ -27,11 +27,12 @@ LEVELS = tuple(round(0.1 * k, 1) for k in range(1, 10))
 class Scores:
     """Numerators and denominators of every metric by patient, for each forecaster of a cell."""
 
-    item_id: NDArray[np.str_]  # [P]
+    item_id: NDArray[np.str_]  # [P], the names of what is drawn
     sums: Mapping[str, NDArray[np.float64]]  # forecaster → [P, M, 2]
     windows: int
     values: int  # observed targets
     record: Mapping[str, Any]  # config, data fingerprint, versions
+    unit: str = "patient"  # what a row of the sums is: patient, item or block
 
 
 def write_scores(
@@ -43,17 +44,17 @@ def write_scores(
 ) -> None:
     """Score forecasts ``[N, H, Q]`` at `LEVELS` and write their sums by patient. Raises `DataError` for no windows."""
     if not len(windows):
-        raise DataError("no test patient has a window to score", hint="more patients, or shorter windows")
+        raise DataError("the test part has no window to score", hint="more data, or shorter windows")
     sums = {
-        name: patient_sums(score_windows(_at_levels(quantiles, levels), windows, LEVELS), windows.item_id)
+        name: patient_sums(score_windows(_at_levels(quantiles, levels), windows, LEVELS), windows.drawn)
         for name, quantiles in forecasts.items()
     }
-    counts = {"windows": len(windows), "values": int((~np.isnan(windows.target)).sum())}
+    counts = {"unit": windows.unit, "windows": len(windows), "values": int((~np.isnan(windows.target)).sum())}
     buffer = io.BytesIO()
     arrays = {f"sums/{name}": array for name, array in sums.items()}
     np.savez_compressed(
         buffer,
-        item_id=np.unique(windows.item_id),
+        item_id=np.unique(windows.drawn),
         record=np.array(json.dumps({**record, **counts}, default=str)),
         **arrays,  # type: ignore[arg-type]  # numpy's stub takes the keywords for its own options
     )
@@ -69,6 +70,7 @@ def read_scores(path: Path) -> Scores:
             sums={key.removeprefix("sums/"): file[key] for key in file.files if key.startswith("sums/")},
             windows=record.pop("windows"),
             values=record.pop("values"),
+            unit=record.pop("unit", "patient"),
             record=record,
         )
 

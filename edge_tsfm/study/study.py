@@ -12,6 +12,7 @@ from typing import Any
 from device_runtime.files import write_atomic
 from edge_tsfm.study.cells import Cell, Choice, final_cells, search_cells
 from edge_tsfm.study.config import StudyConfig, require_libraries
+from edge_tsfm.study.latency import Latency, measure_latencies
 from edge_tsfm.study.layout import markdown, page, table_csv
 from edge_tsfm.study.pareto import pareto_plot
 from edge_tsfm.study.pool import run_cells
@@ -79,6 +80,8 @@ def run_study(
     if not only_tabulate:
         failed |= _perform(cells, out, jobs, ray, report)
     blobs, notes = ({}, []) if not study.bundle else _export(cells, out, study.seeds[0])
+    latencies, untimed = ({}, []) if not study.latency else _time(study, cells[0], out, only_read=only_tabulate)
+    notes += untimed
     done = [cell for cell in cells if is_done(cell, out)]
     untried = sum(not is_done(trial, out) for trial in trials)
     if untried:
@@ -89,7 +92,7 @@ def run_study(
     if edges:
         notes.append("the best learning rate lies at the edge of those tried for: " + "; ".join(edges))
     result = Result(
-        groups=tuple(tabulate(done, out, blobs=blobs)),
+        groups=tuple(tabulate(done, out, blobs=blobs, latencies=latencies)),
         chosen=chosen,
         failed=failed,
         notes=tuple(notes),
@@ -127,6 +130,16 @@ def _perform(
     from edge_tsfm.study.ray_pool import run_cells_on_ray
 
     return run_cells_on_ray(waiting, out, address=ray, report=report)
+
+
+def _time(study: StudyConfig, cell: Cell, out: Path, *, only_read: bool) -> tuple[dict[str, Latency], list[str]]:
+    return measure_latencies(
+        study.bases,
+        out,
+        context_length=cell.config.context_length,
+        prediction_length=cell.config.prediction_length,
+        only_read=only_read,
+    )
 
 
 def _export(cells: list[Cell], out: Path, seed: int) -> tuple[dict[str, int], list[str]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from edge_tsfm.evaluation.bootstrap import bounds, ratio, resample
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.report import Estimate
 from edge_tsfm.study.cells import ANY_BASE, Cell
+from edge_tsfm.study.latency import Latency
 from edge_tsfm.study.scores import SCORES_FILE, Scores, read_scores
 from edge_tsfm.training.run import RUN_FILE
 
@@ -64,18 +66,29 @@ class Group:
     windows: int
     patients: int
     values: int
+    unit: str
     fingerprint: str
     rows: tuple[Row, ...]
+    latency: Latency | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        return {**vars(self), "rows": [row.to_dict() for row in self.rows]}
+        latency = None if self.latency is None else self.latency.to_dict()
+        return {**vars(self), "rows": [row.to_dict() for row in self.rows], "latency": latency}
 
 
-def tabulate(cells: Sequence[Cell], out: Path, *, blobs: Mapping[str, int], resamples: int = 1000) -> list[Group]:
+def tabulate(
+    cells: Sequence[Cell],
+    out: Path,
+    *,
+    blobs: Mapping[str, int],
+    latencies: Mapping[str, Latency] = MappingProxyType({}),
+    resamples: int = 1000,
+) -> list[Group]:
     """Make the figures of every target and base from the ``cells`` that are finished.
 
-    ``blobs`` is a cell's folder → bytes of its blob. Raises `DataError` when cells were scored on different data.
+    ``blobs`` is a cell's folder → bytes of its blob, ``latencies`` a base → its timing. Raises `DataError` when cells
+    were scored on different data.
     """
     found = [(cell, read_scores(path)) for cell in cells if (path := out / cell.folder / SCORES_FILE).exists()]
     keys = dict.fromkeys((str(cell.config.target), cell.base) for cell, _ in found if cell.base != ANY_BASE)
@@ -83,7 +96,8 @@ def tabulate(cells: Sequence[Cell], out: Path, *, blobs: Mapping[str, int], resa
     for target, base in keys:
         mine = [(c, s) for c, s in found if c.config.target == target and c.base in (base, ANY_BASE)]
         if any(cell.kind == "base" for cell, _ in mine):
-            groups.append(_group(target, base, mine, out, blobs, resamples))
+            group = _group(target, base, mine, out, blobs, resamples)
+            groups.append(replace(group, latency=latencies.get(base)))
     return groups
 
 
@@ -134,6 +148,7 @@ def _group(
         windows=first.windows,
         patients=len(first.item_id),
         values=first.values,
+        unit=first.unit,
         fingerprint=str(first.record["fingerprint"]),
         rows=tuple(rows),
     )

@@ -15,19 +15,19 @@ import torch
 from device_runtime.files import write_atomic
 from edge_tsfm.data import Dataset
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.evaluation.baselines import BASELINES, baseline_quantiles
+from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL, baseline_quantiles, seasonal_quantiles
 from edge_tsfm.models import FAMILIES, load_base
 from edge_tsfm.study.cells import Cell
 from edge_tsfm.study.scores import LEVELS, SCORES_FILE, read_scores, write_scores
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import CHECKPOINT_FILE, RUN_FILE, cut, forecast, load_run, read_run_data, series_of
+from edge_tsfm.training.run import CHECKPOINT_FILE, RUN_FILE, cut, forecast, load_run, read_run_data, split_of_run
 
 TRAINED = ("adapter", "nhits")
 NETWORK_FILE = "network.safetensors"
 
 
 def perform(cell: Cell, out: Path) -> None:
-    """Do what is not done yet of ``cell``: train, then score the test patients. Resumes what was interrupted."""
+    """Do what is not done yet of ``cell``: train, then score the test part. Resumes what was interrupted."""
     folder = out / cell.folder
     if cell.kind in TRAINED and not is_trained(cell, out):
         TRAINERS[cell.kind](cell, folder)
@@ -74,7 +74,15 @@ def _check_same(cell: Cell, found: dict[str, Any], path: Path) -> None:
 
 
 # An untrained yardstick does not depend on how others are trained.
-FORECAST_KEYS = ("target", "context_length", "prediction_length", "min_observed")
+FORECAST_KEYS = (
+    "target",
+    "split_by",
+    "block_length",
+    "season",
+    "context_length",
+    "prediction_length",
+    "min_observed",
+)
 
 
 def _defining(cell: Cell) -> dict[str, Any]:
@@ -100,8 +108,9 @@ def _train_nhits(cell: Cell, folder: Path) -> None:
     start = time.monotonic()
     config = cell.config
     dataset = read_run_data(config)
-    train = cut(series_of(dataset, "train"), config, config.train_stride)
-    stopping = cut(series_of(dataset, "stopping"), config, config.prediction_length)
+    split = split_of_run(config, dataset)
+    train = cut(dataset, split, "train", config, config.train_stride)
+    stopping = cut(dataset, split, "stopping", config)
     network = make_network(config.context_length, config.prediction_length, config.seed).to(_device())
     rate = LEARNING_RATE * config.learning_rate_factor
     fitted = fit(
@@ -178,6 +187,9 @@ def _score_simple(cell: Cell, folder: Path, dataset: Dataset) -> None:
     forecasts = {
         name: baseline_quantiles(name, windows.context, cell.config.prediction_length, LEVELS) for name in BASELINES
     }
+    season = cell.config.season_of(dataset)
+    if season is not None:
+        forecasts[SEASONAL] = seasonal_quantiles(windows.context, cell.config.prediction_length, LEVELS, season)
     write_scores(folder / SCORES_FILE, forecasts, windows, LEVELS, _record(cell, dataset))
 
 
@@ -185,13 +197,14 @@ def _score_auto_ets(cell: Cell, folder: Path, dataset: Dataset) -> None:
     from edge_tsfm.study.auto_ets import auto_ets
 
     windows = _test_windows(cell, dataset)
-    forecasts = {cell.label: auto_ets(windows.context, cell.config.prediction_length)}
+    season = cell.config.season_of(dataset) or 1
+    forecasts = {cell.label: auto_ets(windows.context, cell.config.prediction_length, season)}
     write_scores(folder / SCORES_FILE, forecasts, windows, LEVELS, _record(cell, dataset))
 
 
 def _test_windows(cell: Cell, dataset: Dataset) -> Any:
-    """Cut the test patients' windows; nothing that trains or chooses ever calls this."""
-    return cut(series_of(dataset, "test"), cell.config, cell.config.prediction_length)
+    """Cut the test part's windows; nothing that trains or chooses ever calls this."""
+    return cut(dataset, split_of_run(cell.config, dataset), "test", cell.config)
 
 
 def _record(cell: Cell, dataset: Dataset) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from edge_tsfm.data import Dataset, season_steps
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods import Options
 from edge_tsfm.methods.entries import CHOICES, SEEDED
@@ -24,6 +25,9 @@ class TrainConfig:
     id_column: str | None = None
     timestamp_column: str | None = None
     interval: str | None = None
+    split_by: str = "item"  # or "time": of series too few to be split by item
+    block_length: int | None = None  # by time: steps that intervals draw together; a context when left out
+    season: str | None = None  # a span (1d) or steps: the simple forecasters get a seasonal one
     base: str = DEFAULT_BASE
     method: str = "fourierft"
     preset: str | None = None
@@ -57,6 +61,14 @@ class TrainConfig:
         for name in (*positive, "evaluate_every", "patience", "gate_windows"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: want at least 1, got {getattr(self, name)}")
+        if self.split_by not in ("item", "time"):
+            raise ConfigError(f"split_by: want item or time, got {self.split_by!r}")
+        if self.block_length is not None and self.split_by == "item":
+            raise ConfigError("block_length is for split_by = 'time'", hint="by item, intervals draw whole items")
+        if self.block_length is not None and self.block_length < self.prediction_length:
+            raise ConfigError(
+                f"block_length {self.block_length} is shorter than prediction_length {self.prediction_length}"
+            )
         for name in ("n_frequency", "rank", "learning_rate", "learning_rate_factor", "scaling", "alpha", "clip_norm"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise ConfigError(f"{name}: want a positive number, got {value}")
@@ -78,6 +90,10 @@ class TrainConfig:
     def options(self) -> Options:
         """The method's part."""
         return Options(**{field.name: getattr(self, field.name) for field in fields(Options)})
+
+    def season_of(self, dataset: Dataset) -> int | None:
+        """Return the season in steps of ``dataset``; none was asked for: None. Raises `ConfigError`."""
+        return None if self.season is None else season_steps(self.season, dataset.interval)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""

@@ -29,7 +29,7 @@ def draw_curve(curve: Curve, best_step: int, *, metric: str) -> bytes:
     steps = [step for step, _, _ in curve]
     above.plot(steps, [loss for _, loss, _ in curve], color="0.4", marker=".")
     above.set_ylabel("training loss (scaled)")
-    below.plot(steps, [score for _, _, score in curve], color="C0", marker=".", label="validation patients")
+    below.plot(steps, [score for _, _, score in curve], color="C0", marker=".", label="validation")
     below.axhline(curve[0][2], color="0.4", linestyle=":", label="frozen base")
     below.axvline(best_step, color="C0", linewidth=0.8, alpha=0.5)
     below.set_xlabel("step")

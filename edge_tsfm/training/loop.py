@@ -62,7 +62,8 @@ def fit(
     if not len(train) or not len(validation):
         raise TrainError(
             f"{len(train)} training and {len(validation)} validation windows: want at least one of each",
-            hint="more patients, or a smaller context_length, min_observed or prediction_length",
+            hint="more items, or a smaller context_length, min_observed or prediction_length; for a few long series "
+            "--split-by time",
         )
     model.eval()
     device = device_of(model)

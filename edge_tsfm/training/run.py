@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,8 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from device_runtime.delta import Delta, Dtype
-from edge_tsfm.data import Dataset, Series, Windows, make_windows, read_dataset
-from edge_tsfm.data.split import split_digit
+from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
 from edge_tsfm.errors import DataError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
@@ -32,17 +30,6 @@ RUN_FILE = "run.json"
 NUMBERS_FILE = "tuned.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
 PEFT_FOLDER = "peft"
-# Split digits by what they are for. Of the two validation digits one stops training early, the other is the gate's.
-PARTS: Mapping[str, frozenset[int]] = MappingProxyType(
-    {
-        "train": frozenset(range(7)),
-        "stopping": frozenset({7}),
-        "gate": frozenset({8}),
-        "validation": frozenset({7, 8}),
-        "test": frozenset({9}),
-        "all": frozenset(range(10)),  # for data of which nothing was trained on
-    }
-)
 FORECAST_BATCH = 1_024
 
 
@@ -57,18 +44,20 @@ def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Datase
     )
 
 
-def series_of(dataset: Dataset, part: str) -> list[Series]:
-    """Return the series of the patients of one of `PARTS`."""
-    return [series for series in dataset.series if split_digit(series.item_id) in PARTS[part]]
+def split_of_run(config: TrainConfig, dataset: Dataset) -> Split:
+    """Return how a run of this configuration splits ``dataset``, its own data."""
+    by = cast(SplitBy, config.split_by)  # its configuration checked
+    return Split.of(dataset.series, by, config.block_length or config.context_length)
 
 
-def cut(series: Iterable[Series], config: TrainConfig, stride: int) -> Windows:
-    """Cut windows of the run's lengths."""
-    return make_windows(
-        series,
+def cut(dataset: Dataset, split: Split, part: Part, config: TrainConfig, stride: int | None = None) -> Windows:
+    """Cut one part's windows of the run's lengths; without a ``stride`` their targets do not overlap."""
+    return split.windows(
+        split.series(dataset.series, part),
+        part,
         context_length=config.context_length,
         prediction_length=config.prediction_length,
-        stride=stride,
+        stride=stride or config.prediction_length,
         min_observed=config.min_observed,
     )
 
@@ -121,6 +110,11 @@ class Run:
     def numbers_digest(self) -> str:
         """SHA-256 of the tuned numbers: what an exported blob and an evaluation of this run have in common."""
         return hashlib.sha256((self.path / NUMBERS_FILE).read_bytes()).hexdigest()
+
+    @property
+    def split(self) -> Split:
+        """How the run's data were split; of a split by time, where."""
+        return Split.from_dict(self.record["data"].get("split"))
 
     @cached_property
     def base_model(self) -> Base:
@@ -175,18 +169,18 @@ class Run:
             raise DataError(f"{source} is not there any more", hint="give the data with --data")
         return read_run_data(self.config, source)
 
-    def windows(self, part: str, *, data: Path | str | None = None) -> Windows:
-        """Cut non-overlapping windows of one of `PARTS`, from the run's data or from ``data``."""
-        return cut(series_of(self.dataset(data), part), self.config, self.config.prediction_length)
+    def windows(self, part: Part, *, data: Path | str | None = None) -> Windows:
+        """Cut non-overlapping windows of one part, from the run's data or from ``data``."""
+        return cut(self.dataset(data), self.split, part, self.config)
 
     def held_contexts(self, *, data: Path | str | None = None, limit: int = 256) -> NDArray[np.float32]:
-        """Return contexts ``[N, L]`` of validation patients, at most ``limit``, evenly spread.
+        """Return contexts ``[N, L]`` of the validation part, at most ``limit``, evenly spread.
 
         Raises `DataError` when the data cannot be found or hold no validation window.
         """
         windows = self.windows("validation", data=data)
         if len(windows) == 0:
-            raise DataError("no window of a validation patient to compare forecasts on", hint="give --data")
+            raise DataError("no validation window to compare forecasts on", hint="give --data")
         chosen = np.linspace(0, len(windows) - 1, min(limit, len(windows))).astype(int)
         contexts: NDArray[np.float32] = windows.context[chosen]
         return contexts

@@ -31,7 +31,7 @@ from edge_tsfm.training.run import (
     cut,
     forecast,
     read_run_data,
-    series_of,
+    split_of_run,
 )
 
 Report = Callable[[int, float, float], None]
@@ -55,8 +55,12 @@ def train(
     base = load_base(config.base)
     family = FAMILIES[base.family]
     dataset = read_run_data(config)
-    strides = {"train": config.train_stride, "stopping": config.prediction_length, "gate": config.prediction_length}
-    windows = {part: cut(series_of(dataset, part), config, stride) for part, stride in strides.items()}
+    split = split_of_run(config, dataset)
+    windows = {
+        "train": cut(dataset, split, "train", config, config.train_stride),
+        "stopping": cut(dataset, split, "stopping", config),
+        "gate": cut(dataset, split, "gate", config),
+    }
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     resumed = (out / CHECKPOINT_FILE).exists()
     entries = read_entries(config, out) if resumed else choose_for_run(config, base, windows["train"], out, device)
@@ -97,7 +101,11 @@ def train(
         "config": config.to_dict(),
         "channel": dataset.channel,
         "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
-        "data": {"fingerprint": dataset.fingerprint, "report": dataset.report.to_dict()},
+        "data": {
+            "fingerprint": dataset.fingerprint,
+            "split": split.to_dict(),
+            "report": dataset.report.to_dict(),
+        },
         "windows": {**{name: len(part) for name, part in windows.items()}, "gate_drawn": len(gate)},
         "tensors": tensors,
         "parameters": sum(number.numel() for number in numbers.values()),

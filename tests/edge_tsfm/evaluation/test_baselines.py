@@ -4,7 +4,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from edge_tsfm.errors import DataError
+from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.evaluation.baselines import (
     ALPHAS,
     BASELINES,
@@ -12,6 +12,7 @@ from edge_tsfm.evaluation.baselines import (
     exponential_smoothing,
     linear_trend,
     persistence,
+    seasonal_quantiles,
     window_mean,
 )
 
@@ -142,3 +143,24 @@ def test_an_empty_context_is_refused() -> None:
     values[3] = np.nan
     with pytest.raises(DataError, match="1 of 200 contexts hold no value"):
         baseline_quantiles("persistence", values, 6, LEVELS)
+
+
+def test_seasonal_naive_repeats_each_phase_and_knows_what_that_missed_before() -> None:
+    context = np.array([[1.0, 2.0, 3.0, 4.0, np.nan, 6.0]])
+    quantiles = seasonal_quantiles(context, 4, [0.1, 0.5, 0.9], 3)
+    assert quantiles[0, :, 1].tolist() == [4.0, 2.0, 6.0, 4.0]  # the hole's phase goes a season further back
+    sigma = (quantiles[0, :, 2] - quantiles[0, :, 1]) / NormalDist().inv_cdf(0.9)
+    # changes over a season: 4 - 1, 6 - 3; one season ahead, two, one, two
+    np.testing.assert_allclose(sigma, np.array([3, 3 * math.sqrt(2), 3, 3 * math.sqrt(2)]))
+
+
+def test_seasonal_naive_without_two_seasons_takes_the_contexts_spread() -> None:
+    context = np.array([[np.nan, np.nan, 4.0, 8.0]])
+    quantiles = seasonal_quantiles(context, 4, [0.1, 0.5, 0.9], 4)
+    assert quantiles[0, :, 1].tolist() == [6.0, 6.0, 4.0, 8.0]  # unseen phases: the mean
+    assert (quantiles[..., 2] > quantiles[..., 1]).all()
+
+
+def test_a_season_longer_than_the_context_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a season of 24 steps does not fit a context of 10"):
+        seasonal_quantiles(np.ones((1, 10)), 4, LEVELS, 24)

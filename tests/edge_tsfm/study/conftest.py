@@ -34,6 +34,28 @@ bundle = false
 """
 
 
+BY_TIME = """
+targets = ["load"]
+bases = ["{base}"]
+seeds = [0]
+methods = ["bitfit"]
+
+[train]
+split_by = "time"
+block_length = 8
+season = "1d"
+context_length = 24
+prediction_length = 4
+steps = 4
+batch_size = 8
+evaluate_every = 2
+warmup_steps = 1
+
+[device]
+bundle = false
+"""
+
+
 @pytest.fixture(scope="session")
 def ward(make_ward: Callable[[int], Path]) -> Path:
     """200 patients of 36 hours."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
@@ -15,11 +16,13 @@ from edge_tsfm.cli.study import command
 from edge_tsfm.data import split_of
 from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.evaluation import evaluate_forecasts
-from edge_tsfm.study import pool, work
-from edge_tsfm.study.config import MethodChoice, StudyConfig
+from edge_tsfm.study import latency, pool, work
+from edge_tsfm.study.config import MethodChoice, StudyConfig, load_study
 from edge_tsfm.study.scores import SCORES_FILE, read_scores
 from edge_tsfm.study.study import run_study
 from edge_tsfm.training.run import forecast, load_run
+
+from .conftest import BY_TIME, DUMMY
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -145,12 +148,25 @@ def test_the_command_lists_tabulates_and_prints(finished: Path, study: StudyConf
         assert (finished / "results" / name).stat().st_size > 500
 
 
-def test_blobs_are_exported_and_their_bytes_are_in_the_table(
-    study: StudyConfig, finished: Path, tmp_path: Path
+def test_blobs_and_device_speed_are_in_the_table(
+    study: StudyConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
-    result = run_study(replace(study, bundle=True), out, only_tabulate=True)
+    asked = replace(study, bundle=True, latency=True)
+    assert run_study(asked, out, only_tabulate=True).groups[0].latency is None, "a table alone times nothing"
+    monkeypatch.setattr(latency, "RUNS", 1)
+    threads = torch.get_num_threads()
+    result = run_study(asked, out)
+    assert torch.get_num_threads() == threads
+    timed = results(out)["groups"][0]["latency"]
+    assert (timed["context_length"], timed["prediction_length"]) == (24, 4)
+    assert timed["ratio"] == pytest.approx(timed["torch_ms"] / timed["runtime_ms"])
+    table = (out / "results" / "table.md").read_text()
+    assert "speed, × torch" in table
+    assert f"({timed['ratio']:.1f}×)" in table
+    monkeypatch.setattr(latency, "forecast_timing", lambda *_: pytest.fail("timed twice"))
+    assert run_study(asked, out, only_tabulate=True).groups[0].latency is not None
     assert not [note for note in result.notes if "blob" in note or "bundle" in note]
     blobs = sorted(path.relative_to(out).as_posix() for path in out.glob("cells/*/*.etsa"))
     assert blobs == ["cells/HR-chronos-bolt-bitfit-seed0/adapter.etsa"]
@@ -192,3 +208,20 @@ def test_a_table_made_before_the_search_is_finished_says_so(finished: Path, stud
     shutil.rmtree(out / "search" / f"HR-chronos-bolt-{results(finished)['learning_rates'][0]['method']}-x{other}")
     run_study(study, out, only_tabulate=True)
     assert any("1 runs of the search are not finished" in note for note in results(out)["notes"])
+
+
+def test_one_long_series_is_studied_by_time_over_blocks(tmp_path: Path) -> None:
+    hour = np.arange(1200)
+    frame = pd.DataFrame(
+        {"date": pd.date_range("2020-01-01", periods=1200, freq="1h"), "load": 50 + 9 * np.sin(hour / 4) + hour % 7}
+    )
+    frame.to_csv(tmp_path / "machine.csv", index=False)
+    (tmp_path / "study.toml").write_text(BY_TIME.format(base=DUMMY))
+    result = run_study(load_study(tmp_path / "study.toml", str(tmp_path / "machine.csv")), tmp_path / "out")
+    assert not result.failed
+    (group,) = result.groups
+    run = load_run(tmp_path / "out" / "cells" / "load-chronos-bolt-bitfit-seed0")
+    assert group.unit == "block"
+    assert group.patients == len(np.unique(run.windows("test").drawn))
+    assert "seasonal_naive" in [one.label for one in group.rows]
+    assert f"of {group.patients} test blocks" in (tmp_path / "out" / "results" / "table.md").read_text()

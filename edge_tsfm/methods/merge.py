@@ -1,0 +1,19 @@
+"""An adaptation merged into torch weights: what a device does with a blob, for what takes whole models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from device_runtime.delta import Delta
+
+
+def merge_into(model: nn.Module, deltas: Mapping[str, Delta]) -> None:
+    """Add ``deltas`` (parameter name → what is added) to ``model``'s parameters, in place."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, delta in deltas.items():
+            weight = parameters[name]
+            weight.add_(torch.from_numpy(delta.dense()).reshape(weight.shape).to(weight.dtype))
