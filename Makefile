@@ -18,7 +18,7 @@ demo: $(VENV)/.installed  ## simulate two wards, adapt to one, export, merge, fo
 	$(BIN)/edge-tsfm demo --out demo
 
 test: $(VENV)/.installed  ## the default suite: under five minutes on two cores
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test-slow: $(VENV)/.installed  ## what takes longer
 	$(BIN)/python -m pytest -m slow
