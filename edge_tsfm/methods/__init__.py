@@ -20,7 +20,7 @@ METHODS: dict[str, Method] = {
 }
 
 # Peak learning rates of families that want others than the methods' own; docs/training.md says how they were found.
-FAMILY_RATES: Mapping[str, Mapping[str, float]] = MappingProxyType({"chronos-t5": {"fourierft": 0.3, "lora": 1e-2}})
+FAMILY_RATES: Mapping[str, Mapping[str, float]] = MappingProxyType({"chronos-t5": {"fourierft": 0.3}})
 
 
 def find_method(name: str, entries: Entries | None = None) -> Method:

@@ -16,7 +16,7 @@ class Lora:
     """Two thin factors for each site; the second starts at zero."""
 
     name = "lora"
-    learning_rate = 3e-3
+    learning_rate = 1e-2
     exportable = True
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:

@@ -60,7 +60,7 @@ class BitFit(_Native):
     """
 
     name = "bitfit"
-    learning_rate = 2e-2
+    learning_rate = 6e-2
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Add the biases that the options ask for and mark all as trainable."""
@@ -82,7 +82,7 @@ class Norms(_Native):
     """Norm tuning: the scales of all norms, or of those in front of attention."""
 
     name = "norms"
-    learning_rate = 1e-2
+    learning_rate = 3e-2
 
     def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
         """Choose the scales."""
@@ -97,7 +97,7 @@ class Full(_Native):
     """Full fine-tuning: the yardstick. Its result is another base, not an adapter."""
 
     name = "full"
-    learning_rate = 5e-4
+    learning_rate = 1.5e-3
     exportable = False
 
     def names(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:

@@ -20,7 +20,7 @@ class VeraMethod:
     """Two vectors for each site around frozen projections that a seed gives."""
 
     name = "vera"
-    learning_rate = 3e-2
+    learning_rate = 0.3
     exportable = True
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
