@@ -16,7 +16,7 @@ from device_runtime.errors import InputError
 FloatArray = NDArray[np.float32]
 
 MISSING = {"", "na", "nan", "null", "none"}
-MAX_TABLE_SIZE = 67_108_864  # bytes
+MAX_TABLE_SIZE = 67_108_864  # characters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

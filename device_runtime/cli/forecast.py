@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     help="Column also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
 )
 @click.option("--id-column", default="item_id", help="Column that tells series apart, if there is one.")
-@click.option("--prediction-length", type=int, help="Steps to forecast.  [default: the base's own]")
-@click.option("--context-length", type=int, help="Latest steps to use.  [default: the base's own]")
+@click.option("--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: the base's own]")
+@click.option("--context-length", type=click.IntRange(1), help="Latest steps to use.  [default: the base's own]")
 @click.option("--quantile-levels", help="Levels, comma-separated.  [default: the base's own]")
 @click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
@@ -68,11 +68,16 @@ def command(
     with --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the
     adapter passes its known-answer test.
     """
+    from device_runtime.errors import InputError
     from device_runtime.forecaster import Forecaster
     from device_runtime.table import MAX_TABLE_SIZE, read_items
 
     levels = _levels(quantile_levels)
-    text = source.read(MAX_TABLE_SIZE)
+    text = source.read(MAX_TABLE_SIZE + 1)
+    if len(text) > MAX_TABLE_SIZE:
+        raise InputError(
+            f"{source.name}: more than {MAX_TABLE_SIZE:,} characters", hint="forecast fewer series at a time"
+        )
     forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
     steps = prediction_length or forecaster.bundle.manifest.prediction_length
     items = read_items(

@@ -136,6 +136,7 @@ def command(
     if most is not None and most < len(windows):
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
         windows = windows.draw(most, seed)
+    season = config.season_of(dataset)  # before anything slow
     hidden = as_json or not sys.stderr.isatty()
     models = {ADAPTER: trained.tuned_model(), BASE: trained.base_model.model}
     forecasts = _forecasts(trained, models, windows.context, hidden=hidden)
@@ -145,7 +146,6 @@ def command(
         before = _forecasts(trained, {ADAPTER: models[ADAPTER]}, held.context, hidden=hidden)[ADAPTER]
         fitted = fit_calibration(before, held, levels)
         forecasts[CALIBRATED] = apply_calibration(forecasts[ADAPTER], fitted)
-    season = config.season_of(dataset)
     simple = (
         {}
         if season is None

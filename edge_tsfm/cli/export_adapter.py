@@ -31,6 +31,7 @@ BATCH = 256  # windows forecast at once
     is_flag=True,
     help="Add offsets, fitted on validation patients, with which the quantiles cover what they promise.",
 )
+@click.option("--force", is_flag=True, help="Export a run that the gate refused; the blob says so.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data for held windows.  [default: what the run used]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export_adapter_command(
@@ -40,13 +41,14 @@ def export_adapter_command(
     adapter_version: int,
     dtype: Any,
     calibrate: bool,
+    force: bool,
     data: Path | None,
     as_json: bool,
 ) -> None:
     """Write a RUN's adaptation as a blob bound to exactly one bundle, with its known-answer test.
 
     The runtime's forecasts with the blob are compared with torch's on windows of validation patients first; nothing
-    is written when they differ.
+    is written when they differ, nor from a run that the gate refused, unless with --force.
     """
     from device_runtime.bundle import Bundle
     from device_runtime.files import write_atomic
@@ -57,6 +59,7 @@ def export_adapter_command(
 
     opened = Bundle.open(bundle)
     trained = load_run(run)
+    trained.require_accepted(force=force)
     base = load_base(trained.base["source"])
     recorded = str(read_manifest(opened)["base"]["weights"])
     if recorded != trained.base["digest"]:
@@ -72,7 +75,7 @@ def export_adapter_command(
         contexts=trained.held_contexts(data=data),
         version=adapter_version,
         metadata={"target": trained.target, "method": trained.method, "run": trained.numbers_digest[:16]},
-        forced=bool(trained.gate.get("forced", False)),
+        forced=not trained.gate["accepted"],
     )
     blob = _calibrated(trained, opened, result.blob, data) if calibrate else result.blob
     write_atomic(out, blob)
@@ -98,14 +101,18 @@ def _calibrated(run: Run, bundle: Bundle, blob: bytes, data: Path | None) -> byt
 
     from device_runtime.forecaster import Forecaster
     from edge_tsfm.evaluation.calibration import fit_calibration
+    from edge_tsfm.models.t5 import context_seed
     from export.adapter import with_calibration
 
     windows = run.windows("validation", data=data)
     forecaster = Forecaster.open(bundle, blob)
-    parts = [
-        forecaster.forecast(windows.context[start : start + BATCH], run.config.prediction_length).quantiles
-        for start in range(0, len(windows), BATCH)
-    ]
+    steps = run.config.prediction_length
+    if bundle.manifest.family == "chronos-t5":
+        # As `evaluate` forecasts: a seed for each context, or all windows would err alike.
+        parts = [forecaster.forecast(one, steps, seed=context_seed(one)).quantiles[None] for one in windows.context]
+    else:
+        starts = range(0, len(windows), BATCH)
+        parts = [forecaster.forecast(windows.context[start : start + BATCH], steps).quantiles for start in starts]
     levels = bundle.manifest.quantile_levels
     return with_calibration(bundle, blob, fit_calibration(np.concatenate(parts), windows, levels))
 

@@ -187,6 +187,7 @@ def _optimum(base: Base, out: Path, adapter: Path | None, as_json: bool) -> None
     deltas = None
     if adapter is not None:
         run = _run_of(base, adapter)
+        run.require_accepted(force=False)
         deltas = run.deltas()
         provenance["adapter"] = {"method": run.method, "target": run.target, "data": run.record["data"]["fingerprint"]}
     result = export_optimum(base.model, family=base.family, out=out, provenance=provenance, deltas=deltas)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge_tsfm.data.series import Series
 from edge_tsfm.data.split import DIGITS, Part, split_digit
 from edge_tsfm.data.windows import Windows, make_windows
-from edge_tsfm.errors import ConfigError
+from edge_tsfm.errors import ConfigError, DataError
 
 SplitBy = Literal["item", "time"]
 Edges = tuple[int, int, int]  # ends of training, stopping and gate: microseconds since 1970 (UTC), or steps
@@ -43,16 +43,18 @@ class Split:
 
     edges: Edges | None = None
     block_length: int = 0
+    timed: bool = True  # edges are times; else steps
 
     @classmethod
     def of(cls, series: Iterable[Series], by: SplitBy, block_length: int) -> "Split":
         """Make the split of a dataset."""
         if by == "item":
             return cls()
+        series = list(series)
         ends = [(at, at + len(one) * step) for one, (at, step) in ((one, clock_of(one)) for one in series)]
         begin, end = min(at for at, _ in ends), max(at for _, at in ends)
         first, second, third = (begin + (end - begin) * percent // 100 for percent in PERCENT)
-        return cls(edges=(first, second, third), block_length=block_length)
+        return cls(edges=(first, second, third), block_length=block_length, timed=is_timed(series))
 
     @property
     def by(self) -> SplitBy:
@@ -81,7 +83,11 @@ class Split:
         stride: int,
         min_observed: int,
     ) -> Windows:
-        """Cut one part's windows of ``series``, which `series` gave. Raises `ConfigError` as `make_windows`."""
+        """Cut one part's windows of ``series``, which `series` gave.
+
+        Raises `ConfigError` as `make_windows`, and `DataError` for data by steps where the edges are times, or
+        the other way round.
+        """
         windows = make_windows(
             series,
             context_length=context_length,
@@ -106,7 +112,13 @@ class Split:
             inside &= begin >= low
         if high is not None:
             inside &= end <= high
-        timed = bool(series) and series[0].start is not None
+        timed = is_timed(series)
+        if series and timed != self.timed:
+            kinds = ("times", "step numbers")
+            raise DataError(
+                f"the run was split by {kinds[not self.timed]}, these data have {kinds[not timed]}",
+                hint="give data with the same kind of time stamps",
+            )
         blocks = _blocks((at + step * windows.cutoff)[inside], step[inside] * self.block_length, timed=timed)
         return replace(windows.keep(inside), unit="block", block=blocks)
 
@@ -114,7 +126,13 @@ class Split:
         """Return JSON-ready values: what a run records of its split."""
         if self.edges is None:
             return {"by": "item"}
-        return {"by": "time", "edges": list(self.edges), "percent": list(PERCENT), "block_length": self.block_length}
+        return {
+            "by": "time",
+            "edges": list(self.edges),
+            "timed": self.timed,
+            "percent": list(PERCENT),
+            "block_length": self.block_length,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> "Split":
@@ -122,7 +140,12 @@ class Split:
         if values is None or values["by"] == "item":
             return cls()
         first, second, third = values["edges"]
-        return cls(edges=(first, second, third), block_length=values["block_length"])
+        return cls(edges=(first, second, third), block_length=values["block_length"], timed=values["timed"])
+
+
+def is_timed(series: Sequence[Series]) -> bool:
+    """Say whether series have times and not only step numbers."""
+    return bool(series) and series[0].start is not None
 
 
 def clock_of(series: Series) -> tuple[int, int]:

@@ -26,18 +26,24 @@ def export_blobs(cells: Sequence[Cell], out: Path, *, seed: int) -> tuple[dict[s
     """
     sizes: dict[str, int] = {}
     notes: list[str] = []
-    refused: set[str] = set()
+    refused: set[tuple[str, bool]] = set()
     for cell in cells:
         folder = out / cell.folder
         exportable = cell.kind == "adapter" and find_method(cell.config.method).exportable
-        if cell.config.seed != seed or not exportable or cell.base in refused or not (folder / RUN_FILE).exists():
+        added = cell.config.biases == "added"
+        if (
+            cell.config.seed != seed
+            or not exportable
+            or (cell.base, added) in refused
+            or not (folder / RUN_FILE).exists()
+        ):
             continue
         path = folder / BLOB_FILE
         if not path.exists():
             try:
-                bundle = base_bundle(cell.base, out, added_biases=cell.config.biases == "added")
+                bundle = base_bundle(cell.base, out, added_biases=added)
             except (ExportError, DeviceRuntimeError) as error:
-                refused.add(cell.base)
+                refused.add((cell.base, added))
                 notes.append(f"no bundle of {cell.base}: {error}")
                 continue
             try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tsfm.errors import ConfigError
+from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL
 from edge_tsfm.methods import Options, find_method
 from edge_tsfm.models.base import DEFAULT_BASE
 from edge_tsfm.training.config import TrainConfig
@@ -25,6 +26,8 @@ SHARED = tuple(
     if one.name not in {"data", "target", "base", "method", "seed", "learning_rate", "learning_rate_factor"}
     and one.name not in (*METHOD_OPTIONS, *COLUMNS)
 )
+# Rows that are in every table, or may be.
+TAKEN = frozenset({"base", "simple", SEASONAL, *BASELINES, *YARDSTICKS})
 LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*")  # a folder's name, too
 
 
@@ -133,7 +136,12 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
     search = _table(values, "search")
     _known(search, tuple(one.name for one in fields(Search)), "[search]")
     if "factors" in search:
-        search["factors"] = tuple(float(factor) for factor in _list(search["factors"], "search.factors"))
+        search["factors"] = tuple(
+            _number(factor, "search.factors") for factor in _list(search["factors"], "search.factors")
+        )
+    for key in ("steps", "batch_size"):
+        if key in search:
+            search[key] = _whole(search[key], f"search.{key}")
     return StudyConfig(
         data=data,
         targets=given.pop("targets", ()),
@@ -141,9 +149,9 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
         columns={name: str(values[name]) for name in COLUMNS if name in values},
         train=train,
         search=Search(**search) if "search" in values else None,
-        nhits_steps=int(nhits.get("steps", StudyConfig.nhits_steps)),
-        bundle=bool(device.get("bundle", StudyConfig.bundle)),
-        latency=bool(device.get("latency", StudyConfig.latency)),
+        nhits_steps=_whole(nhits.get("steps", StudyConfig.nhits_steps), "nhits.steps"),
+        bundle=_flag(device.get("bundle", StudyConfig.bundle), "device.bundle"),
+        latency=_flag(device.get("latency", StudyConfig.latency), "device.latency"),
         **given,
     )
 
@@ -168,6 +176,8 @@ def _method(value: Any) -> MethodChoice:
     label = entry.get("label", "-".join([entry["method"], *(_short(option) for option in options.values())]))
     if not isinstance(label, str) or not LABEL.fullmatch(label):
         raise ConfigError(f"methods: {label!r} cannot name a row and a folder", hint="letters, digits, . _ + -")
+    if label in TAKEN:
+        raise ConfigError(f"methods: {label!r} names a row of the table already", hint="give the method another label")
     return MethodChoice(label=label, method=entry["method"], options=options)
 
 
@@ -180,6 +190,24 @@ def _table(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{name}: want a table, got {table!r}")
     return dict(table)
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: want true or false, got {value!r}")
+    return value
+
+
+def _whole(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name}: want a whole number of at least 1, got {value!r}")
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{name}: want numbers, got {value!r}")
+    return float(value)
 
 
 def _list(value: Any, name: str) -> tuple[Any, ...]:

@@ -92,8 +92,19 @@ class TrainConfig:
         return Options(**{field.name: getattr(self, field.name) for field in fields(Options)})
 
     def season_of(self, dataset: Dataset) -> int | None:
-        """Return the season in steps of ``dataset``; none was asked for: None. Raises `ConfigError`."""
-        return None if self.season is None else season_steps(self.season, dataset.interval)
+        """Return the season in steps of ``dataset``; none was asked for: None.
+
+        Raises `ConfigError` for one that is not whole steps, or longer than a context.
+        """
+        if self.season is None:
+            return None
+        steps = season_steps(self.season, dataset.interval)
+        if steps > self.context_length:
+            raise ConfigError(
+                f"season {self.season}: {steps} steps do not fit a context of {self.context_length}",
+                hint="leave season out, or take a longer context_length",
+            )
+        return steps
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""

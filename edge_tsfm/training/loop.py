@@ -25,7 +25,7 @@ from edge_tsfm.models.family import Family, device_of
 from edge_tsfm.training.config import TrainConfig
 
 Report = Callable[[int, float, float], None]  # step, training loss, validation score
-VALIDATION_WINDOWS = 2_048  # a seeded sample is enough to stop early by; the gate uses all of its own
+VALIDATION_WINDOWS = 2_048  # a seeded sample is enough to stop early by; the gate judges on `gate_windows`
 Pair = tuple[torch.Tensor, torch.Tensor]  # contexts [N, L], targets [N, H]
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from device_runtime.delta import Delta, Dtype
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
-from edge_tsfm.errors import DataError, TrainError
+from edge_tsfm.errors import DataError, GateRefusedError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
 from edge_tsfm.models.biases import put_biases
@@ -105,6 +105,14 @@ class Run:
     def gate(self) -> Mapping[str, Any]:
         """The gate's verdict, and ``forced``."""
         return dict(self.record["gate"])
+
+    def require_accepted(self, *, force: bool) -> None:
+        """Raise `GateRefusedError` for a run that the gate refused, unless accepted by hand: now, or in training."""
+        if not (self.gate["accepted"] or self.gate.get("forced") or force):
+            raise GateRefusedError(
+                f"{self.path}: the gate refused this run: {self.gate['reason']}",
+                hint="train another; export adapter --force accepts it by hand, and the blob says so",
+            )
 
     @property
     def numbers_digest(self) -> str:

@@ -49,6 +49,8 @@ def train(
         raise TrainError(
             f"{out} is not empty", hint="give another --out, or --resume to continue a run that was killed"
         )
+    if (out / RUN_FILE).exists():
+        raise TrainError(f"{out} is finished: nothing to resume", hint="give another --out to train again")
     out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     torch.manual_seed(config.seed)
@@ -61,6 +63,12 @@ def train(
         "stopping": cut(dataset, split, "stopping", config),
         "gate": cut(dataset, split, "gate", config),
     }
+    if len(windows["stopping"]) and not len(windows["gate"]):  # without either, training says so itself
+        raise TrainError(
+            f"{dataset.report.source}: no window to judge by in the gate's part of the data",
+            hint="more patients, or a longer series; docs/data.md says how data are split",
+        )
+    config.season_of(dataset)  # `evaluate` will want it: better an error now than after training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     resumed = (out / CHECKPOINT_FILE).exists()
     entries = read_entries(config, out) if resumed else choose_for_run(config, base, windows["train"], out, device)

@@ -4,6 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from device_runtime.cli.forecast import command as forecast
+from device_runtime.errors import InputError
 
 BLOB = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-bolt.etsa"
 
@@ -38,6 +42,15 @@ def test_forecast_as_json_has_full_digests(dummy_bundle: Path, series: Path) -> 
     assert [row["item_id"] for row in rows] == ["a", "b"]
     assert len(rows[0]["base"]) == 64
     assert rows[0]["adapter"] is None
+
+
+def test_a_context_length_below_one_is_a_usage_error_and_a_table_too_long_is_not_cut(
+    dummy_bundle: Path, series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("forecast", dummy_bundle, "--input", series, "--context-length", "-3").returncode == 2
+    monkeypatch.setattr("device_runtime.table.MAX_TABLE_SIZE", 10)
+    result = CliRunner().invoke(forecast, [str(dummy_bundle), "--input", str(series)])
+    assert isinstance(result.exception, InputError)
 
 
 def test_errors_are_text_with_a_code_and_a_hint_and_exit_1(dummy_bundle: Path, tmp_path: Path) -> None:

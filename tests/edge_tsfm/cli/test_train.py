@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from edge_tsfm.cli.train import command
 from edge_tsfm.errors import ConfigError, GateRefusedError
+from edge_tsfm.training.run import load_run
 
 DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
 
@@ -58,10 +59,15 @@ def test_a_refused_adapter_is_kept_and_exits_3_unless_forced(ward: Path, tmp_pat
     result = train(ward, tmp_path / "run", "--method", "norms", "--learning-rate", "1e4")
     assert isinstance(result.exception, GateRefusedError)  # the entry point turns it into exit status 3
     assert not json.loads((tmp_path / "run" / "run.json").read_text())["gate"]["accepted"]
+    refused = load_run(tmp_path / "run")
+    with pytest.raises(GateRefusedError, match="refused this run"):  # what export does with it
+        refused.require_accepted(force=False)
+    refused.require_accepted(force=True)
     forced = train(ward, tmp_path / "forced", "--method", "norms", "--learning-rate", "1e4", "--force")
     assert forced.exit_code == 0
     gate = json.loads((tmp_path / "forced" / "run.json").read_text())["gate"]
     assert (gate["accepted"], gate["forced"]) == (False, True)
+    load_run(tmp_path / "forced").require_accepted(force=False)
 
 
 def test_the_gate_does_not_call_an_accepted_adapter_forced(ward: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_tsfm.data import Part, Series, Split, Windows, season_steps
-from edge_tsfm.errors import ConfigError
+from edge_tsfm.errors import ConfigError, DataError
 
 HOUR = pd.Timedelta("1h")
 DISJOINT: tuple[Part, ...] = ("train", "stopping", "gate", "test")
@@ -149,3 +149,11 @@ def test_a_season_is_a_span_of_time_or_steps(season: str, interval: pd.Timedelta
 def test_a_season_that_is_no_whole_number_of_steps_is_refused(season: str, interval: pd.Timedelta | float) -> None:
     with pytest.raises(ConfigError):
         season_steps(season, interval)
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_edges_of_another_kind_than_the_data_are_refused(timed: bool) -> None:
+    split = Split.from_dict(Split.of([series(100, start="2020-01-01" if timed else None)], "time", 8).to_dict())
+    other = [series(100, start=None if timed else "2020-01-01")]
+    with pytest.raises(DataError, match="split by"):
+        cut(split, other, "test")

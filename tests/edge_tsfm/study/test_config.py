@@ -71,3 +71,21 @@ def test_every_method_gets_as_many_candidates_and_the_first_seed_comes_first(tmp
     chosen = {cell.config.learning_rate_factor for cell in cells if cell.choice in rates}
     assert chosen == {3.0}
     assert {c.config.learning_rate_factor for c in cells if c.choice not in rates} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('[device]\nlatency = "false"', "device.latency"),
+        ('[search]\nfactors = ["x", 1.0]', "search.factors"),
+        ("[search]\nsteps = 0", "search.steps"),
+        ("[nhits]\nsteps = 3.7", "nhits.steps"),
+        ('[[methods]]\nlabel = "persistence"\nmethod = "lora"', "names a row"),
+    ],
+)
+def test_a_value_of_another_kind_or_a_label_that_is_taken_is_refused(line: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    methods = "" if "[[methods]]" in line else 'methods = ["lora"]\n'
+    path.write_text(f'targets = ["HR"]\n{methods}{line}\n')
+    with pytest.raises(ConfigError, match=says):
+        load_study(path, "ward.csv")

@@ -1,8 +1,10 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file as load_numpy
@@ -10,7 +12,8 @@ from safetensors.torch import load_file
 
 from device_runtime.delta import Fourier
 from edge_tsfm.data import split_of
-from edge_tsfm.errors import TrainError
+from edge_tsfm.data.split import split_digit
+from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.run import forecast, load_run
 from edge_tsfm.training.train import train
@@ -44,6 +47,25 @@ def test_an_adapter_that_learns_is_accepted_on_patients_it_never_saw(finished: P
     assert record["gate"]["patients"] == len(np.unique(gate.item_id)) >= 20
     assert not set(gate.item_id) & set(stopping.item_id)
     assert {split_of(name) for name in (*gate.item_id, *stopping.item_id)} == {"validation"}
+
+
+def test_a_finished_run_is_not_trained_again(finished: Path) -> None:
+    before = (finished / "tuned.safetensors").read_bytes()
+    with pytest.raises(TrainError, match="finished"):
+        train(load_run(finished).config, finished, resume=True)
+    assert (finished / "tuned.safetensors").read_bytes() == before
+
+
+def test_a_ward_that_cannot_be_judged_and_a_season_that_fits_nowhere_are_refused_first(
+    finished: Path, ward: Path, tmp_path: Path
+) -> None:
+    config = load_run(finished).config
+    table = pd.read_csv(ward)
+    table[[split_digit(str(name)) != 8 for name in table["item_id"]]].to_csv(tmp_path / "few.csv", index=False)
+    with pytest.raises(TrainError, match="gate"):
+        train(replace(config, data=str(tmp_path / "few.csv")), tmp_path / "few")
+    with pytest.raises(ConfigError, match="season"):
+        train(replace(config, season="2d"), tmp_path / "season")
 
 
 def test_a_run_folder_holds_what_its_record_says(finished: Path) -> None:
