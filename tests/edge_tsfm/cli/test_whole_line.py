@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from device_runtime.forecaster import Forecaster
+from edge_tsfm.training.run import load_run
 
 DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
 
@@ -44,7 +45,8 @@ def test_a_trained_adapter_reaches_the_device(house: Path, method: str) -> None:
     facts = json.loads(run("inspect", blob, "--json"))
     record_bytes = sum(int(line.rsplit(" ", 2)[1]) for line in facts["records"])
     assert facts["header_bytes"] + facts["table_bytes"] + record_bytes == blob.stat().st_size
-    assert facts["metadata"] == {"method": method, "target": "MAP"}
+    trained = load_run(house / method)
+    assert facts["metadata"] == {"method": method, "target": "MAP", "run": trained.numbers_digest[:16]}
 
 
 @pytest.mark.slow
