@@ -120,6 +120,7 @@ def test_mender_commits_what_held_and_not_what_was_taken_back(bed: Bed) -> None:
     bed.run(module, "ArtifactCommit", work)
     bed.run("edge-tsfm-device", "confirm", "--reason", "watched")
     bed.run(module, "ArtifactCommit", work)
+    running = Slots(PosixDisk(bed.config.state), device_id="bed").record.runs
 
     shutil.copy(bed.approve(2), work / "files" / "map.etsa")
     bed.run(module, "ArtifactInstall", work)
@@ -127,6 +128,24 @@ def test_mender_commits_what_held_and_not_what_was_taken_back(bed: Bed) -> None:
         Slots(PosixDisk(bed.config.state), device_id="bed").fall_back("health window", who="device")
     assert bed.status()["state"] == "confirmed"  # version 1 again
     assert "did not hold" in bed.run(module, "ArtifactCommit", work, status=1)
+    assert "nothing to take back" in bed.run(module, "ArtifactRollback", work)  # Mender's next step
+    assert bed.status()["state"] == "confirmed"
+    assert Slots(PosixDisk(bed.config.state), device_id="bed").record.runs == running
+
+
+def test_mender_takes_back_nothing_when_nothing_was_installed(bed: Bed) -> None:
+    first, second = bed.folder / "first", bed.folder / "second"
+    for work in (first, second):
+        (work / "files").mkdir(parents=True)
+    shutil.copy(bed.approve(1), first / "files" / "map.etsa")
+    bed.run(SCRIPTS[1], "ArtifactInstall", first)
+    bed.run("edge-tsfm-device", "confirm", "--reason", "watched")
+    before = bed.status()
+    (second / "files" / "map.etsa").write_bytes(b"no adapter")
+    bed.run(SCRIPTS[1], "ArtifactInstall", second, status=1)
+    assert "nothing to take back" in bed.run(SCRIPTS[1], "ArtifactRollback", second)
+    assert "nothing to take back" in bed.run(SCRIPTS[1], "ArtifactRollback", bed.folder / "never begun")
+    assert (bed.status()["state"], bed.status()["adapter"]) == ("confirmed", before["adapter"])
 
 
 def test_mender_rolls_back(bed: Bed) -> None:
@@ -134,6 +153,8 @@ def test_mender_rolls_back(bed: Bed) -> None:
     (work / "files").mkdir(parents=True)
     shutil.copy(bed.approve(1), work / "files" / "map.etsa")
     bed.run(SCRIPTS[1], "ArtifactInstall", work)
+    # a state that cannot be read is an error, not "nothing to take back"
+    bed.run(SCRIPTS[1], "ArtifactRollback", work, status=1, EDGE_TSFM_DEVICE_CONFIG=str(work / "no.toml"))
     bed.run(SCRIPTS[1], "ArtifactRollback", work)
     assert bed.status()["state"] == "base"
 
@@ -146,3 +167,5 @@ def test_rauc_says_whether_the_adapter_fits_the_new_base(bed: Bed) -> None:
     assert "same base" in bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot))
     (target / "bundle.json").write_bytes((target / "bundle.json").read_bytes() + b" ")
     assert "new base" in bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot))
+    unknown = {"RAUC_SLOT_MOUNT_POINT": str(slot), "EDGE_TSFM_DEVICE_CONFIG": str(slot / "no.toml")}
+    assert "not known" in bed.run(SCRIPTS[2], "slot-post-install", **unknown)  # informs, and stops no update
