@@ -351,6 +351,22 @@ def test_service_swaps_without_dropping_a_forecast(built: Path, library: Path, b
     assert {f["code"] for f in rest} == {0}
 
 
+def test_service_goes_back_to_the_base_with_an_empty_file(
+    built: Path, library: Path, bundle: Bundle, files: Path
+) -> None:
+    running = files / "map.etsa"
+    service = Service(built / "service" / "etsa-service", library, bundle, running)
+    service.log("channel 0 runs")
+    (files / "next").write_bytes(b"")
+    (files / "next").replace(running)
+    service.process.send_signal(signal.SIGHUP)
+    service.log("channel 0 runs the base alone")
+    service.push()
+    service.push()
+    rest, _ = service.finish()
+    assert [(f["code"], f["adapter_version"]) for f in rest] == [(0, 0)]
+
+
 def test_service_refuses_a_swap_on_a_base_that_was_replaced(
     built: Path, library: Path, bundle: Bundle, files: Path
 ) -> None:
