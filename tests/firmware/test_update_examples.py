@@ -216,5 +216,6 @@ def test_rauc_says_whether_the_adapter_fits_the_new_base(bed: Bed) -> None:
     assert "same base" in bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot))
     (target / "bundle.json").write_bytes((target / "bundle.json").read_bytes() + b" ")
     assert "new base" in bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot))
-    unknown = {"RAUC_SLOT_MOUNT_POINT": str(slot), "EDGE_TSFM_DEVICE_CONFIG": str(slot / "no.toml")}
-    assert "not known" in bed.run(SCRIPTS[2], "slot-post-install", **unknown)  # informs, and stops no update
+    config = str(slot / "no.toml")
+    said = bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot), EDGE_TSFM_DEVICE_CONFIG=config)
+    assert "not known" in said  # it informs, and stops no update
