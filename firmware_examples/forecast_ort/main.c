@@ -157,6 +157,7 @@ static etsa_err repeat(const options *o, fc_forecaster *f, const float *context,
     size_t count = (size_t)o->repeat;
     double *times = malloc(count * sizeof *times);
     etsa_err err = times == NULL ? ETSA_STORAGE_ERROR : ETSA_OK;
+    if (err != ETSA_OK) snprintf(message, sizeof(fc_message), "out of memory");
     for (size_t i = 0; i < count && err == ETSA_OK; i++) {
         double start = milliseconds();
         err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
@@ -211,7 +212,10 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         print_levels(bundle, false);
         print_forecast(bundle, quantiles, 0);
     }
-    if (o->repeat > 0 && repeat(o, f, context, length, quantiles, message) != ETSA_OK) return give_up(err, message);
+    if (o->repeat > 0) {
+        err = repeat(o, f, context, length, quantiles, message);
+        if (err != ETSA_OK) return give_up(err, message);
+    }
     free(context);
     free(quantiles);
     return 0;

@@ -174,10 +174,15 @@ etsa_err fc_floats(const fc_base *base, OrtValue *value, size_t count, float **d
 {
     const OrtApi *ort = base->ort;
     OrtTensorTypeAndShapeInfo *info = NULL;
+    ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
     size_t made = 0;
     etsa_err err = fc_check(base, ort->GetTensorTypeAndShape(value, &info), ETSA_FORECAST_ERROR, "result", message);
+    if (err == ETSA_OK) err = fc_check(base, ort->GetTensorElementType(info, &type), ETSA_FORECAST_ERROR, "result", message);
     if (err == ETSA_OK) err = fc_check(base, ort->GetTensorShapeElementCount(info, &made), ETSA_FORECAST_ERROR, "result", message);
     if (info != NULL) ort->ReleaseTensorTypeAndShapeInfo(info);
+    if (err == ETSA_OK && type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) {
+        err = fc_refuse(message, ETSA_FORECAST_ERROR, "the graph gave numbers of type %d, want float32", (int)type);
+    }
     if (err == ETSA_OK && made != count) err = fc_refuse(message, ETSA_FORECAST_ERROR, "the graph gave %zu numbers, want %zu", made, count);
     if (err != ETSA_OK) return err;
     return fc_check(base, ort->GetTensorMutableData(value, (void **)data), ETSA_FORECAST_ERROR, "result", message);

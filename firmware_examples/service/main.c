@@ -17,7 +17,8 @@
 
 static const char USAGE[] =
     "usage: etsa-service [options] BUNDLE [ADAPTER ...]\n"
-    "  ADAPTER            channel 0's .etsa file, channel 1's, ...; '-' for the base alone. Read again on SIGHUP\n"
+    "  ADAPTER            channel 0's .etsa file, channel 1's, ...; '-' or an empty file for the base alone.\n"
+    "                     Read again on SIGHUP\n"
     "  --interval MS      length of a step in milliseconds (3600000)\n"
     "  --key HEX          public key that must have signed every adapter (64 digits)\n"
     "  --floor N          lowest adapter version\n"
@@ -159,13 +160,13 @@ static void load_adapters(sv_service *service, const options *o)
         size_t size = 0;
         if (strcmp(o->adapters[i], "-") == 0) continue;
         etsa_err err = fc_read_file(o->adapters[i], most, &data, &size, message);
-        if (err == ETSA_OK) err = sv_swap(service, i, data, size, message);
+        if (err == ETSA_OK) err = sv_swap(service, i, size > 0 ? data : NULL, size, message);
         free(data);
         if (err != ETSA_OK) {
             fprintf(stderr, "etsa-service: channel %u keeps what runs: [%d] %s: %s\n", (unsigned)i, (int)err,
                     etsa_err_name((int)err), message);
         } else {
-            fprintf(stderr, "etsa-service: channel %u runs %s\n", (unsigned)i, o->adapters[i]);
+            fprintf(stderr, "etsa-service: channel %u runs %s\n", (unsigned)i, size > 0 ? o->adapters[i] : "the base alone");
         }
     }
 }

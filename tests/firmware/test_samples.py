@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_runtime import canonical
 from device_runtime.adapter import Calibration
 from device_runtime.blob import encode
 from device_runtime.bundle import Bundle
@@ -145,8 +147,6 @@ def test_signed_adapter(built: Path, library: Path, bundle: Bundle, files: Path,
     ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
     if not (built / "libetsa_sodium.a").exists():
         pytest.skip("built without libsodium")
-    import hashlib
-
     private = ed25519.Ed25519PrivateKey.generate()
     key = private.public_key().public_bytes_raw()
     head = b"ETSG\1\0\1\0" + hashlib.sha256(key).digest()[:8]
@@ -180,6 +180,37 @@ def test_contexts_without_a_forecast(built: Path, library: Path, bundle: Bundle,
     returned, _, err = forecast(built, library, bundle.path, stdin=text)
     assert returned == 1
     assert f"[{code}] " in err
+
+
+@pytest.mark.parametrize("text", ["", "inf\n"])
+def test_a_repeated_forecast_that_fails_names_its_own_error(
+    built: Path, library: Path, bundle: Bundle, text: str
+) -> None:
+    """With --stream a context without a forecast is no error, so that of the repetition is the first to be said."""
+    returned, _, err = forecast(built, library, bundle.path, "--stream", "--repeat", "3", stdin=text)
+    assert returned == 1
+    assert re.search(r"^etsa-forecast: \[500\] InputError: \S", err, flags=re.MULTILINE), err
+
+
+def test_a_graph_whose_numbers_are_not_float32_is_no_forecast(
+    built: Path, library: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    """As many bytes of another type would else be read as floats."""
+    onnx = pytest.importorskip("onnx")
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle.path, copy)
+    model = onnx.load(str(copy / "forecast.onnx"), load_external_data=False)
+    model.graph.node[-1].output[0] = "floats"
+    model.graph.node.append(onnx.helper.make_node("Cast", ["floats"], ["quantiles"], to=onnx.TensorProto.INT32))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    data = model.SerializeToString()
+    (copy / "forecast.onnx").write_bytes(data)
+    manifest = json.loads((copy / "bundle.json").read_bytes())
+    manifest["files"]["forecast.onnx"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    (copy / "bundle.json").write_bytes(canonical.dumps(manifest))
+    returned, out, err = forecast(built, library, copy, stdin="1\n2\n3\n4\n")
+    assert (returned, out) == (1, "")
+    assert "[501] ForecastError: the graph gave numbers of type 6, want float32" in err
 
 
 def test_a_calibration_beyond_all_floats_is_no_forecast(
@@ -318,6 +349,22 @@ def test_service_swaps_without_dropping_a_forecast(built: Path, library: Path, b
     assert [f["adapter_version"] for f in rest if f["channel"] == 0] == [4]
     assert [f["adapter_version"] for f in rest if f["channel"] == 1] == [0]
     assert {f["code"] for f in rest} == {0}
+
+
+def test_service_goes_back_to_the_base_with_an_empty_file(
+    built: Path, library: Path, bundle: Bundle, files: Path
+) -> None:
+    running = files / "map.etsa"
+    service = Service(built / "service" / "etsa-service", library, bundle, running)
+    service.log("channel 0 runs")
+    (files / "next").write_bytes(b"")
+    (files / "next").replace(running)
+    service.process.send_signal(signal.SIGHUP)
+    service.log("channel 0 runs the base alone")
+    service.push()
+    service.push()
+    rest, _ = service.finish()
+    assert [(f["code"], f["adapter_version"]) for f in rest] == [(0, 0)]
 
 
 def test_service_refuses_a_swap_on_a_base_that_was_replaced(

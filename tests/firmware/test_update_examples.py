@@ -18,13 +18,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "simulators"))
 from publisher import EVERYBODY, approve_version, make_device, make_repository
 
 from device_runtime import cli as device_cli
+from device_runtime.device_config import read_config
 from device_runtime.disk import PosixDisk
 from device_runtime.slots import Slots, locked
 from edge_tsfm.deploy import channels
 from edge_tsfm.deploy.repository import Repository
+from edge_tsfm.deploy.setup import device_settings
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "firmware_examples" / "update"
 SCRIPTS = [EXAMPLES / "usb/edge-tsfm-usb-update.sh", EXAMPLES / "mender/edge-tsfm-adapter", EXAMPLES / "rauc/hook.sh"]
+
+HAND_OVER = EXAMPLES / "c_service/edge-tsfm-hand-over"
 
 
 class Bed:
@@ -88,6 +92,10 @@ def test_units_are_well_formed(tmp_path: Path) -> None:
     for unit in ("edge-tsfm-update.service", "edge-tsfm-update.timer"):
         text = (EXAMPLES / "systemd" / unit).read_text()
         (tmp_path / unit).write_text(text.replace("/usr/bin/edge-tsfm-device", "/bin/true"))
+    drop_in = tmp_path / "edge-tsfm-update.service.d" / "c-service.conf"
+    drop_in.parent.mkdir()
+    text = (EXAMPLES / "c_service/edge-tsfm-update.conf").read_text()
+    drop_in.write_text(re.sub(r"/usr/bin/[a-z-]+", "/bin/true", text))
     timer = str(tmp_path / "edge-tsfm-update.timer")
     done = subprocess.run([analyze, "verify", timer], capture_output=True, text=True, check=False)
     said = [line for line in done.stderr.splitlines() if "edge-tsfm" in line]
@@ -120,6 +128,7 @@ def test_mender_commits_what_held_and_not_what_was_taken_back(bed: Bed) -> None:
     bed.run(module, "ArtifactCommit", work)
     bed.run("edge-tsfm-device", "confirm", "--reason", "watched")
     bed.run(module, "ArtifactCommit", work)
+    running = Slots(PosixDisk(bed.config.state), device_id="bed").record.runs
 
     shutil.copy(bed.approve(2), work / "files" / "map.etsa")
     bed.run(module, "ArtifactInstall", work)
@@ -127,6 +136,24 @@ def test_mender_commits_what_held_and_not_what_was_taken_back(bed: Bed) -> None:
         Slots(PosixDisk(bed.config.state), device_id="bed").fall_back("health window", who="device")
     assert bed.status()["state"] == "confirmed"  # version 1 again
     assert "did not hold" in bed.run(module, "ArtifactCommit", work, status=1)
+    assert "nothing to take back" in bed.run(module, "ArtifactRollback", work)  # Mender's next step
+    assert bed.status()["state"] == "confirmed"
+    assert Slots(PosixDisk(bed.config.state), device_id="bed").record.runs == running
+
+
+def test_mender_takes_back_nothing_when_nothing_was_installed(bed: Bed) -> None:
+    first, second = bed.folder / "first", bed.folder / "second"
+    for work in (first, second):
+        (work / "files").mkdir(parents=True)
+    shutil.copy(bed.approve(1), first / "files" / "map.etsa")
+    bed.run(SCRIPTS[1], "ArtifactInstall", first)
+    bed.run("edge-tsfm-device", "confirm", "--reason", "watched")
+    before = bed.status()
+    (second / "files" / "map.etsa").write_bytes(b"no adapter")
+    bed.run(SCRIPTS[1], "ArtifactInstall", second, status=1)
+    assert "nothing to take back" in bed.run(SCRIPTS[1], "ArtifactRollback", second)
+    assert "nothing to take back" in bed.run(SCRIPTS[1], "ArtifactRollback", bed.folder / "never begun")
+    assert (bed.status()["state"], bed.status()["adapter"]) == ("confirmed", before["adapter"])
 
 
 def test_mender_rolls_back(bed: Bed) -> None:
@@ -134,8 +161,51 @@ def test_mender_rolls_back(bed: Bed) -> None:
     (work / "files").mkdir(parents=True)
     shutil.copy(bed.approve(1), work / "files" / "map.etsa")
     bed.run(SCRIPTS[1], "ArtifactInstall", work)
+    # a state that cannot be read is an error, not "nothing to take back"
+    bed.run(SCRIPTS[1], "ArtifactRollback", work, status=1, EDGE_TSFM_DEVICE_CONFIG=str(work / "no.toml"))
     bed.run(SCRIPTS[1], "ArtifactRollback", work)
     assert bed.status()["state"] == "base"
+
+
+def test_the_c_service_gets_what_the_record_says(bed: Bed) -> None:
+    config, target = bed.folder / "bed" / "device.toml", bed.folder / "map.etsa"
+
+    def hand_over(status: int = 0) -> str:
+        return bed.run(sys.executable, HAND_OVER, config, target, status=status)
+
+    assert "the base alone" in hand_over()
+    assert target.read_bytes() == b""
+    first = bed.approve(1)
+    bed.run("edge-tsfm-device", "update")
+    hand_over()
+    assert target.read_bytes() == b""  # staged is not running
+    bed.run("edge-tsfm-device", "update", "--activate")
+    assert "version 1" in hand_over()
+    assert target.read_bytes() == first.read_bytes()
+    made = target.stat().st_ino
+    hand_over()
+    assert target.stat().st_ino == made  # nothing new, nothing written
+    assert (bed.status()["state"], bed.status()["tries"]) == ("trial", 3)
+    next((bed.config.state / "slots").iterdir()).write_bytes(b"damaged")
+    assert "damaged" in hand_over()
+    assert target.read_bytes() == b""
+    config.write_text("nonsense")
+    assert "edge-tsfm-hand-over: " in hand_over(status=1)
+
+
+def test_settings_fit_the_unit(bed: Bed, tmp_path: Path) -> None:
+    """The README's edit of the printed settings puts the state where the unit may write, and one unit owns it."""
+    readme = (EXAMPLES / "README.md").read_text()
+    edits = [part for edit in re.findall(r"-e '([^']*)'", readme) for part in ("-e", edit)]
+    settings = device_settings(bed.repository, channel="icu", device_id="bed", url="https://updates.hospital.example")
+    done = subprocess.run(["/bin/sed", *edits], input=settings, capture_output=True, text=True, check=True)
+    (tmp_path / "device.toml").write_text(done.stdout)
+    config = read_config(tmp_path / "device.toml")
+    assert (config.state, config.bundle) == (Path("/var/lib/edge-tsfm/state"), Path("/usr/share/edge-tsfm/bundle"))
+    unit = (EXAMPLES / "systemd/edge-tsfm-update.service").read_text()
+    assert {"StateDirectory=edge-tsfm", "User=edge-tsfm", "ProtectSystem=strict"} <= set(unit.splitlines())
+    assert "\nStateDirectory=" not in (EXAMPLES.parent / "service/edge-tsfm.service").read_text()
+    assert "u edge-tsfm " in (EXAMPLES / "systemd/edge-tsfm.conf").read_text()
 
 
 def test_rauc_says_whether_the_adapter_fits_the_new_base(bed: Bed) -> None:
@@ -146,3 +216,6 @@ def test_rauc_says_whether_the_adapter_fits_the_new_base(bed: Bed) -> None:
     assert "same base" in bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot))
     (target / "bundle.json").write_bytes((target / "bundle.json").read_bytes() + b" ")
     assert "new base" in bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot))
+    config = str(slot / "no.toml")
+    said = bed.run(SCRIPTS[2], "slot-post-install", RAUC_SLOT_MOUNT_POINT=str(slot), EDGE_TSFM_DEVICE_CONFIG=config)
+    assert "not known" in said  # it informs, and stops no update

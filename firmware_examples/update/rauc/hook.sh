@@ -12,8 +12,10 @@ slot-post-install)
         exit 1
     fi
     new=$(sha256sum "$bundle" | cut -d ' ' -f 1)
-    now=$(edge-tsfm-device status --config "${EDGE_TSFM_DEVICE_CONFIG:-/etc/edge-tsfm/device.toml}" --json)
+    # This only informs: where the state cannot be read, the update of the operating system goes on all the same.
+    now=$(edge-tsfm-device status --config "${EDGE_TSFM_DEVICE_CONFIG:-/etc/edge-tsfm/device.toml}" --json) || now=
     case $now in
+    '') echo "edge-tsfm: base $new; what runs now is not known" ;;
     *"\"base\": \"$new\""*) echo "edge-tsfm: same base $new, the adapter stays" ;;
     *) echo "edge-tsfm: new base $new: the base forecasts alone until an adapter for it arrives" ;;
     esac
