@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_runtime.agent_fetch import Fetcher, fetcher_for
-from device_runtime.agent_repository import Repository
+from device_runtime.agent_repository import OfflineError, Repository, StaleError
 from device_runtime.cohort import takes_part
 from device_runtime.device_config import DeviceConfig
 from device_runtime.disk import PosixDisk
@@ -97,7 +97,13 @@ class Agent:
         view.refresh()
         self._keep(view)
         rollout, problem = self._rollout(view)
-        found = view.target(rollout.target if rollout else nothing_target(channel))
+        found = None
+        try:
+            found = view.target(rollout.target if rollout else nothing_target(channel))
+        except (OfflineError, SignatureError, StaleError) as error:  # not the floor's own refusal: an old copy
+            if not view.knows_revocations:
+                raise
+            problem = problem or error  # a hash bin below the approved role
         self._keep(view)
         revoked, minimum = view.revocations(channel)
         with self._slots() as slots:
@@ -143,7 +149,7 @@ class Agent:
             rollout = decode(view.download(found, MAX_SIZE, keep="rollout.kept"))
             if rollout.channel != channel:
                 return None, FormatError(f"roll-out of channel {rollout.channel}, want {channel}")
-        except (FormatError, SignatureError, RollbackError) as error:
+        except (FormatError, SignatureError, RollbackError, OfflineError) as error:
             return None, error
         return rollout, None
 

@@ -87,12 +87,17 @@ class Repository:
             self._guarded(self.updater.refresh)
         return self._accept()
 
+    @property
+    def knows_revocations(self) -> bool:
+        """Whether the approved role has been read and trusted."""
+        return "approved" in self._trusted
+
     def revocations(self, channel: str) -> tuple[list[str], int]:
         """Return what the approved role takes back on a channel: SHA-256 of files, and the security minimum.
 
         The role must have been read, by `target`. Raises `SignatureError` when it says it in another way.
         """
-        if "approved" not in self._trusted:
+        if not self.knows_revocations:
             return [], 0
         value = self._trusted["approved"].unrecognized_fields.get(REVOKED, {})
         mine = value.get(channel, {"files": [], "minimum": 0}) if isinstance(value, dict) else None
@@ -105,9 +110,11 @@ class Repository:
         return files, minimum
 
     def target(self, path: str) -> TargetFile | None:
-        """Look a target up through the delegations; the roles read on the way raise the floor."""
-        info: TargetFile | None = self._guarded(lambda: self.updater.get_targetinfo(path))
-        self._accept()
+        """Look a target up through the delegations; the roles read on the way raise the floor, also when it fails."""
+        try:
+            info: TargetFile | None = self._guarded(lambda: self.updater.get_targetinfo(path))
+        finally:
+            self._accept()
         return info
 
     def download(self, target: TargetFile, limit: int, *, keep: str = "") -> bytes:

@@ -429,6 +429,44 @@ def test_revoke_with_everything_older_ends_at_the_base(monitor: Monitor) -> None
     assert monitor.slots.record.state is State.BASE
 
 
+def break_rollout_document(repository: Repository) -> None:
+    for path in (repository.targets / "rollout").rglob("*"):
+        path.unlink()
+
+
+def break_rollout_role(repository: Repository) -> None:
+    (repository.metadata / f"{repository.version('rollout')}.rollout.json").unlink()
+
+
+def break_bins(repository: Repository) -> None:
+    for path in repository.metadata.glob("*.approved-bin-*.json"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("broken", [break_rollout_document, break_rollout_role, break_bins])
+def test_a_revocation_is_obeyed_though_the_rest_cannot_be_fetched(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch, broken: Callable[[Repository], None]
+) -> None:
+    from edge_tsfm.deploy import repository as module
+
+    if broken is break_bins:
+        monkeypatch.setattr(module, "BINS_FROM", 2)
+    monitor.poll()
+    monitor.confirm()
+    publisher = monitor.publisher()
+    approve_version(publisher, 2)
+    runs = monitor.slots.record.runs
+    assert runs is not None
+    channels.take_back(publisher, "icu", runs.file, older=False, who="ops", why="test")
+    broken(publisher)
+    if broken is break_bins:
+        assert len(publisher.approved_roles()) == 32
+    assert monitor.poll().action == "rolled back"
+    assert runs.file in monitor.slots.floor().revoked
+    again = monitor.poll()  # and what is broken is still said
+    assert (again.action, again.code) == ("failed", 400)
+
+
 # --- the device itself ----------------------------------------------------------------------------------------------
 
 
