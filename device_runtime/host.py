@@ -101,7 +101,7 @@ class Host:
 
     def _begin(self, slots: Slots, *, failed: str = "") -> None:
         """Bring up what the record names, with a new window if it is on trial; what ``failed`` does not come up."""
-        self.started = start(slots, self._open, failed=failed)
+        self.started = start(slots, self._open, channel=self._config.channel, failed=failed)
         self._generation = slots.record.generation
         on_trial = self.started.state is State.TRIAL
         self._window = HealthWindow(self._config.health, at=self._clock()) if on_trial else None

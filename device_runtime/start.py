@@ -31,17 +31,18 @@ class Started(Generic[T]):
     failures: tuple[str, ...]
 
 
-def start(slots: Slots, open_adapter: Opener[T], *, failed: str = "") -> Started[T]:
+def start(slots: Slots, open_adapter: Opener[T], *, channel: str, failed: str = "") -> Started[T]:
     """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
 
-    ``failed`` says why what the record names must not run any more: then begin with the fall-back.
+    ``channel`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
+    the record names must not run any more: then begin with the fall-back.
     """
     failures: list[str] = [slots.damaged] if slots.damaged else []
     record = _fall_back(slots, slots.record, failed) if failed else slots.record
     while record.runs is not None:
         entry = record.runs
         try:
-            _check_floor(slots, entry)
+            _check_floor(slots, entry, channel)
             if record.state is State.TRIAL:
                 record = _count_start(slots)
             running = open_adapter(slots.load(entry))
@@ -62,7 +63,7 @@ def _count_start(slots: Slots) -> Record:
     return slots.record
 
 
-def _check_floor(slots: Slots, entry: Entry) -> None:
+def _check_floor(slots: Slots, entry: Entry, channel: str) -> None:
     """Refuse what was revoked, even when the cut came between floor and record."""
     try:
         floor = slots.floor()
@@ -70,6 +71,9 @@ def _check_floor(slots: Slots, entry: Entry) -> None:
         return  # a lost floor blocks installs, not what was installed while it was there
     if entry.file in floor.revoked:
         raise RollbackError(f"{entry.adapter[:16]} is revoked")
+    minimum = floor.security_minimum.get(channel, 0)
+    if entry.sequence < minimum:
+        raise RollbackError(f"{entry.adapter[:16]} has sequence {entry.sequence}, the security minimum is {minimum}")
 
 
 def _fall_back(slots: Slots, record: Record, reason: str) -> Record:

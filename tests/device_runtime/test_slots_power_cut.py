@@ -46,7 +46,7 @@ def confirmed(count: int) -> dict[str, bytes]:
     for number in range(count):
         slots.stage(FILES[number], entry(number), "icu", who="test")
         slots.activate(who="test")
-        start(slots, open_adapter)
+        start(slots, open_adapter, channel="icu")
         slots.confirm("test", who="test")
     return disk.files
 
@@ -55,14 +55,14 @@ Step = tuple[str, Callable[[Slots], object]]
 STEPS: list[Step] = [
     ("stage", lambda slots: slots.stage(FILES[2], entry(2), "icu", who="test")),
     ("activate", lambda slots: slots.activate(who="test")),
-    ("start", lambda slots: start(slots, open_adapter)),
+    ("start", lambda slots: start(slots, open_adapter, channel="icu")),
 ]
 SCENARIOS: dict[str, tuple[int, list[Step]]] = {
     "first install": (0, [*STEPS, ("confirm", lambda slots: slots.confirm("good", who="test"))]),
     "install over two": (2, [*STEPS, ("confirm", lambda slots: slots.confirm("good", who="test"))]),
     "trial fails": (2, [*STEPS, ("fail", lambda slots: slots.fall_back("bad", who="test"))]),
     "trial fails to base": (0, [*STEPS, ("fail", lambda slots: slots.fall_back("bad", who="test"))]),
-    "trial runs out": (1, [*STEPS, *[(f"start {n}", lambda slots: start(slots, open_adapter)) for n in range(2, 5)]]),
+    "trial runs out": (1, [*STEPS, *[(f"start {n}", lambda slots: start(slots, open_adapter, channel="icu")) for n in range(2, 5)]]),
     "roll back twice": (
         2,
         [("one", lambda s: s.fall_back("x", who="t")), ("two", lambda s: s.fall_back("y", who="t"))],
@@ -129,9 +129,13 @@ def complaint(state: CrashState, before: dict[str, bytes], records: list[Record]
         return "the log is not a prefix"
     if record.generation > max((int(line.body["generation"]) for line in entries), default=0):
         return "a change is not in the log"
-    started = start(slots, open_adapter)
+    started = start(slots, open_adapter, channel="icu")
     if started.failures and record.tries != 0:
         return f"it came up in a fall-back: {started.failures}"
+    if started.entry is not None and (
+        started.entry.file in floor.revoked or started.entry.sequence < floor.security_minimum.get("icu", 0)
+    ):
+        return "what was revoked came up"
     if (
         started.running is not None
         and started.entry is not None
@@ -191,8 +195,18 @@ def test_a_revoked_adapter_does_not_come_up_between_floor_and_record() -> None:
     disk = MemoryDisk(files=confirmed(2))
     slots = slots_on(disk)
     slots.raise_floor(slots.floor().accept_revocations("icu", [entry(1).file], 0))
-    started = start(slots_on(disk), open_adapter)
+    started = start(slots_on(disk), open_adapter, channel="icu")
     assert started.entry == entry(0)
+
+
+def test_what_is_below_the_security_minimum_does_not_come_up_between_floor_and_record() -> None:
+    disk = MemoryDisk(files=confirmed(2))
+    slots = slots_on(disk)
+    slots.raise_floor(slots.floor().accept_revocations("icu", [], entry(1).sequence))
+    assert start(slots_on(disk), open_adapter, channel="icu").entry == entry(1)
+    slots.raise_floor(slots.floor().accept_revocations("icu", [], entry(1).sequence + 1))
+    assert start(slots_on(disk), open_adapter, channel="other").entry == entry(1)
+    assert start(slots_on(disk), open_adapter, channel="icu").entry is None
 
 
 def test_the_ladder_ends_at_the_base() -> None:
@@ -201,7 +215,7 @@ def test_the_ladder_ends_at_the_base() -> None:
             raise SelfTestError("off")
 
     disk = MemoryDisk(files=confirmed(2))
-    started = start(slots_on(disk), refuse)
+    started = start(slots_on(disk), refuse, channel="icu")
     assert started.entry is None
     assert len(started.failures) == 2
     assert slots_on(disk).record.state is State.BASE
@@ -221,9 +235,9 @@ def test_a_hang_or_kill_costs_a_try_and_three_end_the_trial(count: int) -> None:
     slots.activate(who="test")
     for left in (2, 1, 0):
         with pytest.raises(Killed):
-            start(slots_on(disk), die)
+            start(slots_on(disk), die, channel="icu")
         assert slots_on(disk).record.tries == left
-    started = start(slots_on(disk), open_adapter)
+    started = start(slots_on(disk), open_adapter, channel="icu")
     assert started.entry == (entry(count - 1) if count else None)
     assert slots_on(disk).record.failed_sequence == 3
 
@@ -234,7 +248,7 @@ def test_a_read_only_disk_runs_what_was_confirmed_and_never_tries() -> None:
     slots.stage(FILES[2], entry(2), "icu", who="test")
     slots.activate(who="test")
     read_only = MemoryDisk(files=dict(disk.files), fail_at=0, error="Read-only file system")
-    started = start(slots_on(read_only), open_adapter)
+    started = start(slots_on(read_only), open_adapter, channel="icu")
     assert started.entry == entry(0)
     assert read_only.files == disk.files
 
@@ -255,7 +269,7 @@ def test_a_disk_that_fills_up_at_any_write_keeps_what_runs() -> None:
         again = slots_on(MemoryDisk(files=dict(disk.files)))
         # The last step of the last change is the only one after which the new state may be there, unacknowledged.
         assert again.record.runs in (entry(0), entry(2))
-        assert start(again, open_adapter).entry == again.record.runs
+        assert start(again, open_adapter, channel="icu").entry == again.record.runs
     assert total > 15
 
 

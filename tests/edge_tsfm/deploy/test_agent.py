@@ -71,7 +71,7 @@ class Monitor:
 
     def confirm(self) -> None:
         slots = self.slots
-        start(slots, self.installer.open)
+        start(slots, self.installer.open, channel="icu")
         slots.confirm("healthy", who="test")
 
 
@@ -135,7 +135,7 @@ def test_a_step_that_fails_keeps_what_runs_and_the_next_poll_succeeds(
         else:
             assert monitor.poll().action == "failed"
     assert monitor.slots.record.runs is None
-    assert start(monitor.slots, monitor.installer.open).entry is None
+    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is None
     assert monitor.poll().action == "trial"
 
 
@@ -150,10 +150,10 @@ def test_a_trial_that_fails_or_dies_ends_at_the_base(monitor: Monitor, how: Base
 
     for _ in range(3):
         try:
-            start(monitor.slots, open_adapter)
+            start(monitor.slots, open_adapter, channel="icu")
         except Killed:
             continue
-    assert start(monitor.slots, open_adapter).running == "base"
+    assert start(monitor.slots, open_adapter, channel="icu").running == "base"
     assert monitor.slots.record.state is State.BASE
     again = monitor.poll()
     assert "failed here before" in again.reason  # out of the loop: not fetched for ever
@@ -164,13 +164,13 @@ def test_a_trial_that_fails_or_dies_ends_at_the_base(monitor: Monitor, how: Base
 def test_killed_while_confirming_or_rolling_back(monitor: Monitor, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monitor.poll()
     slots = monitor.slots
-    start(slots, monitor.installer.open)
+    start(slots, monitor.installer.open, channel="icu")
     with monkeypatch.context() as patch:
         _in(Slots, "_commit")(patch, Killed())
         with pytest.raises(Killed):
             getattr(slots, step)("x", who="test")
     assert monitor.slots.record.state is State.TRIAL
-    assert start(monitor.slots, monitor.installer.open).entry is not None
+    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is not None
 
 
 def test_a_report_that_cannot_be_sent_changes_nothing(monitor: Monitor) -> None:
@@ -249,7 +249,7 @@ def test_thirty_days_without_publication_is_stale_but_runs(monitor: Monitor) -> 
     outcome = monitor.poll()
     assert (outcome.action, outcome.code) == ("refused", 210)
     assert "stale" in outcome.reason
-    assert start(monitor.slots, monitor.installer.open).entry is not None
+    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is not None
     monitor.publisher(days=30).publish()
     assert monitor.poll().reason == "up to date"
 
@@ -259,7 +259,7 @@ def test_a_clock_in_2099_blocks_installs_and_not_forecasts(monitor: Monitor) -> 
     monitor.confirm()
     monitor.now = dt.datetime(2099, 1, 1, tzinfo=dt.UTC).timestamp()
     assert "stale" in monitor.poll().reason
-    assert start(monitor.slots, monitor.installer.open).entry is not None
+    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is not None
 
 
 def second_version(monitor: Monitor, *, days: float = 0) -> None:
@@ -501,7 +501,7 @@ def test_a_damaged_state_record_means_the_base(monitor: Monitor) -> None:
     monitor.confirm()
     path = monitor.config.state / "state"
     path.write_bytes(path.read_bytes().replace(b"confirmed", b"cOnfirmed"))
-    started = start(monitor.slots, monitor.installer.open)
+    started = start(monitor.slots, monitor.installer.open, channel="icu")
     assert started.entry is None
     assert "damaged" in started.failures[0]
 
@@ -514,7 +514,7 @@ def test_a_lost_floor_blocks_installs_and_not_what_runs(monitor: Monitor) -> Non
         (monitor.config.state / name).unlink()
     outcome = monitor.poll()
     assert (outcome.action, outcome.code) == ("failed", 400)
-    assert start(monitor.slots, monitor.installer.open).entry is not None
+    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is not None
 
 
 def test_a_missing_root_link_heals(monitor: Monitor) -> None:

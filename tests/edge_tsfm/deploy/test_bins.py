@@ -41,7 +41,7 @@ class Fleet:
         outcome = Agent(config, self.installer, clock=lambda: NOW.timestamp() + 60).poll(activate_now=True)
         if outcome.action == "trial":
             slots = Slots(PosixDisk(config.state), device_id=name)
-            start(slots, self.installer.open)
+            start(slots, self.installer.open, channel="icu")
             slots.confirm("healthy", who="test")
         return outcome
 

@@ -75,7 +75,7 @@ class Bed:
 
     def confirm(self) -> None:
         slots = self.slots
-        start(slots, self.installer.open)
+        start(slots, self.installer.open, channel="icu")
         slots.confirm("healthy", who="test")
 
 
