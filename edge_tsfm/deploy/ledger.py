@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,18 @@ class Channel:
 
 
 def read_channel(repository: Repository, name: str) -> Channel:
-    """Read a channel; a new one is empty. Raises `DeployError` for a name no device accepts."""
+    """Read a channel; a new one is empty. Raises `DeployError` for a name no device accepts.
+
+    A revocation is signed before it is written here: what is signed counts even when a cut came between.
+    """
     value = _read(repository.folder / "channels" / f"{_checked(name)}.json")
-    return Channel(**{**value, "revoked": tuple(value["revoked"])}) if value else Channel(name=name)
+    known = Channel(**value) if value else Channel(name=name)
+    signed = repository.revocations().get(name, {"files": [], "minimum": 0})
+    return replace(
+        known,
+        revoked=tuple(dict.fromkeys((*known.revoked, *signed["files"]))),
+        security_minimum=max(known.security_minimum, signed["minimum"]),
+    )
 
 
 def write_channel(repository: Repository, channel: Channel) -> None:

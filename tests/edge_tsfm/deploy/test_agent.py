@@ -467,6 +467,28 @@ def test_a_revocation_is_obeyed_though_the_rest_cannot_be_fetched(
     assert (again.action, again.code) == ("failed", 400)
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_a_revocation_cut_before_the_ledger_is_not_lost(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    from edge_tsfm.deploy import approve as module
+    from edge_tsfm.deploy.ledger import read_channel
+
+    publisher = monitor.publisher()
+    first, second = next(iter(read_channel(publisher, "icu").sequences)), approve_version(publisher, 2).file
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_channel", lambda *_: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            channels.take_back(publisher, "icu", first, older=older, who="ops", why="test")
+    channels.publish(monitor.publisher())
+    publisher = monitor.publisher()
+    assert not read_channel(publisher, "icu").live(first)
+    channels.take_back(publisher, "icu", second, older=False, who="ops", why="test")
+    said = publisher.revocations()["icu"]
+    assert second in said["files"]
+    assert said["minimum"] == 2 if older else first in said["files"]
+
+
 # --- the device itself ----------------------------------------------------------------------------------------------
 
 
