@@ -203,16 +203,55 @@ class Repository:
             )
         return sorted(names)
 
+    def give(self, delegator: Any, role: str) -> None:
+        """Let a root or targets role name exactly the keys that the settings name for ``role``."""
+        known = delegator.roles[role] if hasattr(delegator, "roles") else delegator.delegations.roles[role]
+        for keyid in list(known.keyids):
+            delegator.revoke_key(keyid, role)
+        for ref in self.refs(KEYS_OF[role]):
+            delegator.add_key(ref.key, role)
+        known.threshold = self.threshold(KEYS_OF[role])
+
+    def delegate(self, *, extra_signers: list[Any] | None = None) -> None:
+        """Let root, targets and approved name the keys of the settings, where they do not: a change of keys.
+
+        ``extra_signers`` sign a root beside its new keys. Raises `DeployError` when the keys for that are not here.
+        """
+        root, targets = self.load("root"), self.load("targets")
+        for name, metadata, roles in (
+            ("root", root, root.signed.roles),
+            ("targets", targets, targets.signed.delegations.roles if targets.signed.delegations else {}),
+        ):
+            changed = [role for role, known in roles.items() if self._differs(known.keyids, role)]
+            for role in changed:
+                self.give(metadata.signed, role)
+            if changed:
+                self.store(name, metadata, extra_signers=extra_signers)
+        approved = self.load("approved")
+        bins = approved.signed.delegations.succinct_roles if approved.signed.delegations else None
+        if bins and self._differs(bins.keyids, "approved"):
+            for keyid in list(bins.keyids):
+                approved.signed.revoke_key(keyid)
+            for ref in self.refs("quality"):
+                approved.signed.add_key(ref.key)
+            self.store("approved", approved)
+
+    def _differs(self, keyids: Sequence[str], role: str) -> bool:
+        """Whether a role is delegated to other keys than the settings name."""
+        return set(keyids) != {ref.keyid for ref in self.refs(KEYS_OF[role])}
+
     def publish(self) -> int:
         """Sign a new snapshot and timestamp over what is on disk: the moment devices see a change.
 
         Every role is looked at as a client would: what has expired or is not signed by the keys of today is signed
-        again where the keys are here, and refused where not. What online keys sign is renewed at half its life.
+        again where the keys are here, and refused where not. What online keys sign is renewed at half its life. A change
+        of keys that was cut is carried out first.
         """
         from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp
 
         if self.load("root").signed.expires <= self.now:
             raise DeployError("root has expired: no device would follow", hint="edge-tsfm deploy refresh DIR root")
+        self.delegate()
         for role in sorted(self.roles(), key=lambda name: (name != "targets", name)):  # who delegates first
             metadata, group = self.load(role), self.group_of(role)
             left = metadata.signed.expires - self.now

@@ -83,7 +83,7 @@ def _first_publication(repository: Repository) -> Repository:
 
     root = Root(consistent_snapshot=True)
     for role in ("root", "targets", "snapshot", "timestamp"):
-        _give(root, role, repository)
+        repository.give(root, role)
     repository.store("root", Metadata(root))
     keys_of = {role: [ref.key for ref in repository.refs(KEYS_OF[role])] for role in ("approved", "rollout")}
     delegations = Delegations(
@@ -105,16 +105,6 @@ def _first_publication(repository: Repository) -> Repository:
         repository.store(role, Metadata(Targets()))
     repository.publish()
     return repository
-
-
-def _give(delegator: Any, role: str, repository: Repository) -> None:
-    """Let a root or targets role name exactly the keys that the settings name for ``role``."""
-    known = delegator.roles[role] if hasattr(delegator, "roles") else delegator.delegations.roles[role]
-    for keyid in list(known.keyids):
-        delegator.revoke_key(keyid, role)
-    for ref in repository.refs(KEYS_OF[role]):
-        delegator.add_key(ref.key, role)
-    known.threshold = repository.threshold(KEYS_OF[role])
 
 
 def device_settings(repository: Repository, *, channel: str, device_id: str, url: str) -> str:
@@ -162,40 +152,25 @@ def rotate_key(repository: Repository, group: str, old: str, new: KeyRef) -> Non
     refs = repository.refs(group)
     leaving = [ref for ref in refs if ref.keyid == old]
     staying = [ref.to_value() for ref in refs if ref.keyid != old]
-    repository.config["keys"][group] = [*staying, new.to_value()]
-    available = len(repository.signers(group))
     if new.public["keyval"] in [ref.public["keyval"] for ref in refs]:
         raise DeployError(f"{group}: the new key is one of its keys already")
+    repository.config["keys"][group] = [*staying, new.to_value()]
+    available = len(repository.signers(group))
     if available < repository.threshold(group):
         raise DeployError(f"{group}: {available} keys here after the change, {repository.threshold(group)} must sign")
-    roles = [role for role, of in KEYS_OF.items() if of == group]
-    if group in ("root", "targets", "online"):
-        metadata = repository.load("root")
-        for role in roles:
-            _give(metadata.signed, role, repository)
-        extra = (
-            [
-                signer
-                for ref in leaving
-                for folder in (repository.keys, *repository.more_keys)
-                if (signer := signer_for(ref, folder))
-            ]
-            if group == "root"
-            else []
-        )
-        repository.store("root", metadata, extra_signers=extra)
-    else:
-        metadata = repository.load("targets")
-        for role in roles:
-            _give(metadata.signed, role, repository)
-        repository.store("targets", metadata)
-        approved = repository.load("approved")
-        if group == "quality" and approved.signed.delegations:
-            bins = approved.signed.delegations.succinct_roles
-            for keyid in list(bins.keyids):
-                approved.signed.revoke_key(keyid)
-            for ref in repository.refs(group):
-                approved.signed.add_key(ref.key)
-            repository.store("approved", approved)
-    repository.save_config()
+    extra = [
+        signer
+        for ref in leaving
+        for folder in (repository.keys, *repository.more_keys)
+        if group == "root" and (signer := signer_for(ref, folder))
+    ]
+    versions = repository.version("root"), repository.version("targets")
+    repository.save_config()  # first: should the rest be cut, the next `publish` knows the new key and goes on
+    try:
+        repository.delegate(extra_signers=extra)
+    except DeployError:
+        if versions == (repository.version("root"), repository.version("targets")):  # nobody was told of it
+            repository.config["keys"][group] = [ref.to_value() for ref in refs]
+            repository.save_config()
+        raise
     repository.publish()  # signs again what the key signed

@@ -358,6 +358,49 @@ def test_fast_forwarded_online_metadata_can_be_mended_by_new_keys(monitor: Monit
     assert monitor.poll().reason == "up to date"
 
 
+@pytest.mark.parametrize("group", ["online", "root", "rollout", "quality"])
+@pytest.mark.parametrize("cut", ["before", "after"])
+def test_a_change_of_keys_that_is_cut_is_carried_out_by_the_next_publication(
+    monitor: Monitor, monkeypatch: pytest.MonkeyPatch, group: str, cut: str
+) -> None:
+    from edge_tsfm.deploy.setup import rotate_key
+    from edge_tsfm.deploy.signers import make_file_key
+
+    def store(self: Repository, role: str, *arguments: Any, **options: Any) -> int:
+        if cut == "after":
+            kept(self, role, *arguments, **options)
+        raise Killed
+
+    monitor.poll()
+    monitor.confirm()
+    publisher, kept = monitor.publisher(), Repository.store
+    new = make_file_key(publisher.keys, "new")
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "store", store)
+        with pytest.raises(Killed):
+            rotate_key(publisher, group, publisher.refs(group)[0].keyid, new)
+    channels.publish(monitor.publisher())
+    assert monitor.poll().reason == "up to date"
+    delegator = publisher.load("root" if group in ("online", "root") else "targets").signed
+    roles = delegator.roles if group in ("online", "root") else delegator.delegations.roles
+    assert new.keyid in roles[{"online": "timestamp", "quality": "approved"}.get(group, group)].keyids
+
+
+def test_a_change_of_keys_that_nobody_can_sign_changes_nothing(monitor: Monitor) -> None:
+    from edge_tsfm.deploy.setup import rotate_key
+    from edge_tsfm.deploy.signers import make_file_key
+
+    publisher = monitor.publisher()
+    before = (publisher.folder / "deploy.json").read_bytes()
+    for number in (1, 2):
+        (publisher.keys / f"root-{number}.pem").rename(monitor.folder / f"root-{number}.pem")
+    with pytest.raises(DeployError, match="root keys must be at hand|signed by"):
+        rotate_key(publisher, "online", publisher.refs("online")[0].keyid, make_file_key(publisher.keys, "new"))
+    assert (publisher.folder / "deploy.json").read_bytes() == before
+    monitor.publisher().publish()
+    assert monitor.poll().action == "trial"
+
+
 # --- what the publisher decides -------------------------------------------------------------------------------------
 
 
