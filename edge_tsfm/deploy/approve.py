@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, sign_blob
 from edge_tsfm.errors import DeployError, GateRefusedError
 
+RUN = re.compile("[0-9a-f]{16,64}")  # digest of a run's numbers, as `export adapter` writes it; fewer digits bind nothing
 MAX_REVOKED = 32  # listed for each channel; beyond, raise the security minimum
 
 
@@ -167,7 +169,7 @@ def _check_subject(evaluation: dict[str, Any], adapter: Adapter, weights: str | 
     run = evaluation.get("run")
     numbers = run.get("numbers") if isinstance(run, dict) else None
     made = adapter.metadata.get("run")
-    if not made or not isinstance(numbers, str) or not numbers.startswith(str(made)):
+    if not (isinstance(made, str) and RUN.fullmatch(made) and isinstance(numbers, str) and numbers.startswith(made)):
         raise DeployError(
             f"{where} is of run {str(numbers)[:16]}, the adapter was exported from run {made}",
             hint="edge-tsfm evaluate RUN --json of the very run that `export adapter` wrote the blob from",
