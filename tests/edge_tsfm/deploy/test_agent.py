@@ -633,6 +633,19 @@ def test_the_gate_refuses_and_records(monitor: Monitor, figures: dict[str, Any],
     assert list((monitor.repository.folder / "records").glob("*-refused.html"))
 
 
+@pytest.mark.parametrize("made", ["5", "5" * 15, "5" * 16 + "g", "", 5555555555555555, None])
+def test_evidence_is_bound_by_no_fewer_digits_than_export_writes(monitor: Monitor, tmp_path: Path, made: object) -> None:
+    from device_runtime import blob as blobs
+    from edge_tsfm.deploy.approve import approve
+
+    adapter = blobs.decode(adapter_blob(5))
+    path = tmp_path / "five.etsa"
+    path.write_bytes(blobs.encode(dataclasses.replace(adapter, metadata={**adapter.metadata, "run": made})))
+    judged = write_json(tmp_path / "e.json", evaluation())
+    with pytest.raises(DeployError, match="exported from run"):
+        approve(monitor.publisher(), path, bundle=BUNDLE, channel="icu", evaluation=judged, who="q")
+
+
 def test_the_gate_wants_the_adapter_in_the_field(monitor: Monitor) -> None:
     from edge_tsfm.deploy.approve import approve
 
