@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
@@ -32,7 +33,8 @@ def command(config_path: Path, every: float | None, as_json: bool, **options: An
 
     The exit status is 0 also when there is nothing to do, and 1 when something was refused or failed; what runs goes
     on in either case. Run it from a timer with jitter, or let it wait by itself with --every: each interval is drawn
-    within 20 %, and doubled after each failure, up to a day.
+    within 20 %, and doubled after each failure, up to a day. With --every each poll is a process of its own: one that
+    hangs until its deadline, or dies, counts as a failure, and the next one follows.
     """
     try:
         from device_runtime.agent import next_poll
@@ -40,13 +42,23 @@ def command(config_path: Path, every: float | None, as_json: bool, **options: An
         raise UnsupportedError(
             f"the update client is not installed: {error}", hint="pip install 'edge-tsfm[agent]'"
         ) from error
+    if every is None:
+        sys.exit(1 if _poll(config_path, as_json, **options) else 0)
+    once = _command(config_path, as_json, **options)
     failures = 0
     while True:
-        failed = _poll(config_path, as_json, **options)
-        if every is None:
-            sys.exit(1 if failed else 0)
-        failures = failures + 1 if failed else 0
+        failures = failures + 1 if subprocess.run(once, check=False).returncode else 0
         time.sleep(next_poll(every, failures))
+
+
+def _command(
+    config_path: Path, as_json: bool, *, repository: str | None, activate: bool, deadline: int, who: str
+) -> list[str]:
+    """Return the command that polls once."""
+    command = [sys.executable, "-m", "device_runtime.cli", "update"]
+    command += [f"--config={config_path}", f"--deadline={deadline}", f"--who={who}"]
+    command += [f"--repository={repository}"] if repository else []
+    return command + [flag for flag, wanted in (("--activate", activate), ("--json", as_json)) if wanted]
 
 
 def _poll(config_path: Path, as_json: bool, *, repository: str | None, activate: bool, deadline: int, who: str) -> bool:

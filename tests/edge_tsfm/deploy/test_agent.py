@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -600,7 +601,7 @@ def test_polling_for_ever_backs_off_and_recovers(monitor: Monitor, monkeypatch: 
     from device_runtime.cli import cli as device_cli
     from device_runtime.cli import update
 
-    outcomes = iter([True, True, False, True])
+    codes = iter([1, 2, 0, -9])
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -608,7 +609,9 @@ def test_polling_for_ever_backs_off_and_recovers(monitor: Monitor, monkeypatch: 
         if len(slept) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(update, "_poll", lambda *_, **__: next(outcomes))
+    monkeypatch.setattr(
+        update.subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, next(codes))
+    )
     monkeypatch.setattr(update.time, "sleep", sleep)
     CliRunner().invoke(device_cli, ["update", "--every", "600", "--config", str(monitor.folder / "device/device.toml")])
     for seconds, expected in zip(slept, (1200, 2400, 600, 1200), strict=True):

@@ -198,6 +198,40 @@ def test_a_poll_that_hangs_is_ended_by_its_deadline(tmp_path: Path) -> None:
     assert "Timeout" in done.stderr
 
 
+def test_polling_for_ever_survives_a_poll_that_hangs_and_settings_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each poll is a process: what ends it ends only itself, and the next one finds everything mended."""
+    import socket
+
+    from click.testing import CliRunner
+
+    from device_runtime.cli import cli as device_cli
+    from device_runtime.cli import update
+
+    repository = make_repository(tmp_path)
+    path = tmp_path / "bed" / "device.toml"
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            path.write_text("nonsense")
+        elif len(slept) == 2:
+            make_device(tmp_path / "bed", repository, "bed")
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(update.time, "sleep", sleep)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        make_device(tmp_path / "bed", repository, "bed", url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        CliRunner().invoke(
+            device_cli, ["update", "--every", "600", "--deadline", "8", "--who", "test", "--config", str(path)]
+        )
+    for seconds, expected in zip(slept, (1200, 2400, 600), strict=True):
+        assert 0.8 * expected <= seconds <= 1.2 * expected
+
+
 # --- the list of single faults --------------------------------------------------------------------------------------
 
 
