@@ -1,4 +1,4 @@
-"""From bytes to a staged adapter: the load order of FORMAT.md §11, each step before the next."""
+"""From bytes to a proven adapter: the load order of FORMAT.md §11, each step before the next."""
 
 from __future__ import annotations
 
@@ -86,10 +86,4 @@ class Installer:
         entry = self.check(data, sequence)
         slots.floor().check_sequence(channel, entry.sequence, entry.file)
         self.self_test(data[: blobs.blob_size(data)])
-        return entry
-
-    def install(self, slots: Slots, data: bytes, channel: str, *, sequence: int | None = None, who: str) -> Entry:
-        """Check, prove and stage a signed adapter. Raises any `DeviceRuntimeError`; what runs goes on."""
-        entry = self.prove(slots, data, channel, sequence=sequence)
-        slots.stage(data, entry, channel, who=who)
         return entry

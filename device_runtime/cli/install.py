@@ -27,9 +27,11 @@ def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json:
     from device_runtime.install import Installer
     from device_runtime.slots import MAX_FILE_SIZE
 
+    data = read_bounded(adapter, MAX_FILE_SIZE)
+    with device(config_path, change=False) as (config, slots):  # a failing trial can be taken back meanwhile
+        entry = Installer.of(config).prove(slots, data, config.channel)
     with device(config_path) as (config, slots):
-        data = read_bounded(adapter, MAX_FILE_SIZE)
-        entry = Installer.of(config).install(slots, data, config.channel, who=who)
+        slots.stage(data, entry, config.channel, who=who)
         if activate:
             slots.activate(who=who)
         state = slots.record.state.value

@@ -250,7 +250,7 @@ def test_every_truncation_and_every_flipped_bit_is_refused(monitor: Monitor) -> 
     assert len(damaged) == 9 * len(data)
     for bytes_ in damaged:
         with pytest.raises(DeviceRuntimeError) as caught:
-            installer.install(slots, bytes_, "icu", who="test")
+            installer.prove(slots, bytes_, "icu")
         assert 100 <= caught.value.code < 300, caught.value
     assert slots.record == before
 
@@ -260,7 +260,7 @@ def test_a_runtime_that_is_too_old_says_so(monitor: Monitor) -> None:
     struct.pack_into("<H", blob, 4, 2)  # format version
     struct.pack_into("<I", blob, CRC_OFFSET, blobs.checksum(bytes(blob)))
     with pytest.raises(DeviceRuntimeError) as caught:
-        monitor.installer.install(monitor.slots, signed_again(monitor, bytes(blob)), "icu", who="test")
+        monitor.installer.prove(monitor.slots, signed_again(monitor, bytes(blob)), "icu")
     assert caught.value.code == 110, caught.value
 
 

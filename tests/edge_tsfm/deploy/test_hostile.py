@@ -138,6 +138,29 @@ def test_the_self_test_holds_no_lock(bed: Bed) -> None:
     assert proven
 
 
+def test_install_holds_no_lock_while_it_proves(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from device_runtime.cli import cli as device_cli
+
+    file = approve_version(bed.publisher, 1).file
+    proven = []
+
+    def self_test(blob: bytes | None) -> Any:
+        with locked(bed.config.state):
+            proven.append(blob)
+
+    monkeypatch.setattr(Installer, "of", lambda _: dataclasses.replace(bed.installer, self_test=self_test))
+    adapter = next((bed.folder / "repository" / "public" / "targets" / "approved" / "icu").glob(f"{file}*"))
+    command = ["install", str(adapter), "--config", str(bed.folder / "bed" / "device.toml"), "--activate"]
+    result = CliRunner().invoke(device_cli, command)
+    assert result.exit_code == 0, result.output
+    assert proven
+    runs = bed.slots.record.runs
+    assert runs is not None
+    assert runs.file == file
+
+
 def test_what_an_operator_changes_during_a_download_stands(bed: Bed) -> None:
     bed.offer(1)
 
