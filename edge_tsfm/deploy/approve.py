@@ -22,7 +22,7 @@ from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, sign_blob
 from edge_tsfm.errors import DeployError, GateRefusedError
 
-RUN = re.compile("[0-9a-f]{16,64}")  # digest of a run's numbers, as `export adapter` writes it; fewer digits bind nothing
+RUN = re.compile("[0-9a-f]{16,64}")  # a run's digest as `export adapter` writes it; fewer digits bind nothing
 MAX_REVOKED = 32  # listed for each channel; beyond, raise the security minimum
 
 

@@ -244,8 +244,8 @@ class Repository:
         """Sign a new snapshot and timestamp over what is on disk: the moment devices see a change.
 
         Every role is looked at as a client would: what has expired or is not signed by the keys of today is signed
-        again where the keys are here, and refused where not. What online keys sign is renewed at half its life. A change
-        of keys that was cut is carried out first.
+        again where the keys are here, and refused where not. What online keys sign is renewed at half its life.
+        A change of keys that was cut is carried out first.
         """
         from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp
 

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from device_runtime.device_config import DeviceConfig
 from device_runtime.errors import StorageError

@@ -62,7 +62,10 @@ SCENARIOS: dict[str, tuple[int, list[Step]]] = {
     "install over two": (2, [*STEPS, ("confirm", lambda slots: slots.confirm("good", who="test"))]),
     "trial fails": (2, [*STEPS, ("fail", lambda slots: slots.fall_back("bad", who="test"))]),
     "trial fails to base": (0, [*STEPS, ("fail", lambda slots: slots.fall_back("bad", who="test"))]),
-    "trial runs out": (1, [*STEPS, *[(f"start {n}", lambda slots: start(slots, open_adapter, channel="icu")) for n in range(2, 5)]]),
+    "trial runs out": (
+        1,
+        [*STEPS, *[(f"start {n}", lambda slots: start(slots, open_adapter, channel="icu")) for n in range(2, 5)]],
+    ),
     "roll back twice": (
         2,
         [("one", lambda s: s.fall_back("x", who="t")), ("two", lambda s: s.fall_back("y", who="t"))],

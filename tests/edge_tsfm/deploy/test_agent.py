@@ -193,7 +193,7 @@ def test_no_truncation_and_no_flipped_bit_is_installed(monitor: Monitor) -> None
     damaged += [data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :] for at in range(0, len(data), 3)]
     for bytes_ in damaged:
         with pytest.raises(DeviceRuntimeError) as caught:
-            installer.install(slots, bytes_, "icu", who="test")
+            installer.prove(slots, bytes_, "icu")
         assert 100 <= caught.value.code < 300, caught.value
     assert not proven
     assert slots.record.state is State.BASE
@@ -395,7 +395,7 @@ def test_a_change_of_keys_that_nobody_can_sign_changes_nothing(monitor: Monitor)
     before = (publisher.folder / "deploy.json").read_bytes()
     for number in (1, 2):
         (publisher.keys / f"root-{number}.pem").rename(monitor.folder / f"root-{number}.pem")
-    with pytest.raises(DeployError, match="root keys must be at hand|signed by"):
+    with pytest.raises(DeployError, match=r"role root: .*signed by 1"):
         rotate_key(publisher, "online", publisher.refs("online")[0].keyid, make_file_key(publisher.keys, "new"))
     assert (publisher.folder / "deploy.json").read_bytes() == before
     monitor.publisher().publish()
@@ -637,7 +637,9 @@ def test_the_gate_refuses_and_records(monitor: Monitor, figures: dict[str, Any],
 
 
 @pytest.mark.parametrize("made", ["5", "5" * 15, "5" * 16 + "g", "", 5555555555555555, None])
-def test_evidence_is_bound_by_no_fewer_digits_than_export_writes(monitor: Monitor, tmp_path: Path, made: object) -> None:
+def test_evidence_is_bound_by_no_fewer_digits_than_export_writes(
+    monitor: Monitor, tmp_path: Path, made: object
+) -> None:
     from device_runtime import blob as blobs
     from edge_tsfm.deploy.approve import approve
 
