@@ -59,7 +59,11 @@ class Policy:
             return False, "activation is manual"
         if self.activation == "idle":
             assert self.idle_file is not None
-            return (True, "") if self.idle_file.exists() else (False, "the monitor is in use")
+            try:
+                idle = self.idle_file.exists()
+            except OSError:  # a file that cannot be looked for counts as not there
+                idle = False
+            return (True, "") if idle else (False, "the monitor is in use")
         first, last = self.limits()
         moment = now.time()
         inside = first <= moment < last if first <= last else moment >= first or moment < last

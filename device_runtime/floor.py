@@ -18,7 +18,7 @@ from device_runtime.sealed import seal, unseal
 
 COPIES = ("floor.a", "floor.b")
 MAX_SIZE = 65_536  # bytes
-MAX_REVOKED = 256  # files; older ones are covered by security_minimum
+MAX_REVOKED = 256  # files of one device's life; a publisher lists at most 32 at a time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -161,13 +161,23 @@ class Slots:
         self._commit(record, "refuse", who, sequence=sequence)
 
     def revoke(self, channel: str, revoked: Collection[str], minimum: int, *, who: str) -> bool:
-        """Raise the floor by revocations and drop what they hit; return whether what runs has changed."""
+        """Raise the floor by revocations and drop what they hit; return whether what runs has changed.
+
+        A floor that has no room for them, or cannot be written, does not keep what they hit: the record is changed all
+        the same, then `StorageError` is raised.
+        """
         floor = self.floor()
-        self.raise_floor(floor.accept_revocations(channel, revoked, minimum))
+        problem: StorageError | None = None
+        try:
+            self.raise_floor(floor.accept_revocations(channel, revoked, minimum))
+        except StorageError as error:
+            problem = error
         before = self.record
         after = lifecycle.revoke(before, revoked, below=minimum)
         if after != before:
             self._commit(after, "revoke", who)
+        if problem is not None:
+            raise problem
         return after.runs != before.runs
 
     def _commit(self, record: Record, event: str, who: str, **facts: object) -> None:

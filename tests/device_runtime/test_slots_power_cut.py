@@ -212,6 +212,15 @@ def test_what_is_below_the_security_minimum_does_not_come_up_between_floor_and_r
     assert start(slots_on(disk), open_adapter, channel="icu").entry is None
 
 
+def test_a_full_floor_does_not_keep_a_revoked_adapter_running() -> None:
+    disk = MemoryDisk(files=confirmed(2))
+    slots = slots_on(disk)
+    slots.raise_floor(slots.floor().accept_revocations("icu", [f"{number:064x}" for number in range(256)], 0))
+    with pytest.raises(StorageError, match="257 revoked files"):
+        slots.revoke("icu", [entry(1).file], 0, who="test")
+    assert slots_on(disk).record.runs == entry(0)
+
+
 def test_the_ladder_ends_at_the_base() -> None:
     def refuse(data: bytes | None) -> None:
         if data is not None:

@@ -548,6 +548,15 @@ def test_policies(monitor: Monitor, tmp_path: Path) -> None:
     assert monitor.poll(activate_now=False).action == "trial"
 
 
+def test_an_idle_file_that_cannot_be_looked_for_means_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: Path) -> bool:
+        raise PermissionError("denied")
+
+    policy = Policy(activation="idle", idle_file=tmp_path / "idle")
+    monkeypatch.setattr(Path, "exists", denied)
+    assert policy.allows(dt.datetime(2026, 1, 1, tzinfo=dt.UTC)) == (False, "the monitor is in use")
+
+
 @pytest.mark.parametrize(
     ("window", "hour", "allowed"),
     [("02:00-04:00", 3, True), ("02:00-04:00", 4, False), ("23:00-01:00", 0, True), ("23:00-01:00", 12, False)],
