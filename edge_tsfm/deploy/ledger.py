@@ -79,9 +79,14 @@ def rollouts(repository: Repository) -> list[dict[str, Any]]:
 
 
 def in_the_field(repository: Repository, channel: Channel) -> str | None:
-    """Return the file that a channel's monitors have: what is offered, else the newest approval; None: the base."""
+    """Return the file that a channel's monitors have: what is offered, else the newest approval; None: the base.
+
+    A roll-out that was halted before its end reached few: then it is what the last finished one brought to all.
+    """
     offered = read_rollout(repository, channel.name)
     live = [file for file in channel.sequences if channel.live(file)]
+    if offered and offered["halt"] and not offered["finished"] and offered.get("before") in live:
+        return str(offered["before"])
     if offered and offered["file"] in live:
         return str(offered["file"])
     return max(live, key=lambda file: channel.sequences[file], default=None)

@@ -533,6 +533,21 @@ def test_a_revocation_cut_before_the_ledger_is_not_lost(
     assert said["minimum"] == 2 if older else first in said["files"]
 
 
+def test_a_halted_roll_out_is_not_the_field_but_the_last_finished_one_is(monitor: Monitor) -> None:
+    from edge_tsfm.deploy.ledger import in_the_field, read_channel, read_rollout, write_rollout
+
+    publisher = monitor.publisher()
+    state = read_rollout(publisher, "icu")
+    assert state is not None
+    write_rollout(publisher, {**state, "finished": True})
+    for version in (2, 3):  # the second attempt remembers what the first did
+        file = approve_version(publisher, version).file
+        channels.start(publisher, "icu", file, EVERYBODY, who="ops")
+        assert in_the_field(publisher, read_channel(publisher, "icu")) == file
+        channels.halt(publisher, "icu", who="ops", why="test")
+        assert in_the_field(publisher, read_channel(publisher, "icu")) == state["file"]
+
+
 # --- the device itself ----------------------------------------------------------------------------------------------
 
 
