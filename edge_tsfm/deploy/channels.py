@@ -41,8 +41,8 @@ def start(repository: Repository, channel: str, prefix: str, stages: tuple[Stage
     # What every monitor has when this one ends early; roll-outs begun by older releases do not say.
     before = None if last is None else last["file"] if last["finished"] else last.get("before")
     state = {
-        "channel": channel, "file": file, "before": before, "sequence": known.sequences[file], "stage": 0, "halt": False,
-        "paused": False, "finished": False, "approved": "", "began": repository.now.timestamp(),
+        "channel": channel, "file": file, "before": before, "sequence": known.sequences[file], "stage": 0,
+        "halt": False, "paused": False, "finished": False, "approved": "", "began": repository.now.timestamp(),
         "stages": [asdict(stage) for stage in stages],
     }  # fmt: skip
     return _apply(repository, state, "start", f"stage {stages[0].permille}", who)
