@@ -237,8 +237,8 @@ class Repository:
             self.store("approved", approved)
 
     def _differs(self, keyids: Sequence[str], role: str) -> bool:
-        """Whether a role is delegated to other keys than the settings name."""
-        return set(keyids) != {ref.keyid for ref in self.refs(KEYS_OF[role])}
+        """Whether the settings name a key that a role is not delegated to, as after every change of keys."""
+        return not {ref.keyid for ref in self.refs(KEYS_OF[role])} <= set(keyids)
 
     def publish(self) -> int:
         """Sign a new snapshot and timestamp over what is on disk: the moment devices see a change.
