@@ -1184,8 +1184,10 @@ void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t step
             uint32_t at = j * adapter->calibration_steps + min32(h, adapter->calibration_steps - 1);
             double x = floats ? (double)float_of(load32(numbers + 4 * at)) : integer_at(numbers, adapter->calibration_dtype, at);
             double sum = step[j] + rounded(rounded(x * scale) * width);
-            float moved = float_of(sum < 0 ? 0xff800000u : 0x7f800000u); /* infinite without raising a flag */
-            if (sum < too_large && sum > -too_large) moved = (float)sum;
+            bool inside = sum < too_large && sum > -too_large;
+            double safe = rounded(inside ? sum : 0.0); /* a compiler may convert first and choose afterwards */
+            float infinite = float_of(sum < 0 ? 0xff800000u : 0x7f800000u); /* without raising a flag */
+            float moved = inside ? (float)safe : infinite;
             uint32_t place = j; /* rounding keeps order, so sorting the floats is sorting the doubles */
             for (; place > 0 && step[place - 1] > moved; place--) step[place] = step[place - 1];
             step[place] = moved;
