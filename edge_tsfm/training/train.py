@@ -33,6 +33,7 @@ from edge_tsfm.training.run import (
     read_run_data,
     split_of_run,
 )
+from edge_tsfm.training.threads import threads_for
 
 Report = Callable[[int, float, float], None]
 
@@ -77,17 +78,18 @@ def train(
     tensors = attach(model, method, config.options)
     own = learning_rates(model, method, config.learning_rate)
     rates = {name: rate * config.learning_rate_factor for name, rate in own.items()}
-    fitted = fit(
-        model.to(device),
-        family,
-        windows["train"],
-        windows["stopping"],
-        config,
-        rates=rates,
-        checkpoint=out / CHECKPOINT_FILE,
-        identity={"configuration": config.to_dict(), "data": dataset.fingerprint, "base": base.digest},
-        report=report,
-    )
+    with threads_for(model):
+        fitted = fit(
+            model.to(device),
+            family,
+            windows["train"],
+            windows["stopping"],
+            config,
+            rates=rates,
+            checkpoint=out / CHECKPOINT_FILE,
+            identity={"configuration": config.to_dict(), "data": dataset.fingerprint, "base": base.digest},
+            report=report,
+        )
     gate = windows["gate"].draw(config.gate_windows, config.seed)
     verdict = judge(
         forecast(model, base.family, gate.context, config.prediction_length),

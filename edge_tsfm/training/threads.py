@@ -1,0 +1,29 @@
+"""How many threads of the processor a training takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+SMALL = 4_000_000  # parameters: the bundled bases have about 1.9 million, the published tiny shapes 8 million and more
+
+
+@contextmanager
+def threads_for(model: nn.Module) -> Iterator[None]:
+    """Train a small model on one thread, unless ``OMP_NUM_THREADS`` says otherwise; torch's own choice for the rest.
+
+    A step of a small model is hundreds of products that take a fraction of a millisecond each. Torch's threads meet after
+    every one and spin while they wait, so a thread that must share its core holds up the rest: on two cores the second
+    thread saves a third of the time when nothing else computes, and multiplies it when something does (docs/training.md).
+    """
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ and sum(p.numel() for p in model.parameters()) < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
