@@ -16,9 +16,9 @@ SMALL = 4_000_000  # parameters: the bundled bases have about 1.9 million, the p
 def threads_for(model: nn.Module) -> Iterator[None]:
     """Train a small model on one thread, unless ``OMP_NUM_THREADS`` says otherwise; torch's own choice for the rest.
 
-    A step of a small model is hundreds of products that take a fraction of a millisecond each. Torch's threads meet after
-    every one and spin while they wait, so a thread that must share its core holds up the rest: on two cores the second
-    thread saves a third of the time when nothing else computes, and multiplies it when something does (docs/training.md).
+    A step of a small model is hundreds of products of a fraction of a millisecond. Torch's threads meet after each and
+    spin while they wait, so a thread that must share its core holds up the rest: on two cores the second thread saves
+    a third of the time when nothing else computes, and multiplies it when something does (docs/training.md).
     """
     before = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in os.environ and sum(p.numel() for p in model.parameters()) < SMALL:
