@@ -22,6 +22,7 @@ from export.families import find_family
 from export.folder import appearing, pinned_files, write_tunable
 from export.graph import externalise, name_ties, share, trace, tunable_names
 from export.parity import BaseParity, check_base
+from export.threads import threads_for
 
 Progress = Callable[[str, int, int], None]
 
@@ -77,7 +78,8 @@ def export_base(
         tensors = {part: [names.index(one) for one in used[part]] for part in graphs}
         manifest = _manifest(scratch, described, family, name, tensors, entries, dead, provenance)
         write_atomic(scratch / MANIFEST_FILE, manifest)
-        parity = check_base(model, Bundle.open(scratch), progress)
+        with threads_for(model):
+            parity = check_base(model, Bundle.open(scratch), progress)
     return BaseExport(
         path=out,
         digest=hashlib.sha256(manifest).hexdigest(),

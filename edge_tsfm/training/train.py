@@ -33,7 +33,7 @@ from edge_tsfm.training.run import (
     read_run_data,
     split_of_run,
 )
-from edge_tsfm.training.threads import threads_for
+from export.threads import threads_for
 
 Report = Callable[[int, float, float], None]
 

@@ -238,3 +238,16 @@ def test_a_chronos_t5_is_trained_judged_and_evaluated_alike(config: Make, tmp_pa
     levels = np.array(run.quantile_levels())
     wql = 2 * np.maximum(levels * miss, (levels - 1) * miss).mean(-1).sum() / np.abs(gate.target[seen]).sum()
     assert wql == pytest.approx(run.gate["adapter"], rel=1e-4)
+
+
+def test_a_small_base_trains_on_one_thread_and_leaves_the_number_as_it_was(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before, seen = torch.get_num_threads(), set()
+    torch.set_num_threads(3)
+    try:
+        train(config(), tmp_path / "run", report=lambda *_: seen.add(torch.get_num_threads()))
+        assert (seen, torch.get_num_threads()) == ({1}, 3)
+    finally:
+        torch.set_num_threads(before)

@@ -1,15 +1,12 @@
-"""A small model trains on one thread; who asks for more, or has a large model, gets it."""
+"""A small model runs on one thread; who asks for more, or has a large model, gets it."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
-from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.threads import SMALL, threads_for
-from edge_tsfm.training.train import train
+from export.threads import SMALL, threads_for
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +39,3 @@ def test_the_number_is_put_back_after_an_error() -> None:
     with pytest.raises(ValueError, match="bad"), threads_for(nn.Linear(1, 1)):
         raise ValueError("bad")
     assert torch.get_num_threads() == 3
-
-
-def test_a_run_trains_so_and_leaves_the_number_as_it_was(config: Callable[..., TrainConfig], tmp_path: Path) -> None:
-    seen: set[int] = set()
-    train(config(), tmp_path / "run", report=lambda *_: seen.add(torch.get_num_threads()))
-    assert (seen, torch.get_num_threads()) == ({1}, 3)

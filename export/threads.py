@@ -1,4 +1,4 @@
-"""How many threads of the processor a training takes."""
+"""How many threads of the processor torch takes to train or to check a model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SMALL = 4_000_000  # parameters: the bundled bases have about 1.9 million, the p
 
 @contextmanager
 def threads_for(model: nn.Module) -> Iterator[None]:
-    """Train a small model on one thread, unless ``OMP_NUM_THREADS`` says otherwise; torch's own choice for the rest.
+    """Run a small model on one thread, unless ``OMP_NUM_THREADS`` says otherwise; torch's own choice for the rest.
 
-    A step of a small model is hundreds of products of a fraction of a millisecond. Torch's threads meet after each and
+    A pass of a small model is hundreds of products of a fraction of a millisecond. Torch's threads meet after each and
     spin while they wait, so a thread that must share its core holds up the rest: on two cores the second thread saves
     a third of the time when nothing else computes, and multiplies it when something does (docs/training.md).
     """
