@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +11,11 @@ from numpy.typing import NDArray
 from device_runtime.adapter import Adapter
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta
-from device_runtime.files import read_bounded
-from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
 from device_runtime.merge import merge
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.parity import deviations, perturbed, runtime_witness
+from export.record import read_manifest
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -38,11 +35,6 @@ class Deviation:
     mean: float
     largest: float
     contexts: int
-
-
-def read_manifest(bundle: Bundle) -> dict[str, Any]:
-    """Return a bundle's manifest as it is written: also what the runtime does not need."""
-    return dict(json.loads(read_bounded(bundle.path / MANIFEST_FILE, MAX_MANIFEST_SIZE)))
 
 
 def allowed_deviation(bundle: Bundle) -> float | None:

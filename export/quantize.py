@@ -20,10 +20,11 @@ from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta
 from device_runtime.files import write_atomic
 from device_runtime.manifest import MANIFEST_FILE
-from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure, read_manifest
+from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure
 from export.errors import ExportError
 from export.folder import appearing, pinned_files, write_tunable
 from export.quantize_graph import float_weights, store_float16, store_int8
+from export.record import read_manifest
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]

@@ -18,6 +18,7 @@ from export.t5_graphs import EncoderGraph, StepGraph
 FloatArray = NDArray[np.float32]
 COUNTS = ("n_tokens", "n_special_tokens", "pad_token_id", "eos_token_id", "num_samples", "top_k")
 FROZEN = ("shared.weight", "lm_head.weight")  # embeddings of the tokens: no method tunes them
+EDGE = 1e-6  # of the bins' range: closer to an edge, rounding decides
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # what a forecast reads off its samples unless asked for others
 
 
@@ -40,7 +41,7 @@ def describe(model: Any) -> dict[str, Any]:
         "d_kv": int(config.d_kv),
     }
     ours, torchs = Tokenizer.parse(parameters).boundaries, tokenizer(model).boundaries.numpy()
-    if ours.shape != torchs.shape or not np.allclose(ours, torchs, rtol=1e-6, atol=1e-6 * parameters["high_limit"]):
+    if ours.shape != torchs.shape or not np.allclose(ours, torchs, rtol=1e-6, atol=EDGE * parameters["high_limit"]):
         raise ExportError("this torch places the tokenizer's bins elsewhere than the device does")
     return {
         "context_length": int(chronos["context_length"]),
@@ -104,12 +105,30 @@ def parts(model: Any) -> list[Part]:
 
 def logits(model: Any, context: FloatArray, steps: int) -> tuple[Tensor, Tensor]:
     """Return logits ``[B, steps, V]`` of the first tokens, fed the context's own in turn, and scales ``[B]``."""
-    tokens, mask, scale = tokenizer(model).context_input_transform(torch.from_numpy(context.copy()))
+    tokens, mask, scale = encode(model, context)
     own = tokens[:, : tokens.shape[1] - int(model.config.chronos_config["use_eos_token"])]
     fed = own[:, torch.arange(steps - 1) % own.shape[1]]
     start = torch.full_like(tokens[:, :1], model.config.decoder_start_token_id)
     out = model(input_ids=tokens, attention_mask=mask, decoder_input_ids=torch.cat([start, fed], dim=1))
     return out.logits, scale
+
+
+def encode(model: Any, context: FloatArray) -> tuple[Tensor, Tensor, Tensor]:
+    """Return chronos-forecasting's tokens ``[B, C]`` and mask ``[B, C]``, and scales ``[B]``.
+
+    A value on a bin's edge falls as on the device: rounding decides, which depends on the processor that divides and
+    says nothing about the graphs. Raises `ExportError` where the device's tokens differ otherwise.
+    """
+    tokens, mask, scale = tokenizer(model).context_input_transform(torch.from_numpy(context.copy()))
+    device = Tokenizer.parse(describe(model)["parameters"])
+    seen = context[:, -model.config.chronos_config["context_length"] :]
+    ours, _, scales = device.encode(seen)
+    rows, places = np.nonzero((ours != tokens.numpy())[:, : seen.shape[1]])
+    scaled = seen[rows, places] / scales[rows]
+    apart = np.abs(scaled[:, None] - device.boundaries).min(axis=1, initial=np.inf)
+    if (apart > EDGE * device.high_limit).any():
+        raise ExportError("this torch puts values into other bins than the device does")
+    return torch.from_numpy(ours), mask, scale
 
 
 def witness(model: Any, context: FloatArray) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,12 @@ import click
 from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
+    from device_runtime.forecaster import Forecaster
     from edge_tsfm.data import Dataset, Part, Series, Windows
     from edge_tsfm.evaluation import Report
     from edge_tsfm.training.run import Run
+
+Predict = Callable[[Any], Any]  # contexts [N, L] to quantiles [N, H, Q]
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,16 @@ BATCH = 512  # windows between two steps of the progress bar
     help="Also the adapter with calibrated quantiles, fitted on the run's validation patients.",
 )
 @click.option(
+    "--bundle",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Also what the device's runtime forecasts with this bundle, in its precision; needs --adapter.",
+)
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The blob exported from the run for --bundle.",
+)
+@click.option(
     "--windows",
     "most",
     type=click.IntRange(1),
@@ -95,6 +108,8 @@ def command(
     block_length: int | None,
     subgroups: tuple[str, ...],
     calibrate: bool,
+    bundle: Path | None,
+    adapter: Path | None,
     most: int | None,
     seed: int,
     resamples: int,
@@ -114,10 +129,12 @@ def command(
     from edge_tsfm.evaluation import evaluate_forecasts
     from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
     from edge_tsfm.evaluation.calibration import fit_calibration
-    from edge_tsfm.evaluation.report import ADAPTER, BASE, CALIBRATED
+    from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED
     from edge_tsfm.evaluation.subgroups import subgroup_labels
     from edge_tsfm.training.run import cut, load_run
 
+    if (bundle is None) != (adapter is None):
+        raise click.UsageError("--bundle and --adapter go together: the device's forecasts need both")
     trained = load_run(run)
     config = trained.config
     if block_length is not None and trained.split.by == "item":
@@ -138,12 +155,12 @@ def command(
         windows = windows.draw(most, seed)
     season = config.season_of(dataset)  # before anything slow
     hidden = as_json or not sys.stderr.isatty()
-    models = {ADAPTER: trained.tuned_model(), BASE: trained.base_model.model}
-    forecasts = _forecasts(trained, models, windows.context, hidden=hidden)
+    predicts = _predicts(trained, bundle, adapter)
+    forecasts = _forecasts(predicts, windows.context, hidden=hidden)
     levels = trained.quantile_levels()
     if calibrate:
         held = _held(trained, dataset)
-        before = _forecasts(trained, {ADAPTER: models[ADAPTER]}, held.context, hidden=hidden)[ADAPTER]
+        before = _forecasts({ADAPTER: predicts[ADAPTER]}, held.context, hidden=hidden)[ADAPTER]
         fitted = fit_calibration(before, held, levels)
         forecasts[CALIBRATED] = apply_calibration(forecasts[ADAPTER], fitted)
     simple = (
@@ -262,18 +279,35 @@ def _held(run: Run, dataset: Dataset) -> Windows:
     return run.windows("validation")
 
 
-def _forecasts(run: Run, models: Mapping[str, Any], context: Any, *, hidden: bool) -> dict[str, Any]:
-    """Forecast contexts ``[N, L]`` with each of ``models``: quantiles ``[N, H, Q]``."""
-    import numpy as np
-
+def _predicts(run: Run, bundle: Path | None, adapter: Path | None) -> dict[str, Predict]:
+    """Name who forecasts: the adapter and its base in torch, and both as the device does where there is a bundle."""
+    from edge_tsfm.evaluation.on_device import device_forecasters, device_quantiles
+    from edge_tsfm.evaluation.report import ADAPTER, BASE
     from edge_tsfm.training.run import forecast
 
     family, length = run.base["family"], run.config.prediction_length
-    parts: dict[str, list[Any]] = {name: [] for name in models}
-    with click.progressbar(length=len(models) * len(context), label="forecast", file=sys.stderr, hidden=hidden) as bar:
-        for name, model in models.items():
+
+    def in_torch(model: Any) -> Predict:
+        return lambda context: forecast(model, family, context, length)
+
+    def on_device(forecaster: Forecaster) -> Predict:
+        return lambda context: device_quantiles(forecaster, context, length)
+
+    opened = device_forecasters(run, bundle, adapter) if bundle and adapter else {}  # first: what is wrong, fails fast
+    torches = {ADAPTER: in_torch(run.tuned_model()), BASE: in_torch(run.base_model.model)}
+    return torches | {name: on_device(forecaster) for name, forecaster in opened.items()}
+
+
+def _forecasts(predicts: Mapping[str, Predict], context: Any, *, hidden: bool) -> dict[str, Any]:
+    """Forecast contexts ``[N, L]`` with each of ``predicts``: quantiles ``[N, H, Q]``."""
+    import numpy as np
+
+    parts: dict[str, list[Any]] = {name: [] for name in predicts}
+    total = len(predicts) * len(context)
+    with click.progressbar(length=total, label="forecast", file=sys.stderr, hidden=hidden) as bar:
+        for name, predict in predicts.items():
             for start in range(0, len(context), BATCH):
-                parts[name].append(forecast(model, family, context[start : start + BATCH], length))
+                parts[name].append(predict(context[start : start + BATCH]))
                 bar.update(len(parts[name][-1]))
     return {name: np.concatenate(done) for name, done in parts.items()}
 

@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_tsfm.errors import ModelError
-
 if TYPE_CHECKING:
     from device_runtime.bundle import Bundle
     from edge_tsfm.training.run import Run
     from export import AdapterExport
-
-BATCH = 256  # windows forecast at once
 
 
 @click.command("adapter")
@@ -50,23 +46,13 @@ def export_adapter_command(
     The runtime's forecasts with the blob are compared with torch's on windows of validation patients first; nothing
     is written when they differ, nor from a run that the gate refused, unless with --force.
     """
-    from device_runtime.bundle import Bundle
     from device_runtime.files import write_atomic
-    from edge_tsfm.models import load_base
     from edge_tsfm.training.run import load_run
     from export import export_adapter
-    from export.deviation import read_manifest
 
-    opened = Bundle.open(bundle)
     trained = load_run(run)
+    opened = trained.open_bundle(bundle)
     trained.require_accepted(force=force)
-    base = load_base(trained.base["source"])
-    recorded = str(read_manifest(opened)["base"]["weights"])
-    if recorded != trained.base["digest"]:
-        raise ModelError(
-            f"{bundle} is of weights {recorded[:16]}…, the run adapted {trained.base['digest'][:16]}… ({base.name})",
-            hint=f"edge-tsfm export base --base {trained.base['source']} --out BUNDLE",
-        )
     result = export_adapter(
         bundle=opened,
         base=trained.frozen_model(),
@@ -97,24 +83,15 @@ def export_adapter_command(
 
 def _calibrated(run: Run, bundle: Bundle, blob: bytes, data: Path | None) -> bytes:
     """Fit the calibration on what the device's runtime forecasts with ``blob`` for validation patients, and add it."""
-    import numpy as np
-
     from device_runtime.forecaster import Forecaster
     from edge_tsfm.evaluation.calibration import fit_calibration
-    from edge_tsfm.models.t5 import context_seed
+    from edge_tsfm.evaluation.on_device import device_quantiles
     from export.adapter import with_calibration
 
     windows = run.windows("validation", data=data)
-    forecaster = Forecaster.open(bundle, blob)
-    steps = run.config.prediction_length
-    if bundle.manifest.family == "chronos-t5":
-        # As `evaluate` forecasts: a seed for each context, or all windows would err alike.
-        parts = [forecaster.forecast(one, steps, seed=context_seed(one)).quantiles[None] for one in windows.context]
-    else:
-        starts = range(0, len(windows), BATCH)
-        parts = [forecaster.forecast(windows.context[start : start + BATCH], steps).quantiles for start in starts]
+    quantiles = device_quantiles(Forecaster.open(bundle, blob), windows.context, run.config.prediction_length)
     levels = bundle.manifest.quantile_levels
-    return with_calibration(bundle, blob, fit_calibration(np.concatenate(parts), windows, levels))
+    return with_calibration(bundle, blob, fit_calibration(quantiles, windows, levels))
 
 
 def _say(out: Path, blob: bytes, result: AdapterExport, bundle: Bundle, dtype: str) -> None:

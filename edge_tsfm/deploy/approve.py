@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from device_runtime.adapter import Adapter
 from device_runtime.blob import blob_size, decode
 from device_runtime.bundle import Bundle
 from device_runtime.files import read_bounded
-from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
 from device_runtime.rollout import adapter_target
 from device_runtime.slots import MAX_FILE_SIZE
 from edge_tsfm.deploy.gate import Gate, Verdict, judge, read_evaluation, read_gate
@@ -21,6 +19,7 @@ from edge_tsfm.deploy.record import statement, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, sign_blob
 from edge_tsfm.errors import DeployError, GateRefusedError
+from export.record import exported_weights
 
 RUN = re.compile("[0-9a-f]{16,64}")  # a run's digest as `export adapter` writes it; fewer digits bind nothing
 MAX_REVOKED = 32  # listed for each channel; beyond, raise the security minimum
@@ -71,7 +70,7 @@ def approve(
         )
     gate, gate_digest = _pinned_gate(repository)
     judged, judged_bytes = read_evaluation(evaluation)
-    _check_subject(judged, decoded, _weights(opened), str(evaluation))
+    _check_subject(judged, decoded, exported_weights(opened), str(evaluation))
     field = _Field.of(repository, known, field_evaluation)
     verdict = judge(
         gate,
@@ -177,12 +176,6 @@ def _check_subject(evaluation: dict[str, Any], adapter: Adapter, weights: str | 
     base = run.get("base", {}).get("digest") if isinstance(run, dict) else None
     if weights is not None and base != weights:
         raise DeployError(f"{where} is on base weights {str(base)[:16]}, the bundle has {weights[:16]}")
-
-
-def _weights(bundle: Bundle) -> str:
-    """Return the digest of the weights a bundle was exported from."""
-    value = json.loads(read_bounded(bundle.path / MANIFEST_FILE, MAX_MANIFEST_SIZE))
-    return str(value.get("base", {}).get("weights", ""))
 
 
 def _pinned_gate(repository: Repository) -> tuple[Gate, str]:

@@ -12,6 +12,7 @@ from edge_tsfm.evaluation.report import (
     CALIBRATED,
     FEW_PATIENTS,
     LABELS,
+    OF_THE_BASE,
     Difference,
     Estimate,
     Group,
@@ -80,7 +81,7 @@ def conclusion(report: Report) -> str:
     if BASE in minus:
         text.append(_verdict(minus[BASE]["wql"], "its frozen base"))
     models = report.overall.models
-    simple = [name for name in minus if name not in (BASE, CALIBRATED)]
+    simple = [name for name in minus if name not in OF_THE_BASE]
     if simple:
         best = min(simple, key=lambda name: models[name]["wql"].value)
         text.append(_verdict(minus[best]["wql"], f"the best simple baseline, {LABELS.get(best, best)}"))

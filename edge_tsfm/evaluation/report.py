@@ -9,12 +9,16 @@ from edge_tsfm.evaluation.metrics import METRICS
 
 SCHEMA = 1
 ADAPTER, BASE, CALIBRATED = "adapter", "base", "calibrated"
+DEVICE, DEVICE_BASE = "device", "device_base"  # adapter and base as the device's runtime forecasts them
+OF_THE_BASE = (BASE, CALIBRATED, DEVICE, DEVICE_BASE)  # all others are simple forecasters
 FEW_PATIENTS = 20  # below this a percentile interval over patients (items, blocks) is too narrow to lean on
 
 LABELS = {
     ADAPTER: "adapter",
     BASE: "frozen base",
     CALIBRATED: "calibrated",
+    DEVICE: "on the device",
+    DEVICE_BASE: "base on device",
     "persistence": "persistence",
     "window_mean": "window mean",
     "linear_trend": "linear trend",
@@ -91,7 +95,7 @@ class Group:
                 for name, metrics in self.models.items()
             },
             "adapter_minus_base": minus.pop(BASE, {}),
-            **({"adapter_minus_calibrated": minus.pop(CALIBRATED)} if CALIBRATED in minus else {}),
+            **{f"adapter_minus_{name}": minus.pop(name) for name in OF_THE_BASE if name in minus},
             "adapter_minus_baselines": minus,
         }
 

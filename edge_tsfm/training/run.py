@@ -16,15 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
-from edge_tsfm.errors import DataError, GateRefusedError, TrainError
+from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
 from edge_tsfm.models.biases import put_biases
 from edge_tsfm.models.family import device_of
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.entries import read_entries
+from export.record import exported_weights
 
 RUN_FILE = "run.json"
 NUMBERS_FILE = "tuned.safetensors"
@@ -161,6 +163,18 @@ class Run:
         model = copy.deepcopy(base)
         put_biases(model, added)
         return model
+
+    def open_bundle(self, path: Path | str) -> Bundle:
+        """Open a bundle of the base that the run tuned. Raises `ModelError` for one of other weights."""
+        bundle = Bundle.open(path)
+        weights = exported_weights(bundle)
+        if weights != self.base["digest"]:
+            raise ModelError(
+                f"{path} is of weights {weights[:16] or 'of no record'}…, "
+                f"the run adapted {self.base['digest'][:16]}… ({self.base['name']})",
+                hint=f"edge-tsfm export base --base {self.base['source']} --out BUNDLE",
+            )
+        return bundle
 
     def deltas(self, dtype: Dtype = "int16") -> dict[str, Delta]:
         """Return what the run adds to which of the base's parameters."""

@@ -21,7 +21,7 @@ from export import export_adapter, t5  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
 from export.errors import ExportError  # noqa: E402
-from export.parity import check_base  # noqa: E402
+from export.parity import check_base, difference  # noqa: E402
 
 PROVENANCE = {"source": "test", "licence": "none", "weights": "none"}
 
@@ -47,6 +47,31 @@ def test_logits_are_those_of_torch_at_every_step(base, model, length: int) -> No
     with torch.no_grad():
         expected, _ = t5.logits(base.model, context, 8)
     np.testing.assert_allclose(model.logits(context, 8), expected.numpy(), atol=2e-6)
+
+
+def test_a_value_on_a_bins_edge_is_no_difference_of_the_graphs(base, model) -> None:
+    """Whole numbers, as monitors send them: some of 2,000 contexts have one that torch's division puts elsewhere."""
+    contexts = np.random.default_rng(0).integers(30, 120, (2_000, 12)).astype(np.float32)
+    torchs, _, _ = t5.tokenizer(base.model).context_input_transform(torch.from_numpy(contexts))
+    tokens, _, _ = model.tokenizer.encode(contexts)
+    odd = contexts[(torchs.numpy() != tokens).any(axis=1)]
+    assert len(odd)
+    assert difference(t5.witness(base.model, odd), model.witness(odd), odd) < 1e-4
+
+
+def test_a_tokenizer_that_differs_elsewhere_is_refused(base, monkeypatch) -> None:
+    contexts = np.random.default_rng(0).integers(30, 120, (4, 12)).astype(np.float32)
+    tokens, mask, scale = t5.tokenizer(base.model).context_input_transform(torch.from_numpy(contexts))
+
+    class Shifted:
+        boundaries = t5.tokenizer(base.model).boundaries
+
+        def context_input_transform(self, _):
+            return tokens + 1, mask, scale
+
+    monkeypatch.setattr(t5, "tokenizer", lambda _: Shifted())
+    with pytest.raises(ExportError, match="other bins"):
+        t5.encode(base.model, contexts)
 
 
 def test_a_perturbed_tensor_that_the_runtime_ignores_is_refused(base, bundle, monkeypatch) -> None:

@@ -1,0 +1,50 @@
+"""What the monitor will forecast: the device's runtime over an exported bundle and adapter, scored like the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.forecaster import Forecaster
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.evaluation.report import DEVICE, DEVICE_BASE
+from edge_tsfm.models.t5 import context_seed
+from edge_tsfm.training.run import Run
+
+
+def device_forecasters(run: Run, bundle: Path, adapter: Path) -> dict[str, Forecaster]:
+    """Open ``bundle`` with ``adapter``, as `DEVICE`, and alone, as `DEVICE_BASE`.
+
+    Raises `ModelError` when the bundle is not of the base that ``run`` tuned, `ConfigError` when the adapter was not
+    exported from ``run``, and every error of `Forecaster.open`.
+    """
+    opened = run.open_bundle(bundle)
+    merged = Forecaster.open(opened, adapter)
+    assert merged.adapter is not None
+    made = merged.adapter.metadata.get("run")
+    if not (isinstance(made, str) and made and run.numbers_digest.startswith(made)):
+        raise ConfigError(
+            f"{adapter} was exported from run {made}, this is run {run.numbers_digest[:16]}",
+            hint="edge-tsfm export adapter RUN --bundle BUNDLE",
+        )
+    return {DEVICE: merged, DEVICE_BASE: Forecaster.open(opened)}
+
+
+def device_quantiles(
+    forecaster: Forecaster, context: NDArray[np.float32], prediction_length: int
+) -> NDArray[np.float32]:
+    """Forecast contexts ``[N, L]`` one by one, as a monitor does: quantiles ``[N, H, Q]`` at the base's levels.
+
+    A base that samples draws each context's paths by `context_seed`, as torch does for training and evaluation: what
+    differs is arithmetic, not chance.
+    """
+    samples = forecaster.bundle.manifest.family == "chronos-t5"
+    seeds = [context_seed(one) if samples else 0 for one in context]
+    return np.stack(
+        [
+            forecaster.forecast(one, prediction_length, seed=seed).quantiles
+            for one, seed in zip(context, seeds, strict=True)
+        ]
+    )
