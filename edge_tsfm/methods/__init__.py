@@ -20,7 +20,9 @@ METHODS: dict[str, Method] = {
 }
 
 # Peak learning rates of families that want others than the methods' own; docs/training.md says how they were found.
-FAMILY_RATES: Mapping[str, Mapping[str, float]] = MappingProxyType({"chronos-t5": {"fourierft": 0.3}})
+FAMILY_RATES: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {"chronos-t5": {"bitfit": 0.18, "fourierft": 0.3, "full": 0.00045, "lora": 0.003, "norms": 0.09, "vera": 0.09}}
+)
 
 
 def find_method(name: str, entries: Entries | None = None) -> Method:
