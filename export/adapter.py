@@ -21,6 +21,7 @@ from export.errors import ExportError
 from export.families import torch_witness
 from export.known_answer import choose_known_answer
 from export.parity import TOLERANCE, difference, replaced, runtime_witness
+from export.threads import threads_for
 
 FloatArray = NDArray[np.float32]
 
@@ -74,9 +75,12 @@ def export_adapter(
     merged = merge(bundle.manifest, bundle.tensor, adapter)
     frozen = runtime_witness(bundle, {}, contexts)
     runtime = runtime_witness(bundle, merged, contexts)
-    torch_frozen = torch_witness(bundle.manifest.family, base, contexts)
-    with replaced(base, {bundle.manifest.tensors[index].name: array for index, array in merged.items()}):
-        torch_merged = torch_witness(bundle.manifest.family, base, contexts)
+    by_name = {bundle.manifest.tensors[index].name: array for index, array in merged.items()}
+    with threads_for(base):
+        torch_frozen = torch_witness(bundle.manifest.family, base, contexts)
+        torch_tuned = torch_witness(bundle.manifest.family, tuned, contexts)
+        with replaced(base, by_name):
+            torch_merged = torch_witness(bundle.manifest.family, base, contexts)
     parity = difference(torch_merged, runtime, contexts)
     _check_parity(bundle, parity, mean_deviation(torch_merged, runtime, contexts))
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
@@ -90,7 +94,7 @@ def export_adapter(
         parameters=adapter.parameters,
         tensors=len(adapter.deltas),
         parity=parity,
-        rounding=difference(torch_witness(bundle.manifest.family, tuned, contexts), runtime, contexts),
+        rounding=difference(torch_tuned, runtime, contexts),
         effect=difference(runtime, frozen, contexts),
         effect_kept=effect_kept(torch_frozen, torch_merged, frozen, runtime, contexts),
         windows=len(contexts),

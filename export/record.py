@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from device_runtime.bundle import Bundle
 from device_runtime.files import read_bounded
 from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
+
+RUN = re.compile("[0-9a-f]{16,64}")  # a run's digest as `export adapter` writes it; fewer digits bind nothing
+
+
+def names_run(metadata: Mapping[str, Any], numbers: object) -> bool:
+    """Say whether an adapter's metadata name the run whose tuned numbers have the digest ``numbers``: its own claim."""
+    made = metadata.get("run")
+    return bool(isinstance(made, str) and RUN.fullmatch(made) and isinstance(numbers, str) and numbers.startswith(made))
 
 
 def read_manifest(bundle: Bundle) -> dict[str, Any]:
@@ -17,4 +27,5 @@ def read_manifest(bundle: Bundle) -> dict[str, Any]:
 
 def exported_weights(bundle: Bundle) -> str:
     """Return the digest of the weights that ``bundle`` was exported from, empty where its exporter gave none."""
-    return str(read_manifest(bundle).get("base", {}).get("weights", ""))
+    base = read_manifest(bundle).get("base")
+    return str(base.get("weights", "")) if isinstance(base, dict) else ""

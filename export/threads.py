@@ -14,7 +14,9 @@ SMALL = 4_000_000  # parameters: the bundled bases have about 1.9 million, the p
 
 @contextmanager
 def threads_for(model: nn.Module) -> Iterator[None]:
-    """Run a small model on one thread, unless ``OMP_NUM_THREADS`` says otherwise; torch's own choice for the rest.
+    """Run a small model on one thread; torch's own choice for the rest.
+
+    ``OMP_NUM_THREADS`` decides where it is set; ``torch.set_num_threads`` before does not, and holds again afterwards.
 
     A pass of a small model is hundreds of products of a fraction of a millisecond. Torch's threads meet after each and
     spin while they wait, so a thread that must share its core holds up the rest: on two cores the second thread saves

@@ -49,7 +49,7 @@ WORDS = {
         validation="stretches",
     ),
 }
-BATCH = 512  # windows between two steps of the progress bar
+BATCH = 256  # windows between two steps of the progress bar
 
 
 @click.command()
@@ -129,9 +129,10 @@ def command(
     from edge_tsfm.evaluation import evaluate_forecasts
     from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
     from edge_tsfm.evaluation.calibration import fit_calibration
-    from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED
+    from edge_tsfm.evaluation.on_device import device_facts, device_forecasters, device_note
+    from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED, DEVICE
     from edge_tsfm.evaluation.subgroups import subgroup_labels
-    from edge_tsfm.training.run import cut, load_run
+    from edge_tsfm.training.run import load_run
 
     if (bundle is None) != (adapter is None):
         raise click.UsageError("--bundle and --adapter go together: the device's forecasts need both")
@@ -141,21 +142,16 @@ def command(
         raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
     dataset = _read(trained, data, columns)
     series, notes = _patients(trained, dataset, split, allow_trained_patients)
-    parts = trained.split if block_length is None else replace(trained.split, block_length=block_length)
-    windows = cut(dataset, parts, split, config)
-    if not len(windows):
-        words = WORDS[trained.split.by]
-        raise DataError(
-            f"{dataset.report.source}: no {split} {words.one} has a window of {config.context_length} → "
-            f"{config.prediction_length} steps with {config.min_observed} observed values",
-            hint=f"{words.few}; data of patients the run never saw may be scored whole with --split all",
-        )
+    windows = _windows(trained, dataset, split, block_length)
     if most is not None and most < len(windows):
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
         windows = windows.draw(most, seed)
     season = config.season_of(dataset)  # before anything slow
     hidden = as_json or not sys.stderr.isatty()
-    predicts = _predicts(trained, bundle, adapter)
+    on_device = device_forecasters(trained, bundle, adapter) if bundle and adapter else {}
+    facts = device_facts(on_device[DEVICE]) if on_device else None
+    notes += [device_note(facts)] if facts else []
+    predicts = _predicts(trained, on_device)
     forecasts = _forecasts(predicts, windows.context, hidden=hidden)
     levels = trained.quantile_levels()
     if calibrate:
@@ -189,7 +185,7 @@ def command(
     if csv_file is not None:
         write_atomic(csv_file, report.csv().encode())
     if as_json:
-        click.echo(json.dumps(_record(trained, dataset, split, notes, report), indent=2))
+        click.echo(json.dumps(_record(trained, dataset, split, notes, report, facts), indent=2))
         return
     click.echo(title)
     for note in notes:
@@ -228,6 +224,23 @@ def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Datase
         timestamp_column=asked["timestamp_column"],
         interval=asked["interval"],
     )
+
+
+def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None) -> Windows:
+    """Cut the windows to score. Raises `DataError` where there is none."""
+    from edge_tsfm.training.run import cut
+
+    config = run.config
+    parts = run.split if block_length is None else replace(run.split, block_length=block_length)
+    windows = cut(dataset, parts, split, config)
+    if not len(windows):
+        words = WORDS[run.split.by]
+        raise DataError(
+            f"{dataset.report.source}: no {split} {words.one} has a window of {config.context_length} → "
+            f"{config.prediction_length} steps with {config.min_observed} observed values",
+            hint=f"{words.few}; data of patients the run never saw may be scored whole with --split all",
+        )
+    return windows
 
 
 def _patients(run: Run, dataset: Dataset, split: Part, allow_trained: bool) -> tuple[tuple[Series, ...], list[str]]:
@@ -279,9 +292,9 @@ def _held(run: Run, dataset: Dataset) -> Windows:
     return run.windows("validation")
 
 
-def _predicts(run: Run, bundle: Path | None, adapter: Path | None) -> dict[str, Predict]:
-    """Name who forecasts: the adapter and its base in torch, and both as the device does where there is a bundle."""
-    from edge_tsfm.evaluation.on_device import device_forecasters, device_quantiles
+def _predicts(run: Run, on_device: Mapping[str, Forecaster]) -> dict[str, Predict]:
+    """Name who forecasts: the adapter and its base in torch, and those ``on_device``."""
+    from edge_tsfm.evaluation.on_device import device_quantiles
     from edge_tsfm.evaluation.report import ADAPTER, BASE
     from edge_tsfm.training.run import forecast
 
@@ -290,12 +303,11 @@ def _predicts(run: Run, bundle: Path | None, adapter: Path | None) -> dict[str, 
     def in_torch(model: Any) -> Predict:
         return lambda context: forecast(model, family, context, length)
 
-    def on_device(forecaster: Forecaster) -> Predict:
+    def by_runtime(forecaster: Forecaster) -> Predict:
         return lambda context: device_quantiles(forecaster, context, length)
 
-    opened = device_forecasters(run, bundle, adapter) if bundle and adapter else {}  # first: what is wrong, fails fast
     torches = {ADAPTER: in_torch(run.tuned_model()), BASE: in_torch(run.base_model.model)}
-    return torches | {name: on_device(forecaster) for name, forecaster in opened.items()}
+    return torches | {name: by_runtime(forecaster) for name, forecaster in on_device.items()}
 
 
 def _forecasts(predicts: Mapping[str, Predict], context: Any, *, hidden: bool) -> dict[str, Any]:
@@ -312,7 +324,9 @@ def _forecasts(predicts: Mapping[str, Predict], context: Any, *, hidden: bool) -
     return {name: np.concatenate(done) for name, done in parts.items()}
 
 
-def _record(run: Run, dataset: Dataset, split: str, notes: list[str], report: Report) -> dict[str, Any]:
+def _record(
+    run: Run, dataset: Dataset, split: str, notes: list[str], report: Report, device: dict[str, Any] | None
+) -> dict[str, Any]:
     """Put the figures beside what they are of."""
     from importlib.metadata import version
 
@@ -335,6 +349,7 @@ def _record(run: Run, dataset: Dataset, split: str, notes: list[str], report: Re
             "split": split,
             "split_by": run.split.by,
         },
+        **({"device": device} if device else {}),
         "notes": notes,
         "versions": {name: version(name) for name in ("edge-tsfm", "torch", "chronos-forecasting", "numpy")},
         "beats_base": report.beats(),

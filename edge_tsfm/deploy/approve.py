@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from edge_tsfm.deploy.record import statement, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, sign_blob
 from edge_tsfm.errors import DeployError, GateRefusedError
-from export.record import exported_weights
+from export.record import exported_weights, names_run
 
-RUN = re.compile("[0-9a-f]{16,64}")  # a run's digest as `export adapter` writes it; fewer digits bind nothing
 MAX_REVOKED = 32  # listed for each channel; beyond, raise the security minimum
 
 
@@ -70,14 +68,14 @@ def approve(
         )
     gate, gate_digest = _pinned_gate(repository)
     judged, judged_bytes = read_evaluation(evaluation)
-    _check_subject(judged, decoded, exported_weights(opened), str(evaluation))
+    _check_subject(judged, decoded, blob, exported_weights(opened), str(evaluation))
     field = _Field.of(repository, known, field_evaluation)
     verdict = judge(
         gate,
         judged,
         field.evaluation,
         first=field.file is None,
-        name="calibrated" if decoded.calibration else "adapter",
+        name=_judged_as(judged, decoded, opened, str(evaluation)),
     )
     facts: dict[str, Any] = {
         "name": adapter.name, "channel": channel, "blob": blob, "bundle": opened, "verdict": verdict,
@@ -157,18 +155,18 @@ class _Field:
         if path is None:
             return cls(file=file, facts=facts)
         evaluation, data = read_evaluation(path)
-        _check_subject(evaluation, decode(blob), None, str(path))
+        _check_subject(evaluation, decode(blob), blob, None, str(path))
         return cls(
             file=file, evaluation=evaluation, facts={**facts, "sha256": digest(data), "models": evaluation["models"]}
         )
 
 
-def _check_subject(evaluation: dict[str, Any], adapter: Adapter, weights: str | None, where: str) -> None:
+def _check_subject(evaluation: dict[str, Any], adapter: Adapter, blob: bytes, weights: str | None, where: str) -> None:
     """Refuse an evaluation of other numbers, or on another base, than the adapter's own. Raises `DeployError`."""
     run = evaluation.get("run")
     numbers = run.get("numbers") if isinstance(run, dict) else None
     made = adapter.metadata.get("run")
-    if not (isinstance(made, str) and RUN.fullmatch(made) and isinstance(numbers, str) and numbers.startswith(made)):
+    if not names_run(adapter.metadata, numbers):
         raise DeployError(
             f"{where} is of run {str(numbers)[:16]}, the adapter was exported from run {made}",
             hint="edge-tsfm evaluate RUN --json of the very run that `export adapter` wrote the blob from",
@@ -176,6 +174,29 @@ def _check_subject(evaluation: dict[str, Any], adapter: Adapter, weights: str | 
     base = run.get("base", {}).get("digest") if isinstance(run, dict) else None
     if weights is not None and base != weights:
         raise DeployError(f"{where} is on base weights {str(base)[:16]}, the bundle has {weights[:16]}")
+    if "device" in evaluation:
+        _check_scored("adapter", evaluation["device"].get("adapter"), digest(blob), where)
+
+
+def _judged_as(evaluation: dict[str, Any], adapter: Adapter, bundle: Bundle, where: str) -> str:
+    """Name the forecaster to judge: what the device forecasts with this very blob and bundle, where that was scored.
+
+    Raises `DeployError` when the evaluation has another bundle's forecasts.
+    """
+    device = evaluation.get("device")
+    if device is None:
+        return "calibrated" if adapter.calibration else "adapter"
+    _check_scored("bundle", device.get("bundle"), bundle.digest.hex(), where)
+    return "device"
+
+
+def _check_scored(what: str, scored: Any, wanted: str, where: str) -> None:
+    """Refuse an evaluation of what another file makes the device forecast. Raises `DeployError`."""
+    if scored != wanted:
+        raise DeployError(
+            f"{where} scored {what} {str(scored)[:16]} on the device, this is {wanted[:16]}",
+            hint="edge-tsfm evaluate RUN --bundle BUNDLE --adapter BLOB --json, with the files to approve",
+        )
 
 
 def _pinned_gate(repository: Repository) -> tuple[Gate, str]:

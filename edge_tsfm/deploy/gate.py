@@ -124,7 +124,8 @@ def judge(
     """Judge an evaluation. ``field`` is the evaluation of the adapter in the field, on the same windows.
 
     ``first`` says that no adapter is in the field yet; only then may ``field`` be missing. ``name`` is the forecaster
-    to judge: "calibrated" where the blob carries a calibration. Evaluations that cannot be read fail their checks.
+    to judge: "device" where the blob was scored on the device's runtime, else "calibrated" where it carries a
+    calibration. Evaluations that cannot be read fail their checks.
     """
     try:
         return Verdict(checks=tuple(_checks(gate, evaluation, field, first, name)))
@@ -194,7 +195,7 @@ def _group_checks(
 
 
 def _of_field(group: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the figures of the adapter in the field, calibrated where both were."""
+    """Return the figures of the adapter in the field, on the device or calibrated where both were."""
     figures: Mapping[str, Any] = group["models"].get(name) or group["models"]["adapter"]
     return figures
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +15,7 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.report import DEVICE, DEVICE_BASE
 from edge_tsfm.models.t5 import context_seed
 from edge_tsfm.training.run import Run
+from export.record import names_run
 
 
 def device_forecasters(run: Run, bundle: Path, adapter: Path) -> dict[str, Forecaster]:
@@ -23,13 +27,37 @@ def device_forecasters(run: Run, bundle: Path, adapter: Path) -> dict[str, Forec
     opened = run.open_bundle(bundle)
     merged = Forecaster.open(opened, adapter)
     assert merged.adapter is not None
-    made = merged.adapter.metadata.get("run")
-    if not (isinstance(made, str) and made and run.numbers_digest.startswith(made)):
+    if not names_run(merged.adapter.metadata, run.numbers_digest):
+        made = merged.adapter.metadata.get("run", "not recorded")
         raise ConfigError(
             f"{adapter} was exported from run {made}, this is run {run.numbers_digest[:16]}",
-            hint="edge-tsfm export adapter RUN --bundle BUNDLE",
+            hint=f"edge-tsfm export adapter {run.path} --bundle {bundle} --out ADAPTER",
         )
     return {DEVICE: merged, DEVICE_BASE: Forecaster.open(opened)}
+
+
+def device_facts(forecaster: Forecaster) -> dict[str, Any]:
+    """Say which bundle and blob forecast, in which precision, and whether the blob moves the quantiles."""
+    adapter = forecaster.adapter
+    return {
+        "bundle": forecaster.bundle.digest.hex(),
+        "precision": forecaster.bundle.manifest.precision,
+        "adapter": forecaster.adapter_digest,
+        "adapter_version": adapter.version if adapter else None,
+        "calibrated": adapter is not None and adapter.calibration is not None,
+        "onnxruntime": version("onnxruntime"),
+    }
+
+
+def device_note(facts: Mapping[str, Any]) -> str:
+    """Put `device_facts` in words."""
+    said = (
+        f"on the device: bundle {facts['bundle'][:16]} ({facts['precision']}), adapter {facts['adapter'][:16]} "
+        f"version {facts['adapter_version']}"
+    )
+    if facts["calibrated"]:
+        said += ", calibrated: its like in torch is the calibrated row (--calibrate), not the adapter's"
+    return said
 
 
 def device_quantiles(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.evaluation.metrics import INTERVAL, METRICS, at_level
-from edge_tsfm.evaluation.report import ADAPTER, BASE, LABELS, Report
+from edge_tsfm.evaluation.report import ADAPTER, BASE, DEVICE, DEVICE_BASE, LABELS, Report
 
 COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00"}  # Okabe and Ito: told apart by colour-blind readers, too
 TRUTH = "#222222"
@@ -66,6 +66,8 @@ def _draw_window(
     axis.plot(past[first:], context[first:], color=TRUTH, linewidth=1, marker=".", markersize=2)
     axis.plot(ahead, target, color=TRUTH, linewidth=0, marker="o", markersize=4, label="measured", zorder=3)
     for name, quantiles in forecasts.items():
+        if name in (DEVICE, DEVICE_BASE):
+            continue  # they lie on their like in torch
         one = quantiles[n].astype(np.float64)
         colour = COLOURS.get(name, "#009e73")
         low, high = (at_level(one, levels, level) for level in INTERVAL)

@@ -27,6 +27,7 @@ from edge_tsfm.models.family import device_of
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.entries import read_entries
 from export.record import exported_weights
+from export.threads import threads_for
 
 RUN_FILE = "run.json"
 NUMBERS_FILE = "tuned.safetensors"
@@ -67,9 +68,9 @@ def cut(dataset: Dataset, split: Split, part: Part, config: TrainConfig, stride:
 def forecast(
     model: nn.Module, family: str, context: NDArray[np.float32], prediction_length: int
 ) -> NDArray[np.float32]:
-    """Forecast contexts ``[N, L]`` with torch, in batches: quantiles ``[N, H, Q]``."""
+    """Forecast contexts ``[N, L]`` with torch, in batches: quantiles ``[N, H, Q]``; a small model on one thread."""
     parts = []
-    with torch.no_grad():
+    with torch.no_grad(), threads_for(model):
         for start in range(0, len(context), FORECAST_BATCH):
             batch = torch.from_numpy(context[start : start + FORECAST_BATCH]).to(device_of(model))
             parts.append(FAMILIES[family].quantiles(model, batch, prediction_length).float().cpu().numpy())

@@ -49,29 +49,52 @@ def test_logits_are_those_of_torch_at_every_step(base, model, length: int) -> No
     np.testing.assert_allclose(model.logits(context, 8), expected.numpy(), atol=2e-6)
 
 
-def test_a_value_on_a_bins_edge_is_no_difference_of_the_graphs(base, model) -> None:
-    """Whole numbers, as monitors send them: some of 2,000 contexts have one that torch's division puts elsewhere."""
-    contexts = np.random.default_rng(0).integers(30, 120, (2_000, 12)).astype(np.float32)
-    torchs, _, _ = t5.tokenizer(base.model).context_input_transform(torch.from_numpy(contexts))
-    tokens, _, _ = model.tokenizer.encode(contexts)
-    odd = contexts[(torchs.numpy() != tokens).any(axis=1)]
-    assert len(odd)
-    assert difference(t5.witness(base.model, odd), model.witness(odd), odd) < 1e-4
+class Otherwise:
+    """chronos-forecasting's tokenizer with one token put elsewhere."""
+
+    def __init__(self, model, change: int) -> None:
+        self.own, self.change = t5.tokenizer(model), change
+
+    def __getattr__(self, name: str):
+        return getattr(self.own, name)
+
+    def context_input_transform(self, context):
+        tokens, mask, scale = self.own.context_input_transform(context)
+        tokens[0, 3] += self.change
+        return tokens, mask, scale
 
 
-def test_a_tokenizer_that_differs_elsewhere_is_refused(base, monkeypatch) -> None:
-    contexts = np.random.default_rng(0).integers(30, 120, (4, 12)).astype(np.float32)
-    tokens, mask, scale = t5.tokenizer(base.model).context_input_transform(torch.from_numpy(contexts))
+def on_an_edge(model) -> np.ndarray:
+    """A context of whose values the fourth lies within rounding below the upper edge of its bin."""
+    context = synthetic_contexts(1, 12, seed=4)
+    for _ in range(20):  # the scale moves with the value
+        tokens, _, scale = model.tokenizer.encode(context)
+        bin_ = int(tokens[0, 3]) - model.tokenizer.n_special_tokens
+        edge = model.tokenizer.boundaries[bin_]
+        context[0, 3] = edge * scale[0] * np.float32(1 - 1e-6)
+    return context
 
-    class Shifted:
-        boundaries = t5.tokenizer(base.model).boundaries
 
-        def context_input_transform(self, _):
-            return tokens + 1, mask, scale
+def test_a_value_on_a_bins_edge_is_no_difference_of_the_graphs(base, model, monkeypatch) -> None:
+    context = on_an_edge(model)
+    expected, _, _ = model.tokenizer.encode(context)
+    other = Otherwise(base.model, 1)
+    monkeypatch.setattr(t5, "tokenizer", lambda _: other)
+    tokens, _, _ = t5.encode(base.model, context)
+    np.testing.assert_array_equal(tokens.numpy(), expected)
+    with torch.no_grad():
+        assert difference(t5.witness(base.model, context), model.witness(context), context) < 1e-4
 
-    monkeypatch.setattr(t5, "tokenizer", lambda _: Shifted())
-    with pytest.raises(ExportError, match="other bins"):
-        t5.encode(base.model, contexts)
+
+@pytest.mark.parametrize(("edge", "change", "missing"), [(False, 1, False), (True, 2, False), (False, 1, True)])
+def test_other_tokens_elsewhere_are_refused(base, model, monkeypatch, edge: bool, change: int, missing: bool) -> None:
+    context = on_an_edge(model) if edge else synthetic_contexts(1, 12, seed=4)
+    if missing:
+        context[0, 3] = np.nan
+    other = Otherwise(base.model, change)
+    monkeypatch.setattr(t5, "tokenizer", lambda _: other)
+    with pytest.raises(ExportError, match="other tokens"):
+        t5.encode(base.model, context)
 
 
 def test_a_perturbed_tensor_that_the_runtime_ignores_is_refused(base, bundle, monkeypatch) -> None:

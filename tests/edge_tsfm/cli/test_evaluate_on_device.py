@@ -1,22 +1,30 @@
 """``evaluate --bundle``: what the device forecasts, scored beside torch's forecasts."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from device_runtime.adapter import Calibration
+from device_runtime.bundle import Bundle
+from device_runtime.delta import Numbers
+from device_runtime.forecaster import Forecaster
 from device_runtime.manifest import MANIFEST_FILE
 from edge_tsfm.cli.evaluate import command
 from edge_tsfm.cli.export_adapter import export_adapter_command
 from edge_tsfm.data.simulate import encode_table, simulate_ward
 from edge_tsfm.errors import ConfigError, ModelError
+from edge_tsfm.evaluation.on_device import device_quantiles
 from edge_tsfm.models import load_base
 from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.run import load_run
 from edge_tsfm.training.train import train
-from export import export_base
+from export import export_base, with_calibration
 
 # Enough to leave the base behind: a blob that changes nothing is refused.
 TRAINED = {
@@ -82,6 +90,27 @@ def test_the_devices_forecasts_score_as_torchs(exported: Exported) -> None:
     text = invoke(exported.run, "--bundle", exported.bundle, "--adapter", exported.blob).stdout
     assert "on the device" in text
     assert "best simple baseline, on the device" not in text
+
+
+def test_a_calibrated_blob_is_scored_as_it_forecasts_and_named(exported: Exported, tmp_path: Path) -> None:
+    run, bundle = load_run(exported.run), Bundle.open(exported.bundle)
+    levels = len(run.quantile_levels())
+    offsets = np.linspace(-0.5, 0.5, levels)[:, None] * np.ones((1, run.config.prediction_length))
+    calibration = Calibration(offsets=Numbers.of(offsets, "int16"))
+    blob = tmp_path / "calibrated.etsa"
+    blob.write_bytes(with_calibration(bundle, exported.blob.read_bytes(), calibration))
+    result = invoke(exported.run, "--bundle", exported.bundle, "--adapter", blob, "--json")
+    record = json.loads(result.stdout)
+    assert record["device"]["adapter"] == hashlib.sha256(blob.read_bytes()).hexdigest()
+    assert record["device"]["bundle"] == bundle.digest.hex()
+    assert record["device"]["calibrated"]
+    assert "--calibrate" in record["notes"][-1]
+    windows = run.windows("test")
+    quantiles = device_quantiles(Forecaster.open(bundle, blob), windows.context, run.config.prediction_length)
+    seen = ~np.isnan(windows.target)
+    inside = (quantiles[..., 0] <= windows.target) & (windows.target <= quantiles[..., -1])
+    assert record["models"]["device"]["coverage"]["value"] == pytest.approx(inside[seen].mean())
+    assert record["models"]["device"]["width"]["value"] > 1.5 * record["models"]["adapter"]["width"]["value"]
 
 
 def test_bundle_and_adapter_go_together(exported: Exported) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -673,6 +674,28 @@ def test_evidence_is_bound_by_no_fewer_digits_than_export_writes(
     judged = write_json(tmp_path / "e.json", evaluation())
     with pytest.raises(DeployError, match="exported from run"):
         approve(monitor.publisher(), path, bundle=BUNDLE, channel="icu", evaluation=judged, who="q")
+
+
+def on_device(wql: float, **changes: str) -> dict[str, Any]:
+    """An evaluation with what the device forecasts."""
+    from device_runtime.bundle import Bundle
+
+    facts = {"bundle": Bundle.open(BUNDLE).digest.hex(), "adapter": hashlib.sha256(adapter_blob(5)).hexdigest()}
+    judged = evaluation(device=facts | changes)
+    judged["models"]["device"] = {"wql": {"value": wql}}
+    return judged
+
+
+def test_the_gate_judges_what_the_device_forecasts_where_it_was_scored(monitor: Monitor) -> None:
+    with pytest.raises(GateRefusedError, match="against the base"):
+        approve_version(monitor.publisher(), 5, figures=on_device(1.2))
+    assert approve_version(monitor.publisher(), 5, figures=on_device(0.9)).version == 5
+
+
+@pytest.mark.parametrize("what", ["bundle", "adapter"])
+def test_another_files_forecasts_on_the_device_are_no_evidence(monitor: Monitor, what: str) -> None:
+    with pytest.raises(DeployError, match=f"scored {what} 0000"):
+        approve_version(monitor.publisher(), 5, figures=on_device(0.9, **{what: "0" * 64}))
 
 
 def test_the_gate_wants_the_adapter_in_the_field(monitor: Monitor) -> None:
