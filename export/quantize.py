@@ -101,7 +101,7 @@ def export_precision(
         stored = Bundle.open(scratch)
         synthetic = measure(source, stored, long_and_short(source), allowed, "synthetic contexts")
         data = None if contexts is None else measure(source, stored, [contexts], allowed, "the data's contexts")
-        check_tensors(source, stored, allowed, progress)
+        check_tensors(source, stored, progress)
         kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
     return PrecisionExport(
         path=out,

@@ -12,7 +12,7 @@ from edge_tsfm.methods.sites import touched_tensors
 from edge_tsfm.models import Base
 from export import ExportError, PrecisionExport, export_adapter, export_precision
 from export.contexts import synthetic_contexts
-from export.deviation import effect_kept
+from export.deviation import check_tensors, effect_kept
 from export.parity import runtime_witness
 
 ADAPTED = "output_patch_embedding.output_layer.bias"
@@ -107,6 +107,29 @@ def test_forecasts_follow_an_adapted_tensor_as_float32_does(stored: PrecisionExp
         )
     ]
     assert effect_kept(*forecasts, context) > 0.99
+
+
+@pytest.mark.parametrize("where", ["nowhere", "elsewhere"])
+def test_a_tensor_that_is_not_wired_to_its_place_is_refused(
+    stored: PrecisionExport, float32_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    bundle = Bundle.open(stored.path)
+    check_tensors(float32_bundle, bundle, lambda *_: None)
+    shapes = [entry.shape for entry in bundle.manifest.tensors]
+    place, twin = next(
+        (a, b) for a, shape in enumerate(shapes) for b in range(a + 1, len(shapes)) if shapes[b] == shape
+    )
+
+    def miswired(one: Bundle, merged: dict[int, np.ndarray], context: np.ndarray) -> np.ndarray:
+        if one is bundle and place in merged:
+            moved = merged[place] - bundle.tensor(place) + bundle.tensor(twin)
+            merged = {twin: moved} if where == "elsewhere" else {}
+        return runtime_witness(one, merged, context)
+
+    monkeypatch.setattr("export.deviation.runtime_witness", miswired)
+    with pytest.raises(ExportError, match=f"perturbed, the {stored.precision} bundle's forecasts miss") as error:
+        check_tensors(float32_bundle, bundle, lambda *_: None)
+    assert str(error.value).startswith(bundle.manifest.tensors[place].name)
 
 
 def test_above_the_bound_nothing_is_written(float32_bundle: Bundle, adapted: list[str], tmp_path: Path) -> None:
