@@ -14,14 +14,13 @@ from device_runtime.delta import Delta
 from device_runtime.merge import merge
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
-from export.parity import TOLERANCE, deviations, perturbed, runtime_witness
+from export.parity import STRENGTHS, TOLERANCE, deviations, perturbed, runtime_witness
 from export.record import read_manifest
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
 MISSED = 0.5  # of a perturbation's move; measured: 0.45 and less for every tensor of an int8 Chronos-T5
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +106,11 @@ def check_tensors(source: Bundle, stored: Bundle, progress: Progress) -> None:
             if least <= MISSED:
                 break
         else:
+            if least == np.inf:
+                raise ExportError(
+                    f"{entry.name}: perturbing it moves no forecast of the float32 bundle: nothing proves it wired",
+                    hint="leave it out of --keep: what adapters do to it alone changes nothing",
+                )
             raise ExportError(
                 f"{entry.name}: perturbed, the {stored.manifest.precision} bundle's forecasts miss "
                 f"{least:.0%} of float32's move, allowed {MISSED:.0%}"
