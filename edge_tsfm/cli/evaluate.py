@@ -141,7 +141,7 @@ def command(
     if block_length is not None and trained.split.by == "item":
         raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
     dataset = _read(trained, data, columns)
-    series, notes = _patients(trained, dataset, split, allow_trained_patients)
+    series, seen, notes = _patients(trained, dataset, split, allow_trained_patients)
     windows = _windows(trained, dataset, split, block_length)
     if most is not None and most < len(windows):
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
@@ -185,7 +185,7 @@ def command(
     if csv_file is not None:
         write_atomic(csv_file, report.csv().encode())
     if as_json:
-        click.echo(json.dumps(_record(trained, dataset, split, notes, report, facts), indent=2))
+        click.echo(json.dumps(_record(trained, dataset, split, seen, notes, report, facts), indent=2))
         return
     click.echo(title)
     for note in notes:
@@ -243,8 +243,10 @@ def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None) 
     return windows
 
 
-def _patients(run: Run, dataset: Dataset, split: Part, allow_trained: bool) -> tuple[tuple[Series, ...], list[str]]:
-    """Return the series to score and what a reader must know about them.
+def _patients(
+    run: Run, dataset: Dataset, split: Part, allow_trained: bool
+) -> tuple[tuple[Series, ...], int, list[str]]:
+    """Return the series to score, on how many the run was trained, and what a reader must know about them.
 
     Raises `DataError` when the run was, or may have been, trained on some of them and that was not asked for.
     """
@@ -271,7 +273,7 @@ def _patients(run: Run, dataset: Dataset, split: Part, allow_trained: bool) -> t
     before = run.record["data"]["report"]["interval"]
     if dataset.report.interval != before:
         notes.append(f"the run was trained on data every {before}, this is every {dataset.report.interval}")
-    return series, notes
+    return series, len(trained), notes
 
 
 def _trained(run: Run, dataset: Dataset, suspects: set[str]) -> set[str]:
@@ -325,7 +327,13 @@ def _forecasts(predicts: Mapping[str, Predict], context: Any, *, hidden: bool) -
 
 
 def _record(
-    run: Run, dataset: Dataset, split: str, notes: list[str], report: Report, device: dict[str, Any] | None
+    run: Run,
+    dataset: Dataset,
+    split: str,
+    seen: int,
+    notes: list[str],
+    report: Report,
+    device: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Put the figures beside what they are of."""
     from importlib.metadata import version
@@ -347,6 +355,7 @@ def _record(
             "interval": dataset.report.interval,
             "fingerprint": dataset.fingerprint,
             "split": split,
+            "trained_items": seen,
             "split_by": run.split.by,
         },
         **({"device": device} if device else {}),

@@ -70,17 +70,12 @@ def approve(
     judged, judged_bytes = read_evaluation(evaluation)
     _check_subject(judged, decoded, blob, exported_weights(opened), str(evaluation))
     field = _Field.of(repository, known, field_evaluation)
-    verdict = judge(
-        gate,
-        judged,
-        field.evaluation,
-        first=field.file is None,
-        name=_judged_as(judged, decoded, opened, str(evaluation)),
-    )
+    name = _judged_as(judged, decoded, opened, str(evaluation))
+    verdict = judge(gate, judged, field.evaluation, first=field.file is None, name=name)
     facts: dict[str, Any] = {
         "name": adapter.name, "channel": channel, "blob": blob, "bundle": opened, "verdict": verdict,
-        "gate": gate_digest, "evaluation": judged, "evaluation_digest": digest(judged_bytes), "field": field.facts,
-        "who": who, "why": why, "now": repository.now, "training_data": data_digest,
+        "gate": gate_digest, "judged": name, "evaluation": judged, "evaluation_digest": digest(judged_bytes),
+        "field": field.facts, "who": who, "why": why, "now": repository.now, "training_data": data_digest,
     }  # fmt: skip
     if not verdict.passed or decoded.forced:
         path = write_record(
@@ -162,20 +157,32 @@ class _Field:
 
 
 def _check_subject(evaluation: dict[str, Any], adapter: Adapter, blob: bytes, weights: str | None, where: str) -> None:
-    """Refuse an evaluation of other numbers, or on another base, than the adapter's own. Raises `DeployError`."""
-    run = evaluation.get("run")
-    numbers = run.get("numbers") if isinstance(run, dict) else None
+    """Refuse an evaluation of other numbers, on another base, or on patients that say nothing. Raises `DeployError`."""
+    run = _object(evaluation, "run")
     made = adapter.metadata.get("run")
-    if not names_run(adapter.metadata, numbers):
+    if not names_run(adapter.metadata, run.get("numbers")):
         raise DeployError(
-            f"{where} is of run {str(numbers)[:16]}, the adapter was exported from run {made}",
+            f"{where} is of run {str(run.get('numbers'))[:16]}, the adapter was exported from run {made}",
             hint="edge-tsfm evaluate RUN --json of the very run that `export adapter` wrote the blob from",
         )
-    base = run.get("base", {}).get("digest") if isinstance(run, dict) else None
+    base = _object(run, "base").get("digest")
     if weights is not None and base != weights:
         raise DeployError(f"{where} is on base weights {str(base)[:16]}, the bundle has {weights[:16]}")
+    data = _object(evaluation, "data")
+    if data.get("split") in ("train", "validation") or data.get("trained_items"):
+        raise DeployError(
+            f"{where} is on {data.get('split')} patients, {data.get('trained_items', 'some')} of whom the run was "
+            "trained on: it says nothing about new ones",
+            hint="edge-tsfm evaluate RUN --json: test patients, or another hospital's with --split all",
+        )
     if "device" in evaluation:
-        _check_scored("adapter", evaluation["device"].get("adapter"), digest(blob), where)
+        _check_scored("adapter", _object(evaluation, "device").get("adapter"), digest(blob), where)
+
+
+def _object(value: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return an evaluation's field; an empty object where it is missing or of another type, which no check passes."""
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _judged_as(evaluation: dict[str, Any], adapter: Adapter, bundle: Bundle, where: str) -> str:
@@ -183,10 +190,9 @@ def _judged_as(evaluation: dict[str, Any], adapter: Adapter, bundle: Bundle, whe
 
     Raises `DeployError` when the evaluation has another bundle's forecasts.
     """
-    device = evaluation.get("device")
-    if device is None:
+    if "device" not in evaluation:
         return "calibrated" if adapter.calibration else "adapter"
-    _check_scored("bundle", device.get("bundle"), bundle.digest.hex(), where)
+    _check_scored("bundle", _object(evaluation, "device").get("bundle"), bundle.digest.hex(), where)
     return "device"
 
 

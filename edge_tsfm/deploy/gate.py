@@ -113,7 +113,8 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], bytes]:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not an evaluation: {error}") from error
-    if not isinstance(value, dict) or not {"adapter", "base"} <= set(value.get("models", ())):
+    models = value.get("models") if isinstance(value, dict) else None
+    if not isinstance(models, dict) or not {"adapter", "base"} <= models.keys():
         raise DataError(f"{path}: want models with adapter and base", hint="edge-tsfm evaluate … --json")
     return value, data
 
@@ -129,7 +130,7 @@ def judge(
     """
     try:
         return Verdict(checks=tuple(_checks(gate, evaluation, field, first, name)))
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError) as error:
         raise DataError(f"not an evaluation: {error!r}", hint="edge-tsfm evaluate … --json") from error
 
 
@@ -153,7 +154,7 @@ def _checks(
         mine = models.get(name, {})
         yield _compare(f"{metric} against the base", mine, models["base"], metric, bound.vs_base_percent)
         if bound.interval:
-            high = _number(evaluation.get("adapter_minus_base", {}).get(metric, {}).get("high"))
+            high = _upper_end(evaluation, name, metric)
             yield Check(
                 what=f"{metric}: upper end of the interval against the base",
                 got=high,
@@ -192,6 +193,19 @@ def _group_checks(
             yield Check(what=what, got=None, bound=bound.subgroup_percent, passed=False, note="not evaluated there")
         else:
             yield _compare(what, mine, _of_field(other, name), metric, bound.subgroup_percent)
+
+
+def _upper_end(evaluation: Mapping[str, Any], name: str, metric: str) -> float | None:
+    """Return the upper end of the interval of ``name`` minus the base, or a bound above it; None: no interval.
+
+    An evaluation has the intervals of the adapter minus the others, so that of another forecaster is bounded by two of
+    them: (name - base) = (adapter - base) - (adapter - name).
+    """
+    high = _number(evaluation.get("adapter_minus_base", {}).get(metric, {}).get("high"))
+    if name == "adapter" or high is None:
+        return high
+    low = _number(evaluation.get(f"adapter_minus_{name}", {}).get(metric, {}).get("low"))
+    return None if low is None else high - low
 
 
 def _of_field(group: Mapping[str, Any], name: str) -> Mapping[str, Any]:

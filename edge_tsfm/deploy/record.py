@@ -24,7 +24,10 @@ from edge_tsfm.deploy.signers import digest
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://edge-tsfm.dev/adapter-change/v1"
 TOOLS = ("edge-tsfm", "numpy", "onnxruntime", "tuf", "securesystemslib", "cryptography")
-EVALUATED = ("run", "data", "windows", "patients", "scored", "models", "adapter_minus_base", "subgroups", "versions")
+EVALUATED = (
+    "run", "data", "device", "notes", "windows", "patients", "scored", "models", "adapter_minus_base",
+    "adapter_minus_device", "adapter_minus_calibrated", "subgroups", "versions",
+)  # fmt: skip
 
 
 def tensors_touched(bundle: Bundle, adapter: Adapter, merged: dict[int, NDArray[np.float32]]) -> list[dict[str, Any]]:
@@ -86,6 +89,7 @@ def statement(
     bundle: Bundle,
     verdict: Verdict,
     gate: str,
+    judged: str,
     evaluation: dict[str, Any],
     evaluation_digest: str,
     field: dict[str, Any] | None,
@@ -98,8 +102,8 @@ def statement(
 ) -> dict[str, Any]:
     """Return the record of one decision about one adapter. ``decision`` is "approved" or "refused".
 
-    ``field`` says which adapter it was compared with, None: none was in the field. ``approvals`` is role to the ids of
-    the keys that signed.
+    ``judged`` names the evaluation's forecaster that the gate compared, ``field`` the adapter it was compared with,
+    None: none was in the field. ``approvals`` is role to the ids of the keys that signed.
     """
     adapter = decode(blob)
     subject = [{"name": name, "digest": {"sha256": digest(blob)}}]
@@ -125,7 +129,7 @@ def statement(
                 "metadata": dict(adapter.metadata),
             },
             "in_the_field": field,
-            "gate": {"sha256": gate, "checks": checks, "passed": verdict.passed},
+            "gate": {"sha256": gate, "judged": judged, "checks": checks, "passed": verdict.passed},
             "evaluation": {
                 "sha256": evaluation_digest,
                 **{key: evaluation[key] for key in EVALUATED if key in evaluation},

@@ -6,6 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+JUDGED = {  # the evaluation's name of a forecaster -> in words
+    "adapter": "what torch forecasts with the run's numbers, in float32",
+    "calibrated": "what torch forecasts with the run's numbers, in float32 and calibrated",
+    "device": "what the device forecasts with this adapter and base",
+}
+
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "h1 b{padding:.1rem .6rem;border-radius:.3rem;color:#fff;font-weight:600}"
@@ -50,12 +56,15 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
         ("Compared with", against),
     )
     yield "<h2>Gate</h2>"
+    yield f"<p>Judged: {JUDGED[predicate['gate']['judged']]}.</p>"
     yield _table(
         ("Check", "Got", "At most", "Outcome", ""),
         [(c["what"], c["got"], c["bound"], _outcome(c), c["note"]) for c in checks],
     )
     yield "<h2>Figures</h2>"
-    yield from _figures(predicate["evaluation"], (field or {}).get("models", {}).get("adapter"))
+    in_field = (field or {}).get("models", {})
+    judged = predicate["gate"]["judged"]
+    yield from _figures(predicate["evaluation"], judged, in_field.get(judged) or in_field.get("adapter"))
     yield "<h2>What changes</h2>"
     yield _table(
         ("Tensor", "Shape", "Numbers", "Weights changed", "Largest change", "Relative change"),
@@ -90,8 +99,8 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     yield _facts(*predicate["tools"].items())
 
 
-def _figures(evaluation: Mapping[str, Any], field: Mapping[str, Any] | None) -> Iterator[str]:
-    """Show every forecaster's figures, the ``field``'s adapter among them, then adapter and base in each subgroup."""
+def _figures(evaluation: Mapping[str, Any], judged: str, field: Mapping[str, Any] | None) -> Iterator[str]:
+    """Show every forecaster's figures, the ``field``'s adapter too, then ``judged`` and base in each subgroup."""
     models = {**evaluation["models"], **({"adapter in the field": field} if field else {})}
     known = [key for key in METRICS if any(key in figures for figures in models.values())]
     data = evaluation.get("data") or {}
@@ -107,10 +116,10 @@ def _figures(evaluation: Mapping[str, Any], field: Mapping[str, Any] | None) -> 
     for column, groups in (evaluation.get("subgroups") or {}).items():
         yield f"<h3>By {escape(column)}</h3>"
         yield _table(
-            ("", "Patients", "Windows", "WQL adapter", "WQL base"),
+            ("", "Patients", "Windows", f"WQL {judged}", "WQL base"),
             [
                 (label, one.get("patients"), one.get("windows"),
-                 *(_value(one["models"].get(name, {}), "wql") for name in ("adapter", "base")))
+                 *(_value(one["models"].get(name, {}), "wql") for name in (judged, "base")))
                 for label, one in groups.items()
             ],
         )  # fmt: skip

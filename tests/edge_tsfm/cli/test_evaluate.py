@@ -51,6 +51,7 @@ def test_it_scores_test_patients_of_the_runs_own_data_unless_told_otherwise(trai
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
     assert record["data"]["split"] == "test"
+    assert record["data"]["trained_items"] == 0
     assert 0 < record["patients"] < 20
     assert record["few_patients"] is True
     assert set(record["models"]) >= {"adapter", "base", "persistence", "window_mean", "exponential_smoothing"}

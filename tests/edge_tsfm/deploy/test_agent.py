@@ -37,7 +37,7 @@ from device_runtime.slots import Slots, locked
 from device_runtime.start import start
 from edge_tsfm.deploy import channels
 from edge_tsfm.deploy.repository import Repository
-from edge_tsfm.errors import DeployError, GateRefusedError
+from edge_tsfm.errors import DataError, DeployError, GateRefusedError
 
 
 @pytest.fixture(scope="module")
@@ -683,6 +683,7 @@ def on_device(wql: float, **changes: str) -> dict[str, Any]:
     facts = {"bundle": Bundle.open(BUNDLE).digest.hex(), "adapter": hashlib.sha256(adapter_blob(5)).hexdigest()}
     judged = evaluation(device=facts | changes)
     judged["models"]["device"] = {"wql": {"value": wql}}
+    judged["adapter_minus_device"] = {"wql": {"value": 0.9 - wql, "low": 0.9 - wql - 0.005, "high": 0.9 - wql + 0.005}}
     return judged
 
 
@@ -690,6 +691,43 @@ def test_the_gate_judges_what_the_device_forecasts_where_it_was_scored(monitor: 
     with pytest.raises(GateRefusedError, match="against the base"):
         approve_version(monitor.publisher(), 5, figures=on_device(1.2))
     assert approve_version(monitor.publisher(), 5, figures=on_device(0.9)).version == 5
+
+
+def test_a_gain_that_the_device_loses_is_none(monitor: Monitor) -> None:
+    """Torch's interval lies below zero, the device's does not: its gain is a tenth of torch's."""
+    figures = on_device(0.99)
+    with pytest.raises(GateRefusedError, match="interval"):
+        approve_version(monitor.publisher(), 5, figures=figures)
+    (page,) = (monitor.repository.folder / "records").glob("*-refused.html")
+    assert "what the device forecasts" in page.read_text()
+    del figures["adapter_minus_device"]
+    with pytest.raises(GateRefusedError, match="interval"):
+        approve_version(monitor.publisher(), 5, figures=figures)
+
+
+@pytest.mark.parametrize("data", [{"split": "train"}, {"split": "validation"}, {"split": "all", "trained_items": 3}])
+def test_patients_that_training_saw_are_no_evidence(monitor: Monitor, data: dict[str, Any]) -> None:
+    with pytest.raises(DeployError, match="says nothing about new ones") as error:
+        approve_version(monitor.publisher(), 5, figures=evaluation(data=data))
+    assert "test patients" in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"device": None}, {"device": []}, {"device": "x"}, {"device": {"adapter": 5}},
+        {"run": None}, {"run": {"numbers": "5" * 64, "base": "x"}}, {"data": "x", "run": []},
+    ],
+)  # fmt: skip
+def test_an_evaluation_of_other_types_is_refused_in_words(monitor: Monitor, figures: dict[str, Any]) -> None:
+    with pytest.raises(DeployError):
+        approve_version(monitor.publisher(), 5, figures=evaluation(**figures))
+
+
+@pytest.mark.parametrize("models", [None, 5, [], {"adapter": {}}])
+def test_an_evaluation_without_models_is_none(monitor: Monitor, models: Any) -> None:
+    with pytest.raises(DataError, match="want models"):
+        approve_version(monitor.publisher(), 5, figures=evaluation(models=models))
 
 
 @pytest.mark.parametrize("what", ["bundle", "adapter"])
