@@ -169,10 +169,11 @@ def _check_subject(evaluation: dict[str, Any], adapter: Adapter, blob: bytes, we
     if weights is not None and base != weights:
         raise DeployError(f"{where} is on base weights {str(base)[:16]}, the bundle has {weights[:16]}")
     data = _object(evaluation, "data")
-    if data.get("split") in ("train", "validation") or data.get("trained_items"):
+    split, trained = data.get("split"), data.get("trained_items")
+    if split not in ("test", "all") or trained != 0:
         raise DeployError(
-            f"{where} is on {data.get('split')} patients, {data.get('trained_items', 'some')} of whom the run was "
-            "trained on: it says nothing about new ones",
+            f"{where} is on {split or 'unnamed'} patients, {'an unknown number' if trained is None else trained} of "
+            "whom the run was trained on: it says nothing about new ones",
             hint="edge-tsfm evaluate RUN --json: test patients, or another hospital's with --split all",
         )
     if "device" in evaluation:

@@ -132,6 +132,16 @@ def test_a_tensor_that_is_not_wired_to_its_place_is_refused(
     assert str(error.value).startswith(bundle.manifest.tensors[place].name)
 
 
+def test_a_tensor_that_moves_nothing_proves_nothing(
+    stored: PrecisionExport, float32_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle.open(stored.path)
+    monkeypatch.setattr("export.deviation.runtime_witness", lambda one, _, context: runtime_witness(one, {}, context))
+    with pytest.raises(ExportError, match="nothing proves it wired") as error:
+        check_tensors(float32_bundle, bundle, lambda *_: None)
+    assert "--keep" in str(error.value.hint)
+
+
 def test_above_the_bound_nothing_is_written(float32_bundle: Bundle, adapted: list[str], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="deviate from float32 by") as error:
         export_precision(float32_bundle, out=tmp_path / "b", precision="int8", adapted=adapted, allowed=1e-4)

@@ -46,6 +46,7 @@ def evaluation(adapter: float = 0.9, *, base: float = 1.0, high: float = -0.01, 
     """What ``edge-tsfm evaluate --json`` writes, as far as the gate reads it."""
     return {
         "run": {"numbers": RUN, "training_data": "d" * 64, "base": {"digest": WEIGHTS}},
+        "data": {"split": "test", "trained_items": 0, "channel": "MAP", "source": "ward.csv", "fingerprint": "d" * 64},
         "windows": 100,
         "patients": 40,
         "scored": 600,

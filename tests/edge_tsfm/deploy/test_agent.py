@@ -705,8 +705,14 @@ def test_a_gain_that_the_device_loses_is_none(monitor: Monitor) -> None:
         approve_version(monitor.publisher(), 5, figures=figures)
 
 
-@pytest.mark.parametrize("data", [{"split": "train"}, {"split": "validation"}, {"split": "all", "trained_items": 3}])
-def test_patients_that_training_saw_are_no_evidence(monitor: Monitor, data: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"split": "train", "trained_items": 0}, {"split": "validation", "trained_items": 0},
+        {"split": "all", "trained_items": 3}, {"split": "test"}, {"trained_items": 0}, {}, None, "test",
+    ],
+)  # fmt: skip
+def test_patients_that_training_saw_are_no_evidence(monitor: Monitor, data: Any) -> None:
     with pytest.raises(DeployError, match="says nothing about new ones") as error:
         approve_version(monitor.publisher(), 5, figures=evaluation(data=data))
     assert "test patients" in str(error.value.hint)
