@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from edge_tsfm.data.channels import Channel, bare_name, find_channel
+from device_runtime.series.signals import find_event, find_signal, rank_of_name
+from edge_tsfm.data.channels import Channel, find_channel
 from edge_tsfm.data.layouts import (
     ID_COLUMNS,
     STEPS,
@@ -105,8 +106,7 @@ def find_target(table: Table, layout: Layout, target: str | None) -> Target:
     channel = find_channel(target)
     if channel is not None:
         # Preferred first: the vital sign's own name, then an arterial line before a cuff.
-        rank = {word: i for i, word in enumerate((channel.name.casefold(), *channel.aliases))}
-        same = sorted((c for c in columns if bare_name(c) in rank), key=lambda c: rank[bare_name(c)])
+        same = sorted((c for c in columns if find_signal(c) is channel), key=rank_of_name)
         if same:
             others = f"; also present, not used: {', '.join(same[1:])}" if same[1:] else ""
             note = f"{target} is column {same[0]}{others}" if same[0] != target or others else None
@@ -141,8 +141,7 @@ def is_event_of(name: object, target: Target) -> bool:
     """Say whether an event called ``name``, in any spelling or by its item id, is of the target."""
     if target.channel is None:
         return str(name) == target.name
-    ids = (*target.channel.item_ids, *target.channel.fahrenheit_item_ids)
-    return find_channel(str(name)) is target.channel or str(name).removesuffix(".0") in map(str, ids)
+    return find_event(str(name)) is target.channel
 
 
 def listed(names: Sequence[object]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from device_runtime.series.signals import rank_of_name
 from edge_tsfm.data.channels import find_channel
 from edge_tsfm.data.layouts import Layout
 from edge_tsfm.data.tables import Table, read_table
@@ -72,9 +73,8 @@ def _signal(target: str, names: Sequence[str]) -> str | None:
     if target in names:
         return target
     channel = find_channel(target)
-    words = () if channel is None else (channel.name, *channel.aliases)
-    folded = {name.casefold(): name for name in names}
-    return next((folded[word.casefold()] for word in words if word.casefold() in folded), None)
+    same = [name for name in names if channel is not None and find_channel(name) is channel]
+    return min(same, key=rank_of_name, default=None)
 
 
 def _record_frame(path: Path, record: object, target: str) -> pd.DataFrame:
