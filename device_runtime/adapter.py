@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_runtime.binding import Binding
 from device_runtime.delta import Delta, Numbers
 
 
@@ -41,6 +42,7 @@ class Adapter:
     deltas: Mapping[int, Delta]  # index in the bundle's tensor table -> what is added
     known_answer: KnownAnswer | None = None
     calibration: Calibration | None = None
+    binding: Binding | None = None  # what it was trained and judged for; None: an unbound blob of format 1
     metadata: Mapping[str, Any] = field(default_factory=dict)
     forced: bool = False  # accepted by hand though it did not beat its base
 

@@ -1,7 +1,7 @@
 """The adapter blob (``.etsa``): encoder and decoder side by side. FORMAT.md §3–§7 is the specification.
 
 A record is a *group* of tensors of one shape treated alike, so that what they share is said once.
-Reader rules are numbered R1…R23; an error names the rule it enforces.
+Reader rules are numbered R1…R25; an error names the rule it enforces.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from device_runtime import canonical, layout
 from device_runtime.adapter import Adapter, Calibration, KnownAnswer
+from device_runtime.binding import Binding, CodeSystem
 from device_runtime.delta import INTEGER_LIMIT, Delta, Dense, Dtype, Fourier, LowRank, Numbers, Vera
 from device_runtime.errors import (
     CanonicalError,
@@ -63,7 +64,7 @@ def encode(adapter: Adapter) -> bytes:
         )
     header = layout.HEADER.pack(
         layout.MAGIC,
-        layout.FORMAT_VERSION,
+        layout.UNBOUND_VERSION if adapter.binding is None else layout.FORMAT_VERSION,
         layout.HEADER.size,
         total,
         len(parts),
@@ -116,10 +117,10 @@ def _describe(delta: Delta) -> tuple[tuple[Any, ...], bytes]:
             return head, _pack(delta.numbers)
         case Fourier(explicit=None):
             count, code = delta.parameters, DTYPE_CODE[delta.coefficients.dtype]
-            return (Kind.FOURIER, *delta.shape, count, code, delta.seed, delta.scaling, b""), _pack(delta.coefficients)
+            return (Kind.FOURIER, *delta.shape, count, code, delta.seed, _stored(delta.scaling), b""), _pack(delta.coefficients)
         case Fourier():
             count, code = delta.parameters, DTYPE_CODE[delta.coefficients.dtype]
-            head = (Kind.FOURIER_EXPLICIT, *delta.shape, count, code, 0, delta.scaling, encode_gaps(delta.entries))
+            head = (Kind.FOURIER_EXPLICIT, *delta.shape, count, code, 0, _stored(delta.scaling), encode_gaps(delta.entries))
             return head, _pack(delta.coefficients)
         case LowRank():
             head = (
@@ -128,17 +129,22 @@ def _describe(delta: Delta) -> tuple[tuple[Any, ...], bytes]:
                 delta.a.stored.shape[0],
                 DTYPE_CODE[delta.a.dtype],
                 0,
-                delta.scaling,
+                _stored(delta.scaling),
                 b"",
             )
             return head, _pack(delta.a) + _pack(delta.b)
         case Vera():
             rank, code = delta.d.stored.size, DTYPE_CODE[delta.d.dtype]
-            return (Kind.VERA, *delta.shape, rank, code, delta.seed, delta.scaling, b""), _pack(delta.d) + _pack(
+            return (Kind.VERA, *delta.shape, rank, code, delta.seed, _stored(delta.scaling), b""), _pack(delta.d) + _pack(
                 delta.b
             )
         case _:
             raise TypeError(f"no record kind for {type(delta).__name__}")
+
+
+def _stored(scaling: float) -> float:
+    """Return a scaling as a record holds it: float32, and zero without a sign."""
+    return float(np.float32(scaling)) + 0.0
 
 
 def _pack(numbers: Numbers) -> bytes:
@@ -164,6 +170,14 @@ def _extras(adapter: Adapter) -> list[tuple[Record, bytes]]:
     if adapter.metadata:
         data = canonical.dumps(dict(adapter.metadata))
         parts.append((_record(Kind.METADATA, DtypeCode.NONE, 0, 0, 0, 0, 0, 0.0, data), data))
+    if adapter.binding is not None:
+        bound = adapter.binding
+        texts = [text.encode("ascii") for text in (bound.code, bound.unit, bound.name)]
+        data = layout.BINDING.pack(
+            bound.interval_us, bound.low, bound.high, bound.code_system, *(len(text) for text in texts)
+        ) + b"".join(texts)
+        head = (Kind.BINDING, DtypeCode.NONE, 0, bound.context_length, bound.prediction_length, 0, 0, 0.0)
+        parts.append((_record(*head, data), data))
     return parts
 
 
@@ -186,14 +200,18 @@ def decode(blob: bytes) -> Adapter:
     Raises `FormatError` (or its `ChecksumError`, `SizeError`, `CanonicalError`) and `UnsupportedError`; nothing else.
     """
     version, flags, base_digest, records = _table(blob)
+    bound = blob_version(blob) != layout.UNBOUND_VERSION
     deltas: dict[int, Delta] = {}
     extras: dict[str, Any] = {}
     previous: tuple[tuple[int, ...], bytes] | None = None
     for number, record in enumerate(records):
         where = f"record {number}"
         entries = b""
-        if record.kind in EXTRA_READERS:
+        if record.kind in EXTRA_READERS and (bound or record.kind != Kind.BINDING):
             _require(record.tensor_count == 0, f"R13: {where}: kind {record.kind} names no tensors")
+            _require(
+                previous is None or previous[0][0] != record.kind, f"R25: {where}: a second record of kind {record.kind}"
+            )
             name, value = EXTRA_READERS[record.kind](blob, record, where)
             extras[name] = value
         else:
@@ -206,6 +224,7 @@ def decode(blob: bytes) -> Adapter:
             raise CanonicalError(f"R9: {where}: records are not in ascending order")
         previous = order
     _require(bool(deltas), "R10: the adapter has no delta")
+    _require("binding" in extras or not bound, "R25: the adapter does not say which signal it is for")
     return Adapter(
         base_digest=base_digest, version=version, deltas=deltas, forced=bool(flags & layout.FLAG_FORCED), **extras
     )
@@ -225,6 +244,11 @@ def blob_size(data: bytes) -> int:
     return total
 
 
+def blob_version(blob: bytes) -> int:
+    """Return the format version that a blob's header states."""
+    return int.from_bytes(blob[4:6], "little")
+
+
 def _require(condition: bool, message: str) -> None:
     """Enforce one reader rule."""
     if not condition:
@@ -239,8 +263,11 @@ def _table(blob: bytes) -> tuple[int, int, bytes, list[Record]]:
     _, format_version, header_size, _, count, flags, digest, version, reserved, crc = layout.HEADER.unpack_from(blob)
     if crc != checksum(blob):
         raise ChecksumError(f"R4: checksum {checksum(blob):08x}, header says {crc:08x}: the blob is damaged")
-    if format_version != layout.FORMAT_VERSION:
-        raise UnsupportedError(f"R5: format version {format_version}; this runtime reads {layout.FORMAT_VERSION}")
+    if format_version not in (layout.UNBOUND_VERSION, layout.FORMAT_VERSION):
+        raise UnsupportedError(
+            f"R5: format version {format_version}; this runtime reads {layout.UNBOUND_VERSION} and "
+            f"{layout.FORMAT_VERSION}"
+        )
     _require(header_size == layout.HEADER.size, f"R6: header_size {header_size}, want {layout.HEADER.size}")
     _require(reserved == 0 and flags & ~layout.FLAG_FORCED == 0, "R6: reserved header bits are not zero")
     if not 1 <= count <= layout.MAX_RECORDS:
@@ -340,7 +367,9 @@ def _check_parameters(record: Record, where: str) -> None:
     if record.kind == Kind.DENSE:
         _require(struct.pack("<f", record.scaling) == bytes(4), f"R18: {where}: a dense record has no scaling")
     else:
-        _require(bool(np.isfinite(record.scaling)), f"R18: {where}: the scaling is not finite")
+        # A negative zero would be a second encoding of zero.
+        plain = np.isfinite(record.scaling) and not (record.scaling == 0 and np.signbit(record.scaling))
+        _require(bool(plain), f"R18: {where}: the scaling is not finite, or a negative zero")
 
 
 def _read_dense(cursor: _Cursor, record: Record, _: NDArray[np.uint32] | None) -> Delta:
@@ -418,6 +447,37 @@ def _read_metadata(blob: bytes, record: Record, where: str) -> tuple[str, dict[s
     return "metadata", value
 
 
+def _read_binding(blob: bytes, record: Record, where: str) -> tuple[str, Binding]:
+    """Read rule R24's record."""
+    _no_parameters(record, where)
+    within = 1 <= record.rows <= layout.MAX_DIMENSION and 1 <= record.columns <= layout.MAX_DIMENSION
+    _require(record.dtype == 0 and within, f"R24: {where}: a dtype, or lengths {record.rows} and {record.columns}")
+    if record.size < layout.BINDING.size:
+        raise SizeError(f"R15: {where}: {record.size} bytes, want at least {layout.BINDING.size}")
+    interval_us, low, high, system, *sizes = layout.BINDING.unpack_from(blob, record.offset)
+    if layout.BINDING.size + sum(sizes) != record.size:
+        raise SizeError(f"R15: {where}: texts of {sum(sizes)} bytes in {record.size - layout.BINDING.size}")
+    _require(system in set(CodeSystem), f"R24: {where}: code system {system} is not known")
+    texts, at = [], record.offset + layout.BINDING.size
+    for size in sizes:
+        texts.append(blob[at : at + size].decode("latin-1"))
+        at += size
+    try:
+        return "binding", Binding(
+            name=texts[2],
+            code_system=CodeSystem(system),
+            code=texts[0],
+            unit=texts[1],
+            interval_us=interval_us,
+            context_length=record.rows,
+            prediction_length=record.columns,
+            low=low,
+            high=high,
+        )
+    except ValueError as error:
+        raise FormatError(f"R24: {where}: {error}") from error
+
+
 GroupReader = Callable[[_Cursor, Record, NDArray[np.uint32] | None], Delta]
 GROUP_READERS: dict[int, GroupReader] = {
     Kind.DENSE: _read_dense,
@@ -430,4 +490,5 @@ EXTRA_READERS: dict[int, Callable[[bytes, Record, str], tuple[str, Any]]] = {
     Kind.CALIBRATION: _read_calibration,
     Kind.KNOWN_ANSWER: _read_known_answer,
     Kind.METADATA: _read_metadata,
+    Kind.BINDING: _read_binding,
 }

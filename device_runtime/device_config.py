@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from device_runtime.errors import FormatError
+from device_runtime.binding import Use, check_names
+from device_runtime.errors import FormatError, InputError
 from device_runtime.files import read_bounded
 from device_runtime.health import HealthRules
 from device_runtime.rollout import NAME
+from device_runtime.series.duration import parse_duration
 from device_runtime.web import check_address
 
 Activation = Literal["manual", "idle", "window"]
@@ -76,6 +78,10 @@ class DeviceConfig:
 
     device_id: str
     channel: str
+    signal: str = ""  # what this monitor's adapter will forecast, as "MAP"; empty: only unbound adapters may run
+    unit: str = ""  # UCUM, as "mm[Hg]"
+    interval: str = ""  # time between two steps, as "1h"
+    accept_differences: tuple[str, ...] = ()  # a person's consent, by name, to run an adapter for something else
     bundle: Path
     state: Path
     trusted_keys: tuple[bytes, ...]  # Ed25519 public keys, 32 bytes each
@@ -96,6 +102,11 @@ class DeviceConfig:
             raise FormatError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
         if not self.trusted_keys or any(len(key) != 32 for key in self.trusted_keys):
             raise FormatError("trusted_keys: want at least one Ed25519 public key of 64 hexadecimal digits")
+        try:
+            check_names(self.accept_differences)
+            _ = self.use
+        except InputError as error:
+            raise FormatError(f"settings: {error}") from error
         if "://" in self.repository:
             check_address("repository", self.repository)
         if "://" in self.report_to:
@@ -104,6 +115,15 @@ class DeviceConfig:
             raise FormatError(
                 f"threshold {self.threshold}: want 1 to {len(set(self.trusted_keys))}, the number of keys"
             )
+
+    @property
+    def use(self) -> Use:
+        """What the adapter will forecast here."""
+        return Use(
+            signal=self.signal or None,
+            unit=self.unit or None,
+            interval_us=parse_duration(self.interval) if self.interval else None,
+        )
 
 
 def read_config(path: Path) -> DeviceConfig:
@@ -125,13 +145,14 @@ def read_config(path: Path) -> DeviceConfig:
 
     try:
         fields = table(value, DeviceConfig, "")
-        for name in ("groups", "trusted_keys"):
+        for name in ("groups", "trusted_keys", "accept_differences"):
             if not isinstance(value.get(name, []), list):
                 raise FormatError(f"{path}: {name}: want a list, got {value[name]!r}")
         fields["policy"] = Policy(**table(value.get("policy", {}), Policy, "policy: "))
         fields["health"] = HealthRules(**table(value.get("health", {}), HealthRules, "health: "))
         fields["trusted_keys"] = tuple(bytes.fromhex(key) for key in value.get("trusted_keys", ()))
-        fields["groups"] = tuple(value.get("groups", ()))
+        for name in ("groups", "accept_differences"):
+            fields[name] = tuple(value.get(name, ()))
         for name in ("repository", "report_to"):
             if fields.get(name) and "://" not in fields[name]:
                 fields[name] = str(here / fields[name])

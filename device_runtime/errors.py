@@ -89,6 +89,13 @@ class SelfTestError(DeviceRuntimeError):
     action = "roll back"
 
 
+class SignalMismatchError(DeviceRuntimeError):
+    """A good adapter, but for another signal, unit, interval or length than what is to be forecast."""
+
+    code = 330
+    action = "refuse, keep what runs"
+
+
 class StorageError(DeviceRuntimeError):
     """The local disk or flash refused a read or write."""
 

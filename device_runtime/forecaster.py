@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from device_runtime.adapter import Adapter
+from device_runtime.binding import Binding, Use, check, check_names
 from device_runtime.blob import blob_size, decode
 from device_runtime.bolt import BoltModel
 from device_runtime.bundle import Bundle
@@ -20,7 +21,7 @@ from device_runtime.errors import ForecastError, InputError, SelfTestError, Unsu
 from device_runtime.files import read_bounded
 from device_runtime.groups import Grouped, arrange
 from device_runtime.layout import MAX_BLOB_SIZE
-from device_runtime.merge import merge
+from device_runtime.merge import check_base, merge
 from device_runtime.quantiles import at_levels, calibrate, sample_quantiles
 from device_runtime.session import SessionSettings
 from device_runtime.t5 import T5Model
@@ -78,6 +79,13 @@ class Forecast:
     base: str  # base digest, hex
     adapter: str | None  # SHA-256 of the adapter blob, hex; None: the frozen base alone
     adapter_version: int | None
+    binding: Binding | None  # what the adapter is for; None: the base alone, or an unbound adapter
+    accepted_differences: tuple[str, ...] = ()  # in what it was used otherwise, because a person accepted that by name
+
+    @property
+    def unbound(self) -> bool:
+        """Whether an adapter made it that does not say what it is for (a blob of format 1)."""
+        return self.adapter is not None and self.binding is None
 
     @property
     def median(self) -> FloatArray:
@@ -90,10 +98,20 @@ class Forecast:
 class Forecaster:
     """Forecasts with exactly one base and at most one adapter; immutable, so a swap is a new object."""
 
-    def __init__(self, bundle: Bundle, model: Model, adapter: Adapter | None, adapter_digest: str | None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        model: Model,
+        adapter: Adapter | None,
+        adapter_digest: str | None,
+        use: Use | None = None,
+        accepted: Collection[str] = (),
+    ) -> None:
         self.bundle = bundle
         self.adapter = adapter
         self.adapter_digest = adapter_digest
+        self.use = use or Use()  # what is forecast, unless a forecast says otherwise
+        self.accepted = frozenset(accepted)  # differences from the adapter's binding, by name
         self._model = model
 
     @classmethod
@@ -103,15 +121,21 @@ class Forecaster:
         adapter: bytes | Path | str | None = None,
         *,
         settings: SessionSettings | None = None,
+        use: Use | None = None,
+        accept: Collection[str] = (),
         allow_unproven: bool = False,
     ) -> Forecaster:
         """Open a bundle, merge an adapter and prove the merge by its known-answer test.
 
         ``adapter`` is a blob's bytes or path; signatures behind the blob are not looked at here (that is
-        `device_runtime.envelope`, before an installed adapter gets this far). A blob without a known-answer test is
-        refused unless ``allow_unproven``, which is for whoever is about to make one. Raises every
-        `DeviceRuntimeError` but those of signatures and storage state; on an error nothing is left open.
+        `device_runtime.envelope`, before an installed adapter gets this far). ``use`` says what will be forecast:
+        an adapter that is for another signal, unit or interval is refused with `SignalMismatchError`, unless
+        ``accept`` names that difference (`device_runtime.binding.DIFFERENCES`); then every forecast says so. What
+        ``use`` leaves out is not checked. A blob without a known-answer test is refused unless ``allow_unproven``,
+        which is for whoever is about to make one. Raises every `DeviceRuntimeError` but those of signatures and
+        storage state; on an error nothing is left open.
         """
+        check_names(accept)
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
         settings = settings or SessionSettings()
@@ -119,14 +143,18 @@ class Forecaster:
         if family is None:
             raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
         if adapter is None:
-            return cls(bundle, family(bundle, {}, settings), None, None)
+            return cls(bundle, family(bundle, {}, settings), None, None, use, accept)
         data = (
             adapter if isinstance(adapter, bytes) else read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
         )
         blob = data[: blob_size(data)]
         decoded = decode(blob)
+        check_base(bundle.manifest, decoded)  # first: of another base's adapter nothing else matters
+        if decoded.binding is not None and use is not None:
+            check(decoded.binding, use, accept)
         merged = merge(bundle.manifest, bundle.tensor, decoded)
-        forecaster = cls(bundle, family(bundle, merged, settings), decoded, hashlib.sha256(blob).hexdigest())
+        digest = hashlib.sha256(blob).hexdigest()
+        forecaster = cls(bundle, family(bundle, merged, settings), decoded, digest, use, accept)
         if decoded.known_answer is not None:
             forecaster.self_test()
         elif not allow_unproven:
@@ -171,11 +199,15 @@ class Forecaster:
         groups: Sequence[int] | ArrayLike | None = None,
         past_covariates: Mapping[str, ArrayLike] | None = None,
         future_covariates: Mapping[str, ArrayLike] | None = None,
+        use: Use | None = None,
     ) -> Forecast:
         """Forecast one context ``[L]`` or a batch ``[B, L]``, NaN for missing values, latest value last.
 
-        ``prediction_length`` defaults to the base's own, ``quantile_levels`` to the levels it was trained for. A
-        context longer than the base's is cut at the left. ``num_samples`` and ``seed`` are for a base that samples
+        ``prediction_length`` defaults to what the adapter was judged with, else the base's own; more than the adapter
+        was judged with is refused with `SignalMismatchError` unless that difference is accepted. ``quantile_levels``
+        default to the levels that the base was trained for. A context is cut at the left to what the adapter was
+        trained with, else to the base's longest. ``use`` says what this context is, in place of what `open` was told.
+        ``num_samples`` and ``seed`` are for a base that samples
         (Chronos-T5): how many paths the quantiles are read off, and which; equal arguments give equal forecasts.
 
         The rest is for a base that mixes series (Chronos-2), in chronos-forecasting's words. ``groups`` ``[B]``: series
@@ -190,6 +222,8 @@ class Forecaster:
         manifest = self.bundle.manifest
         steps = self._steps(prediction_length)
         batch, single = _as_batch(context)
+        batch = self._cut(batch)
+        differences = self.check(use or self.use, context_length=batch.shape[1], prediction_length=steps)
         levels = tuple(quantile_levels) if quantile_levels is not None else manifest.quantile_levels
         calibration = self.adapter.calibration if self.adapter is not None else None
         grouped = groups is not None or bool(past_covariates) or bool(future_covariates)
@@ -223,6 +257,8 @@ class Forecaster:
             base=self.bundle.digest.hex(),
             adapter=self.adapter_digest,
             adapter_version=self.adapter.version if self.adapter else None,
+            binding=self.adapter.binding if self.adapter else None,
+            accepted_differences=differences,
         )
 
     def sample(
@@ -237,17 +273,41 @@ class Forecaster:
             raise InputError(f"{self.bundle.manifest.family} forecasts quantiles, it does not sample")
         batch, single = _as_batch(context)
         steps = self._steps(prediction_length)
+        batch = self._cut(batch)
+        self.check(self.use, context_length=batch.shape[1], prediction_length=steps)
         samples = self._model.sample(batch, steps, _samples(self._model, num_samples), seed)
         if not np.isfinite(samples).all():
             raise ForecastError("the model's samples are not finite")
         return samples[0] if single else samples
 
+    @property
+    def binding(self) -> Binding | None:
+        """What the adapter is for; None: the base alone, or an unbound adapter."""
+        return self.adapter.binding if self.adapter else None
+
+    def check(self, use: Use, **lengths: int) -> tuple[str, ...]:
+        """Refuse a use that the adapter is not for; return the differences that a person accepted by name.
+
+        ``lengths`` are the ``context_length`` and ``prediction_length`` of a forecast. Raises `SignalMismatchError`.
+        """
+        return () if self.binding is None else check(self.binding, replace(use, **lengths), self.accepted)
+
     def _steps(self, prediction_length: int | None) -> int:
-        """Return the number of steps to forecast, the base's own unless one is given."""
-        steps = self.bundle.manifest.prediction_length if prediction_length is None else prediction_length
+        """Return the number of steps to forecast: the adapter's own unless one is given, else the base's."""
+        bound = self.binding
+        own = self.bundle.manifest.prediction_length if bound is None else bound.prediction_length
+        steps = own if prediction_length is None else prediction_length
         if not 1 <= steps <= MAX_PREDICTION_LENGTH:
             raise InputError(f"prediction_length {steps}: want 1 to {MAX_PREDICTION_LENGTH}")
         return steps
+
+    def _cut(self, batch: FloatArray) -> FloatArray:
+        """Cut contexts ``[B, L]`` to what the adapter was trained with, unless a person accepted longer ones."""
+        if self.binding is None or "context_length" in self.accepted:
+            return batch
+        cut = batch[:, -self.binding.context_length :]
+        _refuse_empty(cut)
+        return cut
 
 
 def _samples(model: Sampler, wanted: int | None) -> int:
@@ -272,7 +332,15 @@ def _as_batch(context: ArrayLike) -> tuple[FloatArray, bool]:
     batch = array[None, :] if array.ndim == 1 else array
     if np.isinf(batch).any():
         raise InputError("context: has infinite values; missing values are NaN")
+    _refuse_empty(batch)
+    return batch, array.ndim == 1
+
+
+def _refuse_empty(batch: FloatArray) -> None:
+    """Raise `InputError` for a context of ``batch`` ``[B, L]`` without any observed value."""
     empty = np.flatnonzero(np.isnan(batch).all(axis=1))
     if len(empty):
-        raise InputError(f"context: row {int(empty[0])} has no observed value", hint="a forecast needs at least one")
-    return batch, array.ndim == 1
+        raise InputError(
+            f"context: row {int(empty[0])} has no observed value in its last {batch.shape[1]} steps",
+            hint="a forecast needs at least one",
+        )

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from numpy.typing import ArrayLike
 
+from device_runtime.binding import Use
 from device_runtime.device_config import DeviceConfig
 from device_runtime.disk import PosixDisk
-from device_runtime.errors import DeviceRuntimeError, InputError, LockedError, StorageError
+from device_runtime.errors import DeviceRuntimeError, InputError, LockedError, SignalMismatchError, StorageError
 from device_runtime.forecaster import Forecast, Forecaster
 from device_runtime.health import HealthWindow, Verdict
 from device_runtime.lifecycle import State
@@ -61,10 +62,13 @@ class Host:
         context: ArrayLike,
         prediction_length: int | None = None,
         quantile_levels: Sequence[float] | None = None,
+        *,
+        use: Use | None = None,
     ) -> Forecast:
         """Forecast as `Forecaster.forecast` does, and count the result for a trial's health window.
 
-        A context that cannot be forecast from is no fault of the adapter and is not counted. A trial that fails its
+        A context that cannot be forecast from, or one that the adapter is not for, is no fault of the adapter and is
+        not counted. A trial that fails its
         window ends at once: the next forecast is the safer adapter's.
         """
         # A change that is being written, or a disk that cannot be read: its turn comes at the next forecast.
@@ -72,8 +76,8 @@ class Host:
             self.refresh()
         began = self._clock()
         try:
-            forecast = self.started.running.forecast(context, prediction_length, quantile_levels)
-        except InputError:
+            forecast = self.started.running.forecast(context, prediction_length, quantile_levels, use=use)
+        except (InputError, SignalMismatchError):
             raise
         except DeviceRuntimeError as error:
             self._judge(ok=False, latency=self._clock() - began, reason=str(error))

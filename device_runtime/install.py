@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from device_runtime import blob as blobs
 from device_runtime import envelope
+from device_runtime.binding import Binding, require_said
 from device_runtime.device_config import DeviceConfig
 from device_runtime.envelope import Verifier
-from device_runtime.errors import BaseMismatchError, ChecksumError
+from device_runtime.errors import BaseMismatchError, ChecksumError, SignalMismatchError
 from device_runtime.forecaster import Forecaster
 from device_runtime.layout import CRC_OFFSET, HEADER
 from device_runtime.lifecycle import Entry
@@ -41,7 +42,9 @@ class Installer:
         bundle = Bundle.open(config.bundle)
 
         def self_test(blob: bytes | None) -> Forecaster:
-            return Forecaster.open(bundle, blob, settings=settings)
+            if blob is not None and (binding := blobs.decode(blob).binding) is not None:
+                _require_said(binding, config)
+            return Forecaster.open(bundle, blob, settings=settings, use=config.use, accept=config.accept_differences)
 
         return cls(
             trusted_keys=config.trusted_keys,
@@ -87,3 +90,14 @@ class Installer:
         slots.floor().check_sequence(channel, entry.sequence, entry.file)
         self.self_test(data[: blobs.blob_size(data)])
         return entry
+
+
+def _require_said(binding: Binding, config: DeviceConfig) -> None:
+    """Refuse a bound adapter on a monitor whose settings do not say what it forecasts. Raises `SignalMismatchError`."""
+    try:
+        require_said(binding, config.use)
+    except SignalMismatchError as error:
+        raise SignalMismatchError(
+            f"{error.args[0]}: this monitor's settings leave it out",
+            hint=f'add signal = "{binding.name}" and interval = "{binding.interval}" to them, if that is what it forecasts',
+        ) from error

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 MAGIC = b"ETSA"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # what is written; a blob of version 1 says not what it is for and is read as unbound
+UNBOUND_VERSION = 1
 FLAG_FORCED = 1
 
 # magic, format_version, header_size, total_size, record_count, flags, base_digest, adapter_version, reserved, crc32
 HEADER = struct.Struct("<4sHHIHH32sQII")
 # kind, dtype, tensor_count, rows, columns, count, seed, scaling, offset, size
 RECORD = struct.Struct("<BBHIIIIfII")
+# interval_us, low, high, code_system, code_size, unit_size, name_size; the texts follow
+BINDING = struct.Struct("<QffBBBB")
 CRC_OFFSET = 60
 
 MAX_BLOB_SIZE = 524_288  # bytes
@@ -25,6 +28,9 @@ MAX_RANK = 256
 MAX_CONTEXT = 512  # of a known-answer test
 MAX_EXPECTED = 1_024
 MAX_METADATA_SIZE = 1_024  # bytes
+MAX_INTERVAL = 1_000_000_000_000_000  # microseconds: 31 years
+MAX_CODE_SIZE = 32  # bytes; of a unit too
+MAX_NAME_SIZE = 64
 
 
 class Kind(IntEnum):
@@ -38,6 +44,7 @@ class Kind(IntEnum):
     CALIBRATION = 16
     KNOWN_ANSWER = 17
     METADATA = 18
+    BINDING = 19
 
 
 class DtypeCode(IntEnum):

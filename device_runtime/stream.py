@@ -23,6 +23,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from device_runtime.binding import Use
 from device_runtime.errors import InputError
 from device_runtime.forecaster import Forecast
 
@@ -33,8 +34,10 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 class Forecasts(Protocol):
     """What a stream forecasts with: a `Forecaster`, or a `Host` that runs what is installed."""
 
-    def forecast(self, context: ArrayLike, prediction_length: int | None = None) -> Forecast:
-        """Forecast one context ``[L]``."""
+    def forecast(
+        self, context: ArrayLike, prediction_length: int | None = None, *, use: Use | None = None
+    ) -> Forecast:
+        """Forecast one context ``[L]`` of what ``use`` says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,12 @@ class Channel:
     interval_ms: int  # time between steps
     low: float = -math.inf  # values outside of [low, high] are missing, in the channel's unit
     high: float = math.inf
+    signal: str = ""  # what is measured, as "MAP"; empty: as the channel's name says
+
+    @property
+    def use(self) -> Use:
+        """What a forecast of this channel is of."""
+        return Use(signal=self.signal or self.name, interval_us=1_000 * self.interval_ms)
 
     def __post_init__(self) -> None:
         """Refuse an interval that is not positive."""
@@ -136,9 +145,12 @@ class Stream:
         return np.roll(ring.values, -((ring.newest + 1) % len(ring.values)))
 
     def forecast(self, channel: str, prediction_length: int | None = None) -> Forecast:
-        """Forecast a channel from its buffer. Raises `InputError` below ``min_observed`` observed steps."""
+        """Forecast a channel from its buffer. Raises `InputError` below ``min_observed`` observed steps.
+
+        Raises `SignalMismatchError` when the adapter that runs is for another signal or interval.
+        """
         context = self.context(channel)
         observed = int(np.isfinite(context).sum())
         if observed < self.min_observed:
             raise InputError(f"{channel}: {observed} observed steps, want {self.min_observed}")
-        return self.forecaster.forecast(context, prediction_length)
+        return self.forecaster.forecast(context, prediction_length, use=self._channels[channel].use)

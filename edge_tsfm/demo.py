@@ -106,8 +106,9 @@ def _export(out: Path, runs: dict[str, Run], say: Say) -> tuple[Bundle, dict[str
             tuned=run.tuned_model(),
             deltas=run.deltas("int16"),
             contexts=run.windows("validation").context[:256],
+            binding=run.binding,
             version=1,
-            metadata={"target": run.target, "method": method},
+            metadata={"method": method},
             forced=not run.gate["accepted"],
         )
         write_atomic(out / f"map-{method}.etsa", result.blob)

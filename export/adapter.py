@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from device_runtime.adapter import Adapter, Calibration
+from device_runtime.binding import Binding
 from device_runtime.blob import decode, encode
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta
@@ -38,6 +39,7 @@ class AdapterExport:
     effect: float  # the adapter against its base
     effect_kept: float  # share of its effect in torch, float32, that the bundle's precision keeps
     windows: int
+    binding: Binding  # what it is for
     known_answer_margin: float  # the adapter's effect on its known-answer test, in tolerances
 
 
@@ -48,6 +50,7 @@ def export_adapter(
     tuned: nn.Module,
     deltas: Mapping[str, Delta],
     contexts: FloatArray,
+    binding: Binding,
     version: int,
     metadata: Mapping[str, Any],
     forced: bool = False,
@@ -55,7 +58,8 @@ def export_adapter(
     """Encode ``deltas`` (torch parameter name → delta) for ``bundle`` and prove the result.
 
     ``base`` and ``tuned`` are the torch models before and after training; ``contexts`` ``[N, L]`` are windows that
-    were not trained on. Raises `ExportError` when a tensor is not in the bundle, or when the runtime with the merged
+    were not trained on; ``binding`` says which signal, unit, interval and lengths the numbers were trained for.
+    Raises `ExportError` when a tensor is not in the bundle, or when the runtime with the merged
     tensors does not forecast as torch does with the same tensors.
     """
     unknown = [name for name in deltas if name not in {entry.name for entry in bundle.manifest.tensors}]
@@ -69,6 +73,7 @@ def export_adapter(
         base_digest=bundle.digest,
         version=version,
         deltas={bundle.index_of(name): delta for name, delta in deltas.items()},
+        binding=binding,
         metadata=metadata,
         forced=forced,
     )
@@ -98,6 +103,7 @@ def export_adapter(
         effect=difference(runtime, frozen, contexts),
         effect_kept=effect_kept(torch_frozen, torch_merged, frozen, runtime, contexts),
         windows=len(contexts),
+        binding=binding,
         known_answer_margin=margin,
     )
 

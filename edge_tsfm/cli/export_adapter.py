@@ -59,8 +59,9 @@ def export_adapter_command(
         tuned=trained.tuned_model(),
         deltas=trained.deltas(dtype),
         contexts=trained.held_contexts(data=data),
+        binding=trained.binding,
         version=adapter_version,
-        metadata={"target": trained.target, "method": trained.method, "run": trained.numbers_digest[:16]},
+        metadata={"method": trained.method, "run": trained.numbers_digest[:16]},
         forced=not trained.gate["accepted"],
     )
     blob = _calibrated(trained, opened, result.blob, data) if calibrate else result.blob
@@ -97,6 +98,7 @@ def _calibrated(run: Run, bundle: Bundle, blob: bytes, data: Path | None) -> byt
 def _say(out: Path, blob: bytes, result: AdapterExport, bundle: Bundle, dtype: str) -> None:
     """Report in words."""
     click.echo(f"{out}: {result.parameters:,} numbers in {len(blob):,} bytes, for base {bundle.digest.hex()[:16]}…")
+    click.echo(f"  for {result.binding}")
     click.echo(
         f"  on {result.windows} held windows, in units of their scale: torch against runtime {result.parity:.1e}, "
         f"rounding to {dtype} {result.rounding:.1e}, effect on the forecast up to {result.effect:.2f}"

@@ -80,7 +80,8 @@ def _blob(folder: Path, bundle: Bundle) -> bytes:
         tuned=run.tuned_model(),
         deltas=run.deltas(),
         contexts=run.held_contexts(),
+        binding=run.binding,
         version=1,
-        metadata={"target": run.target, "method": run.method},
+        metadata={"method": run.method},
     ).blob
     return blob

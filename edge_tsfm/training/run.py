@@ -16,8 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from device_runtime.binding import Binding, CodeSystem
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
+from device_runtime.series.duration import parse_duration
+from device_runtime.series.signals import find_signal
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
@@ -108,6 +111,38 @@ class Run:
     def gate(self) -> Mapping[str, Any]:
         """The gate's verdict, and ``forced``."""
         return dict(self.record["gate"])
+
+    @property
+    def binding(self) -> Binding:
+        """What the run trained for: its signal, unit, interval and lengths, as an exported blob states them.
+
+        Raises `TrainError` for a signal whose name no blob can hold.
+        """
+        known = find_signal(self.target)
+        coded = {} if known is None else {
+            "code_system": CodeSystem.LOINC, "code": known.loinc, "unit": known.ucum, "low": known.low, "high": known.high,
+        }  # fmt: skip
+        try:
+            return Binding(
+                name=self.target,
+                interval_us=self._interval_us(),
+                context_length=self.config.context_length,
+                prediction_length=self.config.prediction_length,
+                **coded,
+            )
+        except ValueError as error:
+            raise TrainError(
+                f"{self.path}: a blob cannot say what this run is for: {error}",
+                hint="rename the column, and train again with that name as --target",
+            ) from error
+
+    def _interval_us(self) -> int:
+        """Return the time between steps in microseconds; 0 where the data count steps of unknown length."""
+        data = self.record["data"]
+        if "interval_us" in data:
+            return int(data["interval_us"])
+        said = str(data["report"]["interval"])  # of a run by an earlier release
+        return 0 if said.endswith("steps") else parse_duration(said)
 
     def require_accepted(self, *, force: bool) -> None:
         """Raise `GateRefusedError` for a run that the gate refused, unless accepted by hand: now, or in training."""

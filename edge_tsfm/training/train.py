@@ -10,9 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from device_runtime.files import write_atomic
+from edge_tsfm.data.fingerprint import microseconds
 from edge_tsfm.errors import TrainError
 from edge_tsfm.evaluation import judge
 from edge_tsfm.methods import attach, find_method, learning_rates
@@ -113,6 +115,7 @@ def train(
         "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
         "data": {
             "fingerprint": dataset.fingerprint,
+            "interval_us": microseconds(dataset.interval) if isinstance(dataset.interval, pd.Timedelta) else 0,
             "split": split.to_dict(),
             "report": dataset.report.to_dict(),
         },

@@ -46,6 +46,7 @@ const char *etsa_err_name(int code)
     case ETSA_BASE_MISMATCH_ERROR: return "BaseMismatchError";
     case ETSA_MERGE_ERROR: return "MergeError";
     case ETSA_SELF_TEST_ERROR: return "SelfTestError";
+    case ETSA_SIGNAL_MISMATCH_ERROR: return "SignalMismatchError";
     case ETSA_STORAGE_ERROR: return "StorageError";
     case ETSA_LOCKED_ERROR: return "LockedError";
     case ETSA_INPUT_ERROR: return "InputError";
@@ -466,6 +467,9 @@ bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value)
 
 /* --- adapter blob ----------------------------------------------------------------------------------------------- */
 
+#define ETSA_UNBOUND_VERSION 1u
+#define ETSA_BINDING_SIZE 20u /* bytes of a binding before its texts */
+
 typedef struct record {
     uint32_t kind, dtype, tensor_count, rows, columns, count, seed, scaling, offset, size;
 } record;
@@ -581,7 +585,9 @@ static etsa_err check_group(const record *r, uint8_t *rule)
     if (r->count < least || r->count > most) return ETSA_FORMAT_ERROR;
     *rule = 18;
     if (r->kind != ETSA_KIND_FOURIER && r->kind != ETSA_KIND_VERA && r->seed != 0) return ETSA_FORMAT_ERROR;
-    if (r->kind == ETSA_KIND_DENSE ? r->scaling != 0 : !is_finite(r->scaling)) return ETSA_FORMAT_ERROR;
+    if (r->kind == ETSA_KIND_DENSE ? r->scaling != 0 : !is_finite(r->scaling) || r->scaling == 0x80000000u) {
+        return ETSA_FORMAT_ERROR; /* a negative zero is a second way to say zero */
+    }
     return ETSA_OK;
 }
 
@@ -690,6 +696,52 @@ static etsa_err read_metadata(etsa_adapter *adapter, const record *r, cursor *in
     return is(adapter->metadata, '{') && r->size > 2 ? ETSA_OK : ETSA_FORMAT_ERROR;
 }
 
+/* Printable ASCII without a blank at an end. */
+static bool is_plain(etsa_text text)
+{
+    for (uint32_t i = 0; i < text.size; i++) {
+        if (text.at[i] < 0x20 || text.at[i] > 0x7e) return false;
+    }
+    return text.size == 0 || (text.at[0] != ' ' && text.at[text.size - 1] != ' ');
+}
+
+static etsa_err read_binding(etsa_adapter *adapter, const record *r, cursor *in)
+{
+    in->rule = 18;
+    if (r->count != 0 || r->seed != 0 || r->scaling != 0) return ETSA_FORMAT_ERROR;
+    in->rule = 24;
+    if (r->dtype != 0 || r->rows < 1 || r->rows > ETSA_MAX_DIMENSION || r->columns < 1 ||
+        r->columns > ETSA_MAX_DIMENSION) {
+        return ETSA_FORMAT_ERROR;
+    }
+    in->rule = 15;
+    if (left(in) < ETSA_BINDING_SIZE) return ETSA_SIZE_ERROR;
+    uint32_t system = in->at[16], code = in->at[17], unit = in->at[18], name = in->at[19];
+    if (left(in) != ETSA_BINDING_SIZE + code + unit + name) return ETSA_SIZE_ERROR;
+    in->rule = 24;
+    uint32_t low = load32(in->at + 8), high = load32(in->at + 12);
+    adapter->interval_us = load64(in->at);
+    adapter->context_length = r->rows;
+    adapter->prediction_length = r->columns;
+    adapter->low = float_of(low);
+    adapter->high = float_of(high);
+    adapter->signal_code.at = (const char *)in->at + ETSA_BINDING_SIZE;
+    adapter->signal_code.size = code;
+    adapter->unit.at = adapter->signal_code.at + code;
+    adapter->unit.size = unit;
+    adapter->signal.at = adapter->unit.at + unit;
+    adapter->signal.size = name;
+    if (system > 1 || (system == 0) != (code == 0) || code > ETSA_MAX_CODE_SIZE || unit > ETSA_MAX_CODE_SIZE ||
+        name < 1 || name > ETSA_MAX_NAME_SIZE || adapter->interval_us > ETSA_MAX_INTERVAL) {
+        return ETSA_FORMAT_ERROR;
+    }
+    /* NaN, told by its bits: a comparison of one sets a floating-point flag. */
+    if ((low & 0x7fffffffu) > 0x7f800000u || (high & 0x7fffffffu) > 0x7f800000u) return ETSA_FORMAT_ERROR;
+    if (!(adapter->low < adapter->high)) return ETSA_FORMAT_ERROR;
+    return is_plain(adapter->signal_code) && is_plain(adapter->unit) && is_plain(adapter->signal) ? ETSA_OK
+                                                                                                 : ETSA_FORMAT_ERROR;
+}
+
 static int compare32(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
 
 /* R9's order: the fields one after the other, then explicit entries as bytes. */
@@ -704,8 +756,10 @@ static int compare_records(const record *a, const cursor *a_entries, const recor
     return order != 0 ? order : compare32(left(a_entries), left(b_entries));
 }
 
-static etsa_err check_record(etsa_adapter *adapter, const record *r, uint32_t *seen, cursor *entries, uint8_t *rule)
+static etsa_err check_record(etsa_adapter *adapter, const record *r, uint32_t previous_kind, uint32_t *seen,
+                             cursor *entries, uint8_t *rule)
 {
+    bool bound = load16(adapter->blob + 4) != ETSA_UNBOUND_VERSION;
     cursor in = {adapter->blob + r->offset, adapter->blob + r->offset + r->size, 0};
     etsa_err err;
     entries->at = entries->end = in.at;
@@ -713,16 +767,20 @@ static etsa_err check_record(etsa_adapter *adapter, const record *r, uint32_t *s
         err = check_group(r, rule);
         if (err != ETSA_OK) return err;
         err = check_members(adapter, r, &in, seen, entries);
-    } else if (r->kind < ETSA_KIND_CALIBRATION || r->kind > ETSA_KIND_METADATA) {
+    } else if (r->kind < ETSA_KIND_CALIBRATION || r->kind > (bound ? ETSA_KIND_BINDING : ETSA_KIND_METADATA)) {
         in.rule = 11;
         err = ETSA_UNSUPPORTED_ERROR;
     } else if (r->tensor_count != 0) {
         in.rule = 13;
         err = ETSA_FORMAT_ERROR;
+    } else if (r->kind == previous_kind) {
+        in.rule = 25;
+        err = ETSA_FORMAT_ERROR;
     } else {
         err = r->kind == ETSA_KIND_CALIBRATION    ? read_calibration(adapter, r, &in)
               : r->kind == ETSA_KIND_KNOWN_ANSWER ? read_known_answer(adapter, r, &in)
-                                                  : read_metadata(adapter, r, &in);
+              : r->kind == ETSA_KIND_METADATA     ? read_metadata(adapter, r, &in)
+                                                  : read_binding(adapter, r, &in);
     }
     *rule = in.rule;
     return err;
@@ -758,7 +816,9 @@ etsa_err etsa_decode(const uint8_t *blob, size_t size, etsa_adapter *adapter)
     uint32_t crc = crc32(blob, 60, 0xffffffffu);
     crc = ~crc32(blob + ETSA_HEADER_SIZE, size - ETSA_HEADER_SIZE, crc);
     if (crc != load32(blob + 60)) return refuse(adapter, 4, 60, ETSA_CHECKSUM_ERROR);
-    if (load16(blob + 4) != ETSA_FORMAT_VERSION) return refuse(adapter, 5, 4, ETSA_UNSUPPORTED_ERROR);
+    if (load16(blob + 4) != ETSA_UNBOUND_VERSION && load16(blob + 4) != ETSA_FORMAT_VERSION) {
+        return refuse(adapter, 5, 4, ETSA_UNSUPPORTED_ERROR);
+    }
     if (load16(blob + 6) != ETSA_HEADER_SIZE) return refuse(adapter, 6, 6, ETSA_FORMAT_ERROR);
     if (load32(blob + 56) != 0 || load16(blob + 14) > 1) return refuse(adapter, 6, 14, ETSA_FORMAT_ERROR);
     adapter->blob = blob;
@@ -785,7 +845,7 @@ etsa_err etsa_decode(const uint8_t *blob, size_t size, etsa_adapter *adapter)
         record r = load_record(blob, i);
         cursor entries = {blob, blob, 0};
         uint32_t where = ETSA_HEADER_SIZE + i * ETSA_RECORD_SIZE;
-        err = check_record(adapter, &r, seen, &entries, &rule);
+        err = check_record(adapter, &r, previous.kind, seen, &entries, &rule);
         if (err != ETSA_OK) return refuse(adapter, rule, where, err);
         if (compare_records(&r, &entries, &previous, &previous_entries) <= 0) {
             return refuse(adapter, 9, where, ETSA_CANONICAL_ERROR);
@@ -794,6 +854,9 @@ etsa_err etsa_decode(const uint8_t *blob, size_t size, etsa_adapter *adapter)
         previous_entries = entries;
     }
     if (adapter->delta_count == 0) return refuse(adapter, 10, 12, ETSA_FORMAT_ERROR);
+    if (adapter->signal.size == 0 && load16(blob + 4) != ETSA_UNBOUND_VERSION) {
+        return refuse(adapter, 25, 12, ETSA_FORMAT_ERROR);
+    }
     return ETSA_OK;
 }
 
@@ -849,6 +912,36 @@ etsa_err etsa_fits(const etsa_adapter *adapter, const etsa_bundle *bundle, const
     }
     bool calibrated = adapter->calibration_levels > 0;
     return calibrated && adapter->calibration_levels != bundle->level_count ? ETSA_MERGE_ERROR : ETSA_OK;
+}
+
+static char folded(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+
+/* Compare with a zero-terminated text, whatever the capitals. */
+static bool is_named(etsa_text text, const char *what)
+{
+    uint32_t i = 0;
+    while (i < text.size && what[i] != '\0' && folded(text.at[i]) == folded(what[i])) i++;
+    return text.size > 0 && i == text.size && what[i] == '\0';
+}
+
+etsa_err etsa_is_for(const etsa_adapter *adapter, const etsa_use *use, uint32_t accepted, uint32_t *differences)
+{
+    uint32_t found = 0;
+    if (adapter->signal.size > 0) {
+        bool named = use->signal == NULL || is_named(adapter->signal, use->signal) ||
+                     is_named(adapter->signal_code, use->signal);
+        if (!named) found |= ETSA_OTHER_SIGNAL;
+        if (use->unit != NULL && adapter->unit.size > 0 && !etsa_text_is(adapter->unit, use->unit)) {
+            found |= ETSA_OTHER_UNIT;
+        }
+        if (use->interval_us != 0 && adapter->interval_us != 0 && use->interval_us != adapter->interval_us) {
+            found |= ETSA_OTHER_INTERVAL;
+        }
+        if (use->context_length > adapter->context_length) found |= ETSA_OTHER_CONTEXT_LENGTH;
+        if (use->prediction_length > adapter->prediction_length) found |= ETSA_OTHER_PREDICTION_LENGTH;
+    }
+    if (differences != NULL) *differences = found;
+    return (found & ~accepted) != 0 ? ETSA_SIGNAL_MISMATCH_ERROR : ETSA_OK;
 }
 
 static size_t delta_scratch(uint32_t kind, uint32_t rows, uint32_t columns, uint32_t count)

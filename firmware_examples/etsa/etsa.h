@@ -12,6 +12,7 @@
  *     etsa_verify             a trusted key signed exactly these bytes
  *     etsa_decode             every rule of the format
  *     etsa_fits               this adapter is for this base
+ *     etsa_is_for             and for this signal, unit, interval and lengths
  *     etsa_next, etsa_merge   each delta, into a buffer of rows * columns floats
  *     etsa_known_answer       what the merged model must reproduce before it forecasts
  */
@@ -28,7 +29,7 @@ extern "C" {
 
 /* The library's version; the format has its own. */
 #define ETSA_VERSION "0.1.0"
-#define ETSA_FORMAT_VERSION 1u
+#define ETSA_FORMAT_VERSION 2u /* of a blob; version 1 is read as well, unbound: it says not what it is for */
 
 /* Limits, §9. */
 #define ETSA_MAX_BLOB_SIZE 524288u /* bytes */
@@ -40,6 +41,9 @@ extern "C" {
 #define ETSA_MAX_CONTEXT 512u /* numbers of a known-answer test */
 #define ETSA_MAX_EXPECTED 1024u
 #define ETSA_MAX_METADATA_SIZE 1024u   /* bytes */
+#define ETSA_MAX_INTERVAL 1000000000000000u /* microseconds */
+#define ETSA_MAX_CODE_SIZE 32u              /* bytes; of a unit too */
+#define ETSA_MAX_NAME_SIZE 64u
 #define ETSA_MAX_MANIFEST_SIZE 1048576u /* bytes */
 #define ETSA_MAX_SIGNATURES 8u
 
@@ -60,6 +64,7 @@ typedef enum etsa_err {
     ETSA_BASE_MISMATCH_ERROR = 300, /* made for another base */
     ETSA_MERGE_ERROR = 310,         /* shapes differ, or a merged weight is not finite */
     ETSA_SELF_TEST_ERROR = 320,     /* the merged model does not give the known answer */
+    ETSA_SIGNAL_MISMATCH_ERROR = 330, /* made for another signal, unit, interval or length */
     ETSA_STORAGE_ERROR = 400,       /* the device's disk or memory: a buffer is smaller than was asked for */
     ETSA_LOCKED_ERROR = 401,        /* another process holds the state */
     ETSA_INPUT_ERROR = 500,         /* the context: empty, all missing, infinite */
@@ -137,7 +142,8 @@ enum { /* record kinds */
     ETSA_KIND_VERA = 5,
     ETSA_KIND_CALIBRATION = 16,
     ETSA_KIND_KNOWN_ANSWER = 17,
-    ETSA_KIND_METADATA = 18
+    ETSA_KIND_METADATA = 18,
+    ETSA_KIND_BINDING = 19
 };
 
 enum { ETSA_DTYPE_NONE = 0, ETSA_DTYPE_FLOAT32 = 1, ETSA_DTYPE_INT16 = 2, ETSA_DTYPE_INT8 = 3 };
@@ -164,6 +170,12 @@ typedef struct etsa_adapter {
     uint8_t calibration_dtype;
 
     etsa_text metadata; /* canonical JSON; size 0 where there is none */
+
+    /* What it is for. A blob of format 1 is not bound: its name is empty, and all lengths are zero. */
+    etsa_text signal, signal_code, unit; /* as MAP, LOINC's 8478-0, UCUM's mm[Hg]; code and unit may be empty */
+    uint64_t interval_us;                /* microseconds between steps; 0: steps of no stated length */
+    uint32_t context_length, prediction_length; /* steps */
+    float low, high;                            /* a reading lies within, in the unit; infinite where unbounded */
 
     /* Where etsa_decode refused: the rule's number in §9, and the first byte of the header or record at fault. */
     uint8_t rule;
@@ -192,6 +204,26 @@ typedef struct etsa_delta {
 
 /* Base digest, tensor indices and shapes: ETSA_BASE_MISMATCH_ERROR or ETSA_MERGE_ERROR. Call once before merging. */
 etsa_err etsa_fits(const etsa_adapter *adapter, const etsa_bundle *bundle, const etsa_tensor *tensors);
+/* What a caller is about to forecast; NULL, or 0, where it does not say. */
+typedef struct etsa_use {
+    const char *signal; /* name or code; capitals do not matter */
+    const char *unit;   /* UCUM; capitals matter */
+    uint64_t interval_us;
+    uint32_t context_length, prediction_length; /* steps; no more than the adapter's */
+} etsa_use;
+
+enum { /* differences between a use and a binding, as bits */
+    ETSA_OTHER_SIGNAL = 1,
+    ETSA_OTHER_UNIT = 2,
+    ETSA_OTHER_INTERVAL = 4,
+    ETSA_OTHER_CONTEXT_LENGTH = 8,
+    ETSA_OTHER_PREDICTION_LENGTH = 16
+};
+
+/* ETSA_SIGNAL_MISMATCH_ERROR where the use differs, §4, in anything but what a person accepted (bits of `accepted`).
+ * differences (may be NULL) gets all of them, accepted ones too: name those in every forecast. An unbound adapter
+ * differs in nothing: whoever uses one says that it is unbound. */
+etsa_err etsa_is_for(const etsa_adapter *adapter, const etsa_use *use, uint32_t accepted, uint32_t *differences);
 /* Step to the next delta of a decoded adapter; false after the last. */
 bool etsa_next(const etsa_adapter *adapter, etsa_delta *delta);
 /* Scratch that etsa_merge needs for any delta of the adapter, in int64_t's: 2,956 (23.6 KB) for 100 frequencies of a

@@ -1,5 +1,7 @@
 #include "arguments.h"
 
+#include "etsa.h"
+
 #include <string.h>
 
 bool fc_read_key(const char *hex, uint8_t key[32])
@@ -27,4 +29,25 @@ bool fc_read_count(const char *text, uint64_t least, uint64_t most, uint64_t *co
         *count = *count * 10 + digit;
     }
     return *count >= least && *count <= most;
+}
+
+bool fc_read_duration(const char *text, uint64_t *us)
+{
+    static const struct {
+        const char *unit;
+        uint64_t us;
+    } units[] = {{"us", 1}, {"ms", 1000}, {"s", 1000000}, {"min", 60000000}, {"h", 3600000000u}, {"d", 86400000000u}};
+    char digits[20] = {0};
+    size_t count = strspn(text, "0123456789");
+    uint64_t number;
+    *us = 0;
+    if (count == 0 || count >= sizeof digits) return false;
+    memcpy(digits, text, count);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(text + count, units[i].unit) != 0) continue;
+        if (!fc_read_count(digits, 1, ETSA_MAX_INTERVAL / units[i].us, &number)) return false;
+        *us = number * units[i].us;
+        return true;
+    }
+    return false;
 }

@@ -9,5 +9,7 @@
 bool fc_read_key(const char *hex, uint8_t key[32]);
 /* Decimal digits and nothing else, least to most. */
 bool fc_read_count(const char *text, uint64_t least, uint64_t most, uint64_t *count);
+/* "1h", "90s", "250ms", "5min", "1d": whole, positive microseconds. A bare number says no unit and is refused. */
+bool fc_read_duration(const char *text, uint64_t *us);
 
 #endif

@@ -18,6 +18,7 @@ struct fc_forecaster {
     etsa_adapter adapter;
     float **merged; /* [tensor_count]; NULL where the adapter changes nothing, and after the sessions are open */
     double difference;
+    uint32_t accepted, differences; /* between the adapter's use and its binding */
 };
 
 static const fc_family *const families[] = {&fc_bolt, &fc_t5, &fc_chronos2};
@@ -120,6 +121,24 @@ void fc_base_close(fc_base *base)
 
 const etsa_bundle *fc_bundle(const fc_base *base) { return &base->bundle; }
 
+static const char *const differences[] = {"signal", "unit", "interval", "context_length", "prediction_length"};
+
+uint32_t fc_read_difference(const char *name)
+{
+    for (uint32_t i = 0; i < sizeof differences / sizeof *differences; i++) {
+        if (strcmp(name, differences[i]) == 0) return 1u << i;
+    }
+    return 0;
+}
+
+const char *fc_first_difference(uint32_t found)
+{
+    for (uint32_t i = 0; i < sizeof differences / sizeof *differences; i++) {
+        if ((found & 1u << i) != 0) return differences[i];
+    }
+    return "use";
+}
+
 static etsa_err verify(const uint8_t *data, size_t size, uint32_t blob_size, const uint8_t *key, fc_message message)
 {
 #ifdef ETSA_WITH_SODIUM
@@ -164,10 +183,29 @@ static etsa_err read_adapter(fc_forecaster *f, const uint8_t *data, size_t size,
         return fc_refuse(message, ETSA_ROLLBACK_ERROR, "adapter version %llu is below the floor of %llu",
                       (unsigned long long)f->adapter.version, (unsigned long long)policy->version_floor);
     }
+    bool bound = f->adapter.signal.size > 0;
+    if (bound && policy->need_use && (policy->use.signal == NULL || (f->adapter.interval_us > 0 && policy->use.interval_us == 0))) {
+        return fc_refuse(message, ETSA_SIGNAL_MISMATCH_ERROR, "the adapter is for %.*s: say the signal and the interval that it will forecast",
+                         (int)f->adapter.signal.size, f->adapter.signal.at);
+    }
+    err = etsa_is_for(&f->adapter, &policy->use, policy->accepted, &f->differences);
+    if (err != ETSA_OK) {
+        return fc_refuse(message, err, "the adapter is for %.*s%s%.*s every %g s: another %s is asked for", (int)f->adapter.signal.size,
+                         f->adapter.signal.at, f->adapter.unit.size > 0 ? " in " : "", (int)f->adapter.unit.size, f->adapter.unit.at,
+                         (double)f->adapter.interval_us / 1e6, fc_first_difference(f->differences & ~policy->accepted));
+    }
+    f->accepted = policy->accepted;
     if (policy->need_known_answer && f->adapter.expected_size == 0) {
         return fc_refuse(message, ETSA_SELF_TEST_ERROR, "the adapter has no known answer");
     }
     return ETSA_OK;
+}
+
+/* A limit of the adapter's where it is bound and nobody accepted more, else the base's. */
+static uint32_t limited(const fc_forecaster *f, uint32_t of_base, uint32_t of_adapter, uint32_t difference)
+{
+    bool bound = f->blob != NULL && f->adapter.signal.size > 0 && (f->accepted & difference) == 0;
+    return bound && of_adapter < of_base ? of_adapter : of_base;
 }
 
 static etsa_err self_test(fc_forecaster *f, fc_message message)
@@ -251,9 +289,10 @@ etsa_err fc_forecast(fc_forecaster *f, const float *context, size_t length, cons
     if (!f->base->family->samples && (sampling->num_samples > 0 || sampling->seed > 0)) {
         return fc_refuse(message, ETSA_INPUT_ERROR, "num_samples and seed: %s does not sample", f->base->family->name);
     }
-    if (length > bundle->context_length) { /* the latest values count */
-        context += length - bundle->context_length;
-        length = bundle->context_length;
+    size_t most = limited(f, bundle->context_length, f->adapter.context_length, ETSA_OTHER_CONTEXT_LENGTH);
+    if (length > most) { /* the latest values count */
+        context += length - most;
+        length = most;
     }
     for (size_t i = 0; i < length; i++) {
         if (isinf(context[i])) return fc_refuse(message, ETSA_INPUT_ERROR, "the context has an infinite value; missing ones are NaN");
@@ -271,6 +310,15 @@ etsa_err fc_forecast(fc_forecaster *f, const float *context, size_t length, cons
 }
 
 uint64_t fc_adapter_version(const fc_forecaster *f) { return f->blob == NULL ? 0 : f->adapter.version; }
+
+const etsa_adapter *fc_adapter(const fc_forecaster *f) { return f->blob == NULL ? NULL : &f->adapter; }
+
+uint32_t fc_differences(const fc_forecaster *f) { return f->differences; }
+
+uint32_t fc_steps(const fc_forecaster *f)
+{
+    return limited(f, f->base->bundle.prediction_length, f->adapter.prediction_length, ETSA_OTHER_PREDICTION_LENGTH);
+}
 
 double fc_self_test_difference(const fc_forecaster *f) { return f->difference; }
 

@@ -38,10 +38,13 @@ typedef struct fc_forecaster fc_forecaster;
 typedef struct fc_policy {
     const uint8_t *key;       /* 32 bytes: the public key that must have signed the adapter; NULL: none asked for */
     uint64_t version_floor;   /* lowest adapter version */
+    etsa_use use;             /* what it will forecast: a bound adapter for something else is refused */
+    uint32_t accepted;        /* differences that a person accepted by name, as ETSA_OTHER_SIGNAL */
+    bool need_use;            /* refuse a bound adapter where `use` leaves out the signal, or an interval it has */
     bool need_known_answer;   /* refuse an adapter that cannot be proven */
 } fc_policy;
 
-/* In the order of FORMAT.md §11: checksum, signature, base, floor, rules, merge, session, known answer. data: an .etsa
+/* In the order of FORMAT.md §11: signature, checksum, rules, base, floor, use, merge, session, known answer. data: an .etsa
  * file's bytes, not needed afterwards; NULL: the base alone. On an error nothing is left open. */
 etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **forecaster,
                  fc_message message);
@@ -62,10 +65,22 @@ etsa_err fc_forecast(fc_forecaster *forecaster, const float *context, size_t len
 
 /* Which adapter: 0 for the base alone. */
 uint64_t fc_adapter_version(const fc_forecaster *forecaster);
+/* The adapter, and so what it is for; NULL for the base alone. */
+const etsa_adapter *fc_adapter(const fc_forecaster *forecaster);
+/* In what its use differs from what it is for: only what a person accepted. Name these in every forecast. */
+uint32_t fc_differences(const fc_forecaster *forecaster);
+/* Steps of a forecast that were judged when the adapter was made: at most the base's prediction_length. */
+uint32_t fc_steps(const fc_forecaster *forecaster);
 /* Largest difference of the known-answer test, in the target's unit. */
 double fc_self_test_difference(const fc_forecaster *forecaster);
 /* The merged tensor of that index, or NULL: for comparison with other runtimes. Needs keep_merged. */
 const float *fc_merged(const fc_forecaster *forecaster, uint32_t tensor);
+
+/* A difference between use and binding by its name ("signal", "unit", "interval", "context_length",
+ * "prediction_length") as its bit; 0 for another name. */
+uint32_t fc_read_difference(const char *name);
+/* The name of the lowest bit; "use" where there is none. */
+const char *fc_first_difference(uint32_t differences);
 
 /* Read a file of at most `limit` bytes; release it with free(). */
 etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *size, fc_message message);

@@ -17,6 +17,10 @@ static const char USAGE[] =
     "  --adapter FILE     an .etsa blob, with signatures behind it or without\n"
     "  --key HEX          public key that must have signed the adapter (64 digits)\n"
     "  --floor N          lowest adapter version\n"
+    "  --signal NAME      what the numbers are, as MAP or LOINC's 8478-0: an adapter for another signal is refused\n"
+    "  --unit UNIT        their unit (UCUM), as mm[Hg]\n"
+    "  --interval SPAN    time between two rows, as 1h, 5min or 1s\n"
+    "  --accept-difference NAME  use an adapter that is for another signal, unit or interval (repeatable, by name)\n"
     "  --column N         column to read, the first is 1\n"
     "  --stream           forecast after every row, not only after the last\n"
     "  --repeat N         run the last forecast N times and print its latency\n"
@@ -61,7 +65,13 @@ static bool parse_value(const char *name, const char *value, options *o)
         if (!fc_read_key(value, o->key)) return false;
         o->policy.key = o->key;
     } else if (strcmp(name, "--floor") == 0) return fc_read_count(value, 0, UINT64_MAX, &o->policy.version_floor);
-    else if (strcmp(name, "--column") == 0) return fc_read_count(value, 1, 65536, &o->column);
+    else if (strcmp(name, "--signal") == 0) o->policy.use.signal = value;
+    else if (strcmp(name, "--unit") == 0) o->policy.use.unit = value;
+    else if (strcmp(name, "--interval") == 0) return fc_read_duration(value, &o->policy.use.interval_us);
+    else if (strcmp(name, "--accept-difference") == 0) {
+        o->policy.accepted |= fc_read_difference(value);
+        return fc_read_difference(value) != 0;
+    } else if (strcmp(name, "--column") == 0) return fc_read_count(value, 1, 65536, &o->column);
     else if (strcmp(name, "--repeat") == 0) return fc_read_count(value, 1, 100000000, &o->repeat);
     else if (strcmp(name, "--num-samples") == 0) {
         if (!fc_read_count(value, 1, FC_MAX_SAMPLES, &count)) return false;
@@ -83,6 +93,7 @@ static bool parse(int argc, char **argv, options *o)
 {
     memset(o, 0, sizeof *o);
     o->settings.library = getenv("ONNXRUNTIME_LIBRARY");
+    o->policy.need_use = true;
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         bool takes_value = true;
@@ -134,9 +145,9 @@ static void print_levels(const etsa_bundle *bundle, bool stream)
     printf("\n");
 }
 
-static void print_forecast(const etsa_bundle *bundle, const float *quantiles, long row)
+static void print_forecast(const etsa_bundle *bundle, uint32_t steps, const float *quantiles, long row)
 {
-    for (uint32_t h = 0; h < bundle->prediction_length; h++) {
+    for (uint32_t h = 0; h < steps; h++) {
         if (row > 0) printf("%ld,", row);
         printf("%u", (unsigned)h + 1);
         for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%.9g", (double)quantiles[h * bundle->level_count + j]);
@@ -200,7 +211,7 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         rows++;
         if (!o->stream) continue;
         err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
-        if (err == ETSA_OK) print_forecast(bundle, quantiles, rows);
+        if (err == ETSA_OK) print_forecast(bundle, fc_steps(f), quantiles, rows);
         else if (err != ETSA_INPUT_ERROR) return give_up(err, message);
     }
     if (ferror(input)) return give_up(ETSA_INPUT_ERROR, strerror(errno));
@@ -210,7 +221,7 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         if (err != ETSA_OK) return give_up(err, message);
         fprintf(stderr, "start to first forecast: %.1f ms\n", milliseconds() - started);
         print_levels(bundle, false);
-        print_forecast(bundle, quantiles, 0);
+        print_forecast(bundle, fc_steps(f), quantiles, 0);
     }
     if (o->repeat > 0) {
         err = repeat(o, f, context, length, quantiles, message);
@@ -219,6 +230,17 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
     free(context);
     free(quantiles);
     return 0;
+}
+
+/* What the adapter is for, and in what it is used otherwise. */
+static void print_use(const fc_forecaster *f)
+{
+    const etsa_adapter *adapter = fc_adapter(f);
+    if (adapter->signal.size == 0) fprintf(stderr, ", unbound: it does not say which signal it is for");
+    else fprintf(stderr, ", for %.*s", (int)adapter->signal.size, adapter->signal.at);
+    for (uint32_t left = fc_differences(f); left != 0; left &= left - 1) {
+        fprintf(stderr, "; USED FOR ANOTHER %s, accepted by hand", fc_first_difference(left));
+    }
 }
 
 /* The peak of this program: getrusage's is that of the one that started it, where that was larger. */
@@ -273,6 +295,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 8; i++) fprintf(stderr, "%02x", bundle->digest[i]);
     if (o.adapter != NULL) {
         fprintf(stderr, ", adapter version %llu, known answer off by %g", (unsigned long long)fc_adapter_version(f), fc_self_test_difference(f));
+        print_use(f);
     }
     fprintf(stderr, "\nbase opened in %.1f ms, adapter and session in %.1f ms\n", opened - started, milliseconds() - opened);
     int status = forecast(&o, bundle, f, started);

@@ -19,7 +19,9 @@ static const char USAGE[] =
     "usage: etsa-service [options] BUNDLE [ADAPTER ...]\n"
     "  ADAPTER            channel 0's .etsa file, channel 1's, ...; '-' or an empty file for the base alone.\n"
     "                     Read again on SIGHUP\n"
-    "  --interval MS      length of a step in milliseconds (3600000)\n"
+    "  --signal NAME      what a channel is, as MAP: the first for channel 0, ... An adapter for another is refused\n"
+    "  --interval SPAN    length of a step, as 1h, 60s or 250ms (1h); an adapter for another is refused\n"
+    "  --accept-difference NAME  run an adapter that is for another signal or interval; every forecast then says so\n"
     "  --key HEX          public key that must have signed every adapter (64 digits)\n"
     "  --floor N          lowest adapter version\n"
     "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
@@ -28,7 +30,6 @@ static const char USAGE[] =
     "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
     "one value a line; quality 0 is good, anything else is missing\n";
 
-#define MOST_INTERVAL_MS 31622400000u /* a year */
 #define MOST_ALIVE_MS 60000u
 
 static volatile sig_atomic_t reload, stop;
@@ -72,6 +73,22 @@ static void print_escaped(const char *text)
     }
 }
 
+/* What the adapter is for; unbound, or used otherwise, where it is. */
+static void print_use(const sv_forecast *f)
+{
+    if (f->unbound) printf(",\"unbound\":true");
+    if (f->signal[0] == '\0') return;
+    printf(",\"signal\":\"");
+    print_escaped(f->signal);
+    printf("\"");
+    if (f->differences == 0) return;
+    printf(",\"accepted_differences\":[");
+    for (uint32_t left = f->differences; left != 0; left &= left - 1) {
+        printf("%s\"%s\"", left == f->differences ? "" : ",", fc_first_difference(left));
+    }
+    printf("]");
+}
+
 static void on_forecast(void *user, const sv_forecast *f)
 {
     const etsa_bundle *bundle = user;
@@ -80,6 +97,7 @@ static void on_forecast(void *user, const sv_forecast *f)
            (unsigned long long)f->adapter_version);
     for (int i = 0; i < 32; i++) printf("%02x", bundle->digest[i]);
     printf("\",\"code\":%d", (int)f->err);
+    print_use(f);
     if (f->err != ETSA_OK) {
         printf(",\"error\":\"");
         print_escaped(f->message);
@@ -105,6 +123,7 @@ typedef struct options {
     fc_settings settings;
     sv_settings service;
     uint8_t key[32];
+    uint32_t named; /* channels whose signal was said */
 } options;
 
 /* An option that takes a value. */
@@ -114,8 +133,14 @@ static bool parse_value(const char *name, const char *value, options *o)
     if (strcmp(name, "--library") == 0) o->settings.library = value;
     else if (strcmp(name, "--floor") == 0) return fc_read_count(value, 0, UINT64_MAX, &o->service.policy.version_floor);
     else if (strcmp(name, "--interval") == 0) {
-        if (!fc_read_count(value, 1, MOST_INTERVAL_MS, &count)) return false;
-        o->service.interval_ms = (int64_t)count;
+        if (!fc_read_duration(value, &count) || count % 1000 != 0) return false; /* steps are counted in ms */
+        o->service.interval_ms = (int64_t)(count / 1000);
+    } else if (strcmp(name, "--signal") == 0) {
+        if (o->named == SV_MAX_CHANNELS) return false;
+        o->service.signals[o->named++] = value;
+    } else if (strcmp(name, "--accept-difference") == 0) {
+        o->service.policy.accepted |= fc_read_difference(value);
+        return fc_read_difference(value) != 0;
     } else if (strcmp(name, "--threads") == 0) {
         if (!fc_read_count(value, 1, 256, &count)) return false;
         o->settings.threads = (int)count;
@@ -131,6 +156,7 @@ static bool parse(int argc, char **argv, options *o)
     memset(o, 0, sizeof *o);
     o->settings.library = getenv("ONNXRUNTIME_LIBRARY");
     o->service.interval_ms = 3600000;
+    o->service.policy.need_use = true;
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(name, "--trust-files") == 0) {

@@ -139,6 +139,14 @@ sv_counts sv_count(sv_service *s)
     return counts;
 }
 
+/* Copy what the adapter is for: a swap may close it before the forecast is reported. */
+static void say_use(const etsa_adapter *adapter, sv_forecast *forecast)
+{
+    if (adapter == NULL) return;
+    forecast->unbound = adapter->signal.size == 0;
+    if (!forecast->unbound) memcpy(forecast->signal, adapter->signal.at, adapter->signal.size);
+}
+
 /* Forecast the oldest due step of a channel: the context as it was when that step closed. Called with the lock held;
  * lets it go while the model runs. */
 static void forecast_one(sv_service *s, uint32_t number)
@@ -154,8 +162,10 @@ static void forecast_one(sv_service *s, uint32_t number)
 
     pthread_mutex_lock(&s->using);
     double start = milliseconds();
-    sv_forecast forecast = {.channel = number, .t_ms = t_ms, .message = message, .steps = bundle->prediction_length,
-                            .levels = bundle->level_count, .adapter_version = fc_adapter_version(c->current)};
+    sv_forecast forecast = {.channel = number, .t_ms = t_ms, .message = message, .steps = fc_steps(c->current),
+                            .levels = bundle->level_count, .adapter_version = fc_adapter_version(c->current),
+                            .differences = fc_differences(c->current)};
+    say_use(fc_adapter(c->current), &forecast);
     forecast.err = fc_forecast(c->current, s->work, length, NULL, s->quantiles, message);
     pthread_mutex_unlock(&s->using);
     forecast.latency_ms = milliseconds() - start;
@@ -205,7 +215,10 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
         strcpy(message, "no such channel");
         return ETSA_INPUT_ERROR;
     }
-    etsa_err err = fc_open(s->base, data, size, &s->settings.policy, &next, message);
+    fc_policy policy = s->settings.policy;
+    policy.use.signal = s->settings.signals[number];
+    policy.use.interval_us = (uint64_t)s->settings.interval_ms * 1000;
+    etsa_err err = fc_open(s->base, data, size, &policy, &next, message);
     if (err != ETSA_OK) return err;
     pthread_mutex_lock(&s->using);
     fc_forecaster *before = s->channels[number].current;

@@ -20,6 +20,9 @@ typedef struct sv_forecast {
     etsa_err err;            /* not ETSA_OK: there is no forecast for this step, and `message` says why */
     const char *message;
     uint64_t adapter_version; /* 0: the base alone */
+    char signal[ETSA_MAX_NAME_SIZE + 1]; /* what the adapter is for; empty: the base alone, or an unbound adapter */
+    bool unbound;            /* there is an adapter, and it does not say what it is for */
+    uint32_t differences;    /* in what its use differs from what it is for: only what a person accepted */
     const float *quantiles;  /* [prediction_length * level_count], all levels of step 0 first; NULL on an error */
     uint32_t steps, levels;
     double latency_ms;
@@ -34,6 +37,7 @@ typedef void sv_on_alive(void *user);
 typedef struct sv_settings {
     uint32_t channels;       /* 1 to SV_MAX_CHANNELS */
     int64_t interval_ms;     /* of a step: what the adapter was trained on, as 3,600,000 for hourly data */
+    const char *signals[SV_MAX_CHANNELS]; /* what each channel is, as "MAP"; its adapter must be for that. NULL: not said */
     uint32_t alive_ms;       /* longest time between two calls of on_alive while idle */
     fc_policy policy;        /* what an adapter must have */
     sv_on_forecast *on_forecast;

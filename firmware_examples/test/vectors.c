@@ -182,6 +182,46 @@ static void check_known_answer(const etsa_adapter *adapter)
     want("an answer that is no number", etsa_self_test(adapter, expected, NULL), ETSA_SELF_TEST_ERROR);
 }
 
+static void want_text(const char *key, etsa_text text)
+{
+    const char *value = value_of(key, 0);
+    want(key, value != NULL && strncmp(value, text.at, text.size) == 0 && value[text.size] == '\n', true);
+}
+
+static void check_binding(const etsa_adapter *adapter)
+{
+    const char *line = value_of("binding", 0);
+    char *at;
+    etsa_use use = {NULL, NULL, adapter->interval_us, adapter->context_length, adapter->prediction_length};
+    uint32_t differences, low, high;
+    want("a binding", adapter->signal.size > 0, line != NULL);
+    want("its own use", etsa_is_for(adapter, &use, 0, &differences), ETSA_OK);
+    want("no difference", (long)differences, 0);
+    if (line == NULL) return;
+    want("interval", adapter->interval_us == strtoull(line, &at, 10), true);
+    want("context length", (long)adapter->context_length, strtol(at, &at, 10));
+    want("prediction length", (long)adapter->prediction_length, strtol(at, &at, 10));
+    memcpy(&low, &adapter->low, sizeof low);
+    memcpy(&high, &adapter->high, sizeof high);
+    want("low", low == strtoul(at, &at, 16), true);
+    want("high", high == strtoul(at, &at, 16), true);
+    want_text("code", adapter->signal_code);
+    want_text("unit", adapter->unit);
+    want_text("signal", adapter->signal);
+    use.signal = "another signal";
+    use.unit = "another unit";
+    use.interval_us = adapter->interval_us + 1;
+    use.context_length++;
+    use.prediction_length++;
+    uint32_t all = ETSA_OTHER_SIGNAL | ETSA_OTHER_CONTEXT_LENGTH | ETSA_OTHER_PREDICTION_LENGTH;
+    if (adapter->unit.size > 0) all |= ETSA_OTHER_UNIT; /* what the adapter leaves out cannot differ */
+    if (adapter->interval_us > 0) all |= ETSA_OTHER_INTERVAL;
+    want("another use", etsa_is_for(adapter, &use, all & ~(uint32_t)ETSA_OTHER_SIGNAL, &differences),
+         ETSA_SIGNAL_MISMATCH_ERROR);
+    want("its differences", (long)differences, (long)all);
+    want("an accepted use", etsa_is_for(adapter, &use, all, NULL), ETSA_OK);
+}
+
 static void check_blob(const uint8_t *data, size_t size)
 {
     etsa_adapter adapter;
@@ -207,6 +247,7 @@ static void check_blob(const uint8_t *data, size_t size)
     want("forced", adapter.forced, (long)number_of("forced"));
     check_calibration(&adapter);
     check_known_answer(&adapter);
+    check_binding(&adapter);
 }
 
 static void check_manifest(const uint8_t *data, size_t size)

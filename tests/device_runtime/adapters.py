@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from device_runtime.adapter import Adapter, Calibration, KnownAnswer
+from device_runtime.binding import Binding, CodeSystem
 from device_runtime.delta import Delta, Dense, Fourier, LowRank, Numbers, Vera
 
 SHAPE = (12, 8)
@@ -37,6 +38,15 @@ def example_deltas(seed: int = 0) -> dict[str, Delta]:
     }
 
 
+def example_binding(**changes: object) -> Binding:
+    """What an hourly adapter for mean arterial pressure is for."""
+    known: dict[str, object] = {
+        "name": "MAP", "code_system": CodeSystem.LOINC, "code": "8478-0", "unit": "mm[Hg]",
+        "interval_us": 3_600_000_000, "context_length": 48, "prediction_length": 6, "low": 14.0, "high": 330.0,
+    }  # fmt: skip
+    return Binding(**(known | changes))  # type: ignore[arg-type]
+
+
 def example_adapter() -> Adapter:
     """An adapter with a delta of every kind and every extra record."""
     rng = np.random.default_rng(1)
@@ -50,7 +60,8 @@ def example_adapter() -> Adapter:
             tolerance=float(np.float32(0.01)),
         ),
         calibration=Calibration(offsets=Numbers.of(rng.normal(0, 0.1, (9, 6)), "int8")),
-        metadata={"target": "MAP", "method": "fourierft"},
+        metadata={"method": "fourierft"},
+        binding=example_binding(),
     )
 
 
@@ -97,6 +108,31 @@ def deltas(draw: st.DrawFn) -> Delta:
     )
 
 
+def bindings() -> st.SearchStrategy[Binding]:
+    """Any binding."""
+    text = st.text(st.sampled_from("abcXYZ0189-_.:/[]{}"), min_size=1, max_size=32)
+    ends = st.tuples(st.floats(width=32, allow_nan=False), st.floats(width=32, allow_nan=False))
+    return st.builds(
+        lambda name, code, unit, interval, lengths, ends: Binding(
+            name=name,
+            code_system=CodeSystem.LOINC if code else CodeSystem.NONE,
+            code=code,
+            unit=unit,
+            interval_us=interval,
+            context_length=lengths[0],
+            prediction_length=lengths[1],
+            low=min(ends),
+            high=max(ends),
+        ),
+        text,
+        st.one_of(st.just(""), text),
+        st.one_of(st.just(""), text),
+        st.integers(0, 10**15),
+        st.tuples(st.integers(1, 8_192), st.integers(1, 8_192)),
+        ends.filter(lambda pair: pair[0] != pair[1]),
+    )
+
+
 @st.composite
 def adapters(draw: st.DrawFn) -> Adapter:
     """Any adapter of a few small deltas."""
@@ -108,4 +144,5 @@ def adapters(draw: st.DrawFn) -> Adapter:
         deltas={index: draw(deltas()) for index in indices},
         metadata=draw(st.dictionaries(text, st.one_of(text, st.integers(-9, 9)), max_size=3)),
         forced=draw(st.booleans()),
+        binding=draw(st.one_of(st.none(), bindings())),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,15 @@ def test_blob(name: str) -> None:
     assert sorted(digests) == sorted(keys["merged"])
     assert [str(adapter.version), str(int(adapter.forced))] == keys["version"] + keys["forced"]
     assert [str(adapter.parameters)] == keys["parameters"]
+    assert (adapter.binding is None) == ("binding" not in keys)
+    if adapter.binding is not None:
+        bound = adapter.binding
+        interval, context, prediction, low, high = keys["binding"][0].split()
+        assert [bound.interval_us, bound.context_length, bound.prediction_length] == [
+            int(interval), int(context), int(prediction)
+        ]  # fmt: skip
+        assert [struct.pack(">f", end).hex() for end in (bound.low, bound.high)] == [low, high]
+        assert [bound.code, bound.unit, bound.name] == keys["code"] + keys["unit"] + keys["signal"]
     for line in keys.get("calibrated", []):
         steps, digest = line.split()
         assert adapter.calibration is not None

@@ -7,6 +7,7 @@ import struct
 
 from naive import (
     Rec,
+    binding,
     blob,
     calibration,
     dense,
@@ -38,7 +39,7 @@ def bad_headers() -> dict[str, bytes]:
             4, "ChecksumError", "one bit of the last number", good[:-1] + bytes([good[-1] ^ 1])
         ),
         "refused/r05-version-0": refused(5, "UnsupportedError", "format version 0", blob([one], version=0)),
-        "refused/r05-version-2": refused(5, "UnsupportedError", "format version 2", blob([one], version=2)),
+        "refused/r05-version-3": refused(5, "UnsupportedError", "format version 3", blob([one], version=3)),
         "refused/r06-header-size": refused(6, "FormatError", "header_size 65", blob([one], header_size=65)),
         "refused/r06-flags": refused(6, "FormatError", "an unknown flag", blob([one], flags=2)),
         "refused/r06-reserved": refused(6, "FormatError", "reserved is not zero", blob([one], reserved=1)),
@@ -100,7 +101,7 @@ def bad_groups() -> dict[str, bytes]:
             explicit([4, 9]).record(),
             explicit([3, 9], 5).record(),
         ),
-        "refused/r09-extras": of(9, "CanonicalError", "two known answers", d, known_answer(), known_answer()),
+        "refused/r09-extras": of(9, "CanonicalError", "metadata before the known answer", d, metadata(), known_answer()),
         "refused/r10-no-delta": of(10, "FormatError", "only a known answer", known_answer()),
         "refused/r11-kind-0": of(11, "UnsupportedError", "kind 0", with_(d, kind=0)),
         "refused/r11-kind-6": of(11, "UnsupportedError", "kind 6", with_(d, kind=6)),
@@ -168,6 +169,7 @@ def bad_groups() -> dict[str, bytes]:
         "refused/r18-explicit-seed": of(18, "FormatError", "explicit entries and a seed", with_(e, seed=1)),
         "refused/r18-low-rank-seed": of(18, "FormatError", "a low-rank record with a seed", with_(low, seed=1)),
         "refused/r18-nan": of(18, "FormatError", "a scaling that is not a number", with_(f, scaling=nan)),
+        "refused/r18-negative-zero": of(18, "FormatError", "a scaling of negative zero", with_(f, scaling=-0.0)),
         "refused/r18-calibration": of(
             18, "FormatError", "a calibration with a scaling", d, with_(calibration(), scaling=1.0)
         ),
@@ -240,4 +242,59 @@ def bad_extras() -> dict[str, bytes]:
             "CanonicalError", "nine levels below the top", b'{"a":' + b"[" * 8 + b"0" + b"]" * 8 + b"}"
         ),
         "refused/r23-comma": text("CanonicalError", "a comma too many", b'{"a":[1,]}'),
+    }
+
+
+def bad_bindings() -> dict[str, bytes]:
+    d, b = dense().record(), binding()
+
+    def of(rule: int, comment: str, *records: Rec, error: str = "FormatError") -> bytes:
+        return refused(rule, error, comment, blob([d, *records], version=2))
+
+    def other(rule: int, comment: str, *records: Rec) -> bytes:
+        return of(rule, comment, *records, b)
+
+    return {
+        "refused/r11-kind-20": of(11, "kind 20", b, with_(b, kind=20), error="UnsupportedError"),
+        "refused/r13-binding": of(13, "a binding of a tensor", with_(b, tensor_count=1)),
+        "refused/r15-binding-short": of(15, "19 bytes", with_(b, data=b.data[:19]), error="SizeError"),
+        "refused/r15-binding-cut": of(15, "the name is cut", with_(b, data=b.data[:-1]), error="SizeError"),
+        "refused/r15-binding-left": of(15, "a byte left over", with_(b, data=b.data + b"x"), error="SizeError"),
+        "refused/r18-binding-count": of(18, "a binding with a count", with_(b, count=1)),
+        "refused/r18-binding-seed": of(18, "a binding with a seed", with_(b, seed=1)),
+        "refused/r18-binding-scaling": of(18, "a binding with a scaling", with_(b, scaling=-0.0)),
+        "refused/r24-dtype": of(24, "a dtype", with_(b, dtype=1)),
+        "refused/r24-context-0": of(24, "no context", with_(b, rows=0)),
+        "refused/r24-context": of(24, "a context of 8,193", with_(b, rows=8193)),
+        "refused/r24-prediction-0": of(24, "no step", with_(b, columns=0)),
+        "refused/r24-prediction": of(24, "8,193 steps", with_(b, columns=8193)),
+        "refused/r24-interval": of(24, "one microsecond over the limit", binding(interval_us=10**15 + 1)),
+        "refused/r24-interval-largest": of(24, "all bits of an interval", binding(interval_us=2**64 - 1)),
+        "refused/r24-low-nan": of(24, "no number for the lower end", binding(low=math.nan)),
+        "refused/r24-high-nan": of(24, "no number for the upper end", binding(high=math.nan)),
+        "refused/r24-low-is-high": of(24, "a range of one value", binding(low=14.0, high=14.0)),
+        "refused/r24-zeros": of(24, "from a negative zero to zero", binding(low=-0.0, high=0.0)),
+        "refused/r24-low-over-high": of(24, "the upper end first", binding(low=330.0, high=14.0)),
+        "refused/r24-system": of(24, "an unknown code system", binding(system=2)),
+        "refused/r24-no-code": of(24, "a code system without a code", binding(code=b"")),
+        "refused/r24-no-system": of(24, "a code without a code system", binding(system=0)),
+        "refused/r24-long-code": of(24, "a code of 33 bytes", binding(code=b"8" * 33)),
+        "refused/r24-long-unit": of(24, "a unit of 33 bytes", binding(unit=b"m" * 33)),
+        "refused/r24-long-name": of(24, "a name of 65 bytes", binding(name=b"m" * 65)),
+        "refused/r24-no-name": of(24, "no name", binding(name=b"")),
+        "refused/r24-blank-first": of(24, "a blank before the name", binding(name=b" MAP")),
+        "refused/r24-blank-last": of(24, "a blank behind the unit", binding(unit=b"mm[Hg] ")),
+        "refused/r24-control": of(24, "a tab in the name", binding(name=b"M\tP")),
+        "refused/r24-zero": of(24, "a zero byte in the code", binding(code=b"8478\0-0")),
+        "refused/r24-delete": of(24, "a delete character in the name", binding(name=b"MAP\x7f")),
+        "refused/r24-latin": of(24, "a byte that is not ASCII", binding(name=b"\xb0C")),
+        "refused/r25-calibrations": other(25, "two calibrations", calibration(), calibration(columns=3)),
+        "refused/r25-known-answers": other(25, "two known answers", known_answer(), known_answer((71.0, 72.5, 73.0))),
+        "refused/r25-equal": other(25, "twice the same known answer", known_answer(), known_answer()),
+        "refused/r25-metadata": other(25, "two metadata", metadata(b'{"a":1}'), metadata(b'{"a":2}')),
+        "refused/r25-bindings": other(25, "two bindings", binding(context=24)),
+        "refused/r25-unbound": refused(
+            25, "FormatError", "two known answers in version 1", blob([d, known_answer(), known_answer((71.0,))])
+        ),
+        "refused/r25-no-binding": of(25, "version 2 without a binding", metadata()),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 from naive import (
@@ -9,6 +10,7 @@ from naive import (
     Block,
     Group,
     accepted,
+    binding,
     blob,
     block,
     calibration,
@@ -71,6 +73,27 @@ def good_blobs() -> dict[str, bytes]:
             "what is beyond all floats becomes infinite, for the reader to refuse",
             [dense()],
             [with_(calibration(1, LEVELS, 1), data=struct.pack("<3f", f32(3e38), f32(-3e38), 0.5))],
+        ),
+        "ok/bound": accepted("it says what it is for", [dense()], [binding()], version=2),
+        "ok/bound-every-kind": accepted(
+            "all kinds", every, [calibration(), known_answer(), metadata(), binding()], version=2
+        ),
+        "ok/bound-by-name": accepted(
+            "another domain's signal: no code, no unit, no length of a step, no range",
+            [dense()],
+            [binding(b"OT", b"", b"", system=0, interval_us=0, low=-math.inf, high=math.inf)],
+            version=2,
+        ),
+        "ok/bound-largest": accepted(
+            "every field at its limit",
+            [dense()],
+            [
+                binding(
+                    b"a name " + b"~" * 57, b"c" * 32, b"u" * 32, interval_us=10**15, low=f32(-3e38), high=f32(3e38),
+                    context=8192, prediction=8192,
+                )
+            ],
+            version=2,
         ),
         "ok/forced": accepted("accepted by hand", [dense()], flags=1),
         "ok/largest-version": accepted("64 bits", [dense()], adapter_version=2**64 - 1),

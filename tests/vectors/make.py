@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bad_blobs import bad_extras, bad_groups, bad_headers
+from bad_blobs import bad_bindings, bad_extras, bad_groups, bad_headers
 from good_blobs import good_blobs, merges
 from others import generator, manifests, signed
 
@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 def all_vectors() -> dict[str, bytes]:
     """Name → bytes of every vector."""
-    makers = (good_blobs, bad_headers, bad_groups, bad_extras, merges, manifests, signed, generator)
+    makers = (good_blobs, bad_headers, bad_groups, bad_extras, bad_bindings, merges, manifests, signed, generator)
     return {name: data for make in makers for name, data in make().items()}
 
 

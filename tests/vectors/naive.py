@@ -257,6 +257,23 @@ def metadata(text: bytes = b'{"method":"fourierft","mse":1.25}') -> Rec:
     return Rec(18, 0, 0, 0, 0, 0, 0, 0.0, text)
 
 
+def binding(
+    name: bytes = b"MAP",
+    code: bytes = b"8478-0",
+    unit: bytes = b"mm[Hg]",
+    *,
+    system: int = 1,
+    interval_us: int = 3_600_000_000,
+    low: float = 14.0,
+    high: float = 330.0,
+    context: int = 48,
+    prediction: int = 6,
+) -> Rec:
+    sizes = (system, len(code), len(unit), len(name))
+    data = struct.pack("<Qff4B", interval_us, low, high, *sizes) + code + unit + name
+    return Rec(19, 0, 0, context, prediction, 0, 0, 0.0, data)
+
+
 def with_(rec: Rec, **changes: object) -> Rec:
     return Rec(**{**vars(rec), **changes})  # type: ignore[arg-type]
 
@@ -299,6 +316,12 @@ def accepted(comment: str, groups: Sequence[Group], extras: Sequence[Rec] = (), 
     ]
     head += [("merged", f"{t} {group.merged(t)}") for group in groups for t in group.members]
     head += [("calibrated", calibrated(extra)) for extra in extras if extra.kind == 16]
+    for extra in extras:
+        if extra.kind == 19:
+            interval, low, high, _, code, unit, _ = struct.unpack_from("<QII4B", extra.data)
+            texts = extra.data[20:].decode("ascii")
+            head += [("binding", f"{interval} {extra.rows} {extra.columns} {low:08x} {high:08x}")]
+            head += [("code", texts[:code]), ("unit", texts[code : code + unit]), ("signal", texts[code + unit :])]
     return vector(head, payload)
 
 
