@@ -62,6 +62,29 @@ class Binding:
         if not self.low < self.high:  # also where one is NaN
             raise ValueError(f"range {self.low} to {self.high}: want the lower end first")
 
+    @classmethod
+    def of(cls, name: str, *, interval_us: int, context_length: int, prediction_length: int) -> Binding:
+        """Bind to a signal by its name: code, unit and range come from the table of signals where that has it.
+
+        Raises `ValueError` for what no blob can say.
+        """
+        known = find_signal(name)
+        if known is None:
+            return cls(
+                name=name, interval_us=interval_us, context_length=context_length, prediction_length=prediction_length
+            )
+        return cls(
+            name=known.name,
+            code_system=CodeSystem.LOINC,
+            code=known.loinc,
+            unit=known.ucum,
+            interval_us=interval_us,
+            context_length=context_length,
+            prediction_length=prediction_length,
+            low=known.low,
+            high=known.high,
+        )
+
     @property
     def interval(self) -> str:
         """The time between steps as people write it: "1h"; empty where steps have no stated length."""

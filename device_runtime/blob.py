@@ -117,10 +117,20 @@ def _describe(delta: Delta) -> tuple[tuple[Any, ...], bytes]:
             return head, _pack(delta.numbers)
         case Fourier(explicit=None):
             count, code = delta.parameters, DTYPE_CODE[delta.coefficients.dtype]
-            return (Kind.FOURIER, *delta.shape, count, code, delta.seed, _stored(delta.scaling), b""), _pack(delta.coefficients)
+            return (Kind.FOURIER, *delta.shape, count, code, delta.seed, _stored(delta.scaling), b""), _pack(
+                delta.coefficients
+            )
         case Fourier():
             count, code = delta.parameters, DTYPE_CODE[delta.coefficients.dtype]
-            head = (Kind.FOURIER_EXPLICIT, *delta.shape, count, code, 0, _stored(delta.scaling), encode_gaps(delta.entries))
+            head = (
+                Kind.FOURIER_EXPLICIT,
+                *delta.shape,
+                count,
+                code,
+                0,
+                _stored(delta.scaling),
+                encode_gaps(delta.entries),
+            )
             return head, _pack(delta.coefficients)
         case LowRank():
             head = (
@@ -135,9 +145,9 @@ def _describe(delta: Delta) -> tuple[tuple[Any, ...], bytes]:
             return head, _pack(delta.a) + _pack(delta.b)
         case Vera():
             rank, code = delta.d.stored.size, DTYPE_CODE[delta.d.dtype]
-            return (Kind.VERA, *delta.shape, rank, code, delta.seed, _stored(delta.scaling), b""), _pack(delta.d) + _pack(
-                delta.b
-            )
+            return (Kind.VERA, *delta.shape, rank, code, delta.seed, _stored(delta.scaling), b""), _pack(
+                delta.d
+            ) + _pack(delta.b)
         case _:
             raise TypeError(f"no record kind for {type(delta).__name__}")
 
@@ -210,7 +220,8 @@ def decode(blob: bytes) -> Adapter:
         if record.kind in EXTRA_READERS and (bound or record.kind != Kind.BINDING):
             _require(record.tensor_count == 0, f"R13: {where}: kind {record.kind} names no tensors")
             _require(
-                previous is None or previous[0][0] != record.kind, f"R25: {where}: a second record of kind {record.kind}"
+                previous is None or previous[0][0] != record.kind,
+                f"R25: {where}: a second record of kind {record.kind}",
             )
             name, value = EXTRA_READERS[record.kind](blob, record, where)
             extras[name] = value

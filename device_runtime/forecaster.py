@@ -223,7 +223,7 @@ class Forecaster:
         steps = self._steps(prediction_length)
         batch, single = _as_batch(context)
         batch = self._cut(batch)
-        differences = self.check(use or self.use, context_length=batch.shape[1], prediction_length=steps)
+        differences = self.check(_of_lengths(use or self.use, batch, steps))
         levels = tuple(quantile_levels) if quantile_levels is not None else manifest.quantile_levels
         calibration = self.adapter.calibration if self.adapter is not None else None
         grouped = groups is not None or bool(past_covariates) or bool(future_covariates)
@@ -274,7 +274,7 @@ class Forecaster:
         batch, single = _as_batch(context)
         steps = self._steps(prediction_length)
         batch = self._cut(batch)
-        self.check(self.use, context_length=batch.shape[1], prediction_length=steps)
+        self.check(_of_lengths(self.use, batch, steps))
         samples = self._model.sample(batch, steps, _samples(self._model, num_samples), seed)
         if not np.isfinite(samples).all():
             raise ForecastError("the model's samples are not finite")
@@ -285,12 +285,12 @@ class Forecaster:
         """What the adapter is for; None: the base alone, or an unbound adapter."""
         return self.adapter.binding if self.adapter else None
 
-    def check(self, use: Use, **lengths: int) -> tuple[str, ...]:
+    def check(self, use: Use) -> tuple[str, ...]:
         """Refuse a use that the adapter is not for; return the differences that a person accepted by name.
 
-        ``lengths`` are the ``context_length`` and ``prediction_length`` of a forecast. Raises `SignalMismatchError`.
+        Raises `SignalMismatchError`.
         """
-        return () if self.binding is None else check(self.binding, replace(use, **lengths), self.accepted)
+        return () if self.binding is None else check(self.binding, use, self.accepted)
 
     def _steps(self, prediction_length: int | None) -> int:
         """Return the number of steps to forecast: the adapter's own unless one is given, else the base's."""
@@ -308,6 +308,11 @@ class Forecaster:
         cut = batch[:, -self.binding.context_length :]
         _refuse_empty(cut)
         return cut
+
+
+def _of_lengths(use: Use, batch: FloatArray, steps: int) -> Use:
+    """Add the lengths of a forecast of contexts ``[B, L]`` to its use."""
+    return replace(use, context_length=batch.shape[1], prediction_length=steps)
 
 
 def _samples(model: Sampler, wanted: int | None) -> int:

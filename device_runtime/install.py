@@ -99,5 +99,5 @@ def _require_said(binding: Binding, config: DeviceConfig) -> None:
     except SignalMismatchError as error:
         raise SignalMismatchError(
             f"{error.args[0]}: this monitor's settings leave it out",
-            hint=f'add signal = "{binding.name}" and interval = "{binding.interval}" to them, if that is what it forecasts',
+            hint=f'if that is what it forecasts, add signal = "{binding.name}" and interval = "{binding.interval}"',
         ) from error

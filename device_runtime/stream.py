@@ -34,9 +34,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 class Forecasts(Protocol):
     """What a stream forecasts with: a `Forecaster`, or a `Host` that runs what is installed."""
 
-    def forecast(
-        self, context: ArrayLike, prediction_length: int | None = None, *, use: Use | None = None
-    ) -> Forecast:
+    def forecast(self, context: ArrayLike, prediction_length: int | None = None, *, use: Use | None = None) -> Forecast:
         """Forecast one context ``[L]`` of what ``use`` says."""
 
 

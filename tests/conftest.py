@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("edge-tsfm", deadline=None)
+settings.load_profile("edge-tsfm")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from device_runtime.forecaster import Forecast, Forecaster
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -15,6 +18,14 @@ adapter_option = click.option(
     "--adapter",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Adapter blob; without it the frozen base forecasts.",
+)
+accept_option = click.option(
+    "--accept-difference",
+    "accept",
+    multiple=True,
+    metavar="NAME",
+    help="Use an adapter that is for another signal, unit, interval, context_length or prediction_length, by that "
+    "name; every forecast then says so.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -28,6 +39,21 @@ def session_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def said_use(forecast: Forecast) -> dict[str, Any]:
+    """Return what a forecast's record says of what the adapter is for, beside its base and adapter."""
+    return {
+        "signal": forecast.binding.name if forecast.binding else None,
+        **({"unbound": True} if forecast.unbound else {}),
+        **({"accepted_differences": list(forecast.accepted_differences)} if forecast.accepted_differences else {}),
+    }
+
+
+def warn_of_use(forecaster: Forecaster) -> None:
+    """Say on standard error that an adapter does not say what it is for."""
+    if forecaster.adapter is not None and forecaster.binding is None:
+        click.echo("the adapter is unbound: it does not say which signal or interval it is for", err=True)
 
 
 def settings(threads: int, spinning: bool, providers: tuple[str, ...]) -> Any:

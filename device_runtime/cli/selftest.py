@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
         "adapter_version": merged.version,
         "parameters": merged.parameters,
         "forced": merged.forced,
+        "binding": merged.binding and asdict(merged.binding) | {"interval": merged.binding.interval},
         "known_answer": {"off_by": off_by, "allowed": allowed},
     }
     if as_json:
@@ -42,3 +44,4 @@ def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
             f"base {report['base'][:16]} adapter {report['adapter'][:16]}: known answer off by {off_by:.2g}, "
             f"allowed {allowed:.2g}: passed"
         )
+        click.echo(f"for {merged.binding or 'no stated signal: the adapter is unbound'}")

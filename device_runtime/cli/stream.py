@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from device_runtime.cli.options import adapter_option, session_options, settings
+from device_runtime.cli.options import accept_option, adapter_option, said_use, session_options, settings, warn_of_use
 from device_runtime.errors import InputError
 
 
@@ -22,13 +22,21 @@ from device_runtime.errors import InputError
     type=click.Path(path_type=Path, dir_okay=False),
     help="A monitor's settings: forecast with what is installed, in place of BUNDLE and --adapter.",
 )
-@click.option("--channel", "names", multiple=True, required=True, help="Channel to forecast, NAME or NAME:LOW:HIGH.")
+@click.option(
+    "--channel",
+    "names",
+    multiple=True,
+    required=True,
+    help="Channel to forecast: NAME, NAME=SIGNAL or either with :LOW:HIGH. The name is the signal unless one is said; "
+    "its plausible range holds unless LOW and HIGH are.",
+)
 @click.option("--interval", "interval_ms", type=click.IntRange(1), default=60_000, help="Milliseconds between steps.")
 @click.option("--context-length", type=click.IntRange(1), default=48, help="Steps to keep for each channel.")
 @click.option("--prediction-length", type=click.IntRange(1), default=6, help="Steps to forecast.")
 @click.option(
     "--min-observed", type=click.IntRange(1), default=12, help="Observed steps below which nothing is forecast."
 )
+@accept_option
 @session_options
 def command(
     bundle: Path | None,
@@ -39,6 +47,7 @@ def command(
     context_length: int,
     prediction_length: int,
     min_observed: int,
+    accept: tuple[str, ...],
     **session: Any,
 ) -> None:
     """Read samples ``channel,t_ms,value`` from standard input, one a line; print a forecast for each new step as JSON.
@@ -50,13 +59,21 @@ def command(
     runs, and judges an adapter on trial by its forecasts: confirmed after the health window, taken back on failure.
     """
     from device_runtime.errors import DeviceRuntimeError
+    from device_runtime.forecaster import Forecaster
     from device_runtime.stream import Stream
 
     channels = tuple(_channel(name, interval_ms) for name in names)
     if (bundle is None) == (config_path is None) or (adapter is not None and bundle is None):
         raise click.UsageError("want either BUNDLE, perhaps with --adapter, or --config")
+    if accept and config_path is not None:
+        raise click.UsageError("--accept-difference: a monitor's settings say accept_differences")
+    forecaster = _forecaster(bundle, adapter, config_path, accept, session)
+    if isinstance(forecaster, Forecaster):  # a monitor's host may get another adapter: it is asked at each forecast
+        for channel in channels:
+            forecaster.check(channel.use)
+        warn_of_use(forecaster)
     stream = Stream(
-        _forecaster(bundle, adapter, config_path, session),
+        forecaster,
         channels,
         context_length=context_length,
         min_observed=min_observed,
@@ -82,18 +99,25 @@ def command(
                     "base": forecast.base[:16],
                     "adapter": forecast.adapter and forecast.adapter[:16],
                     "adapter_version": forecast.adapter_version,
+                    **said_use(forecast),
                 }
             )
         )
     click.echo(json.dumps({"counts": dict(stream.counts)}), err=True)
 
 
-def _forecaster(bundle: Path | None, adapter: Path | None, config_path: Path | None, session: dict[str, Any]) -> Any:
+def _forecaster(
+    bundle: Path | None,
+    adapter: Path | None,
+    config_path: Path | None,
+    accept: tuple[str, ...],
+    session: dict[str, Any],
+) -> Any:
     """Open a bundle with an adapter, or what a monitor has installed."""
     from device_runtime.forecaster import Forecaster
 
     if bundle is not None:
-        return Forecaster.open(bundle, adapter, settings=settings(**session))
+        return Forecaster.open(bundle, adapter, settings=settings(**session), accept=accept)
     from device_runtime.device_config import read_config
     from device_runtime.host import Host
     from device_runtime.install import Installer
@@ -104,15 +128,23 @@ def _forecaster(bundle: Path | None, adapter: Path | None, config_path: Path | N
 
 
 def _channel(text: str, interval_ms: int) -> Any:
-    """Read NAME or NAME:LOW:HIGH."""
+    """Read NAME or NAME=SIGNAL, perhaps with :LOW:HIGH; without them the signal's own plausible range."""
+    from device_runtime.series.signals import find_signal
     from device_runtime.stream import Channel
 
-    name, *limits = text.split(":")
+    named, *limits = text.split(":")
+    name, _, signal = named.partition("=")
+    known = find_signal(signal or name)
     try:
-        low, high = (float(limit) for limit in limits) if limits else (float("-inf"), float("inf"))
+        if limits:
+            low, high = (float(limit) for limit in limits)
+        else:
+            low, high = (float("-inf"), float("inf")) if known is None else (known.low, known.high)
+        return Channel(name=name, interval_ms=interval_ms, low=low, high=high, signal=signal)
     except ValueError:
-        raise click.BadParameter(f"want NAME or NAME:LOW:HIGH, got {text!r}", param_hint="--channel") from None
-    return Channel(name=name, interval_ms=interval_ms, low=low, high=high)
+        raise click.BadParameter(
+            f"want NAME or NAME=SIGNAL, perhaps with :LOW:HIGH, got {text!r}", param_hint="--channel"
+        ) from None
 
 
 def _sample(line: str, number: int) -> tuple[str, int, float]:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from device_runtime.adapter import Adapter
+from device_runtime.binding import check, require_said
 from device_runtime.blob import blob_size, decode
 from device_runtime.bundle import Bundle
 from device_runtime.files import read_bounded
 from device_runtime.rollout import adapter_target
+from device_runtime.series.signals import find_signal
 from device_runtime.slots import MAX_FILE_SIZE
 from edge_tsfm.deploy.gate import Gate, Verdict, judge, read_evaluation, read_gate
 from edge_tsfm.deploy.ledger import Channel, in_the_field, read_channel, write_channel
@@ -60,6 +62,7 @@ def approve(
         raise DeployError(f"{adapter} is for base {decoded.base_digest.hex()[:16]}, {bundle} is another")
     _prove(opened, blob)
     known = read_channel(repository, channel)
+    _check_signal(known, decoded, str(adapter))
     if decoded.version <= known.sequence:
         raise DeployError(
             f"{adapter} has version {decoded.version}; channel {channel} is at sequence {known.sequence}: "
@@ -69,6 +72,7 @@ def approve(
     gate, gate_digest = _pinned_gate(repository)
     judged, judged_bytes = read_evaluation(evaluation)
     _check_subject(judged, decoded, blob, exported_weights(opened), str(evaluation))
+    _check_judged_signal(known, judged, str(evaluation))
     field = _Field.of(repository, known, field_evaluation)
     name = _judged_as(judged, decoded, opened, str(evaluation))
     verdict = judge(gate, judged, field.evaluation, first=field.file is None, name=name)
@@ -178,6 +182,33 @@ def _check_subject(evaluation: dict[str, Any], adapter: Adapter, blob: bytes, we
         )
     if "device" in evaluation:
         _check_scored("adapter", _object(evaluation, "device").get("adapter"), digest(blob), where)
+
+
+def _check_signal(channel: Channel, adapter: Adapter, where: str) -> None:
+    """Refuse an adapter for something else than the channel's monitors forecast, or that does not say what it is for.
+
+    Raises `DeployError` and `SignalMismatchError`.
+    """
+    use = channel.use
+    if adapter.binding is None:
+        raise DeployError(
+            f"{where} does not say which signal it is for; channel {channel.name} is for {channel.signal}",
+            hint="export it again: edge-tsfm export adapter RUN --bundle BUNDLE --out ADAPTER",
+        )
+    require_said(adapter.binding, use)
+    check(adapter.binding, use)
+
+
+def _check_judged_signal(channel: Channel, evaluation: dict[str, Any], where: str) -> None:
+    """Refuse an evaluation on another signal or interval than the channel's. Raises `DeployError`."""
+    data = _object(evaluation, "data")
+    signal, interval = str(data.get("channel")), str(data.get("interval"))
+    known = find_signal(signal)
+    if (known.name if known else signal) != channel.signal or (channel.interval and interval != channel.interval):
+        raise DeployError(
+            f"{where} is on {signal} every {interval}; channel {channel.name} is for {channel.signal} every "
+            f"{channel.interval or 'step'}"
+        )
 
 
 def _object(value: dict[str, Any], key: str) -> dict[str, Any]:

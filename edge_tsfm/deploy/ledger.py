@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from device_runtime.binding import Use
 from device_runtime.files import read_bounded, write_atomic
 from device_runtime.rollout import NAME
+from device_runtime.series.duration import parse_duration, say_duration
+from device_runtime.series.signals import find_signal
 from edge_tsfm.deploy.repository import MAX_FILE, Repository
 from edge_tsfm.errors import DeployError
 
@@ -20,6 +23,9 @@ class Channel:
     """What a channel's devices have been told so far."""
 
     name: str
+    signal: str = ""  # what its monitors forecast, as "MAP"; empty until `describe` has said it
+    unit: str = ""  # UCUM
+    interval: str = ""  # time between two steps, as "1h"; empty: steps of no stated length
     sequence: int = -1  # highest ever given
     revoked: tuple[str, ...] = ()
     security_minimum: int = 0
@@ -35,6 +41,21 @@ class Channel:
                 hint=", ".join(file[:16] for file in self.sequences) or "edge-tsfm deploy approve",
             )
         return found[0]
+
+    def require_signal(self) -> None:
+        """Raise `DeployError` while nobody has said what the channel's monitors forecast."""
+        if not self.signal:
+            raise DeployError(
+                f"channel {self.name}: nobody has said what its monitors forecast",
+                hint=f"edge-tsfm deploy channel REPOSITORY {self.name} --signal MAP --interval 1h",
+            )
+
+    @property
+    def use(self) -> Use:
+        """What the channel's monitors forecast. Raises `DeployError` while nobody has said it."""
+        self.require_signal()
+        interval_us = parse_duration(self.interval) if self.interval else None
+        return Use(signal=self.signal, unit=self.unit or None, interval_us=interval_us)
 
     def live(self, file: str) -> bool:
         """Whether a monitor would accept an approved file."""
@@ -54,6 +75,30 @@ def read_channel(repository: Repository, name: str) -> Channel:
         revoked=tuple(dict.fromkeys((*known.revoked, *signed["files"]))),
         security_minimum=max(known.security_minimum, signed["minimum"]),
     )
+
+
+def describe(repository: Repository, name: str, *, signal: str, interval: str, unit: str = "") -> Channel:
+    """Say once what a channel's monitors forecast; only adapters for that are approved for it.
+
+    Raises `DeployError` for a channel that says otherwise already, for a unit that is not the signal's, and
+    `InputError` for an interval that is no span of time.
+    """
+    known = find_signal(signal)
+    said = known.name if known else signal
+    unit = unit or (known.ucum if known else "")
+    if known is not None and unit != known.ucum:
+        raise DeployError(f"{known.name} in {unit!r}: want {known.ucum} (UCUM)")
+    interval = say_duration(parse_duration(interval)) if interval else ""
+    channel = read_channel(repository, name)
+    before = (channel.signal, channel.unit, channel.interval)
+    if channel.signal and before != (said, unit, interval):
+        raise DeployError(
+            f"channel {name} forecasts {channel.signal} every {channel.interval or 'step'}: that does not change",
+            hint="give monitors that forecast something else a channel of their own",
+        )
+    channel = replace(channel, signal=said, unit=unit, interval=interval)
+    write_channel(repository, channel)
+    return channel
 
 
 def write_channel(repository: Repository, channel: Channel) -> None:

@@ -12,7 +12,7 @@ from device_runtime.device_config import DeviceConfig
 from device_runtime.errors import StorageError
 from device_runtime.files import read_bounded, write_atomic
 from edge_tsfm.deploy.gate import read_gate
-from edge_tsfm.deploy.ledger import PREFIX
+from edge_tsfm.deploy.ledger import PREFIX, read_channel
 from edge_tsfm.deploy.repository import KEYS_OF, Repository
 from edge_tsfm.deploy.signers import ROLES, KeyRef, digest, make_file_key, public_bytes, signer_for
 from edge_tsfm.errors import DeployError
@@ -107,15 +107,23 @@ def _first_publication(repository: Repository) -> Repository:
 
 
 def device_settings(repository: Repository, *, channel: str, device_id: str, url: str) -> str:
-    """Return a monitor's ``device.toml`` for this repository. Raises `FormatError` for what no monitor would accept."""
+    """Return a monitor's ``device.toml`` for this repository.
+
+    Raises `FormatError` for what no monitor would accept, and `DeployError` for a channel of which nobody has said
+    what its monitors forecast.
+    """
     keys = [public_bytes(ref) for ref in repository.refs("adapter")]
     threshold = repository.threshold("adapter")
     DeviceConfig(
         device_id=device_id, channel=channel, bundle=Path("bundle"), state=Path("state"), repository=url,
         trusted_keys=tuple(keys), threshold=threshold,
     )  # fmt: skip
+    known = read_channel(repository, channel)
+    known.require_signal()
+    said = {"signal": known.signal, "unit": known.unit, "interval": known.interval}
     values = {
-        "device_id": device_id, "channel": channel, "bundle": "bundle", "state": "state", "root": "root.json",
+        "device_id": device_id, "channel": channel, **{name: text for name, text in said.items() if text},
+        "bundle": "bundle", "state": "state", "root": "root.json",
         "repository": url, "trusted_keys": [key.hex() for key in keys], "threshold": threshold,
     }  # fmt: skip
     # A JSON text, number or list of texts is a TOML one.

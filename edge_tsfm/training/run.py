@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from device_runtime.binding import Binding, CodeSystem
+from device_runtime.binding import Binding
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
 from device_runtime.series.duration import parse_duration
-from device_runtime.series.signals import find_signal
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
@@ -118,17 +117,12 @@ class Run:
 
         Raises `TrainError` for a signal whose name no blob can hold.
         """
-        known = find_signal(self.target)
-        coded = {} if known is None else {
-            "code_system": CodeSystem.LOINC, "code": known.loinc, "unit": known.ucum, "low": known.low, "high": known.high,
-        }  # fmt: skip
         try:
-            return Binding(
-                name=self.target,
+            return Binding.of(
+                self.target,
                 interval_us=self._interval_us(),
                 context_length=self.config.context_length,
                 prediction_length=self.config.prediction_length,
-                **coded,
             )
         except ValueError as error:
             raise TrainError(

@@ -386,7 +386,7 @@ etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bun
     if (!is(top, '{') || !find_text(top, "format", &text) || !etsa_text_is(text, "edge-tsfm bundle")) {
         return ETSA_FORMAT_ERROR;
     }
-    if (!find_count(top, "format_version", &version) || version != ETSA_FORMAT_VERSION) return ETSA_UNSUPPORTED_ERROR;
+    if (!find_count(top, "format_version", &version) || version != ETSA_BUNDLE_VERSION) return ETSA_UNSUPPORTED_ERROR;
     bool good = find_text(top, "name", &bundle->name) && find_text(top, "family", &bundle->family) &&
                 find_text(top, "precision", &bundle->precision) &&
                 find_count(top, "context_length", &bundle->context_length) &&

@@ -30,6 +30,7 @@ extern "C" {
 /* The library's version; the format has its own. */
 #define ETSA_VERSION "0.1.0"
 #define ETSA_FORMAT_VERSION 2u /* of a blob; version 1 is read as well, unbound: it says not what it is for */
+#define ETSA_BUNDLE_VERSION 1u
 
 /* Limits, §9. */
 #define ETSA_MAX_BLOB_SIZE 524288u /* bytes */

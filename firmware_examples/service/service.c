@@ -20,6 +20,7 @@ typedef struct channel {
     int64_t step;         /* that is being filled */
     float value;          /* that stands for it: the one with the latest time stamp */
     int64_t stamp;        /* of that value, ms */
+    float low, high;      /* a value outside is none: of the adapter's signal; infinite without one */
     uint32_t due;         /* closed steps that were not forecast yet */
     uint32_t strays;      /* values in a row, a whole context away from `step`, that agree with one another */
     int64_t stray_stamp;  /* of the last of them, ms */
@@ -98,7 +99,7 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
     channel *c = &s->channels[number];
     int64_t step = floor_divide(t_ms, s->settings.interval_ms), length = (int64_t)fc_bundle(s->base)->context_length;
     pthread_mutex_lock(&s->lock);
-    if (quality != SV_GOOD || !isfinite(value)) { /* says nothing, not even that time passed */
+    if (quality != SV_GOOD || !isfinite(value) || value < c->low || value > c->high) { /* says nothing, not even that time passed */
         s->counts.rejected++;
         pthread_mutex_unlock(&s->lock);
         return;
@@ -208,6 +209,15 @@ static void *work(void *argument)
     return NULL;
 }
 
+/* What can be a reading at all: as the adapter says. */
+static void set_range(channel *c, const fc_forecaster *forecaster)
+{
+    const etsa_adapter *adapter = fc_adapter(forecaster);
+    bool bound = adapter != NULL && adapter->signal.size > 0;
+    c->low = bound ? adapter->low : -INFINITY;
+    c->high = bound ? adapter->high : INFINITY;
+}
+
 etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t size, fc_message message)
 {
     fc_forecaster *next;
@@ -224,6 +234,9 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
     fc_forecaster *before = s->channels[number].current;
     s->channels[number].current = next;
     pthread_mutex_unlock(&s->using);
+    pthread_mutex_lock(&s->lock);
+    set_range(&s->channels[number], next);
+    pthread_mutex_unlock(&s->lock);
     fc_close(before);
     return ETSA_OK;
 }
@@ -262,6 +275,7 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
         s->channels[i].steps = malloc((bundle->context_length + MOST_DUE) * sizeof *s->work);
         memory = memory && s->channels[i].steps != NULL;
         err = fc_open(base, NULL, 0, &settings->policy, &s->channels[i].current, message);
+        if (err == ETSA_OK) set_range(&s->channels[i], s->channels[i].current);
     }
     if (err == ETSA_OK && !memory) {
         strcpy(message, "out of memory");

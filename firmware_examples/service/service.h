@@ -55,12 +55,12 @@ void sv_stop(sv_service *service);
 /* One measured value. Step k is [k * interval_ms, (k + 1) * interval_ms); the good value with the latest time stamp stands
  * for it, by the rules of the Python runtime's Stream (docs/stream.md). A value of a later step closes the steps before
  * it, and the worker forecasts; one that comes late fills its step where that is missing, for the forecasts to come, or
- * is dropped and counted. Values that are not good or not finite change nothing but a count. A value a whole context or more away is
+ * is dropped and counted. Values that are not good, not finite or no reading of the adapter's signal change nothing but a count. A value a whole context or more away is
  * a stray: three in a row that agree move the channel ahead, as many as a context has steps move it back. Values of
  * unknown channels and of times beyond 2^53 ms are ignored. Never waits for a forecast. */
 void sv_push(sv_service *service, uint32_t channel, int64_t t_ms, float value, int quality);
 typedef struct sv_counts {
-    uint64_t rejected; /* values that were not good or not finite */
+    uint64_t rejected; /* values that were not good, not finite, or no reading of the adapter's signal */
     uint64_t late;    /* values that came too late to be used, or twice */
     uint64_t stray;   /* values whose time lies too far from the others' */
     uint64_t skipped; /* steps without a forecast, since 64 were waiting for the worker: it stood still, or time jumped */

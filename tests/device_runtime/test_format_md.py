@@ -12,6 +12,7 @@ from device_runtime.blob import DTYPE_CODE
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = re.split(r"^## ", (ROOT / "device_runtime/FORMAT.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+HEAD = " ".join("".join(SECTIONS[:2]).split())
 HEADER = (ROOT / "firmware_examples/etsa/etsa.h").read_text(encoding="utf-8")
 SOURCE = (ROOT / "firmware_examples/etsa/etsa.c").read_text(encoding="utf-8")
 
@@ -95,8 +96,9 @@ def test_limits_outside_of_the_table() -> None:
     assert re.search(rf"MAX_DEPTH {canonical.MAX_DEPTH}u", SOURCE)
     assert f"at most {varint.MAX_BYTES} bytes" in section(4)
     assert f"shift == {7 * varint.MAX_BYTES}" in SOURCE
-    assert f"a bundle's ({manifest.BUNDLE_VERSION})" in (FORMAT := " ".join(section(1).split())) or FORMAT
+    assert f"a bundle's ({manifest.BUNDLE_VERSION}) and an adapter blob's (1 or 2)" in HEAD
     assert defined("FORMAT_VERSION") == layout.FORMAT_VERSION
+    assert defined("BUNDLE_VERSION") == manifest.BUNDLE_VERSION
 
 
 def test_error_codes() -> None:

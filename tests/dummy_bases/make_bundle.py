@@ -22,6 +22,7 @@ def main() -> None:
     """Write the three, replacing what was there."""
     from chronos import ChronosBoltPipeline
 
+    from device_runtime.binding import Binding
     from device_runtime.bundle import Bundle
     from device_runtime.delta import Fourier, Numbers
     from edge_tsfm.models import load_base
@@ -59,8 +60,9 @@ def main() -> None:
             tuned=merged_model.model,
             deltas=deltas,
             contexts=contexts,
+            binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
             version=3,
-            metadata={"target": "HR", "method": "fourierft"},
+            metadata={"method": "fourierft"},
         )
         pipeline = ChronosBoltPipeline(merged_model.model)
         levels = [0.1, 0.25, 0.5, 0.85]

@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from device_runtime.binding import Binding  # noqa: E402
 from device_runtime.blob import decode  # noqa: E402
 from device_runtime.bundle import Bundle  # noqa: E402
 from device_runtime.delta import Delta, Dense, Numbers  # noqa: E402
@@ -76,7 +77,8 @@ def test_an_adapter_of_added_biases_reaches_the_device(exported: Exported, famil
     deltas = deltas_on(base, added(base, exported(family)[0]))
     result = export_adapter(
         bundle=bundle, base=base.model, tuned=tuned(base, deltas), deltas=deltas,
-        contexts=synthetic_contexts(8, 48, missing=0.1, seed=5), version=1, metadata={"target": "HR"},
+        contexts=synthetic_contexts(8, 48, missing=0.1, seed=5), version=1, metadata={},
+        binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
     )  # fmt: skip
     assert result.parity < 1e-4
     assert result.effect > 0.01
@@ -92,6 +94,7 @@ def test_a_bundle_without_them_says_how_to_get_one(exported: Exported) -> None:
         export_adapter(
             bundle=bundle, base=base.model, tuned=tuned(base, deltas), deltas=deltas,
             contexts=synthetic_contexts(8, 48, seed=5), version=1, metadata={},
+            binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
         )  # fmt: skip
     assert "export base --added-biases" in str(caught.value.hint)
 

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 
 from device_runtime.adapter import Calibration
+from device_runtime.binding import Binding
 from device_runtime.blob import decode
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Dense, Numbers
@@ -28,6 +29,7 @@ def test_a_calibrated_blob_proves_the_same_merge_and_moves_forecasts_as_fitted(
         tuned=tuned,
         deltas={NAME: Dense(Numbers.of(np.full((size, 1), 0.3)))},
         contexts=contexts,
+        binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
         version=1,
         metadata={},
     ).blob

@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from device_runtime import chronos2  # noqa: E402
+from device_runtime.binding import Binding  # noqa: E402
 from device_runtime.bundle import Bundle  # noqa: E402
 from device_runtime.delta import Dense, Numbers  # noqa: E402
 from device_runtime.errors import InputError  # noqa: E402
@@ -226,6 +227,7 @@ def test_an_adapter_of_series_alone_merges_and_is_felt_in_groups(exported) -> No
         tuned=tuned,
         deltas={name: Dense(Numbers.of(np.full((size, 1), 0.3)))},
         contexts=synthetic_contexts(6, 40, missing=0.1, seed=9),
+        binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
         version=1,
         metadata={},
     )

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from device_runtime.binding import Binding
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dense, Numbers
 from edge_tsfm.methods.sites import touched_tensors
@@ -82,6 +83,7 @@ def test_an_adapter_is_proven_on_the_bundle_and_says_what_is_kept(stored: Precis
     bundle = Bundle.open(stored.path)
     tensor = bundle.tensor(bundle.index_of(ADAPTED))
     common = {"bundle": bundle, "base": dummy.model, "contexts": synthetic_contexts(6, 40, level=80.0, seed=9)}
+    common["binding"] = Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024)
     tuned = copy.deepcopy(dummy.model)
     dict(tuned.named_parameters())[ADAPTED].data += 0.3
     result = export_adapter(**common, tuned=tuned, deltas={ADAPTED: shifted(tensor, 0.3)}, version=1, metadata={})

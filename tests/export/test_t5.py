@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from device_runtime.binding import Binding  # noqa: E402
 from device_runtime.blob import decode, encode  # noqa: E402
 from device_runtime.bundle import Bundle  # noqa: E402
 from device_runtime.delta import Dense, Numbers  # noqa: E402
@@ -239,8 +240,9 @@ def test_an_adapter_is_exported_proven_and_sampled_from(base, bundle, name: str)
         tuned.get_parameter(name).add_(torch.from_numpy(delta.dense().astype(np.float32).reshape(tensor.shape)))
     contexts = synthetic_contexts(20, 32, missing=0.1, seed=11)
     made = export_adapter(
-        bundle=bundle, base=base.model, tuned=tuned, deltas={name: delta}, contexts=contexts, version=1, metadata={}
-    )
+        bundle=bundle, base=base.model, tuned=tuned, deltas={name: delta}, contexts=contexts, version=1, metadata={},
+        binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
+    )  # fmt: skip
     assert made.parity < 1e-4
     assert made.known_answer_margin >= 4
     forecaster = Forecaster.open(bundle, made.blob)

@@ -16,6 +16,7 @@ import pytest
 
 from device_runtime import canonical
 from device_runtime.adapter import Adapter, Calibration, KnownAnswer
+from device_runtime.binding import Binding
 from device_runtime.blob import encode
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Dense, LowRank, Numbers
@@ -203,8 +204,9 @@ def test_small_weights_and_a_calibrated_blob(
     tuned = copy.deepcopy(base.model)
     dict(tuned.named_parameters())[name].data += 0.3
     plain = export_adapter(
-        bundle=small, base=base.model, tuned=tuned, deltas={name: delta}, contexts=contexts, version=1, metadata={}
-    ).blob
+        bundle=small, base=base.model, tuned=tuned, deltas={name: delta}, contexts=contexts, version=1, metadata={},
+        binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
+    ).blob  # fmt: skip
     calibrated = with_calibration(
         small, plain, Calibration(offsets=Numbers.of(np.linspace(-0.5, 0.5, 54).reshape(9, 6), "int8"))
     )

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from device_runtime import blob as blobs
+from device_runtime.binding import Binding
 from device_runtime.device_config import DeviceConfig, read_config
 from edge_tsfm.deploy.approve import Approval, approve
 from edge_tsfm.deploy.controller import Stage
+from edge_tsfm.deploy.ledger import describe
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import device_settings, init, keygen
 
@@ -27,6 +29,7 @@ subgroup_percent = 5.0
 """
 WEIGHTS = json.loads((BUNDLE / "bundle.json").read_bytes())["base"]["weights"]
 RUN = "5" * 64  # digest of the tuned numbers that every adapter here says it was exported from
+BINDING = Binding.of("MAP", interval_us=3_600_000_000, context_length=48, prediction_length=6)
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 EVERYBODY = (Stage(permille=1000, soak_hours=0.0, max_failures=100, max_failure_percent=100.0),)
 
@@ -39,14 +42,23 @@ def adapter_blob(version: int, *, seed: int = 0, wrong: bool = False) -> bytes:
     if wrong:
         answer = dataclasses.replace(answer, expected=answer.expected + 100 * answer.tolerance)
     metadata = {**adapter.metadata, "note": f"seed {seed}", "run": RUN[:16]}
-    return blobs.encode(dataclasses.replace(adapter, version=version, known_answer=answer, metadata=metadata))
+    return blobs.encode(
+        dataclasses.replace(adapter, version=version, known_answer=answer, metadata=metadata, binding=BINDING)
+    )
 
 
 def evaluation(adapter: float = 0.9, *, base: float = 1.0, high: float = -0.01, **extra: Any) -> dict[str, Any]:
     """What ``edge-tsfm evaluate --json`` writes, as far as the gate reads it."""
     return {
         "run": {"numbers": RUN, "training_data": "d" * 64, "base": {"digest": WEIGHTS}},
-        "data": {"split": "test", "trained_items": 0, "channel": "MAP", "source": "ward.csv", "fingerprint": "d" * 64},
+        "data": {
+            "split": "test",
+            "trained_items": 0,
+            "channel": "MAP",
+            "interval": "1h",
+            "source": "ward.csv",
+            "fingerprint": "d" * 64,
+        },
         "windows": 100,
         "patients": 40,
         "scored": 600,
@@ -54,7 +66,7 @@ def evaluation(adapter: float = 0.9, *, base: float = 1.0, high: float = -0.01, 
         "adapter_minus_base": {"wql": {"value": adapter - base, "low": -0.2, "high": high}},
         "subgroups": {},
         **extra,
-    }
+    }  # fmt: skip
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -68,7 +80,9 @@ def make_repository(folder: Path, *, now: datetime = NOW) -> Repository:
     keygen(folder / "keys")
     gate = folder / "gate.toml"
     gate.write_text(GATE)
-    return init(folder / "repository", folder / "keys", gate, now=now)
+    repository = init(folder / "repository", folder / "keys", gate, now=now)
+    describe(repository, "icu", signal="MAP", interval="1h")
+    return repository
 
 
 def approve_version(

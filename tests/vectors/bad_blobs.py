@@ -101,7 +101,9 @@ def bad_groups() -> dict[str, bytes]:
             explicit([4, 9]).record(),
             explicit([3, 9], 5).record(),
         ),
-        "refused/r09-extras": of(9, "CanonicalError", "metadata before the known answer", d, metadata(), known_answer()),
+        "refused/r09-extras": of(
+            9, "CanonicalError", "metadata before the known answer", d, metadata(), known_answer()
+        ),
         "refused/r10-no-delta": of(10, "FormatError", "only a known answer", known_answer()),
         "refused/r11-kind-0": of(11, "UnsupportedError", "kind 0", with_(d, kind=0)),
         "refused/r11-kind-6": of(11, "UnsupportedError", "kind 6", with_(d, kind=6)),

@@ -89,8 +89,14 @@ def good_blobs() -> dict[str, bytes]:
             [dense()],
             [
                 binding(
-                    b"a name " + b"~" * 57, b"c" * 32, b"u" * 32, interval_us=10**15, low=f32(-3e38), high=f32(3e38),
-                    context=8192, prediction=8192,
+                    b"a name " + b"~" * 57,
+                    b"c" * 32,
+                    b"u" * 32,
+                    interval_us=10**15,
+                    low=f32(-3e38),
+                    high=f32(3e38),
+                    context=8192,
+                    prediction=8192,
                 )
             ],
             version=2,

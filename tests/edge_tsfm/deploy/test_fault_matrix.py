@@ -257,7 +257,7 @@ def test_every_truncation_and_every_flipped_bit_is_refused(monitor: Monitor) -> 
 
 def test_a_runtime_that_is_too_old_says_so(monitor: Monitor) -> None:
     blob = bytearray(adapter_blob(9))
-    struct.pack_into("<H", blob, 4, 2)  # format version
+    struct.pack_into("<H", blob, 4, 3)  # format version
     struct.pack_into("<I", blob, CRC_OFFSET, blobs.checksum(bytes(blob)))
     with pytest.raises(DeviceRuntimeError) as caught:
         monitor.installer.prove(monitor.slots, signed_again(monitor, bytes(blob)), "icu")

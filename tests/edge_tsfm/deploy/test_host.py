@@ -78,7 +78,7 @@ def test_a_trial_that_fails_gives_way_to_what_ran_before(monitor: Monitor, monke
     monitor.update()
     monitor.host.forecast(CONTEXT)
 
-    def fail(*_: object) -> Forecast:
+    def fail(*_: object, **__: object) -> Forecast:
         raise ForecastError("the model's quantiles are not finite")
 
     with monkeypatch.context() as patch:
@@ -95,9 +95,9 @@ def test_a_slow_forecast_is_a_failure(monitor: Monitor, monkeypatch: pytest.Monk
     monitor.host.refresh()
     quick = Forecaster.forecast
 
-    def slow(forecaster: Forecaster, *arguments: object) -> Forecast:
+    def slow(forecaster: Forecaster, *arguments: object, **named: object) -> Forecast:
         monitor.seconds += 5.1
-        return quick(forecaster, *arguments)  # type: ignore[arg-type]
+        return quick(forecaster, *arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Forecaster, "forecast", slow)
     monitor.host.forecast(CONTEXT)
@@ -133,9 +133,9 @@ def test_a_rollback_by_hand_is_taken_over(monitor: Monitor) -> None:
 
 def test_the_stream_command_runs_what_is_installed(monitor: Monitor) -> None:
     monitor.update()
-    command = [sys.executable, "-m", "device_runtime.cli", "stream", "--channel", "MAP", "--interval", "1000"]
+    command = [sys.executable, "-m", "device_runtime.cli", "stream", "--channel", "MAP", "--interval", "3600000"]
     command += ["--context-length", "8", "--min-observed", "3", "--config", str(monitor.folder / "bed" / "device.toml")]
-    samples = "".join(f"MAP,{step * 1000},{70 + step % 5}\n" for step in range(6))
+    samples = "".join(f"MAP,{step * 3_600_000},{70 + step % 5}\n" for step in range(6))
     done = subprocess.run(command, input=samples, capture_output=True, text=True, check=True)
     forecasts = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line.get("adapter_version") for line in forecasts[2:]] == [1, 1, 1, 1]

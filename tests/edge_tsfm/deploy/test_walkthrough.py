@@ -45,6 +45,10 @@ def test_operator(tmp_path: Path) -> None:
     run(cli, "deploy", "keygen", keys)
     run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
 
+    described = run(
+        cli, "deploy", "channel", repository, "icu", "--signal", "abpmean", "--interval", "60min", "--keys", keys
+    )
+    assert described == "icu: MAP in mm[Hg] every 1h\n"
     configs = []
     for name in ("bed-1", "bed-2"):
         settings = run(
@@ -130,6 +134,7 @@ def test_every_verb_speaks_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (keys / "quality-2.pem").rename(stick / "quality-2.pem")
     monkeypatch.setenv("EDGE_TSFM_KEYS", f"{keys}:{stick}")
     assert len(say("init", repository, "--gate", tmp_path / "gate.toml")["gate"]) == 64
+    assert say("channel", repository, "icu", "--signal", "MAP", "--interval", "1h")["unit"] == "mm[Hg]"
     files = []
     for version in (1, 2):
         (tmp_path / "map.etsa").write_bytes(adapter_blob(version))
