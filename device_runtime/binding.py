@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from device_runtime.errors import InputError, SignalMismatchError
 from device_runtime.layout import MAX_CODE_SIZE, MAX_DIMENSION, MAX_INTERVAL, MAX_NAME_SIZE
@@ -89,6 +90,20 @@ class Binding:
     def interval(self) -> str:
         """The time between steps as people write it: "1h"; empty where steps have no stated length."""
         return say_duration(self.interval_us) if self.interval_us else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; an end of the range that is not there is None."""
+        return {
+            "signal": self.name,
+            "code_system": self.code_system.name if self.code else None,
+            "code": self.code or None,
+            "unit": self.unit or None,
+            "interval": self.interval or None,
+            "context_length": self.context_length,
+            "prediction_length": self.prediction_length,
+            "low": self.low if math.isfinite(self.low) else None,
+            "high": self.high if math.isfinite(self.high) else None,
+        }
 
     def __str__(self) -> str:
         """Say it in a line: ``MAP (LOINC 8478-0, mm[Hg]) every 1h, 48 steps to 6``."""

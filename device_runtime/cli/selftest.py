@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
         "adapter_version": merged.version,
         "parameters": merged.parameters,
         "forced": merged.forced,
-        "binding": merged.binding and asdict(merged.binding) | {"interval": merged.binding.interval},
+        "binding": merged.binding and merged.binding.to_dict(),
         "known_answer": {"off_by": off_by, "allowed": allowed},
     }
     if as_json:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from device_runtime.cli.options import accept_option
 from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ BATCH = 256  # windows between two steps of the progress bar
 @click.option(
     "--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for forecasts.png, figures.png."
 )
+@accept_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: Path,
@@ -117,6 +119,7 @@ def command(
     html_file: Path | None,
     plots: Path | None,
     as_json: bool,
+    accept: tuple[str, ...],
     **columns: str | None,
 ) -> None:
     """Score a RUN's adapter on the test patients of DATA, left out: the data it was trained on.
@@ -129,7 +132,7 @@ def command(
     from edge_tsfm.evaluation import evaluate_forecasts
     from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
     from edge_tsfm.evaluation.calibration import fit_calibration
-    from edge_tsfm.evaluation.on_device import device_facts, device_forecasters, device_note
+    from edge_tsfm.evaluation.on_device import device_facts, device_note
     from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED, DEVICE
     from edge_tsfm.evaluation.subgroups import subgroup_labels
     from edge_tsfm.training.run import load_run
@@ -146,11 +149,11 @@ def command(
     if most is not None and most < len(windows):
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
         windows = windows.draw(most, seed)
-    season = config.season_of(dataset)  # before anything slow
+    season = config.season_of(dataset)
     hidden = as_json or not sys.stderr.isatty()
-    on_device = device_forecasters(trained, bundle, adapter) if bundle and adapter else {}
+    on_device = _on_device(trained, dataset, bundle, adapter, accept)
     facts = device_facts(on_device[DEVICE]) if on_device else None
-    notes += [device_note(facts)] if facts else []
+    notes += _accepted(trained, dataset, accept) + ([device_note(facts)] if facts else [])
     predicts = _predicts(trained, on_device)
     forecasts = _forecasts(predicts, windows.context, hidden=hidden)
     levels = trained.quantile_levels()
@@ -224,6 +227,27 @@ def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Datase
         timestamp_column=asked["timestamp_column"],
         interval=asked["interval"],
     )
+
+
+def _on_device(
+    run: Run, dataset: Dataset, bundle: Path | None, adapter: Path | None, accept: tuple[str, ...]
+) -> dict[str, Forecaster]:
+    """Open what the device would forecast the dataset with; nothing where no bundle was given."""
+    from edge_tsfm.data.use import use_of
+    from edge_tsfm.evaluation.on_device import device_forecasters
+
+    if bundle is None or adapter is None:
+        return {}
+    return device_forecasters(run, bundle, adapter, use_of(dataset), accept)
+
+
+def _accepted(run: Run, dataset: Dataset, accept: tuple[str, ...]) -> list[str]:
+    """Refuse data of another signal or interval than the run's; say what was accepted by hand."""
+    from device_runtime.binding import check
+    from edge_tsfm.data.use import use_of
+
+    differences = check(run.binding, use_of(dataset), accept)
+    return [f"the run was trained for another {what}; accepted by hand" for what in differences]
 
 
 def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None) -> Windows:

@@ -68,6 +68,7 @@ def export_adapter_command(
     write_atomic(out, blob)
     if as_json:
         report = {key: value for key, value in vars(result).items() if key != "blob"}
+        report["binding"] = result.binding.to_dict()
         click.echo(
             json.dumps(
                 {

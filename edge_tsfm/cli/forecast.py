@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import click
 
+from device_runtime.cli.options import accept_option, said_use, warn_of_use
 from edge_tsfm.errors import ConfigError, DataError
+
+PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, of the base alone
 
 
 @click.command()
@@ -30,14 +34,19 @@ from edge_tsfm.errors import ConfigError, DataError
     multiple=True,
     help="Channel also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
 )
-@click.option("--prediction-length", type=click.IntRange(1), default=6, help="Steps to forecast.")
-@click.option("--context-length", type=click.IntRange(1), default=48, help="Latest steps to use.")
+@click.option(
+    "--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: what the adapter is for, else 6]"
+)
+@click.option(
+    "--context-length", type=click.IntRange(1), help="Latest steps to use.  [default: what the adapter is for, else 48]"
+)
 @click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
 @click.option("--id-column", help="Column of the patient.")
 @click.option("--timestamp-column", help="Column of the time.")
 @click.option("--interval", help="Time between steps, such as 1h.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv or .parquet  [default: print CSV]")
+@accept_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     bundle: Path,
@@ -46,12 +55,13 @@ def command(
     targets: tuple[str, ...],
     past: tuple[str, ...],
     future: tuple[str, ...],
-    prediction_length: int,
-    context_length: int,
+    prediction_length: int | None,
+    context_length: int | None,
     num_samples: int | None,
     seed: int,
     out: Path | None,
     as_json: bool,
+    accept: tuple[str, ...],
     **columns: Any,
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
@@ -62,12 +72,21 @@ def command(
     import numpy as np
     import pandas as pd
 
+    from device_runtime.binding import require_said
     from device_runtime.files import write_atomic
     from device_runtime.forecaster import Forecaster
     from edge_tsfm.data.beside import read_beside, take_contexts
+    from edge_tsfm.data.use import use_of
 
     dataset, stretches = read_beside(data, [*targets, *past, *future], **columns)
-    forecaster = Forecaster.open(bundle, adapter)
+    forecaster = Forecaster.open(bundle, adapter, use=use_of(dataset), accept=accept)
+    bound = forecaster.binding
+    if bound is not None:
+        require_said(bound, forecaster.use)
+    warn_of_use(forecaster)
+    prediction_length = prediction_length or (bound.prediction_length if bound else PREDICTION_LENGTH)
+    context_length = context_length or (bound.context_length if bound else CONTEXT_LENGTH)
+    forecaster.check(replace(forecaster.use, context_length=context_length, prediction_length=prediction_length))
     contexts = take_contexts(
         stretches,
         targets=targets,
@@ -100,6 +119,10 @@ def command(
         for step, values in enumerate(quantiles, start=1)
     ]
     identity = {"base": forecast.base, "adapter": forecast.adapter, "adapter_version": forecast.adapter_version}
+    identity |= said_use(forecast)
+    if forecast.accepted_differences:
+        names = ", ".join(forecast.accepted_differences)
+        click.echo(f"the adapter is for {forecast.binding}; used for another {names}, accepted by hand", err=True)
     if as_json:
         click.echo(json.dumps({**identity, "channel": dataset.channel, "forecasts": rows}))
         return

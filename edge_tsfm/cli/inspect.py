@@ -83,6 +83,7 @@ def _blob(path: Path) -> dict[str, Any]:
         "parameters": adapter.parameters,
         "tensors": len(adapter.deltas),
         "forced": adapter.forced,
+        "for": adapter.binding.to_dict() if adapter.binding else "no stated signal: the blob is unbound (format 1)",
         "metadata": dict(adapter.metadata),
         "bytes": len(data),
         "header_bytes": HEADER.size,

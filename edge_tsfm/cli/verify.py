@@ -37,6 +37,7 @@ def command(blob: Path, bundle: Path, as_json: bool) -> None:
         "adapter": forecaster.adapter_digest,
         "adapter_version": adapter.version,
         "base": opened.digest.hex(),
+        "binding": adapter.binding and adapter.binding.to_dict(),
         "files_as_pinned": sorted(opened.manifest.files),
         "known_answer_off_by": forecaster.self_test(),
         "parameters": adapter.parameters,
@@ -47,6 +48,7 @@ def command(blob: Path, bundle: Path, as_json: bool) -> None:
         click.echo(json.dumps(report))
         return
     click.echo(f"{blob}: good for base {opened.digest.hex()[:16]}… ({opened.manifest.name})")
+    click.echo(f"  for {adapter.binding or 'no stated signal: the blob is unbound'}")
     click.echo(f"  every file of the base is as pinned: {', '.join(sorted(opened.manifest.files))}")
     click.echo(f"  known answer off by {report['known_answer_off_by']:.2g}")
     click.echo(

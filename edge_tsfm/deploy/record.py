@@ -126,6 +126,7 @@ def statement(
                 "parameters": adapter.parameters,
                 "forced": adapter.forced,
                 "calibrated": adapter.calibration is not None,
+                "for": adapter.binding and adapter.binding.to_dict(),
                 "metadata": dict(adapter.metadata),
             },
             "in_the_field": field,

@@ -27,6 +27,14 @@ METRICS = {
 }  # fmt: skip
 
 
+def _purpose(binding: Mapping[str, Any] | None) -> str:
+    """Say which signal and clock an adapter is for."""
+    if binding is None:
+        return "no stated signal"
+    known = ", ".join(part for part in (binding["code_system"], binding["code"], binding["unit"]) if part)
+    return f"{binding['signal']}{f' ({known})' if known else ''} every {binding['interval'] or 'step'}"
+
+
 def page(value: Mapping[str, Any]) -> str:
     """Lay out a record."""
     return "\n".join(_parts(value, value["predicate"])) + "\n"
@@ -52,6 +60,7 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
         ("By", predicate["who"]),
         ("Why", predicate["why"]),
         ("At", predicate["at"]),
+        ("For", _purpose(adapter["for"])),
         ("Adapter", f"version {adapter['version']}, {adapter['parameters']:,} numbers"),
         ("Compared with", against),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_runtime.binding import Use
 from device_runtime.forecaster import Forecaster
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.report import DEVICE, DEVICE_BASE
@@ -18,14 +19,16 @@ from edge_tsfm.training.run import Run
 from export.record import names_run
 
 
-def device_forecasters(run: Run, bundle: Path, adapter: Path) -> dict[str, Forecaster]:
-    """Open ``bundle`` with ``adapter``, as `DEVICE`, and alone, as `DEVICE_BASE`.
+def device_forecasters(
+    run: Run, bundle: Path, adapter: Path, use: Use, accept: Collection[str] = ()
+) -> dict[str, Forecaster]:
+    """Open ``bundle`` with ``adapter``, as `DEVICE`, and alone, as `DEVICE_BASE`, to forecast what ``use`` says.
 
     Raises `ModelError` when the bundle is not of the base that ``run`` tuned, `ConfigError` when the adapter was not
     exported from ``run``, and every error of `Forecaster.open`.
     """
     opened = run.open_bundle(bundle)
-    merged = Forecaster.open(opened, adapter)
+    merged = Forecaster.open(opened, adapter, use=use, accept=accept)
     assert merged.adapter is not None
     if not names_run(merged.adapter.metadata, run.numbers_digest):
         made = merged.adapter.metadata.get("run", "not recorded")

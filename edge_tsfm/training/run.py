@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from device_runtime.binding import Binding
+from device_runtime.binding import Binding, check
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
 from device_runtime.series.duration import parse_duration
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
+from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
@@ -36,6 +37,25 @@ NUMBERS_FILE = "tuned.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
 PEFT_FOLDER = "peft"
 FORECAST_BATCH = 1_024
+
+
+def bind(signal: str, interval_us: int, config: TrainConfig) -> Binding:
+    """Say what a run of this configuration on this signal is for.
+
+    Raises `TrainError` for a signal whose name no blob can hold.
+    """
+    try:
+        return Binding.of(
+            signal,
+            interval_us=interval_us,
+            context_length=config.context_length,
+            prediction_length=config.prediction_length,
+        )
+    except ValueError as error:
+        raise TrainError(
+            f"a blob could not say what this run is for: {error}",
+            hint="rename the column, and give the new name as --target",
+        ) from error
 
 
 def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Dataset:
@@ -117,18 +137,7 @@ class Run:
 
         Raises `TrainError` for a signal whose name no blob can hold.
         """
-        try:
-            return Binding.of(
-                self.target,
-                interval_us=self._interval_us(),
-                context_length=self.config.context_length,
-                prediction_length=self.config.prediction_length,
-            )
-        except ValueError as error:
-            raise TrainError(
-                f"{self.path}: a blob cannot say what this run is for: {error}",
-                hint="rename the column, and train again with that name as --target",
-            ) from error
+        return bind(self.target, self._interval_us(), self.config)
 
     def _interval_us(self) -> int:
         """Return the time between steps in microseconds; 0 where the data count steps of unknown length."""
@@ -215,11 +224,16 @@ class Run:
         return find_method(self.method, read_entries(self.config, self.path))
 
     def dataset(self, data: Path | str | None = None) -> Dataset:
-        """Read the run's data, or other ``data`` of the same layout. Raises `DataError`."""
+        """Read the run's data, or other ``data`` of the same layout.
+
+        Raises `DataError`, and `SignalMismatchError` for another signal or interval than the run was trained for.
+        """
         source = Path(data or self.config.data)
         if not source.exists():
             raise DataError(f"{source} is not there any more", hint="give the data with --data")
-        return read_run_data(self.config, source)
+        dataset = read_run_data(self.config, source)
+        check(self.binding, use_of(dataset))
+        return dataset
 
     def windows(self, part: Part, *, data: Path | str | None = None) -> Windows:
         """Cut non-overlapping windows of one part, from the run's data or from ``data``."""

@@ -10,11 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from device_runtime.files import write_atomic
-from edge_tsfm.data.fingerprint import microseconds
+from edge_tsfm.data.use import interval_us
 from edge_tsfm.errors import TrainError
 from edge_tsfm.evaluation import judge
 from edge_tsfm.methods import attach, find_method, learning_rates
@@ -30,6 +29,7 @@ from edge_tsfm.training.run import (
     PEFT_FOLDER,
     RUN_FILE,
     Run,
+    bind,
     cut,
     forecast,
     read_run_data,
@@ -60,6 +60,7 @@ def train(
     base = load_base(config.base)
     family = FAMILIES[base.family]
     dataset = read_run_data(config)
+    bind(dataset.channel, interval_us(dataset.interval), config)  # better an error now than when it is exported
     split = split_of_run(config, dataset)
     windows = {
         "train": cut(dataset, split, "train", config, config.train_stride),
@@ -115,7 +116,7 @@ def train(
         "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
         "data": {
             "fingerprint": dataset.fingerprint,
-            "interval_us": microseconds(dataset.interval) if isinstance(dataset.interval, pd.Timedelta) else 0,
+            "interval_us": interval_us(dataset.interval),
             "split": split.to_dict(),
             "report": dataset.report.to_dict(),
         },

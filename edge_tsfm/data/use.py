@@ -1,0 +1,25 @@
+"""What a dataset is, in the words that adapters are bound in."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from device_runtime.binding import Use
+from device_runtime.series.signals import find_signal
+from edge_tsfm.data.fingerprint import microseconds
+from edge_tsfm.data.series import Dataset
+
+
+def use_of(dataset: Dataset) -> Use:
+    """Say which signal, in which unit and at which interval, ``dataset`` holds."""
+    known = find_signal(dataset.channel)
+    return Use(
+        signal=dataset.channel,
+        unit=known.ucum if known else None,
+        interval_us=interval_us(dataset.interval) or None,
+    )
+
+
+def interval_us(interval: pd.Timedelta | float) -> int:
+    """Return the time between steps in microseconds; 0 for steps of unknown length."""
+    return microseconds(interval) if isinstance(interval, pd.Timedelta) else 0
