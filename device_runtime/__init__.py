@@ -16,12 +16,14 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _SURFACE = {
     "Adapter": "device_runtime.adapter",
+    "Binding": "device_runtime.binding",
     "Bundle": "device_runtime.bundle",
     "DeviceRuntimeError": "device_runtime.errors",
     "Forecast": "device_runtime.forecaster",
     "Forecaster": "device_runtime.forecaster",
     "SessionSettings": "device_runtime.session",
     "Stream": "device_runtime.stream",
+    "Use": "device_runtime.binding",
     "decode": "device_runtime.blob",
     "encode": "device_runtime.blob",
     "merge": "device_runtime.merge",

@@ -14,7 +14,7 @@ from typing import Any
 
 from device_runtime.errors import InputError, SignalMismatchError
 from device_runtime.layout import MAX_CODE_SIZE, MAX_DIMENSION, MAX_INTERVAL, MAX_NAME_SIZE
-from device_runtime.series.duration import say_duration
+from device_runtime.series.duration import parse_duration, say_duration
 from device_runtime.series.signals import find_signal
 
 # What a person may accept by name although it differs.
@@ -129,6 +129,11 @@ class Use:
     interval_us: int | None = None
     context_length: int | None = None  # steps of the context
     prediction_length: int | None = None
+
+    @classmethod
+    def of(cls, signal: str | None = None, *, interval: str | None = None, unit: str | None = None) -> Use:
+        """Say it as people write it: ``Use.of("MAP", interval="1h")``. Raises `InputError` for no span of time."""
+        return cls(signal=signal or None, unit=unit or None, interval_us=parse_duration(interval) if interval else None)
 
 
 def differences(binding: Binding, use: Use) -> dict[str, tuple[str, str]]:

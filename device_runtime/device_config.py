@@ -13,7 +13,6 @@ from device_runtime.errors import FormatError, InputError
 from device_runtime.files import read_bounded
 from device_runtime.health import HealthRules
 from device_runtime.rollout import NAME
-from device_runtime.series.duration import parse_duration
 from device_runtime.web import check_address
 
 Activation = Literal["manual", "idle", "window"]
@@ -119,11 +118,7 @@ class DeviceConfig:
     @property
     def use(self) -> Use:
         """What the adapter will forecast here."""
-        return Use(
-            signal=self.signal or None,
-            unit=self.unit or None,
-            interval_us=parse_duration(self.interval) if self.interval else None,
-        )
+        return Use.of(self.signal, interval=self.interval, unit=self.unit)
 
 
 def read_config(path: Path) -> DeviceConfig:

@@ -54,8 +54,7 @@ class Channel:
     def use(self) -> Use:
         """What the channel's monitors forecast. Raises `DeployError` while nobody has said it."""
         self.require_signal()
-        interval_us = parse_duration(self.interval) if self.interval else None
-        return Use(signal=self.signal, unit=self.unit or None, interval_us=interval_us)
+        return Use.of(self.signal, interval=self.interval, unit=self.unit)
 
     def live(self, file: str) -> bool:
         """Whether a monitor would accept an approved file."""
