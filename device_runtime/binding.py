@@ -167,7 +167,8 @@ def check(binding: Binding, use: Use, accepted: Collection[str] = ()) -> tuple[s
         said = "; ".join(f"{what.replace('_', ' ')} {got}, want {want}" for what, (got, want) in refused.items())
         raise SignalMismatchError(
             f"the adapter is for {binding}: {said}",
-            hint=f"use an adapter for this, or accept the difference by name ({', '.join(refused)})",
+            hint="use an adapter for this, or accept it by name: "
+            + " ".join(f"--accept-difference {what}" for what in refused),
         )
     return tuple(found)
 
