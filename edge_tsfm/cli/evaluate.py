@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,18 +128,18 @@ def command(
     from device_runtime.quantiles import calibrate as apply_calibration
     from edge_tsfm.evaluation import evaluate_forecasts
     from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
-    from edge_tsfm.evaluation.calibration import fit_calibration
+    from edge_tsfm.evaluation.layout import report_text
     from edge_tsfm.evaluation.on_device import device_facts, device_forecasters, device_note
+    from edge_tsfm.evaluation.page import report_page
+    from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
     from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED, DEVICE
     from edge_tsfm.evaluation.subgroups import subgroup_labels
+    from edge_tsfm.evaluation.verdict import RunVerdict, Seen
     from edge_tsfm.training.run import load_run
 
-    if (bundle is None) != (adapter is None):
-        raise click.UsageError("--bundle and --adapter go together: the device's forecasts need both")
     trained = load_run(run)
+    _check_options(trained, bundle, adapter, block_length)
     config = trained.config
-    if block_length is not None and trained.split.by == "item":
-        raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
     dataset = _read(trained, data, columns)
     series, seen, notes = _patients(trained, dataset, split, allow_trained_patients)
     windows = _windows(trained, dataset, split, block_length)
@@ -150,14 +150,13 @@ def command(
     hidden = as_json or not sys.stderr.isatty()
     on_device = device_forecasters(trained, bundle, adapter) if bundle and adapter else {}
     facts = device_facts(on_device[DEVICE]) if on_device else None
-    notes += [device_note(facts)] if facts else []
+    if facts:
+        notes.append(device_note(facts))
     predicts = _predicts(trained, on_device)
     forecasts = _forecasts(predicts, windows.context, hidden=hidden)
     levels = trained.quantile_levels()
     if calibrate:
-        held = _held(trained, dataset)
-        before = _forecasts({ADAPTER: predicts[ADAPTER]}, held.context, hidden=hidden)[ADAPTER]
-        fitted = fit_calibration(before, held, levels)
+        fitted = _fitted(trained, dataset, predicts[ADAPTER], levels, hidden=hidden)
         forecasts[CALIBRATED] = apply_calibration(forecasts[ADAPTER], fitted)
     simple = (
         {}
@@ -174,38 +173,50 @@ def command(
     )
     noun = f"{windows.unit}s" if trained.split.by == "item" else "time"
     title = f"{trained.target}: {trained.method} on {trained.base['name']}, {split} {noun} of {dataset.report.source}"
+    record = _record(trained, dataset, split, seen, notes, report, facts)
+    verdict = RunVerdict(gate=trained.gate, seen=Seen.from_dict(record))
     if plots is not None or html_file is not None:
-        from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
-
+        shown = f"{title}\n{verdict.label}"
         pictures = {
-            "forecasts": forecast_plot(forecasts, windows, levels, seed=seed, title=title),
-            "figures": metric_plot(report, title=title),
+            "forecasts": forecast_plot(forecasts, windows, levels, seed=seed, title=shown),
+            "figures": metric_plot(report, title=shown),
         }
-        _write_pictures(report, title, pictures, plots, html_file)
+        page = report_page(report, title=title, verdict=verdict, notes=notes, pictures=list(pictures.items()))
+        _write_files(page, pictures, plots, html_file)
     if csv_file is not None:
         write_atomic(csv_file, report.csv().encode())
-    if as_json:
-        click.echo(json.dumps(_record(trained, dataset, split, seen, notes, report, facts), indent=2))
-        return
-    click.echo(title)
-    for note in notes:
-        click.echo(f"note: {note}")
-    click.echo(report.table())
+    said = [title, *(f"note: {note}" for note in notes), report_text(report, verdict)]
+    click.echo(json.dumps({"verdict": verdict.to_dict(), **record}, indent=2) if as_json else "\n".join(said))
 
 
-def _write_pictures(
-    report: Report, title: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None
-) -> None:
+def _write_files(page: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None) -> None:
     """Write the pictures into ``plots``, and the page that holds them."""
     from device_runtime.files import write_atomic
-    from edge_tsfm.evaluation.page import report_page
 
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
             write_atomic(plots / f"{name}.png", picture)
     if html_file is not None:
-        write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
+        write_atomic(html_file, page.encode())
+
+
+def _fitted(run: Run, dataset: Dataset, predict: Predict, levels: Sequence[float], *, hidden: bool) -> Any:
+    """Fit the calibration of ``predict`` on the run's validation patients."""
+    from edge_tsfm.evaluation.calibration import fit_calibration
+    from edge_tsfm.evaluation.report import ADAPTER
+
+    held = _held(run, dataset)
+    before = _forecasts({ADAPTER: predict}, held.context, hidden=hidden)[ADAPTER]
+    return fit_calibration(before, held, levels)
+
+
+def _check_options(run: Run, bundle: Path | None, adapter: Path | None, block_length: int | None) -> None:
+    """Refuse options that do not go together."""
+    if (bundle is None) != (adapter is None):
+        raise click.UsageError("--bundle and --adapter go together: the device's forecasts need both")
+    if block_length is not None and run.split.by == "item":
+        raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
 
 
 def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:
@@ -361,6 +372,5 @@ def _record(
         **({"device": device} if device else {}),
         "notes": notes,
         "versions": {name: version(name) for name in ("edge-tsfm", "torch", "chronos-forecasting", "numpy")},
-        "beats_base": report.beats(),
         **report.to_dict(),
     }

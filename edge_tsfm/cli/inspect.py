@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,9 @@ def _blob(path: Path) -> dict[str, Any]:
     count = int.from_bytes(data[12:14], "little")
     records = [Record.unpack(data, HEADER.size + i * RECORD.size) for i in range(count)]
     return {
-        "adapter": path.name,
+        "blob": path.name,
+        "adapter": sha256(data[:size]).hexdigest(),
+        **({"signed_file": sha256(data).hexdigest()} if len(data) > size else {}),
         "adapter_version": adapter.version,
         "base_digest": adapter.base_digest.hex(),
         "parameters": adapter.parameters,
@@ -97,11 +100,14 @@ def _blob(path: Path) -> dict[str, Any]:
 
 def _run(path: Path) -> dict[str, Any]:
     """Describe a training run."""
+    from edge_tsfm.evaluation.verdict import RunVerdict
     from edge_tsfm.training.run import load_run
 
-    record = load_run(path).record
+    run = load_run(path)
+    record = run.record
     return {
         "run": path.name,
+        "verdict": RunVerdict(gate=run.gate).text.splitlines(),
         "channel": record["channel"],
         "method": record["config"]["method"],
         "base": record["base"]["name"],
@@ -110,6 +116,7 @@ def _run(path: Path) -> dict[str, Any]:
         "windows": record["windows"],
         "data_fingerprint": record["data"]["fingerprint"],
         "gate": record["gate"]["reason"],
+        "decision": RunVerdict(gate=run.gate).decision,
         "accepted": record["gate"]["accepted"],
         "forced": record["gate"]["forced"],
         "versions": record["versions"],

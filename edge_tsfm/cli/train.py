@@ -71,6 +71,7 @@ def command(
     validation patients: an adapter that is not better than its frozen base beyond chance is not accepted (exit 3).
     A few long series are split by time instead: --split-by time.
     """
+    from edge_tsfm.evaluation.verdict import RunVerdict
     from edge_tsfm.training.config import load_config
     from edge_tsfm.training.train import train
 
@@ -109,7 +110,8 @@ def command(
             f"  validation {training['metric']} {training['base']:.5f} (frozen base) → {training['best']:.5f} at step "
             f"{training['best_step']}{' (stopped early)' if training['stopped_early'] else ''}"
         )
-        click.echo(f"  gate: {'accepted' if gate['accepted'] else 'refused'}: {gate['reason']}")
+        for line in RunVerdict(gate=gate).text.splitlines():
+            click.echo(f"  {line}")
     if not gate["accepted"] and not force:
         raise GateRefusedError(
             f"the adapter is not accepted: {gate['reason']}",

@@ -20,6 +20,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
+from edge_tsfm.evaluation.verdict import RunVerdict
 from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
 from edge_tsfm.models.biases import put_biases
@@ -113,7 +114,7 @@ class Run:
         """Raise `GateRefusedError` for a run that the gate refused, unless accepted by hand: now, or in training."""
         if not (self.gate["accepted"] or self.gate.get("forced") or force):
             raise GateRefusedError(
-                f"{self.path}: the gate refused this run: {self.gate['reason']}",
+                f"{self.path}: {RunVerdict(gate=self.gate).headline}",
                 hint="train another; export adapter --force accepts it by hand, and the blob says so",
             )
 
