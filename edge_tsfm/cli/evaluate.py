@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.errors import DataError
+from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
     from device_runtime.forecaster import Forecaster
@@ -99,6 +100,7 @@ BATCH = 256  # windows between two steps of the progress bar
 @click.option(
     "--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for forecasts.png, figures.png."
 )
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: Path,
@@ -116,6 +118,7 @@ def command(
     csv_file: Path | None,
     html_file: Path | None,
     plots: Path | None,
+    quiet: bool,
     as_json: bool,
     **columns: str | None,
 ) -> None:
@@ -147,16 +150,15 @@ def command(
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
         windows = windows.draw(most, seed)
     season = config.season_of(dataset)  # before anything slow
-    hidden = as_json or not sys.stderr.isatty()
     on_device = device_forecasters(trained, bundle, adapter) if bundle and adapter else {}
     facts = device_facts(on_device[DEVICE]) if on_device else None
     if facts:
         notes.append(device_note(facts))
     predicts = _predicts(trained, on_device)
-    forecasts = _forecasts(predicts, windows.context, hidden=hidden)
+    forecasts = _forecasts(predicts, windows.context, quiet=quiet)
     levels = trained.quantile_levels()
     if calibrate:
-        fitted = _fitted(trained, dataset, predicts[ADAPTER], levels, hidden=hidden)
+        fitted = _fitted(trained, dataset, predicts[ADAPTER], levels, quiet=quiet)
         forecasts[CALIBRATED] = apply_calibration(forecasts[ADAPTER], fitted)
     simple = (
         {}
@@ -201,13 +203,13 @@ def _write_files(page: str, pictures: Mapping[str, bytes], plots: Path | None, h
         write_atomic(html_file, page.encode())
 
 
-def _fitted(run: Run, dataset: Dataset, predict: Predict, levels: Sequence[float], *, hidden: bool) -> Any:
+def _fitted(run: Run, dataset: Dataset, predict: Predict, levels: Sequence[float], *, quiet: bool) -> Any:
     """Fit the calibration of ``predict`` on the run's validation patients."""
     from edge_tsfm.evaluation.calibration import fit_calibration
     from edge_tsfm.evaluation.report import ADAPTER
 
     held = _held(run, dataset)
-    before = _forecasts({ADAPTER: predict}, held.context, hidden=hidden)[ADAPTER]
+    before = _forecasts({ADAPTER: predict}, held.context, quiet=quiet)[ADAPTER]
     return fit_calibration(before, held, levels)
 
 
@@ -323,17 +325,24 @@ def _predicts(run: Run, on_device: Mapping[str, Forecaster]) -> dict[str, Predic
     return torches | {name: by_runtime(forecaster) for name, forecaster in on_device.items()}
 
 
-def _forecasts(predicts: Mapping[str, Predict], context: Any, *, hidden: bool) -> dict[str, Any]:
-    """Forecast contexts ``[N, L]`` with each of ``predicts``: quantiles ``[N, H, Q]``."""
+def _forecasts(predicts: Mapping[str, Predict], context: Any, *, quiet: bool) -> dict[str, Any]:
+    """Forecast contexts ``[N, L]`` with each of ``predicts``: quantiles ``[N, H, Q]``.
+
+    All of them take a batch before the next one is begun: the device's runtime, one context at a time, takes a hundred
+    times as long as torch, and the time left is known from the first batch on.
+    """
     import numpy as np
 
     parts: dict[str, list[Any]] = {name: [] for name in predicts}
-    total = len(predicts) * len(context)
-    with click.progressbar(length=total, label="forecast", file=sys.stderr, hidden=hidden) as bar:
-        for name, predict in predicts.items():
-            for start in range(0, len(context), BATCH):
-                parts[name].append(predict(context[start : start + BATCH]))
-                bar.update(len(parts[name][-1]))
+    work = Work()
+    work.plan(**dict.fromkeys(predicts, len(context)))
+    with Progress("forecast", work, quiet=quiet) as progress:
+        for start in range(0, len(context), BATCH):
+            batch = context[start : start + BATCH]
+            for name, predict in predicts.items():
+                with work.timed(name, len(batch)):
+                    parts[name].append(predict(batch))
+                progress.update(f"{start + len(batch):,} of {len(context):,} windows")
     return {name: np.concatenate(done) for name, done in parts.items()}
 
 
