@@ -1,10 +1,10 @@
 """What the gate can see: how wide its interval will be, before training; after a refusal, how many patients it takes.
 
-The interval's width follows from how much an adapter's relative difference from its frozen base scatters between
-patients. Before training that scatter is not known, so `SPREAD` stands for it: a patient's difference is taken as that
-share of the base's own loss on the patient, give or take. What the patients at hand decide is how many they amount to:
-one with ten times the others' loss counts for little more than itself. docs/evaluation.md has how `SPREAD` was
-measured, and how far the widths it gives were from those that came out.
+The width follows from how much an adapter's difference from its frozen base scatters, between windows and between
+patients. Before training neither is known, so two constants stand for them, each a share of the base's own loss. What
+the windows at hand decide is how many windows and patients they amount to: one with ten times the others' loss counts
+for little more than itself. docs/training.md has how the constants were measured, and how far the widths they give were
+from those that came out.
 """
 
 import math
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from edge_tsfm.evaluation.bootstrap import patient_sums
 from edge_tsfm.evaluation.metrics import METRICS, score_windows
 
-# Standard deviation of (adapter's loss − base's) / base's between patients, of adapters that the gate accepts.
-SPREAD = 0.115
+# Standard deviations of (adapter's loss − base's) / base's, of adapters trained on hospital A with the defaults.
+WITHIN = 0.115  # between a patient's windows
+BETWEEN = 0.03  # between patients, beyond that
 CONFIDENCE = 0.95
 POWER = 0.8  # "four times in five"
 
@@ -30,14 +31,15 @@ class Sight:
 
     patients: int
     windows: int
-    amount_to: float  # as many patients of equal loss would give an interval as wide
+    amount_to: tuple[float, float]  # as many windows, and patients, of equal loss would give an interval as wide
     base: float  # the frozen base's WQL
     unit: str = "patient"
 
     @property
     def half_width(self) -> float:
         """Half of the expected 95 % interval: a true gain of so much is accepted every other time."""
-        return NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * SPREAD / math.sqrt(self.amount_to)
+        windows, patients = self.amount_to
+        return NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(WITHIN**2 / windows + BETWEEN**2 / patients)
 
     @property
     def sure_gain(self) -> float:
@@ -59,7 +61,7 @@ class Sight:
         return {
             "patients": self.patients,
             "windows": self.windows,
-            "amount_to": round(self.amount_to, 1),
+            "amount_to": dict(zip(("windows", "patients"), (round(one, 1) for one in self.amount_to), strict=True)),
             "base": self.base,
             "half_width": self.half_width,
             "gain_seen_in_4_of_5": self.sure_gain,
@@ -82,7 +84,7 @@ def look_ahead(base_quantiles: NDArray[np.floating], windows: Any, quantile_leve
     return Sight(
         patients=len(sums),
         windows=int(scored.sum()),
-        amount_to=float(loss**2 / np.square(sums[:, 0]).sum()),
+        amount_to=(float(loss**2 / np.square(scores[:, 0]).sum()), float(loss**2 / np.square(sums[:, 0]).sum())),
         base=float(loss / size),
         unit=windows.unit,
     )

@@ -55,13 +55,18 @@ def split_of_run(config: TrainConfig, dataset: Dataset) -> Split:
 
 
 def cut(dataset: Dataset, split: Split, part: Part, config: TrainConfig, stride: int | None = None) -> Windows:
-    """Cut one part's windows of the run's lengths; without a ``stride`` their targets do not overlap."""
+    """Cut one part's windows of the run's lengths.
+
+    Without a ``stride`` their targets do not overlap, but for those that stop training and the gate's
+    (`TrainConfig.validation_step`).
+    """
+    own = config.validation_step if part in ("stopping", "gate") else config.prediction_length
     return split.windows(
         split.series(dataset.series, part),
         part,
         context_length=config.context_length,
         prediction_length=config.prediction_length,
-        stride=stride or config.prediction_length,
+        stride=stride or own,
         min_observed=config.min_observed,
     )
 
@@ -194,7 +199,7 @@ class Run:
         return read_run_data(self.config, source)
 
     def windows(self, part: Part, *, data: Path | str | None = None) -> Windows:
-        """Cut non-overlapping windows of one part, from the run's data or from ``data``."""
+        """Cut the windows of one part, from the run's data or from ``data``."""
         return cut(self.dataset(data), self.split, part, self.config)
 
     def held_contexts(self, *, data: Path | str | None = None, limit: int = 256) -> NDArray[np.float32]:
