@@ -30,17 +30,20 @@ class Seen:
 
     @classmethod
     def from_dict(cls, evaluation: Mapping[str, Any]) -> Self | None:
-        """Read what `Report.to_dict` and ``evaluate --json`` wrote; None where it compares nothing with a base."""
+        """Read what `Report.to_dict` and ``evaluate --json`` wrote; None where it compares nothing with a base.
+
+        A file may hold anything: what is not of its kind counts as missing.
+        """
         wql = _difference(evaluation.get("adapter_minus_base"))
         if wql is None:
             return None
-        data, run = evaluation.get("data") or {}, evaluation.get("run") or {}
+        data, run = _object(evaluation.get("data")), _object(evaluation.get("run"))
         other = data.get("fingerprint") != run.get("training_data")
         who = scored_on(
-            int(evaluation.get("patients") or 0),
-            str((evaluation.get("bootstrap") or {}).get("unit", "patient")),
+            _count(evaluation.get("patients")),
+            str(_object(evaluation.get("bootstrap")).get("unit", "patient")),
             part=str(data.get("split", "")),
-            trained=int(data.get("trained_items") or 0),
+            trained=_count(data.get("trained_items")),
             source=str(data.get("source", "")) if other else "",
         )
         return cls(who=who, wql=wql, device=_difference(evaluation.get("adapter_minus_device")))
@@ -184,13 +187,27 @@ def tally(methods: Sequence[Tallied], unit: str) -> str:
 
 def _difference(value: Any) -> Difference | None:
     """Read the WQL of an evaluation's differences; None where there is none."""
-    wql = (value or {}).get("wql") if isinstance(value, Mapping) else None
-    if not isinstance(wql, Mapping) or not isinstance(wql.get("relative"), Mapping):
+    wql = _object(_object(value).get("wql"))
+    if not isinstance(wql.get("relative"), Mapping):
         return None
     return Difference(absolute=_estimate(wql), relative=_estimate(wql["relative"]))
 
 
 def _estimate(value: Mapping[str, Any]) -> Estimate:
     """Read what `Estimate.to_dict` wrote, or a part of it; what is missing is undefined."""
-    numbers = {key: value.get(key) for key in ("value", "low", "high")}
-    return Estimate(**{key: math.nan if one is None else float(one) for key, one in numbers.items()})
+    return Estimate(**{key: _number(value.get(key)) for key in ("value", "low", "high")})
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """Return a JSON object; an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float:
+    """Return a number; NaN for anything else."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _count(value: Any) -> int:
+    """Return a count; 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

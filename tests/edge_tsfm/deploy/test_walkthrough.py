@@ -269,3 +269,34 @@ def test_a_ledger_of_an_older_release_learns_the_names(tmp_path: Path) -> None:
     status = json.loads(run(cli, "deploy", "status", repository, "--json", "--keys", keys))
     name = sha256(adapter_blob(1)).hexdigest()
     assert [one["adapter"] for one in status["channels"]["icu"]["approved"]] == [name]
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ({"accepted": True, "forced": False, "reason": "WQL 6 % lower"}, "Accepted by the gate on validation data"),
+        ({"accepted": False, "forced": False, "reason": "WQL 1 % lower"}, "NOT ACCEPTED: the gate refused this run"),
+        ({"accepted": False, "forced": True, "reason": "WQL 1 % lower"}, "ACCEPTED BY HAND (--force)"),
+        (None, "No gate has judged this."),
+        ("nonsense", "No gate has judged this."),
+    ],
+)
+def test_the_record_has_the_runs_own_verdict_and_says_which_gate_decides(
+    tmp_path: Path, gate: object, said: str
+) -> None:
+    keys, repository = tmp_path / "keys", tmp_path / "repository"
+    (tmp_path / "gate.toml").write_text(GATE)
+    run(cli, "deploy", "keygen", keys)
+    run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
+    (tmp_path / "map.etsa").write_bytes(adapter_blob(1))
+    figures = evaluation()
+    figures["run"]["gate"] = gate
+    figures["adapter_minus_base"]["wql"]["relative"] = {"value": -0.06, "low": -0.08, "high": -0.04}
+    facts = ["--bundle", BUNDLE, "--evaluation", write_json(tmp_path / "evaluation.json", figures), "--who", "q"]
+    run(cli, "deploy", "approve", repository, tmp_path / "map.etsa", "--channel", "icu", "--keys", keys, *facts)
+    (page,) = (repository / "records").glob("*.html")
+    text = page.read_text()
+    block = next(line for line in text.splitlines() if said in line)
+    assert "beats its frozen base: WQL -6.00 % (-8.00 to -4.00)" in block
+    assert "decided by the gate below" in text
+    assert "<strong>approved</strong>" in text

@@ -95,6 +95,14 @@ def test_it_is_read_from_what_evaluate_wrote_another_dataset_and_a_bundle_too() 
     assert "beyond chance" in one.sentence
 
 
+@pytest.mark.parametrize("odd", [None, 5, "x", [], {}, True])
+@pytest.mark.parametrize("key", ["run", "data", "bootstrap", "patients", "adapter_minus_base", "adapter_minus_device"])
+def test_a_file_that_holds_something_else_is_read_as_missing(key: str, odd: object) -> None:
+    wql = {"value": "x", "low": None, "high": odd, "relative": {"value": -0.06, "low": [], "high": -0.04}}
+    seen = Seen.from_dict({"patients": 80, "adapter_minus_base": {"wql": wql}, key: odd})
+    assert seen is None or "WQL" in seen.sentence
+
+
 def bold(page: str) -> list[str]:
     return re.findall(r"<strong>(.*?)</strong>", page)
 
