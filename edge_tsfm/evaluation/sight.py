@@ -51,7 +51,7 @@ class Sight:
         """Say it before training begins."""
         return (
             f"the gate has {self.patients:,} validation {self.unit}s with {self.windows:,} windows (frozen base: WQL "
-            f"{self.base:.4g}): expect a 95 % interval of about ±{100 * self.half_width:.1f} %, so a gain of "
+            f"{self.base:.4g}): expect a 95 % interval of roughly ±{100 * self.half_width:.1f} %, so a gain of "
             f"{100 * self.half_width:.1f} % passes every other time, one of {100 * self.sure_gain:.1f} % four times in "
             "five"
         )
