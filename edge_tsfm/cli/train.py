@@ -91,7 +91,7 @@ def command(
 
         def report(step: int, loss: float, held: float) -> None:
             text = f"step {step:,} of at most {config.steps:,}, loss {loss:.3f}, validation {held:.5f}"
-            progress.update(text, mark=step % config.evaluate_every == 1)  # a validation score is new at the next step
+            progress.update(text, mark=(step - 1) % config.evaluate_every == 0)  # a score is shown first one step later
 
         run = train(config, out, resume=resume, force=force, report=report, work=progress.work, remark=progress.say)
     record, gate = run.record, run.gate

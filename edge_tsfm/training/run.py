@@ -232,4 +232,10 @@ def load_run(path: Path | str) -> Run:
         ) from None
     except ValueError as error:
         raise TrainError(f"{folder / RUN_FILE}: {error}") from error
+    missing = [key for key in ("config", "channel", "base", "data", "gate") if key not in record]
+    if missing:  # a study's own networks leave such a folder, too
+        raise TrainError(
+            f"{folder / RUN_FILE} says nothing of {', '.join(missing)}: it is not of an adapter that `train` made",
+            hint="a yardstick of a study has no base and no gate; its figures are in the study's results",
+        )
     return Run(path=folder, record=record)
