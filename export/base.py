@@ -20,7 +20,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
 from device_runtime.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
 from export.families import FamilyExport, find_family
-from export.folder import appearing, pinned_files, stored_tensors, write_tunable
+from export.folder import StoredTensors, appearing, pinned_files, write_tunable
 from export.graph import embed, externalise, name_ties, share, trace, tunable_names
 from export.parity import BaseParity, check_base
 from export.threads import threads_for
@@ -69,7 +69,7 @@ def export_base(
         names = sorted(set().union(*used.values()))
         progress("prove", 0, 3)
         entries = write_tunable(scratch, _arrays(parameters, names))
-        places = survey(model, family, stored_tensors(scratch, entries))
+        places = survey(model, family, StoredTensors(scratch, entries))
         silent = unheard(places, names)
         if silent:
             names = [name for name in names if name not in silent]

@@ -67,12 +67,24 @@ def write_tunable(folder: Path, arrays: Mapping[str, NDArray[np.float32]]) -> li
     ]
 
 
-def stored_tensors(folder: Path, entries: Sequence[TensorEntry]) -> dict[str, NDArray[np.float32]]:
-    """Map what `write_tunable` wrote, read-only, by name."""
-    path = folder / TUNABLE_FILE
-    return {
-        entry.name: np.memmap(path, dtype="<f4", mode="r", offset=entry.offset, shape=entry.shape) for entry in entries
-    }
+class StoredTensors(Mapping[str, NDArray[np.float32]]):
+    """What `write_tunable` wrote, by name: read at each access and not kept, for it is as large as the model."""
+
+    def __init__(self, folder: Path, entries: Sequence[TensorEntry]) -> None:
+        self._path = folder / TUNABLE_FILE
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        """Read one tensor. Raises `KeyError`."""
+        entry = self._entries[name]
+        flat = np.fromfile(self._path, dtype="<f4", count=entry.size, offset=entry.offset)
+        return flat.reshape(entry.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
 
 def pinned_files(folder: Path) -> dict[str, dict[str, str | int]]:

@@ -18,6 +18,7 @@ from device_runtime.session import SessionSettings
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.families import torch_witness
+from export.folder import StoredTensors
 from export.judge import allowed_error, in_float64
 from export.wiring import Place, check_wiring, survey
 
@@ -91,10 +92,10 @@ def check_base(
 
     ``places`` is a `survey` of the bundle's tensors, made here when not given. Raises `ExportError`.
     """
-    family, tensors = bundle.manifest.family, bundle.manifest.tensors
+    family = bundle.manifest.family
     progress("prove", 1, 3)
     base, float32 = _compare_base(model, bundle)
-    stored = {entry.name: bundle.tensor(index) for index, entry in enumerate(tensors)}
+    stored = StoredTensors(bundle.path, bundle.manifest.tensors)
     for name, numbers in stored.items():  # the survey takes the model's numbers back from there
         if not np.array_equal(numbers, model.get_parameter(name).detach().float().cpu().numpy(), equal_nan=True):
             raise ExportError(f"{name}: the bundle holds other numbers than the model")
@@ -115,13 +116,16 @@ def check_base(
 def _compare_base(model: nn.Module, bundle: Bundle) -> tuple[float, float]:
     """Return the largest errors of the runtime and of torch in float32, both against torch in float64."""
     family = bundle.manifest.family
+    contexts = check_contexts(bundle.manifest.context_length)
+    judges, owns = [], []  # before a session is open: each takes memory
+    for context in contexts:
+        with in_float64():
+            judges.append(torch_witness(family, model, context))
+        owns.append(torch_witness(family, model, context))
     runtime = FAMILIES[family](bundle, {}, SessionSettings())
     worst = float32 = 0.0
-    for context in check_contexts(bundle.manifest.context_length):
-        with in_float64():
-            judge = torch_witness(family, model, context)
-        error = difference(runtime.witness(context), judge, context)
-        own = difference(torch_witness(family, model, context), judge, context)
+    for context, judge, mine in zip(contexts, judges, owns, strict=True):
+        error, own = difference(runtime.witness(context), judge, context), difference(mine, judge, context)
         value = difference(judge, np.zeros_like(judge), context)
         allowed = min(allowed_error(own, value), LARGEST)
         if not error <= allowed:

@@ -25,6 +25,7 @@ from device_runtime.session import SessionSettings
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.families import find_family
+from export.folder import StoredTensors
 from export.judge import allowed_error, in_float64
 from export.redraw import redrawn, spread
 
@@ -72,7 +73,7 @@ def survey(model: Any, family: str, originals: Mapping[str, FloatArray]) -> list
             with in_float64():
                 judge = response(model, context).numpy()
             with torch.no_grad():
-                float32 = _distance(response(model, context).numpy(), judge)
+                float32 = distance(response(model, context).numpy(), judge)
             size = _rms(judge) or 1.0
             with _differentiable(model, originals):
                 moves = _moves(model, response(model, context), originals)
@@ -95,15 +96,12 @@ def check_wiring(model: Any, bundle: Bundle, places: Sequence[Place]) -> Wiring:
     names = [entry.name for entry in manifest.tensors]
     if silent := unheard(places, names):
         raise ExportError(f"{silent[0]}: tunable, but it moves no forecast: nothing proves it wired")
-    originals = {name: bundle.tensor(index) for index, name in enumerate(names)}
+    originals = StoredTensors(bundle.path, manifest.tensors)
     errors = []
     for place in places:
         with redrawn(model, originals, place.seed) as drawn:
-            merged = {index: drawn[name].numpy() for index, name in enumerate(names)}
-            runtime = FAMILIES[manifest.family](bundle, merged, SessionSettings())
-            got = find_family(manifest.family).runtime_response(runtime, place.context)
-            del runtime  # it may read the drawn numbers where they are
-            error = _distance(got, place.response)
+            got = runtime_response(bundle, drawn, place.context)
+            error = distance(got, place.response)
             if not error <= place.allowed:
                 raise ExportError(
                     f"all tunable tensors drawn anew, the runtime differs from torch by {error:.3g} of the response, "
@@ -121,6 +119,13 @@ def check_wiring(model: Any, bundle: Bundle, places: Sequence[Place]) -> Wiring:
     )
 
 
+def runtime_response(bundle: Bundle, drawn: Mapping[str, Tensor], context: FloatArray) -> FloatArray:
+    """Open ``bundle`` as a device does with the tensors ``drawn``, all of them merged, and return its response."""
+    merged = {index: drawn[entry.name].numpy() for index, entry in enumerate(bundle.manifest.tensors)}
+    model = FAMILIES[bundle.manifest.family](bundle, merged, SessionSettings())
+    return find_family(bundle.manifest.family).runtime_response(model, context)
+
+
 def _culprit(
     model: Any,
     family: str,
@@ -133,10 +138,10 @@ def _culprit(
     for name, parameter in drawn.items():
         here = parameter.clone()
         with torch.no_grad():
-            parameter.copy_(torch.from_numpy(np.array(originals[name])))
+            parameter.copy_(torch.from_numpy(originals[name]))
             ignoring = find_family(family).response(model, place.context).double().numpy()
             parameter.copy_(here)
-        if _distance(got, ignoring) <= place.allowed:
+        if distance(got, ignoring) <= place.allowed:
             return f"it ignores {name}"
     return "a tensor does not arrive where torch has it, or the graph computes something else"
 
@@ -177,7 +182,7 @@ def _differentiable(model: Any, names: Collection[str]) -> Iterator[None]:
             parameter.requires_grad_(before[name])
 
 
-def _distance(a: NDArray[Any], b: NDArray[Any]) -> float:
+def distance(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return the root mean square difference of two responses, relative to that of the second."""
     return _rms(a - b) / (_rms(b) or 1.0)
 
