@@ -106,12 +106,13 @@ def _train(out: Path, method: str, steps: int, say: Say) -> Run:
 def _export(out: Path, runs: dict[str, Run], say: Say) -> tuple[Bundle, dict[str, bytes]]:
     """Write the bundle once, then a blob for each run."""
     base = runs[METHODS[0]].base_model
-    provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
-    written = export_base(base.model, family=base.family, name=base.name, out=out / "bundle", provenance=provenance)
-    off = max(written.parity.base, written.parity.perturbed)
+    written = export_base(
+        base.model, family=base.family, name=base.bundle_name, out=out / "bundle", provenance=base.provenance
+    )
+    off = max(written.parity.base, written.parity.redrawn)
     say(
-        f"exported {base.name}: {written.bytes / 1e6:.1f} MB; equal to torch, each of its {written.tensors} tensors "
-        f"perturbed too, to {off:.0e} of the scale"
+        f"exported {base.name}: {written.bytes / 1e6:.1f} MB; equal to torch, all of its {written.tensors} tensors "
+        f"drawn anew too, to {off:.0e}"
     )
     bundle, blobs = Bundle.open(out / "bundle"), {}
     for method, run in runs.items():

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from device_runtime import canonical
 from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
 from device_runtime.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
-from export.families import find_family
-from export.folder import appearing, pinned_files, write_tunable
-from export.graph import externalise, name_ties, share, trace, tunable_names
+from export.families import FamilyExport, find_family
+from export.folder import StoredTensors, appearing, pinned_files, write_tunable
+from export.graph import embed, externalise, name_ties, share, trace, tunable_names
 from export.parity import BaseParity, check_base
 from export.threads import threads_for
+from export.wiring import survey, unheard
 
 Progress = Callable[[str, int, int], None]
 
@@ -36,7 +38,8 @@ class BaseExport:
     bytes: int
     tensors: int
     tunable_parameters: int
-    dead: tuple[str, ...]
+    dead: tuple[str, ...]  # parameters that no adapter can use
+    silent: tuple[str, ...]  # those of them that the graph has, frozen: no forecast hears them, whatever they hold
     parity: BaseParity
 
 
@@ -52,34 +55,36 @@ def export_base(
     """Write ``model`` as a base bundle to the new folder ``out``.
 
     ``provenance`` says where the weights come from (``source``, ``licence``, ``weights``: their digest). The bundle
-    is checked against torch, base and with every tunable tensor perturbed in turn, before the folder appears under
-    its name. Raises `ExportError`; then nothing is written.
+    is checked against torch, with the base's numbers and with every tunable tensor drawn anew, before the folder
+    appears under its name. A tensor that no forecast hears stays in the graph, but not in the tensor table. Raises
+    `ExportError`; then nothing is written.
     """
     recipe = find_family(family)
     model = model.eval()
     described = recipe.describe(model)
-    with appearing(out) as scratch:
-        parts = recipe.parts(model)
-        graphs: dict[str, onnx.ModelProto] = {}
-        with tempfile.TemporaryDirectory() as traces, torch.no_grad():
-            for number, part in enumerate(parts):
-                progress("trace", number, len(parts))
-                graphs[part.name] = trace(part, Path(traces))
-                name_ties(graphs[part.name], model)
-        used = {part.name: tunable_names(graphs[part.name], model, recipe.frozen) for part in parts}
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    with appearing(out) as scratch, threads_for(model):
+        graphs = _traced(model, recipe, progress)
+        used = {part: tunable_names(graph, model, recipe.frozen) for part, graph in graphs.items()}
         names = sorted(set().union(*used.values()))
-        parameters = dict(model.named_parameters())
-        entries = write_tunable(scratch, {name: parameters[name].detach().float().cpu().numpy() for name in names})
+        progress("prove", 0, 3)
+        entries = write_tunable(scratch, _arrays(parameters, names))
+        places = survey(model, family, StoredTensors(scratch, entries))
+        silent = unheard(places, names)
+        if silent:
+            names = [name for name in names if name not in silent]
+            entries = write_tunable(scratch, _arrays(parameters, names))
         share(list(graphs.values()), recipe.frozen, scratch)
-        for part_name, graph in graphs.items():
+        for part, graph in graphs.items():
+            embed(graph, _arrays(parameters, silent))
             externalise(graph, entries)
-            onnx.save_model(graph, str(scratch / f"{part_name}.onnx"))
+            onnx.save_model(graph, str(scratch / f"{part}.onnx"))
+        graphs.clear()
         dead = sorted(set(parameters) - set(names) - set(recipe.frozen))
-        tensors = {part: [names.index(one) for one in used[part]] for part in graphs}
+        tensors = {part: [names.index(one) for one in some if one not in silent] for part, some in used.items()}
         manifest = _manifest(scratch, described, family, name, tensors, entries, dead, provenance)
         write_atomic(scratch / MANIFEST_FILE, manifest)
-        with threads_for(model):
-            parity = check_base(model, Bundle.open(scratch), progress)
+        parity = check_base(model, Bundle.open(scratch), progress, places=places)
     return BaseExport(
         path=out,
         digest=hashlib.sha256(manifest).hexdigest(),
@@ -87,8 +92,29 @@ def export_base(
         tensors=len(entries),
         tunable_parameters=sum(entry.size for entry in entries),
         dead=tuple(dead),
+        silent=tuple(silent),
         parity=parity,
     )
+
+
+def _traced(model: nn.Module, recipe: FamilyExport, progress: Progress) -> dict[str, onnx.ModelProto]:
+    """Trace every part of a model: graphs by name, what could be tunable without its bytes."""
+    parts = recipe.parts(model)
+    own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    shared = {id(model.get_parameter(name)) for name in recipe.frozen if name in own}
+    tunable = {name for name in own if id(model.get_parameter(name)) not in shared}
+    graphs: dict[str, onnx.ModelProto] = {}
+    with torch.no_grad():
+        for number, part in enumerate(parts):
+            progress("trace", number, len(parts))
+            graphs[part.name] = trace(part, tunable)
+            name_ties(graphs[part.name], model)
+    return graphs
+
+
+def _arrays(parameters: Mapping[str, torch.Tensor], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Return parameters as arrays, in their own memory where they are float32 there."""
+    return {name: parameters[name].float().cpu().numpy() for name in names}
 
 
 def _manifest(

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from device_runtime.bolt import BoltModel
 from export.errors import ExportError
 from export.graph import Part
 from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, norm, residual, standardise
@@ -128,7 +129,17 @@ def parts(model: Any) -> list[Part]:
     ]
 
 
-def witness(model: Any, context: FloatArray) -> FloatArray:
+def response(model: Any, context: FloatArray) -> Tensor:
     """Forecast with chronos-forecasting's own module: ``[B, L]`` to quantiles ``[B, H, Q]``."""
-    quantiles = model(context=torch.from_numpy(context.copy())).quantile_preds
-    return np.asarray(quantiles.transpose(1, 2).float().cpu().numpy())
+    quantiles: Tensor = model(context=torch.from_numpy(context.copy())).quantile_preds
+    return quantiles.transpose(1, 2)
+
+
+def witness(model: Any, context: FloatArray) -> FloatArray:
+    """Return `response` as an array: what the runtime's `witness` returns."""
+    return np.asarray(response(model, context).float().cpu().numpy())
+
+
+def runtime_response(model: BoltModel, context: FloatArray) -> FloatArray:
+    """Return `response` by the runtime."""
+    return model.witness(context)

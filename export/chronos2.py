@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from device_runtime.chronos2 import WITNESS_PATCHES, company
+from device_runtime.chronos2 import WITNESS_PATCHES, Chronos2Model, company
 from export.errors import ExportError
 from export.graph import Part
 from export.layers import BLOCKED, check_layers, joined_projections, norm, residual, standardise
@@ -176,7 +176,7 @@ def parts(model: Any) -> list[Part]:
     ]
 
 
-def witness(model: Any, context: FloatArray) -> FloatArray:
+def response(model: Any, context: FloatArray) -> Tensor:
     """Forecast the first patches with chronos-forecasting's own module, as the runtime's `witness`: ``[B, 2 H, Q]``."""
     patches = min(WITNESS_PATCHES, model.chronos_config.max_output_patches)
     rows = company(context[:, -model.chronos_config.context_length :], patches * model.chronos_config.output_patch_size)
@@ -187,4 +187,14 @@ def witness(model: Any, context: FloatArray) -> FloatArray:
         num_output_patches=patches,
     ).quantile_preds[: rows.targets]
     alone = model(context=torch.from_numpy(context.copy()), num_output_patches=patches).quantile_preds
-    return np.asarray(torch.cat([grouped, alone], dim=-1).transpose(1, 2).float().cpu().numpy())
+    return torch.cat([grouped, alone], dim=-1).transpose(1, 2)
+
+
+def witness(model: Any, context: FloatArray) -> FloatArray:
+    """Return `response` as an array: what the runtime's `witness` returns."""
+    return np.asarray(response(model, context).float().cpu().numpy())
+
+
+def runtime_response(model: Chronos2Model, context: FloatArray) -> FloatArray:
+    """Return `response` by the runtime."""
+    return model.witness(context)

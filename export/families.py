@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from export import bolt, chronos2, t5
 from export.errors import ExportError
@@ -25,14 +26,20 @@ class FamilyExport:
     frozen: tuple[str, ...]  # parameters no method tunes
     describe: Callable[[Any], Mapping[str, Any]]  # context_length, prediction_length, quantile_levels, parameters
     witness: Callable[[Any, FloatArray], FloatArray]  # what the runtime's `witness` returns, by torch
+    response: Callable[[Any, FloatArray], Tensor]  # what shows every weight's effect, differentiable
+    runtime_response: Callable[[Any, FloatArray], FloatArray]  # the same by the runtime's model
 
 
 FAMILIES: dict[str, FamilyExport] = {
-    "chronos-bolt": FamilyExport(parts=bolt.parts, frozen=bolt.FROZEN, describe=bolt.describe, witness=bolt.witness),
-    "chronos-2": FamilyExport(
-        parts=chronos2.parts, frozen=chronos2.FROZEN, describe=chronos2.describe, witness=chronos2.witness
-    ),
-    "chronos-t5": FamilyExport(parts=t5.parts, frozen=t5.FROZEN, describe=t5.describe, witness=t5.witness),
+    name: FamilyExport(
+        parts=module.parts,
+        frozen=module.FROZEN,
+        describe=module.describe,
+        witness=module.witness,
+        response=module.response,
+        runtime_response=module.runtime_response,
+    )
+    for name, module in (("chronos-bolt", bolt), ("chronos-2", chronos2), ("chronos-t5", t5))
 }
 
 

@@ -6,15 +6,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
-from device_runtime.files import sync_folder, write_atomic
+from device_runtime.files import sync_folder
 from device_runtime.manifest import TUNABLE_FILE, TensorEntry
 from export.errors import ExportError
 
@@ -32,8 +32,10 @@ def appearing(out: Path) -> Iterator[Path]:
     scratch.mkdir()
     try:
         yield scratch
-        for file in scratch.iterdir():
-            write_atomic(file, file.read_bytes())  # flushed before the folder gets its name
+        for file in scratch.iterdir():  # flushed before the folder gets its name
+            with file.open("rb+") as written:
+                os.fsync(written.fileno())
+        sync_folder(scratch)
         scratch.rename(out)
         sync_folder(out.parent)
     except BaseException:
@@ -42,20 +44,53 @@ def appearing(out: Path) -> Iterator[Path]:
 
 
 def write_tunable(folder: Path, arrays: Mapping[str, NDArray[np.float32]]) -> list[TensorEntry]:
-    """Write tensors as the bundle's safetensors file and say where each lies in it."""
-    data = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    (folder / TUNABLE_FILE).write_bytes(data)
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
+    """Write tensors as the bundle's safetensors file, one after the other, and say where each lies in it.
+
+    As `safetensors.numpy.save` writes it, which would hold all of them in memory once more.
+    """
+    order = sorted(arrays, key=lambda name: name.encode())
+    header: dict[str, Any] = {}
+    end = 0
+    for name in order:
+        start, end = end, end + 4 * arrays[name].size
+        header[name] = {"dtype": "F32", "shape": list(arrays[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with (folder / TUNABLE_FILE).open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(np.ascontiguousarray(arrays[name], dtype="<f4").data)
+    first = 8 + len(text)
     return [
-        TensorEntry(name=name, shape=array.shape, offset=start + header[name]["data_offsets"][0])
+        TensorEntry(name=name, shape=array.shape, offset=first + header[name]["data_offsets"][0])
         for name, array in arrays.items()
     ]
 
 
+class StoredTensors(Mapping[str, NDArray[np.float32]]):
+    """What `write_tunable` wrote, by name: read at each access and not kept, for it is as large as the model."""
+
+    def __init__(self, folder: Path, entries: Sequence[TensorEntry]) -> None:
+        self._path = folder / TUNABLE_FILE
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        """Read one tensor. Raises `KeyError`."""
+        entry = self._entries[name]
+        flat = np.fromfile(self._path, dtype="<f4", count=entry.size, offset=entry.offset)
+        return flat.reshape(entry.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 def pinned_files(folder: Path) -> dict[str, dict[str, str | int]]:
     """Return digest and size of every file in ``folder``, as a manifest pins them."""
-    return {
-        file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "size": file.stat().st_size}
-        for file in sorted(folder.iterdir())
-    }
+    pinned: dict[str, dict[str, str | int]] = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            pinned[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+    return pinned

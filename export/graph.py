@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx_ir
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from device_runtime.manifest import TUNABLE_FILE, TensorEntry
@@ -32,10 +35,11 @@ class Part:
     output_names: Sequence[str]
 
 
-def trace(part: Part, folder: Path) -> onnx.ModelProto:
+def trace(part: Part, elsewhere: Collection[str] = ()) -> onnx.ModelProto:
     """Export a part with ``optimize=False``: the default renames weights and transposes them.
 
-    ``folder`` is scratch space.
+    Of the initializers named ``elsewhere`` only name, type and shape come back, their bytes are written apart: a model
+    need not be in memory twice.
     """
     with quiet("torch.onnx", "onnx_ir"):
         program = torch.onnx.export(
@@ -50,9 +54,12 @@ def trace(part: Part, folder: Path) -> onnx.ModelProto:
             opset_version=OPSET,
         )
     assert program is not None  # only with dynamo=False does torch return nothing
-    path = folder / f"{part.name}.onnx"
-    program.save(str(path))
-    return onnx.load(str(path))
+    for name, value in program.model.graph.initializers.items():
+        held = value.const_value
+        if name in elsewhere and held is not None:
+            shape = onnx_ir.Shape(held.shape.numpy())
+            value.const_value = onnx_ir.ExternalTensor(TUNABLE_FILE, 0, held.nbytes, held.dtype, shape=shape, name=name)
+    return program.model_proto
 
 
 def tunable_names(graph: onnx.ModelProto, module: nn.Module, frozen: Sequence[str]) -> list[str]:
@@ -91,6 +98,15 @@ def share(graphs: Sequence[onnx.ModelProto], names: Sequence[str], folder: Path)
             _point(tensor, FROZEN_FILE, start, len(data) - start)
     if data:
         (folder / FROZEN_FILE).write_bytes(data)
+
+
+def embed(graph: onnx.ModelProto, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Put the bytes of ``arrays`` back into the graph, in place: weights that no adapter touches."""
+    for tensor in graph.graph.initializer:
+        if tensor.name in arrays:
+            for field in ("data_location", "external_data"):
+                tensor.ClearField(field)
+            tensor.raw_data = np.ascontiguousarray(arrays[tensor.name], dtype="<f4").tobytes()
 
 
 def _point(tensor: onnx.TensorProto, file: str, offset: int, length: int) -> None:

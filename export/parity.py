@@ -1,11 +1,11 @@
-"""Proof that a bundle is the torch model: same forecasts, and every tunable tensor moves both alike."""
+"""Proof that a bundle is the torch model: same forecasts with the base's numbers, and with every tensor drawn anew."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,31 +14,36 @@ from torch import nn
 
 from device_runtime.bundle import Bundle
 from device_runtime.forecaster import FAMILIES
-from device_runtime.manifest import TensorEntry
 from device_runtime.session import SessionSettings
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.families import torch_witness
+from export.folder import StoredTensors
+from export.judge import allowed_error, in_float64
+from export.wiring import Place, check_wiring, survey
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
-# Largest allowed difference between torch and the runtime, in units of the context's scale.
+# Largest allowed difference between torch and the runtime with an adapter, in units of the context's scale.
 TOLERANCE = 1e-4
-# Of perturbations, in sizes of the tensor's own numbers. A trained base may hardly use a part: of edge-bolt-tiny the
-# decoder's self-attention, over its one token, moves a forecast by 1e-5 of the scale when perturbed 100 times its size.
-STRENGTHS = tuple(10.0**power for power in range(6))
-ELSEWHERE = 0.3  # the same, of all tensors at once
+LARGEST = 1e-3  # of the base, however torch itself errs: what a known-answer test allows between processors
 LEAST_SCALE = 5e-3  # TOLERANCE of it is 5e-7 of the level: four roundings of float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseParity:
-    """Largest differences between torch and the runtime, in units of the contexts' scale."""
+    """How the runtime and torch in float32 differ from torch in float64.
+
+    With the base's numbers: the largest difference, in units of the contexts' scale. With every tunable tensor drawn
+    anew: the root mean square, relative to that of the response.
+    """
 
     base: float
-    perturbed: float  # over every tunable tensor, each perturbed in turn
-    weakest: str  # the tensor whose perturbation moved the forecast least
+    float32: float  # torch's own
+    redrawn: float
+    redrawn_float32: float  # torch's own
+    weakest: str  # the tensor that moves the response least when it alone is drawn again
     weakest_effect: float
 
 
@@ -52,7 +57,7 @@ def runtime_witness(
     return np.concatenate([model.witness(part) for part in parts])
 
 
-def deviations(a: FloatArray, b: FloatArray, context: FloatArray) -> NDArray[np.float64]:
+def deviations(a: NDArray[Any], b: NDArray[Any], context: FloatArray) -> NDArray[np.float64]:
     """Return the differences of two forecasts ``[B, H, Q]``, in units of each context's scale.
 
     A context that hardly varies has hardly a scale, but float32 rounds its level all the same: the unit is at least
@@ -63,88 +68,76 @@ def deviations(a: FloatArray, b: FloatArray, context: FloatArray) -> NDArray[np.
     return np.asarray((a.astype(np.float64) - b) / unit)
 
 
-def difference(a: FloatArray, b: FloatArray, context: FloatArray) -> float:
+def difference(a: NDArray[Any], b: NDArray[Any], context: FloatArray) -> float:
     """Return the largest of `deviations`, in size."""
     return float(np.abs(deviations(a, b, context)).max())
 
 
 def check_contexts(context_length: int) -> list[FloatArray]:
     """Return batches of contexts of several lengths, with gaps, with left padding and without."""
-    lengths = sorted({1, 5, 16, 48, 49, min(300, context_length), context_length + 7})
+    # A single value; whole patches and not; more than the base takes, as its own longest.
     batches = [
-        synthetic_contexts(3, length, missing=0.2, seed=length) for length in lengths if length <= context_length + 7
+        synthetic_contexts(3 if length < 100 else 2, length, missing=0.2, seed=length)
+        for length in (1, 16, 49, context_length + 7)
     ]
     padded = synthetic_contexts(3, 64, seed=1)
     padded[0, :40] = np.nan  # whole patches of padding beside a full row
     return [*batches, padded]
 
 
-def check_base(model: nn.Module, bundle: Bundle, progress: Progress = lambda *_: None) -> BaseParity:
-    """Compare torch and the runtime: the base, then with every tunable tensor perturbed in turn.
+def check_base(
+    model: nn.Module, bundle: Bundle, progress: Progress = lambda *_: None, *, places: Sequence[Place] | None = None
+) -> BaseParity:
+    """Compare torch and the runtime: with the base's own numbers, then with every tunable tensor drawn anew.
 
-    Raises `ExportError` naming the first tensor whose perturbation the runtime does not follow, or that has no effect.
+    ``places`` is a `survey` of the bundle's tensors, made here when not given. Raises `ExportError`.
     """
-    base = max(
-        difference(torch_witness(bundle.manifest.family, model, context), runtime_witness(bundle, {}, context), context)
-        for context in check_contexts(bundle.manifest.context_length)
+    family = bundle.manifest.family
+    progress("prove", 1, 3)
+    base, float32 = _compare_base(model, bundle)
+    stored = StoredTensors(bundle.path, bundle.manifest.tensors)
+    for name, numbers in stored.items():  # the survey takes the model's numbers back from there
+        if not np.array_equal(numbers, model.get_parameter(name).detach().float().cpu().numpy(), equal_nan=True):
+            raise ExportError(f"{name}: the bundle holds other numbers than the model")
+    progress("prove", 2, 3)
+    places = survey(model, family, stored) if places is None else places
+    wiring = check_wiring(model, bundle, places)
+    progress("prove", 3, 3)
+    return BaseParity(
+        base=base,
+        float32=float32,
+        redrawn=wiring.error,
+        redrawn_float32=wiring.float32,
+        weakest=wiring.weakest,
+        weakest_effect=wiring.weakest_move,
     )
-    if not base <= TOLERANCE:
-        raise ExportError(
-            f"parity: the exported base differs from torch by {base:.3g} of the scale, allowed {TOLERANCE}"
-        )
-    context = synthetic_contexts(16, 64, missing=0.1, seed=2)
-    family, entries = bundle.manifest.family, bundle.manifest.tensors
-    frozen = torch_witness(family, model, context)
-    # Where a base's own numbers leave a part unused, as rectifiers that all stay shut do, nothing moves alone: such a
-    # tensor is perturbed at a place where every other one has moved as well.
-    elsewhere = {
-        index: perturbed(bundle.tensor(index), ELSEWHERE, seed=~index % 2**32) for index in range(len(entries))
-    }
-    worst, weakest = 0.0, ("", float("inf"))
-    for index, entry in enumerate(entries):
-        progress("perturb", index, len(entries))
-        for place, strength in product(({}, elsewhere), STRENGTHS):
-            # A weak tensor is perturbed harder: what counts is that the runtime follows a move that can be seen.
-            merged = place | {index: perturbed(place.get(index, bundle.tensor(index)), strength, seed=index)}
-            expected = _witness_with(model, family, entries, merged, context)
-            reference = frozen if not place else _witness_with(model, family, entries, place, context)
-            effect = difference(expected, reference, context)
-            # Beyond what is allowed below, or a tensor that the runtime ignores would pass.
-            if effect > 10 * TOLERANCE * max(1.0, difference(expected, frozen, context)):
-                break
-        else:
+
+
+def _compare_base(model: nn.Module, bundle: Bundle) -> tuple[float, float]:
+    """Return the largest errors of the runtime and of torch in float32, both against torch in float64."""
+    family = bundle.manifest.family
+    contexts = check_contexts(bundle.manifest.context_length)
+    judges, owns = [], []  # before a session is open: each takes memory
+    for context in contexts:
+        with in_float64():
+            judges.append(torch_witness(family, model, context))
+        owns.append(torch_witness(family, model, context))
+    runtime = FAMILIES[family](bundle, {}, SessionSettings())
+    worst = float32 = 0.0
+    for context, judge, mine in zip(contexts, judges, owns, strict=True):
+        error, own = difference(runtime.witness(context), judge, context), difference(mine, judge, context)
+        value = difference(judge, np.zeros_like(judge), context)
+        allowed = min(allowed_error(own, value), LARGEST)
+        if not error <= allowed:
             raise ExportError(
-                f"{entry.name}: perturbing it moves the forecast by {effect:.3g} of the scale: a dead tensor"
+                f"parity: the exported base differs from torch by {error:.3g} of the scale, allowed {allowed:.3g} "
+                f"(torch's own rounding: {own:.3g})",
+                hint="rounding to float32 alone moves this base's forecasts by more than a device allows"
+                if own > LARGEST / 2
+                else None,
             )
-        error = difference(expected, runtime_witness(bundle, merged, context), context)
-        # Relative to the move from the frozen base too: perturbations are large, and so are forecasts made with them.
-        if not error <= TOLERANCE * max(1.0, effect, difference(expected, frozen, context)):
-            raise ExportError(
-                f"{entry.name}: perturbed, the runtime differs from torch by {error:.3g} (effect {effect:.3g})"
-            )
-        worst = max(worst, error)
-        if effect < weakest[1]:
-            weakest = (entry.name, effect)
-    progress("perturb", len(entries), len(entries))
-    return BaseParity(base=base, perturbed=worst, weakest=weakest[0], weakest_effect=weakest[1])
-
-
-def _witness_with(
-    model: nn.Module,
-    family: str,
-    entries: Sequence[TensorEntry],
-    merged: Mapping[int, FloatArray],
-    context: FloatArray,
-) -> FloatArray:
-    with replaced(model, {entries[index].name: moved for index, moved in merged.items()}):
-        return torch_witness(family, model, context)
-
-
-def perturbed(tensor: FloatArray, strength: float, seed: int) -> FloatArray:
-    """Add noise ``strength`` times the tensor's own numbers (or 0.1 where it is all zero, as added biases are)."""
-    size = strength * (float(np.sqrt(np.mean(np.square(tensor, dtype=np.float64)))) or 0.1)
-    noise = np.random.default_rng(seed).normal(size=tensor.shape) * size
-    return np.asarray((tensor + noise).astype(np.float32))
+        worst, float32 = max(worst, error), max(float32, own)
+    return worst, float32
 
 
 @contextmanager

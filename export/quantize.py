@@ -50,6 +50,7 @@ class PrecisionExport:
     allowed: float  # mean deviation
     synthetic: Deviation
     data: Deviation | None  # on contexts that were given
+    silent: tuple[str, ...]  # adapted tensors that no forecast hears: frozen after all
     effect_kept: float | None  # share of the given adapter's effect; see `effect_kept`
 
 
@@ -74,35 +75,25 @@ def export_precision(
     """
     _check_request(source, precision, adapted, allowed, adapter or {})
     names = [entry.name for entry in source.manifest.tensors if entry.name in adapted]
+    silent: list[str] = []
     with appearing(out) as scratch:
-        progress("store", 0, 1)
-        entries = write_tunable(scratch, {name: source.tensor(source.index_of(name)) for name in names})
-        left = 0
-        for graph in source.manifest.graphs.values():
-            model = onnx.load(str(source.path / graph.file))
-            with tempfile.TemporaryDirectory() as folder:
-                if precision == "int8":
-                    model = store_int8(model, names, entries, Path(folder))
-                else:
-                    model = store_float16(model, names, entries)
-            left += float_weights(model)
-            onnx.save_model(model, str(scratch / graph.file))
-        manifest = read_manifest(source) | {
-            "precision": precision,
-            "max_deviation": allowed,
-            "files": pinned_files(scratch),
-            "tensors": [{"name": e.name, "offset": e.offset, "shape": list(e.shape)} for e in entries],
-            "graphs": {
-                name: {"file": graph.file, "tensors": _table(source, graph.tensors, names)}
-                for name, graph in source.manifest.graphs.items()
-            },
-        }
-        write_atomic(scratch / MANIFEST_FILE, canonical.dumps(manifest))
-        stored = Bundle.open(scratch)
-        synthetic = measure(source, stored, long_and_short(source), allowed, "synthetic contexts")
-        data = None if contexts is None else measure(source, stored, [contexts], allowed, "the data's contexts")
-        check_tensors(source, stored, progress)
+        while True:  # twice, where a tensor turns out to be heard by no forecast: then it is as frozen as the rest
+            progress("store", 0, 1)
+            stored, left = _store(source, scratch, precision, names, allowed, silent)
+            synthetic = measure(source, stored, long_and_short(source), allowed, "synthetic contexts")
+            data = None if contexts is None else measure(source, stored, [contexts], allowed, "the data's contexts")
+            unheard = check_tensors(source, stored, progress)
+            if not unheard:
+                break
+            silent += unheard
+            names = [name for name in names if name not in unheard]
+            if not names:
+                raise ExportError(
+                    f"none of the adapted tensors moves a forecast, {unheard[0]} for one: nothing could be adapted",
+                    hint="name other methods with --keep",
+                )
         kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
+        entries = stored.manifest.tensors
     return PrecisionExport(
         path=out,
         digest=stored.digest.hex(),
@@ -115,8 +106,41 @@ def export_precision(
         allowed=allowed,
         synthetic=synthetic,
         data=data,
+        silent=tuple(silent),
         effect_kept=kept,
     )
+
+
+def _store(
+    source: Bundle, folder: Path, precision: str, names: list[str], allowed: float, silent: list[str]
+) -> tuple[Bundle, int]:
+    """Write the bundle's files over what is in ``folder``; return it and how many frozen numbers stayed float32."""
+    (folder / MANIFEST_FILE).unlink(missing_ok=True)
+    entries = write_tunable(folder, {name: source.tensor(source.index_of(name)) for name in names})
+    left = 0
+    for graph in source.manifest.graphs.values():
+        model = onnx.load(str(source.path / graph.file))
+        with tempfile.TemporaryDirectory() as traces:
+            if precision == "int8":
+                model = store_int8(model, names, entries, Path(traces))
+            else:
+                model = store_float16(model, names, entries)
+        left += float_weights(model)
+        onnx.save_model(model, str(folder / graph.file))
+    written = read_manifest(source)
+    manifest = written | {
+        "precision": precision,
+        "max_deviation": allowed,
+        "files": pinned_files(folder),
+        "tensors": [{"name": e.name, "offset": e.offset, "shape": list(e.shape)} for e in entries],
+        "graphs": {
+            name: {"file": graph.file, "tensors": _table(source, graph.tensors, names)}
+            for name, graph in source.manifest.graphs.items()
+        },
+        "dead": sorted({*written["dead"], *silent}),
+    }
+    write_atomic(folder / MANIFEST_FILE, canonical.dumps(manifest))
+    return Bundle.open(folder), left
 
 
 def _check_request(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from device_runtime.t5 import WITNESS_STEPS
+from device_runtime.t5 import WITNESS_STEPS, T5Model
 from device_runtime.tokenizer import Tokenizer
 from export.errors import ExportError
 from export.graph import Part
@@ -144,13 +144,27 @@ def witness(model: Any, context: FloatArray) -> FloatArray:
 
     In the context's unit, the decoder being fed the context's own tokens: what `T5Model.witness` returns.
     """
-    steps = min(WITNESS_STEPS, model.config.chronos_config["prediction_length"])
-    numbers, scale = logits(model, context, steps)
+    numbers, scale = logits(model, context, _steps(model))
     chronos = model.config.chronos_config
     centres = tokenizer(model).centers.double()
     index = torch.arange(chronos["n_tokens"]) - chronos["n_special_tokens"] - 1
     mean = torch.softmax(numbers.double(), dim=-1) @ centres[index.clamp(0, len(centres) - 1)]
     return np.asarray((mean * scale[:, None])[..., None].float().numpy())
+
+
+def response(model: Any, context: FloatArray) -> Tensor:
+    """Return the logits behind `witness`, ``[B, steps, V]``: they show what a softmax near one token would hide."""
+    return logits(model, context, _steps(model))[0]
+
+
+def runtime_response(model: T5Model, context: FloatArray) -> FloatArray:
+    """Return `response` by the runtime."""
+    return model.logits(context, min(WITNESS_STEPS, model.prediction_length))
+
+
+def _steps(model: Any) -> int:
+    """Return how many steps torch and the runtime are compared on."""
+    return int(min(WITNESS_STEPS, model.config.chronos_config["prediction_length"]))
 
 
 def tokenizer(model: Any) -> Any:

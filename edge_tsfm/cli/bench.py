@@ -16,7 +16,9 @@ from edge_tsfm.errors import ConfigError
 @click.command()
 @click.option("--base", "name", default="edge-bolt-micro", help="Bundled name or local folder.")
 @click.option(
-    "--config", type=click.Path(path_type=Path, exists=True), help="A config.json: that shape, random weights."
+    "--config",
+    type=click.Path(path_type=Path, exists=True),
+    help="A config.json: that shape, weights as its own library draws them.",
 )
 @click.option(
     "--bundle", type=click.Path(path_type=Path, exists=True), help="A bundle of --base.  [default: export one]"
@@ -81,10 +83,9 @@ def command(
         source = _random(config, Path(scratch) / "random") if config else name
         base = load_base(source)
         check_timed(base.family, optimum=bool(optimum))
-        provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
         if bundle is None:
             bundle = Path(scratch) / "bundle"
-            export_base(base.model, family=base.family, name=base.name, out=bundle, provenance=provenance)
+            export_base(base.model, family=base.family, name=base.bundle_name, out=bundle, provenance=base.provenance)
             if precision != "float32":
                 from edge_tsfm.methods.sites import kept_tensors
 
@@ -95,7 +96,7 @@ def command(
         opened = Bundle.open(bundle)
         layout = Path(scratch) / "optimum" if optimum or (optimum is None and optimum_runs(base.family)) else None
         if layout is not None:
-            export_optimum(base.model, family=base.family, out=layout, provenance=provenance)
+            export_optimum(base.model, family=base.family, out=layout, provenance=base.provenance)
         figures = dict(
             run_bench(base, folder, opened, adapter, threads=threads, runs=runs, optimum=layout, clock=clock)
         )
@@ -107,7 +108,7 @@ def command(
 
 
 def _random(config: Path, folder: Path) -> str:
-    """Save a model of a published shape with random weights that keep activations of size one.
+    """Save a model of a published shape with weights as its own library draws them.
 
     Raises `ConfigError` for another architecture than those that are timed.
     """
@@ -121,18 +122,7 @@ def _random(config: Path, folder: Path) -> str:
     wanted = (shape.architectures or ["none"])[0]
     if wanted not in classes:
         raise ConfigError(f"{config}: architecture {wanted}", hint=f"bench makes {', '.join(classes)}")
-    model = classes[wanted](shape)
-    sampling = wanted == "T5ForConditionalGeneration"
-    with torch.no_grad():
-        for parameter_name, parameter in model.named_parameters():
-            if "relative" in parameter_name or (sampling and parameter_name == "shared.weight"):
-                parameter.normal_(0, 1)
-            elif sampling and parameter_name.endswith((".v.weight", ".o.weight")):
-                # Fourfold, so that attention is heard behind the next token's 4,096 logits and nothing looks dead.
-                parameter.normal_(0, 4 * parameter.shape[1] ** -0.5)
-            elif parameter.ndim == 2:
-                parameter.normal_(0, parameter.shape[1] ** -0.5)
-    model.save_pretrained(folder)
+    classes[wanted](shape).save_pretrained(folder)
     return str(folder)
 
 

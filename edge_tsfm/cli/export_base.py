@@ -78,7 +78,7 @@ def export_base_command(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a base once, and prove it equal to torch: forecasts, and every tunable tensor perturbed in turn.
+    """Write a base once, and prove it equal to torch: forecasts, and every tunable tensor drawn anew.
 
     Nothing is written when the proof fails; in int8 or float16, when forecasts deviate from float32 by more than
     --max-deviation. --layout optimum compares optimum's greedy decoding with torch's instead.
@@ -116,7 +116,7 @@ def export_base_command(
     if as_json:
         click.echo(json.dumps(_record(result, reduced)))
     else:
-        _say(base.name, result, reduced)
+        _say(base.bundle_name, result, reduced)
 
 
 @contextmanager
@@ -140,9 +140,9 @@ def _float32(base: Base, out: Path, progress: Progress) -> BaseExport:
     return export_base(
         base.model,
         family=base.family,
-        name=base.name,
+        name=base.bundle_name,
         out=out,
-        provenance=_provenance(base),
+        provenance=base.provenance,
         progress=progress,
     )
 
@@ -183,7 +183,7 @@ def _optimum(base: Base, out: Path, adapter: Path | None, as_json: bool) -> None
     """Write optimum's layout and report."""
     from export import export_optimum
 
-    provenance: dict[str, Any] = _provenance(base)
+    provenance: dict[str, Any] = dict(base.provenance)
     deltas = None
     if adapter is not None:
         run = _run_of(base, adapter)
@@ -203,11 +203,6 @@ def _optimum(base: Base, out: Path, adapter: Path | None, as_json: bool) -> None
         f"  optimum against torch: {result.tokens} tokens decoded greedily, logits within {result.parity:.1e} "
         "of the largest"
     )
-
-
-def _provenance(base: Base) -> dict[str, Any]:
-    """Say where the weights come from."""
-    return {"source": base.source, "weights": base.digest, "licence": base.licence}
 
 
 def _reduced(source: Path, out: Path, precision: str, options: dict[str, Any], progress: Progress) -> PrecisionExport:
@@ -236,6 +231,7 @@ def _record(result: BaseExport, reduced: PrecisionExport | None) -> dict[str, An
     return {
         **record,
         **vars(reduced),
+        "silent": [*result.silent, *reduced.silent],
         **measured,
         "path": str(reduced.path),
         "effect_kept": None if kept is None or math.isnan(kept) else kept,
@@ -250,9 +246,12 @@ def _say(name: str, result: BaseExport, reduced: PrecisionExport | None) -> None
         f"  {written.tensors} tunable tensors, {written.tunable_parameters:,} numbers; "
         f"{len(result.dead)} dead parameters left out"
     )
+    for tensor in (*result.silent, *(reduced.silent if reduced else ())):
+        click.echo(f"  {tensor}: no forecast hears it, whatever it holds; frozen, not tunable")
+    parity = result.parity
     click.echo(
-        f"  parity with torch: base {result.parity.base:.1e}, each tensor perturbed {result.parity.perturbed:.1e} "
-        "of the scale"
+        f"  against torch in float64: base {parity.base:.1e} of the scale (torch in float32 {parity.float32:.1e}), "
+        f"every tensor drawn anew {parity.redrawn:.1e} of the forecast ({parity.redrawn_float32:.1e})"
     )
     if reduced is None:
         return

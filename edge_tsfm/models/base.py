@@ -33,6 +33,18 @@ class Base:
     source: str  # what `load_base` was given: loads the same base again
     digest: str  # hex, of the weights
     licence: str
+    local: bool = False  # from a folder of somebody's, whose name says nothing to others
+
+    @property
+    def bundle_name(self) -> str:
+        """Name of a bundle of this base: equal weights have one name and so one base digest, wherever they lie."""
+        return f"{self.family}-{self.digest[:12]}" if self.local else self.name
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the weights come from, as a bundle's manifest states it: no path of this machine."""
+        source = "local folder" if self.local else self.source
+        return {"source": source, "weights": self.digest, "licence": self.licence}
 
 
 def load_base(source: str) -> Base:
@@ -70,13 +82,16 @@ def load_base(source: str) -> Base:
     except KeyError:
         raise ModelError(f"base {source!r} is a {type(model).__name__}, which is not supported") from None
     model.eval().requires_grad_(False)
+    local = source not in BUNDLED and Path(source).exists()
+    known = source in BUNDLED or (source.startswith("amazon/") and not local)
     return Base(
         model=model,
         family=family,
         name=Path(source).name,
         source=source,
         digest=weights_digest(model),
-        licence="Apache-2.0" if source in BUNDLED or source.startswith("amazon/") else "as at its source",
+        licence="Apache-2.0" if known else "as at its source",
+        local=local,
     )
 
 

@@ -65,9 +65,9 @@ def base_bundle(source: str, out: Path, *, added_biases: bool = False) -> Bundle
         export_base(
             base.model,
             family=base.family,
-            name=base.name,
+            name=base.bundle_name,
             out=folder,
-            provenance={"source": base.source, "weights": base.digest, "licence": base.licence},
+            provenance=base.provenance,
         )
     return Bundle.open(folder)
 

@@ -40,7 +40,7 @@ def prepare(config: Path, work: Path) -> None:
         return
     work.mkdir(parents=True, exist_ok=True)
     base = load_base(_random(config, work / "torch"))
-    provenance = {"source": base.source, "weights": base.digest, "licence": base.licence}
+    provenance = base.provenance
     export_base(base.model, family=base.family, name="random", out=work / "bundle", provenance=provenance)
     bundle, draw = Bundle.open(work / "bundle"), np.random.default_rng(0)
     sites = [i for i, entry in enumerate(bundle.manifest.tensors) if re.search(r"\.[qv]\.weight$", entry.name)]

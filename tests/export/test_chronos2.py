@@ -23,7 +23,8 @@ from device_runtime.forecaster import Forecaster  # noqa: E402
 from edge_tsfm.methods.sites import touched_tensors  # noqa: E402
 from export import export_adapter, export_base, export_precision  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
-from export.parity import TOLERANCE, difference, perturbed, replaced  # noqa: E402
+from export.deviation import perturbed  # noqa: E402
+from export.parity import TOLERANCE, difference, replaced  # noqa: E402
 
 LENGTHS = [(1, 1), (7, 8), (20, 9), (64, 32), (71, 17)]
 GROUP = ".layer.1.self_attention."

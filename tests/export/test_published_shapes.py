@@ -15,6 +15,7 @@ from device_runtime.bundle import Bundle  # noqa: E402
 from device_runtime.forecaster import Forecaster  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
+from export.judge import allowed_error  # noqa: E402
 
 PROVENANCE = {"source": "test", "licence": "none", "weights": "none"}
 LAYERS = {"num_layers": 2, "num_decoder_layers": 2}
@@ -82,6 +83,7 @@ def test_the_runtime_follows_torch_in_every_tensor(tmp_path: Path, name: str) ->
     model = alive(bolt() if family == "chronos-bolt" else t5(T5_SHAPES[name.rsplit("-", 1)[1]]))
     made = export_base(model, family=family, name=name, out=tmp_path / "bundle", provenance=PROVENANCE)
     assert made.parity.base < 1e-4
+    assert made.parity.redrawn <= allowed_error(made.parity.redrawn_float32, 1.0)
     assert made.parity.weakest_effect > 1e-3
     tunable = {entry.name for entry in Bundle.open(tmp_path / "bundle").manifest.tensors}
     sites = [n for n, p in model.named_parameters() if p.ndim == 2 and n.split(".")[-2] in {"q", "k", "v", "o"}]

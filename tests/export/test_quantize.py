@@ -12,6 +12,7 @@ from device_runtime.delta import Delta, Dense, Numbers
 from edge_tsfm.methods.sites import touched_tensors
 from edge_tsfm.models import Base
 from export import ExportError, PrecisionExport, export_adapter, export_precision
+from export.adjustable import Adjustable
 from export.contexts import synthetic_contexts
 from export.deviation import check_tensors, effect_kept
 from export.parity import runtime_witness
@@ -115,33 +116,68 @@ def test_forecasts_follow_an_adapted_tensor_as_float32_does(stored: PrecisionExp
 def test_a_tensor_that_is_not_wired_to_its_place_is_refused(
     stored: PrecisionExport, float32_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
+    """Every tensor in turn, in the graph that takes them as inputs."""
     bundle = Bundle.open(stored.path)
-    check_tensors(float32_bundle, bundle, lambda *_: None)
-    shapes = [entry.shape for entry in bundle.manifest.tensors]
-    place, twin = next(
-        (a, b) for a, shape in enumerate(shapes) for b in range(a + 1, len(shapes)) if shapes[b] == shape
-    )
+    assert check_tensors(float32_bundle, bundle, lambda *_: None) == []
+    entries = bundle.manifest.tensors
+    witness = Adjustable.witness
+    for place, entry in enumerate(entries):
+        twin = next((other.name for other in entries[place + 1 :] if other.shape == entry.shape), None)
+        if where == "elsewhere" and twin is None:
+            continue
 
-    def miswired(one: Bundle, merged: dict[int, np.ndarray], context: np.ndarray) -> np.ndarray:
-        if one is bundle and place in merged:
-            moved = merged[place] - bundle.tensor(place) + bundle.tensor(twin)
-            merged = {twin: moved} if where == "elsewhere" else {}
-        return runtime_witness(one, merged, context)
+        def miswired(
+            self: Adjustable,
+            tensors: dict[str, np.ndarray],
+            context: np.ndarray,
+            own=entry.name,
+            twin=twin,
+            place=place,
+        ) -> np.ndarray:
+            tensors = dict(tensors)
+            if self.bundle is bundle and own in tensors:
+                moved = tensors.pop(own)
+                if where == "elsewhere":
+                    tensors[twin] = moved - bundle.tensor(place) + bundle.tensor(bundle.index_of(twin))
+            return witness(self, tensors, context)
 
-    monkeypatch.setattr("export.deviation.runtime_witness", miswired)
-    with pytest.raises(ExportError, match=f"perturbed, the {stored.precision} bundle's forecasts miss") as error:
-        check_tensors(float32_bundle, bundle, lambda *_: None)
-    assert str(error.value).startswith(bundle.manifest.tensors[place].name)
+        monkeypatch.setattr(Adjustable, "witness", miswired)
+        with pytest.raises(ExportError, match=f"perturbed, the {stored.precision} bundle's forecasts miss") as error:
+            check_tensors(float32_bundle, bundle, lambda *_: None)
+        assert str(error.value).startswith(entry.name)
 
 
-def test_a_tensor_that_moves_nothing_proves_nothing(
+def test_a_tensor_that_the_devices_session_ignores_is_refused(
     stored: PrecisionExport, float32_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As constant folding would: every tensor in turn, the graph itself being right."""
     bundle = Bundle.open(stored.path)
-    monkeypatch.setattr("export.deviation.runtime_witness", lambda one, _, context: runtime_witness(one, {}, context))
-    with pytest.raises(ExportError, match="nothing proves it wired") as error:
-        check_tensors(float32_bundle, bundle, lambda *_: None)
-    assert "--keep" in str(error.value.hint)
+    for index, entry in enumerate(bundle.manifest.tensors):
+
+        def ignoring(one: Bundle, merged: dict[int, np.ndarray], context: np.ndarray, index=index) -> np.ndarray:
+            return runtime_witness(one, {i: array for i, array in merged.items() if i != index}, context)
+
+        monkeypatch.setattr("export.deviation.runtime_witness", ignoring)
+        with pytest.raises(ExportError, match="nothing proves it merged") as error:
+            check_tensors(float32_bundle, bundle, lambda *_: None)
+        assert str(error.value).startswith(entry.name)
+
+
+def test_a_tensor_that_moves_nothing_is_frozen_after_all(
+    float32_bundle: Bundle, adapted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    witness = Adjustable.witness
+    monkeypatch.setattr(
+        Adjustable,
+        "witness",
+        lambda self, tensors, context: witness(self, {n: a for n, a in tensors.items() if n != adapted[0]}, context),
+    )
+    made = export_precision(float32_bundle, out=tmp_path / "b", precision="float16", adapted=adapted)
+    assert made.silent == (adapted[0],)
+    assert [entry.name for entry in Bundle.open(made.path).manifest.tensors] == sorted(adapted)[1:]
+    assert adapted[0] in json.loads((made.path / "bundle.json").read_text())["dead"]
+    with pytest.raises(ExportError, match="none of the adapted tensors moves a forecast"):
+        export_precision(float32_bundle, out=tmp_path / "c", precision="float16", adapted=adapted[:1])
 
 
 def test_above_the_bound_nothing_is_written(float32_bundle: Bundle, adapted: list[str], tmp_path: Path) -> None:

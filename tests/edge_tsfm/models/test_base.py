@@ -81,3 +81,16 @@ def test_the_dummy_bases_are_small_and_move() -> None:
     model = load_base(str(DUMMIES / "chronos-bolt")).model
     quantiles = model(context=torch.arange(48.0)[None]).quantile_preds[0]
     assert np.all(np.diff(quantiles.mean(-1).numpy()) > 0)
+
+
+def test_what_a_bundle_says_of_a_local_base_does_not_depend_on_the_folder(tmp_path: Path) -> None:
+    bases = []
+    for name in ("one", "amazon/two"):
+        shutil.copytree(DUMMIES / "chronos-bolt", tmp_path / name)
+        bases.append(load_base(str(tmp_path / name)))
+    assert bases[0].bundle_name == bases[1].bundle_name == f"chronos-bolt-{bases[0].digest[:12]}"
+    assert bases[0].provenance == bases[1].provenance
+    assert str(tmp_path) not in str(bases[0].provenance)
+    ours = load_base("edge-bolt-micro")
+    assert ours.bundle_name == "edge-bolt-micro"
+    assert ours.provenance == {"source": "edge-bolt-micro", "weights": ours.digest, "licence": "Apache-2.0"}

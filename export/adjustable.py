@@ -1,0 +1,99 @@
+"""A bundle opened once, some of its tensors inputs of every run: for many comparisons without a session for each.
+
+Not how a device opens a bundle: nothing that depends on those tensors is folded when the session opens. So what is
+shown here is shown of the graph's files, and a session of the device's own has the last word (`export.deviation`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from device_runtime.bundle import Bundle
+from device_runtime.forecaster import FAMILIES
+from device_runtime.session import SessionSettings
+
+FloatArray = NDArray[np.float32]
+SESSIONS = ("session", "encoder", "decoder")  # what the families' models call theirs
+
+
+class Adjustable:
+    """A family's model whose named tensors are set before a run."""
+
+    def __init__(self, bundle: Bundle, model: Any, sessions: Sequence[_Fed]) -> None:
+        self.bundle = bundle
+        self._model, self._sessions = model, sessions
+
+    def witness(self, tensors: Mapping[str, FloatArray], context: FloatArray) -> FloatArray:
+        """Return the runtime's witness for ``context`` ``[B, L]`` with ``tensors`` by name; the rest are the base's."""
+        for session in self._sessions:
+            session.feed = {name: array for name, array in tensors.items() if name in session.takes}
+        return np.asarray(self._model.witness(context), dtype=np.float32)
+
+
+@contextmanager
+def adjustable(bundle: Bundle, names: Collection[str], room: Path) -> Iterator[Adjustable]:
+    """Open ``bundle`` with the tensors ``names`` as inputs; other graph files are made in ``room`` for the time."""
+    with tempfile.TemporaryDirectory(dir=room, prefix=".adjustable.") as scratch:
+        folder = Path(scratch)
+        graphs = {graph.file for graph in bundle.manifest.graphs.values()}
+        for file in bundle.path.iterdir():
+            if file.name not in graphs:
+                _link(file, folder / file.name)
+        for name in graphs:
+            graph = onnx.load(str(bundle.path / name), load_external_data=False)
+            for tensor in graph.graph.initializer:
+                if tensor.name in names:
+                    # An initializer that is an input too may be given; where it is not, it has its own numbers.
+                    graph.graph.input.append(
+                        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                    )
+            onnx.save_model(graph, str(folder / name))
+        model: Any = FAMILIES[bundle.manifest.family](Bundle(folder, bundle.manifest), {}, SessionSettings())
+        sessions = []
+        for attribute in SESSIONS:
+            if hasattr(model, attribute):
+                sessions.append(_Fed(getattr(model, attribute)))
+                setattr(model, attribute, sessions[-1])
+        yield Adjustable(bundle, model, sessions)
+
+
+class _Fed:
+    """An ONNX Runtime session that adds ``feed`` to what it is run with."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.takes = {one.name for one in session.get_overridable_initializers()}
+        self.feed: Mapping[str, FloatArray] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run(self, outputs: Sequence[str], feed: Mapping[str, NDArray[np.generic]]) -> Any:
+        """Run with ``feed`` and the tensors."""
+        return self._session.run(outputs, {**feed, **self.feed})
+
+    def io_binding(self) -> Any:
+        """Return a binding that has the tensors already."""
+        binding = self._session.io_binding()
+        for name, array in self.feed.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)))
+        return binding
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
