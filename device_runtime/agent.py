@@ -113,11 +113,11 @@ class Agent:
             raise problem
         if rollout is None:
             return "nothing", f"nothing is rolled out on channel {channel}", None
-        if rollout.adapter in revoked or rollout.sequence < minimum:
+        if rollout.signed_file in revoked or rollout.sequence < minimum:
             return "nothing", "what is rolled out was revoked", rollout.sequence
         target = _approved(rollout, found)
         with self._slots() as slots:
-            slots.floor().check_sequence(channel, rollout.sequence, rollout.adapter)
+            slots.floor().check_sequence(channel, rollout.sequence, rollout.signed_file)
             answer = self._answer(slots, rollout)
         if answer:
             return "nothing", answer, rollout.sequence
@@ -158,12 +158,12 @@ class Agent:
         sequence, record = rollout.sequence, slots.record
         if record.state is State.TRIAL:
             return "a trial is running"
-        if record.current and record.current.file == rollout.adapter and record.current.sequence == sequence:
+        if record.current and record.current.file == rollout.signed_file and record.current.sequence == sequence:
             return "up to date"
         if sequence <= record.failed_sequence:
             return f"sequence {sequence} failed here before"
         if rollout.halt:
-            if record.candidate and record.candidate.file == rollout.adapter:
+            if record.candidate and record.candidate.file == rollout.signed_file:
                 slots.discard("the roll-out was halted", who="publisher")
             return "the roll-out is halted"
         groups = {"groups": rollout.groups, "own_groups": self.config.groups}
@@ -178,7 +178,7 @@ class Agent:
         return (
             record.state is State.STAGED
             and candidate is not None
-            and (candidate.file, candidate.sequence) == (rollout.adapter, rollout.sequence)
+            and (candidate.file, candidate.sequence) == (rollout.signed_file, rollout.sequence)
         )
 
     def _stage(self, data: bytes, sequence: int, who: str) -> None:
@@ -225,7 +225,7 @@ def _approved(rollout: Rollout, target: Any) -> Any:
     """Check that the approved role names the bytes and the sequence that are rolled out; return its target."""
     if target is None:
         raise SignatureError(f"{rollout.target} is rolled out but not approved")
-    if target.hashes.get("sha256") != rollout.adapter:
+    if target.hashes.get("sha256") != rollout.signed_file:
         raise SignatureError(f"{rollout.target}: roll-out and approval name different bytes")
     sequence = target.custom.get("sequence") if isinstance(target.custom, dict) else None
     if type(sequence) is not int or sequence != rollout.sequence:

@@ -53,12 +53,13 @@ class Floor:
         floor, known = self.sequences.get(channel, (-1, ""))
         if sequence < floor or (sequence == floor and file != known):
             raise RollbackError(
-                f"channel {channel}: sequence {sequence} ({file[:16]}), accepted {floor} ({known[:16]})"
+                f"channel {channel}: sequence {sequence} (signed file {file[:16]}), accepted {floor} "
+                f"(signed file {known[:16]})"
             )
         if sequence < self.security_minimum.get(channel, 0):
             raise RollbackError(f"channel {channel}: sequence {sequence} is below the security minimum")
         if file in self.revoked:
-            raise RollbackError(f"channel {channel}: {file[:16]} is revoked")
+            raise RollbackError(f"channel {channel}: signed file {file[:16]} is revoked")
 
     def check_roles(self, roles: Mapping[str, Role]) -> None:
         """Refuse metadata older than what was accepted, whatever TUF's cache remembers. Raises `RollbackError`."""

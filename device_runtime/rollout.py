@@ -19,7 +19,7 @@ class Rollout:
 
     channel: str
     sequence: int  # of the approval; a device never goes below
-    adapter: str  # SHA-256 of the signed file, hex; the approved role must name the same
+    signed_file: str  # SHA-256 of the adapter with its signatures, hex; the approved role must name the same
     permille: int = 0
     groups: tuple[str, ...] = ()
     salt: str = ""
@@ -29,15 +29,15 @@ class Rollout:
         """Check every field."""
         if not NAME.fullmatch(self.channel):
             raise FormatError(f"roll-out: channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
-        if not re.fullmatch("[0-9a-f]{64}", self.adapter):
-            raise FormatError(f"roll-out: adapter {self.adapter[:80]!r}: want a SHA-256 in hexadecimal")
+        if not re.fullmatch("[0-9a-f]{64}", self.signed_file):
+            raise FormatError(f"roll-out: signed_file {self.signed_file[:80]!r}: want a SHA-256 in hexadecimal")
         if not 0 <= self.permille <= 1000 or not 0 <= self.sequence < 2**63:
             raise FormatError(f"roll-out: permille {self.permille}, sequence {self.sequence}: out of range")
 
     @property
     def target(self) -> str:
         """Path of the adapter among the repository's targets."""
-        return adapter_target(self.channel, self.adapter)
+        return adapter_target(self.channel, self.signed_file)
 
 
 def adapter_target(channel: str, file: str) -> str:
@@ -65,7 +65,8 @@ def decode(data: bytes) -> Rollout:
     if len(data) > MAX_SIZE:
         raise FormatError(f"roll-out: {len(data)} bytes, want at most {MAX_SIZE}")
     kinds = {
-        "channel": str, "sequence": int, "adapter": str, "permille": int, "groups": list, "salt": str, "halt": bool,
+        "channel": str, "sequence": int, "signed_file": str, "permille": int, "groups": list, "salt": str,
+        "halt": bool,
     }  # fmt: skip
     try:
         value = json.loads(data)

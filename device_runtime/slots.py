@@ -104,9 +104,9 @@ class Slots:
         """Read a slot whole and check that it is what its name says. Raises `StorageError`, `ChecksumError`."""
         data = self.disk.read(f"{SLOTS}/{entry.file}", MAX_FILE_SIZE)
         if data is None:
-            raise StorageError(f"slot {entry.file[:16]} is not there")
+            raise StorageError(f"adapter {entry.adapter[:16]}: its signed file {entry.file[:16]} is not in its slot")
         if hashlib.sha256(data).hexdigest() != entry.file:
-            raise ChecksumError(f"slot {entry.file[:16]} is damaged")
+            raise ChecksumError(f"adapter {entry.adapter[:16]}: its signed file {entry.file[:16]} is damaged")
         return data
 
     # --- changes -------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class Slots:
         Raises `RollbackError` below the floor, `StorageError` when it cannot be written.
         """
         if hashlib.sha256(data).hexdigest() != entry.file:
-            raise FormatError(f"slot {entry.file[:16]}: the bytes are not what they are called")
+            raise FormatError(f"adapter {entry.adapter[:16]}: the bytes are not those of signed file {entry.file[:16]}")
         floor = self.floor().accept_sequence(channel, entry.sequence, entry.file)
         record = lifecycle.step(self.record, Event.STAGE, candidate=entry)
         name = f"{SLOTS}/{entry.file}"

@@ -48,7 +48,7 @@ def start(slots: Slots, open_adapter: Opener[T], *, channel: str, failed: str = 
             running = open_adapter(slots.load(entry))
         except Exception as error:  # noqa: BLE001 - whatever an adapter does, something safer must come up
             reason = str(error) if isinstance(error, DeviceRuntimeError) else f"{type(error).__name__}: {error}"
-            failures.append(f"{entry.adapter[:16]}: {reason}")
+            failures.append(f"adapter {entry.adapter[:16]}: {reason}")
             record = _fall_back(slots, record, reason)
             continue
         return Started(running=running, entry=entry, state=record.state, failures=tuple(failures))
@@ -70,10 +70,12 @@ def _check_floor(slots: Slots, entry: Entry, channel: str) -> None:
     except StorageError:
         return  # a lost floor blocks installs, not what was installed while it was there
     if entry.file in floor.revoked:
-        raise RollbackError(f"{entry.adapter[:16]} is revoked")
+        raise RollbackError(f"adapter {entry.adapter[:16]} is revoked")
     minimum = floor.security_minimum.get(channel, 0)
     if entry.sequence < minimum:
-        raise RollbackError(f"{entry.adapter[:16]} has sequence {entry.sequence}, the security minimum is {minimum}")
+        raise RollbackError(
+            f"adapter {entry.adapter[:16]} has sequence {entry.sequence}, the security minimum is {minimum}"
+        )
 
 
 def _fall_back(slots: Slots, record: Record, reason: str) -> Record:

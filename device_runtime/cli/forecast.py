@@ -111,7 +111,7 @@ def command(
     named = [f"{level:g}" for level in next(iter(forecasts.values())).quantile_levels]
     lines = [["item_id", *several, "step", *named, "base", "adapter"]]
     for item, forecast in forecasts.items():
-        names = [forecast.base[:12], (forecast.adapter or "none")[:12]]
+        names = [forecast.base[:16], (forecast.adapter or "none")[:16]]
         lines += [
             [item, *([target] if several else []), str(step + 1), *(f"{value:.2f}" for value in row), *names]
             for target, quantiles in _by_target(forecast, targets)

@@ -36,6 +36,7 @@ def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json:
             slots.activate(who=who)
         state = slots.record.state.value
     if as_json:
-        click.echo(json.dumps({"state": state, **asdict(entry)}))
+        facts = {("signed_file" if key == "file" else key): value for key, value in asdict(entry).items()}
+        click.echo(json.dumps({"state": state, **facts}))
     else:
         click.echo(f"{state}: adapter {entry.adapter[:16]}, version {entry.version}, sequence {entry.sequence}")

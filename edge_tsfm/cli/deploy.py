@@ -139,10 +139,12 @@ def approve(repository: Path, adapter: Path, keys: tuple[Path, ...], as_json: bo
     with opened.locked():
         approval = run(opened, adapter, **facts)
     if as_json:
-        click.echo(json.dumps(asdict(approval)))
+        facts = {("signed_file" if key == "file" else key): value for key, value in asdict(approval).items()}
+        click.echo(json.dumps(facts))
         return
     click.echo(
-        f"approved {approval.file[:16]} for {approval.channel}: sequence {approval.sequence}, {approval.size} bytes"
+        f"approved adapter {approval.adapter[:16]} for {approval.channel}: sequence {approval.sequence}, "
+        f"{approval.size} bytes signed"
     )
     click.echo(f"record   {approval.record}")
 
@@ -191,7 +193,9 @@ def refresh(repository: Path, role: str, keys: tuple[Path, ...], as_json: bool) 
 @repository_argument
 @channel_argument
 @keys_option
-@click.option("--adapter", help="Start: offer this approved adapter (start of its hash).")
+@click.option(
+    "--adapter", help="Start: offer this approved adapter (start of its name, as status and reports give it)."
+)
 @plan_option
 @click.option("--reports", type=FOLDER, help="Step: folder of the monitors' reports.")
 @click.option("--approve", is_flag=True, help="With --reports: a person's yes to the next stage.")
@@ -274,7 +278,7 @@ def halt(repository: Path, channel: str, keys: tuple[Path, ...], who: str, why: 
 def revoke(
     repository: Path, channel: str, adapter: str, keys: tuple[Path, ...], older: bool, who: str, why: str, as_json: bool
 ) -> None:
-    """Take an ADAPTER (start of its hash) back from every monitor of a CHANNEL, for ever.
+    """Take an ADAPTER (start of its name) back from every monitor of a CHANNEL, for ever.
 
     At its next poll a monitor that has it returns to the previous adapter that is not revoked, or to the base alone.
     Wants the quality keys: it is quality's decision, and a stolen online key cannot undo it.
@@ -283,8 +287,8 @@ def revoke(
 
     opened = _open(repository, keys)
     with opened.locked():
-        file = channels.take_back(opened, channel, adapter, older=older, who=who, why=why)
-    _say(as_json, {"channel": channel, "revoked": file, "older": older}, f"{channel}: {file[:16]} is revoked")
+        name = channels.take_back(opened, channel, adapter, older=older, who=who, why=why)
+    _say(as_json, {"channel": channel, "revoked": name, "older": older}, f"{channel}: adapter {name[:16]} is revoked")
 
 
 @command.command()
@@ -311,11 +315,18 @@ def downgrade(
     Stage by stage like any other. What was revoked stays revoked.
     """
     from edge_tsfm.deploy import channels
+    from edge_tsfm.deploy.ledger import read_channel
+    from edge_tsfm.deploy.status import named
 
     opened = _open(repository, keys)
     with opened.locked():
         state = channels.downgrade(opened, channel, adapter, _plan(plan), who=who, why=why)
-    _say(as_json, state, f"{channel}: {state['file'][:16]} is offered again as sequence {state['sequence']}")
+        value = named(read_channel(opened, channel), state)
+    _say(
+        as_json,
+        value,
+        f"{channel}: adapter {value['adapter'][:16]} is offered again as sequence {value['sequence']}",
+    )
 
 
 @command.command("rotate-key")

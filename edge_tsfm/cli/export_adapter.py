@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def export_adapter_command(
             json.dumps(
                 {
                     "path": str(out),
+                    "adapter": sha256(blob).hexdigest(),
                     "bytes": len(blob),
                     "calibration_bytes": len(blob) - len(result.blob),
                     **report,
@@ -96,7 +98,11 @@ def _calibrated(run: Run, bundle: Bundle, blob: bytes, data: Path | None) -> byt
 
 def _say(out: Path, blob: bytes, result: AdapterExport, bundle: Bundle, dtype: str) -> None:
     """Report in words."""
-    click.echo(f"{out}: {result.parameters:,} numbers in {len(blob):,} bytes, for base {bundle.digest.hex()[:16]}…")
+    name = sha256(blob).hexdigest()
+    click.echo(
+        f"{out}: adapter {name[:16]}, {result.parameters:,} numbers in {len(blob):,} bytes, for base "
+        f"{bundle.digest.hex()[:16]}…"
+    )
     click.echo(
         f"  on {result.windows} held windows, in units of their scale: torch against runtime {result.parity:.1e}, "
         f"rounding to {dtype} {result.rounding:.1e}, effect on the forecast up to {result.effect:.2f}"

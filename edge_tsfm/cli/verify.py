@@ -46,7 +46,10 @@ def command(blob: Path, bundle: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report))
         return
-    click.echo(f"{blob}: good for base {opened.digest.hex()[:16]}… ({opened.manifest.name})")
+    click.echo(
+        f"{blob}: adapter {str(report['adapter'])[:16]}, good for base {opened.digest.hex()[:16]}… "
+        f"({opened.manifest.name})"
+    )
     click.echo(f"  every file of the base is as pinned: {', '.join(sorted(opened.manifest.files))}")
     click.echo(f"  known answer off by {report['known_answer_off_by']:.2g}")
     click.echo(

@@ -28,8 +28,8 @@ class Approval:
     """What was approved."""
 
     channel: str
+    adapter: str  # SHA-256 of the blob, hex: its name everywhere
     file: str  # SHA-256 of the signed file, hex
-    adapter: str  # SHA-256 of the blob, hex
     version: int
     sequence: int
     size: int  # bytes, signed
@@ -90,6 +90,7 @@ def approve(
         sequence=sequence,
         sequences={**known.sequences, file: sequence},
         versions={**known.versions, file: decoded.version},
+        adapters={**known.adapters, file: digest(blob)},
     )
     role, listed_by = _list(repository, target, sequence)
     approvals = {"adapter": signed_by, role: listed_by}
@@ -98,7 +99,7 @@ def approve(
     )
     write_channel(repository, after)
     return Approval(
-        channel=channel, file=file, adapter=digest(blob), version=decoded.version, sequence=sequence,
+        channel=channel, adapter=digest(blob), file=file, version=decoded.version, sequence=sequence,
         size=len(signed), record=str(path),
     )  # fmt: skip
 
@@ -106,7 +107,7 @@ def approve(
 def relist(repository: Repository, channel: Channel, file: str) -> Channel:
     """Approve a file again under the next sequence: an authorised downgrade. Returns the channel after it."""
     if not channel.live(file):
-        raise DeployError(f"{file[:16]} is revoked: devices would refuse it", hint="choose another adapter")
+        raise DeployError(f"{channel.called(file)} is revoked: devices would refuse it", hint="choose another adapter")
     sequence = channel.sequence + 1
     after = replace(channel, sequence=sequence, sequences={**channel.sequences, file: sequence})
     _list(repository, repository.approved()[adapter_target(channel.name, file)], sequence)
@@ -146,7 +147,7 @@ class _Field:
             return cls()
         blob = repository.target_bytes(repository.approved()[adapter_target(channel.name, file)])
         blob = blob[: blob_size(blob)]
-        facts = {"file": file, "adapter": digest(blob), "sequence": channel.sequences[file]}
+        facts = {"adapter": digest(blob), "signed_file": file, "sequence": channel.sequences[file]}
         if path is None:
             return cls(file=file, facts=facts)
         evaluation, data = read_evaluation(path)

@@ -30,13 +30,13 @@ def start(repository: Repository, channel: str, prefix: str, stages: tuple[Stage
     known = read_channel(repository, channel)
     file = known.find(prefix)
     if not known.live(file):
-        raise DeployError(f"{file[:16]} is revoked: devices would refuse it")
+        raise DeployError(f"{known.called(file)} is revoked: devices would refuse it")
     last = read_rollout(repository, channel)
     if last and known.sequences[file] < last["sequence"]:
         raise DeployError(
-            f"{file[:16]} is sequence {known.sequences[file]}, the channel was offered {last['sequence']}: devices "
-            "would refuse it",
-            hint=f"edge-tsfm deploy downgrade {repository.folder} {channel} {file[:16]}",
+            f"{known.called(file)} is sequence {known.sequences[file]}, the channel was offered {last['sequence']}: "
+            "devices would refuse it",
+            hint=f"edge-tsfm deploy downgrade {repository.folder} {channel} {known.adapters[file][:16]}",
         )
     # What every monitor has when this one ends early; roll-outs begun by older releases do not say.
     before = None if last is None else last["file"] if last["finished"] else last.get("before")
@@ -88,16 +88,16 @@ def halt(repository: Repository, channel: str, *, who: str, why: str) -> None:
 
 
 def take_back(repository: Repository, channel: str, prefix: str, *, older: bool, who: str, why: str) -> str:
-    """Revoke an adapter: each device that has it goes back to its previous one, or the base, at its next poll."""
+    """Revoke an adapter and return its name: each device that has it goes back to its previous one, or the base."""
     known = read_channel(repository, channel)
     file = known.find(prefix)
     after = revoke(repository, known, file, older=older)
-    log(repository, channel, "revoke", f"{file[:16]}{' and all before it' if older else ''}: {why}", who)
+    log(repository, channel, "revoke", f"{known.called(file)}{' and all before it' if older else ''}: {why}", who)
     state = read_rollout(repository, channel)
     if state and not after.live(state["file"]):
         write_rollout(repository, {**state, "halt": True})
     publish(repository)
-    return file
+    return known.adapters[file]
 
 
 def downgrade(
@@ -108,7 +108,7 @@ def downgrade(
     known = read_channel(repository, channel)
     file = known.find(prefix)
     after = relist(repository, known, file)
-    log(repository, channel, "downgrade", f"{file[:16]} again as sequence {after.sequences[file]}: {why}", who)
+    log(repository, channel, "downgrade", f"{known.called(file)} again as sequence {after.sequences[file]}: {why}", who)
     return start(repository, channel, file, stages, who=who)
 
 
@@ -166,7 +166,7 @@ def _document(state: dict[str, Any]) -> Rollout:
     return Rollout(
         channel=state["channel"],
         sequence=state["sequence"],
-        adapter=state["file"],
+        signed_file=state["file"],
         permille=stage["permille"],
         groups=tuple(stage["groups"]),
         salt=f"{state['channel']}-{state['sequence']}",

@@ -1,4 +1,8 @@
-"""What the publisher remembers of each channel, beside the signed metadata: what was approved, revoked and offered."""
+"""What the publisher remembers of each channel, beside the signed metadata: what was approved, revoked and offered.
+
+People know an adapter by the SHA-256 of its blob, as forecasts, monitors and reports do. The repository serves the blob
+with its signatures, under the hash of that *signed file*; the ledger is where the one becomes the other.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from device_runtime.blob import blob_size
 from device_runtime.files import read_bounded, write_atomic
-from device_runtime.rollout import NAME
+from device_runtime.rollout import NAME, adapter_target
 from edge_tsfm.deploy.repository import MAX_FILE, Repository
+from edge_tsfm.deploy.signers import digest
 from edge_tsfm.errors import DeployError
 
 PREFIX = 4  # characters of a hash that a person must give at least
@@ -23,18 +29,26 @@ class Channel:
     sequence: int = -1  # highest ever given
     revoked: tuple[str, ...] = ()
     security_minimum: int = 0
-    sequences: dict[str, int] = field(default_factory=dict)  # SHA-256 of file -> its sequence now
-    versions: dict[str, int] = field(default_factory=dict)  # SHA-256 of file -> the blob's version
+    sequences: dict[str, int] = field(default_factory=dict)  # SHA-256 of signed file -> its sequence now
+    versions: dict[str, int] = field(default_factory=dict)  # SHA-256 of signed file -> the blob's version
+    adapters: dict[str, str] = field(default_factory=dict)  # SHA-256 of signed file -> the blob's SHA-256
 
     def find(self, prefix: str) -> str:
-        """Return the one approved file whose digest starts with ``prefix``. Raises `DeployError`."""
-        found = [file for file in self.sequences if file.startswith(prefix)]
+        """Return the signed file of the one approved adapter whose name starts with ``prefix``. Raises `DeployError`.
+
+        The start of a signed file's own hash finds it too.
+        """
+        found = [file for file in self.sequences if any(one.startswith(prefix) for one in (self.adapters[file], file))]
         if len(found) != 1 or len(prefix) < PREFIX:
             raise DeployError(
                 f"channel {self.name}: {len(found)} approved adapters start with {prefix!r}, want 1",
-                hint=", ".join(file[:16] for file in self.sequences) or "edge-tsfm deploy approve",
+                hint=", ".join(self.adapters[file][:16] for file in self.sequences) or "edge-tsfm deploy approve",
             )
         return found[0]
+
+    def called(self, file: str) -> str:
+        """Say which adapter an approved file is, as people and monitors name it: ``adapter 77b4da6014840a1c``."""
+        return f"adapter {self.adapters[file][:16]}"
 
     def live(self, file: str) -> bool:
         """Whether a monitor would accept an approved file."""
@@ -48,12 +62,20 @@ def read_channel(repository: Repository, name: str) -> Channel:
     """
     value = _read(repository.folder / "channels" / f"{_checked(name)}.json")
     known = Channel(**value) if value else Channel(name=name)
+    named = {file: known.adapters.get(file) or _adapter_in(repository, name, file) for file in known.sequences}
     signed = repository.revocations().get(name, {"files": [], "minimum": 0})
     return replace(
         known,
+        adapters=named,
         revoked=tuple(dict.fromkeys((*known.revoked, *signed["files"]))),
         security_minimum=max(known.security_minimum, signed["minimum"]),
     )
+
+
+def _adapter_in(repository: Repository, channel: str, file: str) -> str:
+    """Return the SHA-256 of the blob in a signed file: a ledger of an older release does not name it."""
+    data = repository.target_bytes(repository.approved()[adapter_target(channel, file)])
+    return digest(data[: blob_size(data)])
 
 
 def write_channel(repository: Repository, channel: Channel) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_runtime.blob import blob_size, decode
 from edge_tsfm.deploy.repository import Repository
+from edge_tsfm.deploy.signers import digest
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
@@ -33,14 +34,15 @@ def sbom_of(repository: Repository) -> str:
     cards = {}
     for path, target in sorted(repository.approved().items()):
         data = repository.target_bytes(target)
-        base = decode(data[: blob_size(data)]).base_digest.hex()
+        blob = data[: blob_size(data)]
+        base = decode(blob).base_digest.hex()
         bases.setdefault(base, _base(base))
-        file = target.hashes["sha256"]
-        adapter = _adapter(repository, path, target)
+        adapter = _adapter(repository, path, target, digest(blob))
         bom.components.add(adapter)
         bom.register_dependency(adapter, [bases[base]])
+        file = target.hashes["sha256"]
         if file in records:
-            cards[f"adapter:{file}"] = _card(records[file])
+            cards[str(adapter.bom_ref.value)] = _card(records[file])
     bom.components.update(bases.values())
     bom.register_dependency(bom.metadata.component, list(packages.values()))
     value = json.loads(JsonV1Dot6(bom).output_as_string())
@@ -79,19 +81,22 @@ def _base(digest: str) -> Component:
     )
 
 
-def _adapter(repository: Repository, path: str, target: Any) -> Component:
-    """Describe an approved adapter."""
+def _adapter(repository: Repository, path: str, target: Any, name: str) -> Component:
+    """Describe an approved adapter; ``name`` is the SHA-256 of its blob."""
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
-    file = target.hashes["sha256"]
+    channel = path.split("/")[1]
     return Component(
-        name=path,
+        name=f"adapter {name[:16]} for {channel}",
         version=str(target.custom["sequence"]),
         type=ComponentType.MACHINE_LEARNING_MODEL,
-        bom_ref=f"adapter:{file}",
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=file)],
+        # One blob may be approved for several channels: a reference must be unique.
+        bom_ref=f"adapter:{channel}:{name}",
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=name)],
         properties=[
+            Property(name="edge-tsfm:channel", value=channel),
+            Property(name="edge-tsfm:signed-file", value=target.hashes["sha256"]),
             Property(name="edge-tsfm:size", value=str(target.length)),
             Property(name="edge-tsfm:gate", value=repository.config["gate"]),
         ],

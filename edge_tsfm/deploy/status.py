@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_tsfm.deploy.ledger import read_channel, read_rollout
+from edge_tsfm.deploy.ledger import Channel, read_channel, read_rollout
 from edge_tsfm.deploy.repository import Repository
 
 WARN_DAYS = 30
@@ -18,12 +18,18 @@ def status_of(repository: Repository) -> dict[str, Any]:
         state = read_rollout(repository, path.stem)
         channels[path.stem] = {
             "approved": [
-                {"file": file, "sequence": sequence, "version": channel.versions[file]}
+                {
+                    "adapter": channel.adapters[file],
+                    "signed_file": file,
+                    "sequence": sequence,
+                    "version": channel.versions[file],
+                    "revoked": not channel.live(file),
+                }
                 for file, sequence in sorted(channel.sequences.items(), key=lambda pair: pair[1])
             ],
-            "revoked": list(channel.revoked),
+            "revoked": [channel.adapters[file] for file in channel.revoked],
             "security_minimum": channel.security_minimum,
-            "rollout": state,
+            "rollout": None if state is None else named(channel, state),
         }
     roles = ["root", *repository.roles(), "snapshot", "timestamp"]
     expires = {role: repository.load(role).signed.expires for role in roles}
@@ -33,6 +39,17 @@ def status_of(repository: Repository) -> dict[str, Any]:
         "expires": {role: when.isoformat() for role, when in expires.items()},
         "days_left": {role: (when - repository.now).days for role, when in expires.items()},
         "bins": len(repository.approved_roles()) > 1,
+    }
+
+
+def named(channel: Channel, state: dict[str, Any]) -> dict[str, Any]:
+    """Return a roll-out as the publisher keeps it, with adapters under the name that monitors report."""
+    rest = {key: value for key, value in state.items() if key not in ("file", "before")}
+    return {
+        **rest,
+        "adapter": channel.adapters[state["file"]],
+        "signed_file": state["file"],
+        "before": channel.adapters.get(state.get("before") or ""),
     }
 
 
@@ -53,9 +70,11 @@ def lines(value: dict[str, Any]) -> list[str]:
         state = channel["rollout"]
         out.append(f"channel {name}")
         for item in channel["approved"]:
-            below = item["sequence"] < channel["security_minimum"]
-            mark = " revoked" if item["file"] in channel["revoked"] or below else ""
-            out.append(f"  approved {item['file'][:16]}, version {item['version']}, sequence {item['sequence']}{mark}")
+            mark = " revoked" if item["revoked"] else ""
+            out.append(
+                f"  approved adapter {item['adapter'][:16]}, version {item['version']}, "
+                f"sequence {item['sequence']}{mark}"
+            )
         if state:
             stage = state["stages"][state["stage"]]
             how = (
@@ -68,7 +87,8 @@ def lines(value: dict[str, Any]) -> list[str]:
                 else "running"
             )
             out.append(
-                f"  offered  {state['file'][:16]}, sequence {state['sequence']}, {stage['permille']} of 1000, {how}"
+                f"  offered  adapter {state['adapter'][:16]}, sequence {state['sequence']}, "
+                f"{stage['permille']} of 1000, {how}"
             )
     soonest = min(value["days_left"], key=lambda role: value["days_left"][role])
     out.append(f"soonest to expire: {soonest}, in {value['days_left'][soonest]} days")

@@ -786,7 +786,7 @@ def test_the_record_says_what_was_decided_on_what_and_by_whom(bed: Bed) -> None:
     predicate = record["predicate"]
     assert record["_type"] == "https://in-toto.io/Statement/v1"
     assert [one["digest"]["sha256"] for one in record["subject"]] == [approval.adapter, approval.file]
-    assert predicate["in_the_field"]["file"] == first
+    assert predicate["in_the_field"]["signed_file"] == first
     assert len(predicate["in_the_field"]["sha256"]) == len(predicate["gate"]["sha256"]) == 64
     assert predicate["training_data"] == {"sha256": "d" * 64}
     assert {"numpy", "onnxruntime", "tuf"} <= predicate["tools"].keys()
