@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_tsfm.cli.progress import Progress as Display
+from edge_tsfm.cli.progress import quiet_option
 from edge_tsfm.errors import ConfigError
+from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
     from edge_tsfm.pretraining.checkpoint import Progress
@@ -44,6 +47,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "pretraining" / "configs"
 @click.option("--method", help="Tune only what this method attaches (fourierft, bitfit, norms, …); needs --base.")
 @click.option("--device", help="cpu, cuda or cuda:N; the GPU when there is one if left out.")
 @click.option("--resume/--no-resume", default=True, help="Go on from the run's last checkpoint.")
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     *,
@@ -60,6 +64,7 @@ def command(
     method: str | None,
     device: str | None,
     resume: bool,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Pre-train a small Chronos base on generated series only.
@@ -85,12 +90,26 @@ def command(
     from edge_tsfm.pretraining.few import Continued
     from edge_tsfm.pretraining.run import pretrain
 
-    with click.progressbar(length=config.optimiser.steps, label=config.name, show_pos=True, file=sys.stderr) as bar:
+    steps_in_all, work = config.optimiser.steps, Work()
+    since = time.monotonic()
+    last: int | None = None
+    with Display(f"pretrain {config.name}", work, quiet=quiet) as shown:
 
         def on_log(progress: Progress) -> None:
-            row = progress.curve[-1]
-            bar.label = f"{config.name} loss {row['loss']:.3f}, {row['series_per_second']:.0f} series/s"
-            bar.update(progress.step - bar.pos)
+            nonlocal since, last
+            row, now = progress.curve[-1], time.monotonic()
+            if last is None:  # the first line of a run or of the rest of one: what was before it is not of its pace
+                done = config.log_every
+                seconds = done * progress.series / progress.step / row["series_per_second"]
+            else:  # looks at the model and checkpoints are between the lines, and count
+                done, seconds = progress.step - last, now - since
+            work.plan(steps=steps_in_all - progress.step + done)
+            work.add("steps", seconds, done)
+            since, last = now, progress.step
+            shown.update(
+                f"step {progress.step:,} of {steps_in_all:,}, loss {row['loss']:.3f}, "
+                f"{row['series_per_second']:.0f} series/s"
+            )
 
         outcome = pretrain(
             config,
@@ -101,7 +120,7 @@ def command(
             validation_windows=validation_windows,
             resume=resume,
             device=device,
-            on_log=None if as_json else on_log,
+            on_log=on_log,
         )
     _say(outcome.to_dict(), as_json)
 

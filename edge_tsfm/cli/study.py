@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
+import time
 from pathlib import Path
 
 import click
 
+from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.errors import TrainError
+from edge_tsfm.progress import Work
 
 
 @click.command()
@@ -19,6 +21,7 @@ from edge_tsfm.errors import TrainError
 @click.option("--ray", help="Instead over the Ray cluster at this address; auto, or local to start one here.")
 @click.option("--dry-run", is_flag=True, help="Only list the cells, and which are done.")
 @click.option("--tabulate", is_flag=True, help="Only make the table of what is finished.")
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     study: Path,
@@ -28,6 +31,7 @@ def command(
     ray: str | None,
     dry_run: bool,
     tabulate: bool,
+    quiet: bool,
     as_json: bool,
 ) -> None:
     """Compare methods on DATA as STUDY.toml says, beside yardsticks, and write one table.
@@ -44,11 +48,12 @@ def command(
 
     asked = load_study(study, str(Path(data).resolve()) if data else None)
     trials, cells = plan(asked)
+
+    def there(cell: Cell) -> bool:
+        return (out / cell.folder / (SCORES_FILE if cell.scored else RUN_FILE)).exists()
+
     if dry_run:
-        listed = [
-            {"folder": one.folder, "done": (out / one.folder / (SCORES_FILE if one.scored else RUN_FILE)).exists()}
-            for one in (*trials, *cells)
-        ]
+        listed = [{"folder": one.folder, "done": there(one)} for one in (*trials, *cells)]
         if as_json:
             click.echo(json.dumps(listed))
             return
@@ -59,16 +64,21 @@ def command(
             f"{sum(bool(entry['done']) for entry in listed)} done"
         )
         return
-    with click.progressbar(
-        length=len(trials) + len(cells),
-        label="study",
-        file=sys.stderr,
-        hidden=as_json or tabulate or not sys.stderr.isatty(),
-        item_show_func=lambda text: text,
-    ) as bar:
+    work, whole = Work(), [*trials, *cells]
+    done = {cell.folder for cell in whole if there(cell)}
+    work.plan(cells=sum(cell.effort for cell in whole if cell.folder not in done))
+    finished, since = len(done), time.monotonic()
+    with Progress("study", work, quiet=quiet or tabulate) as progress:
 
         def report(cell: Cell) -> None:
-            bar.update(1, cell.folder)
+            nonlocal finished, since
+            if cell.folder in done:  # before this command: says nothing of the pace
+                return
+            # The time between two that end, several at a time or not, is what one of the rest will take.
+            now = time.monotonic()
+            work.add("cells", now - since, cell.effort)
+            finished, since = finished + 1, now
+            progress.update(f"{finished} of {len(whole)} cells, {cell.folder} done", mark=True)
 
         result = run_study(asked, out, jobs=jobs or default_jobs(), ray=ray, only_tabulate=tabulate, report=report)
     if as_json:

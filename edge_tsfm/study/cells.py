@@ -32,6 +32,12 @@ class Cell:
         """What its learning rate is chosen for."""
         return self.base, str(self.config.target), self.label
 
+    @property
+    def effort(self) -> float:
+        """About how long it takes beside the others: windows trained on; a yardstick that is not trained has few."""
+        trained = self.kind in ("adapter", "nhits")
+        return float(self.config.steps * self.config.batch_size) if trained else 2_000.0
+
 
 def search_cells(study: StudyConfig) -> list[Cell]:
     """Return the short runs that choose learning rates: as many for every method; none without a search."""

@@ -1,0 +1,64 @@
+"""What long commands show of their progress, on standard error: a bar in a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import click
+
+from edge_tsfm.progress import Work, say_seconds
+
+EVERY = 30.0  # seconds between two lines where there is no terminal
+SCALE = 1_000  # places of the bar
+
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress and no remarks on standard error.")
+
+
+class Progress:
+    """Shows ``work`` under a ``label``; nothing at all when ``quiet``."""
+
+    def __init__(
+        self, label: str, work: Work, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.work, self._label, self._quiet, self._clock = work, label, quiet, clock
+        self._terminal = sys.stderr.isatty()
+        self._said = clock()
+        self._bar: Any = None
+        self._place = 0
+
+    def __enter__(self) -> Self:
+        """Draw the bar."""
+        if self._terminal and not self._quiet:
+            self._bar = click.progressbar(
+                length=SCALE, label=self._label, file=sys.stderr, show_eta=False, item_show_func=lambda text: text
+            )
+            self._bar.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bar's line."""
+        if self._bar is not None:
+            self._bar.__exit__(kind, error, trace)
+
+    def update(self, text: str, *, mark: bool = False) -> None:
+        """Show ``text`` with the time left; without a terminal every `EVERY` seconds, and at every ``mark``."""
+        left = self.work.left
+        said = text if left is None else f"{text}, about {say_seconds(left)} left"
+        if self._bar is not None:
+            place = max(self._place, min(SCALE, int(SCALE * self.work.share)))
+            self._bar.update(place - self._place, said)
+            self._place = place
+        elif not self._quiet and not self._terminal and (mark or self._clock() - self._said >= EVERY):
+            self._said = self._clock()
+            click.echo(f"{self._label}: {said}", err=True)
+
+    def say(self, text: str) -> None:
+        """Say something once, on a line of its own."""
+        if not self._quiet:
+            click.echo(text, err=True)
