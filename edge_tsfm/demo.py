@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation import Report, evaluate_forecasts
 from edge_tsfm.evaluation.plots import forecast_plot
+from edge_tsfm.evaluation.report import BASE
+from edge_tsfm.evaluation.verdict import RunVerdict, Seen, scored_on
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.run import Run
 from edge_tsfm.training.train import train
@@ -39,6 +42,7 @@ class Demo:
 
     reports: dict[str, Report]  # by method, on patients of ward B whom nobody trained on
     elsewhere: Report  # the fourierft adapter on patients of ward A, for whom it was not made
+    gates: dict[str, dict[str, Any]]  # by method, what the gate said of its run
     picture: Path
     sizes: dict[str, int]  # bytes of each blob
     device_command: str
@@ -70,6 +74,7 @@ def run_demo(out: Path, say: Say, *, patients: int = PATIENTS, steps: int = STEP
     write_atomic(picture, forecast_plot(forecasts["fourierft"], windows, levels, title=title))
     return Demo(
         reports=reports,
+        gates={method: dict(run.gate) for method, run in runs.items()},
         elsewhere=evaluate_forecasts(_forecasts(bundle, blobs["fourierft"], other_ward), other_ward, levels),
         picture=picture,
         sizes={method: len(blob) for method, blob in blobs.items()},
@@ -78,13 +83,23 @@ def run_demo(out: Path, say: Say, *, patients: int = PATIENTS, steps: int = STEP
     )
 
 
+def verdict(demo: Demo, method: str, report: Report, who: str) -> RunVerdict:
+    """Return the verdict on a method's run beside what ``report`` found on ``who`` ("test", or another ward's)."""
+    group = report.overall
+    part, source = ("test", "") if who == "test" else ("", who)
+    seen = Seen(
+        who=scored_on(group.patients, group.unit, part=part, source=source), wql=group.adapter_minus[BASE]["wql"]
+    )
+    return RunVerdict(gate=demo.gates[method], seen=seen)
+
+
 def _train(out: Path, method: str, steps: int, say: Say) -> Run:
     """Adapt to ward B with one method."""
     config = TrainConfig(data=str(out / "ward-b.csv"), target=TARGET, method=method, steps=steps, batch_size=128)
     run = train(config, out / f"run-{method}")
     record = run.record
     say(f"trained {method}: {record['parameters']:,} numbers, {record['training']['seconds']:.0f} s")
-    say(f"  gate {'accepted' if run.gate['accepted'] else 'REFUSED'}: {run.gate['reason']}")
+    say(f"  {RunVerdict(gate=run.gate).headline}")
     return run
 
 

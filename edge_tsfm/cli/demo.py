@@ -17,18 +17,23 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(out: Path, patients: int, steps: int, as_json: bool) -> None:
     """Run the main job from end to end, offline: simulate two wards, adapt to one, export, merge, forecast."""
-    from edge_tsfm.demo import run_demo
+    from edge_tsfm.demo import run_demo, verdict
     from edge_tsfm.evaluation.layout import conclusion, report_text
 
     demo = run_demo(out, lambda text: None if as_json else click.echo(text), patients=patients, steps=steps)
     if as_json:
-        reports = {method: report.to_dict() for method, report in demo.reports.items()}
+        reports = {
+            method: {"verdict": verdict(demo, method, report, "test").to_dict(), **report.to_dict()}
+            for method, report in demo.reports.items()
+        }
         elsewhere = demo.elsewhere.to_dict()
         click.echo(json.dumps({"seconds": demo.seconds, "bytes": demo.sizes, "reports": reports, "ward_a": elsewhere}))
         return
     for method, report in demo.reports.items():
         click.echo(f"\n{method}, {demo.sizes[method]:,} bytes:")
-        click.echo(report_text(report) if method == "fourierft" else conclusion(report))
-    click.echo(f"\nfourierft on ward A, for which it was not made:\n{conclusion(demo.elsewhere)}\n")
+        say = report_text if method == "fourierft" else conclusion
+        click.echo(say(report, verdict(demo, method, report, "test")))
+    other = verdict(demo, "fourierft", demo.elsewhere, "ward A")
+    click.echo(f"\nfourierft on ward A, for which it was not made:\n{conclusion(demo.elsewhere, other)}\n")
     click.echo(f"picture: {demo.picture}    {demo.seconds:.0f} s in all")
     click.echo(f"the device alone: {demo.device_command}")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.errors import DataError
+from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
     from device_runtime.forecaster import Forecaster
@@ -99,6 +100,7 @@ BATCH = 256  # windows between two steps of the progress bar
 @click.option(
     "--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for forecasts.png, figures.png."
 )
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: Path,
@@ -116,6 +118,7 @@ def command(
     csv_file: Path | None,
     html_file: Path | None,
     plots: Path | None,
+    quiet: bool,
     as_json: bool,
     **columns: str | None,
 ) -> None:
@@ -128,18 +131,18 @@ def command(
     from device_runtime.quantiles import calibrate as apply_calibration
     from edge_tsfm.evaluation import evaluate_forecasts
     from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
-    from edge_tsfm.evaluation.calibration import fit_calibration
+    from edge_tsfm.evaluation.layout import report_text
     from edge_tsfm.evaluation.on_device import device_facts, device_forecasters, device_note
+    from edge_tsfm.evaluation.page import report_page
+    from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
     from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED, DEVICE
     from edge_tsfm.evaluation.subgroups import subgroup_labels
+    from edge_tsfm.evaluation.verdict import RunVerdict, Seen
     from edge_tsfm.training.run import load_run
 
-    if (bundle is None) != (adapter is None):
-        raise click.UsageError("--bundle and --adapter go together: the device's forecasts need both")
     trained = load_run(run)
+    _check_options(trained, bundle, adapter, block_length)
     config = trained.config
-    if block_length is not None and trained.split.by == "item":
-        raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
     dataset = _read(trained, data, columns)
     series, seen, notes = _patients(trained, dataset, split, allow_trained_patients)
     windows = _windows(trained, dataset, split, block_length)
@@ -147,17 +150,15 @@ def command(
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
         windows = windows.draw(most, seed)
     season = config.season_of(dataset)  # before anything slow
-    hidden = as_json or not sys.stderr.isatty()
     on_device = device_forecasters(trained, bundle, adapter) if bundle and adapter else {}
     facts = device_facts(on_device[DEVICE]) if on_device else None
-    notes += [device_note(facts)] if facts else []
+    if facts:
+        notes.append(device_note(facts))
     predicts = _predicts(trained, on_device)
-    forecasts = _forecasts(predicts, windows.context, hidden=hidden)
+    forecasts = _forecasts(predicts, windows.context, quiet=quiet)
     levels = trained.quantile_levels()
     if calibrate:
-        held = _held(trained, dataset)
-        before = _forecasts({ADAPTER: predicts[ADAPTER]}, held.context, hidden=hidden)[ADAPTER]
-        fitted = fit_calibration(before, held, levels)
+        fitted = _fitted(trained, dataset, predicts[ADAPTER], levels, quiet=quiet)
         forecasts[CALIBRATED] = apply_calibration(forecasts[ADAPTER], fitted)
     simple = (
         {}
@@ -174,38 +175,50 @@ def command(
     )
     noun = f"{windows.unit}s" if trained.split.by == "item" else "time"
     title = f"{trained.target}: {trained.method} on {trained.base['name']}, {split} {noun} of {dataset.report.source}"
+    record = _record(trained, dataset, split, seen, notes, report, facts)
+    verdict = RunVerdict(gate=trained.gate, seen=Seen.from_dict(record))
     if plots is not None or html_file is not None:
-        from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
-
+        shown = f"{title}\n{verdict.label}"
         pictures = {
-            "forecasts": forecast_plot(forecasts, windows, levels, seed=seed, title=title),
-            "figures": metric_plot(report, title=title),
+            "forecasts": forecast_plot(forecasts, windows, levels, seed=seed, title=shown),
+            "figures": metric_plot(report, title=shown),
         }
-        _write_pictures(report, title, pictures, plots, html_file)
+        page = report_page(report, title=title, verdict=verdict, notes=notes, pictures=list(pictures.items()))
+        _write_files(page, pictures, plots, html_file)
     if csv_file is not None:
         write_atomic(csv_file, report.csv().encode())
-    if as_json:
-        click.echo(json.dumps(_record(trained, dataset, split, seen, notes, report, facts), indent=2))
-        return
-    click.echo(title)
-    for note in notes:
-        click.echo(f"note: {note}")
-    click.echo(report.table())
+    said = [title, *(f"note: {note}" for note in notes), report_text(report, verdict)]
+    click.echo(json.dumps({"verdict": verdict.to_dict(), **record}, indent=2) if as_json else "\n".join(said))
 
 
-def _write_pictures(
-    report: Report, title: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None
-) -> None:
+def _write_files(page: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None) -> None:
     """Write the pictures into ``plots``, and the page that holds them."""
     from device_runtime.files import write_atomic
-    from edge_tsfm.evaluation.page import report_page
 
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
             write_atomic(plots / f"{name}.png", picture)
     if html_file is not None:
-        write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
+        write_atomic(html_file, page.encode())
+
+
+def _fitted(run: Run, dataset: Dataset, predict: Predict, levels: Sequence[float], *, quiet: bool) -> Any:
+    """Fit the calibration of ``predict`` on the run's validation patients."""
+    from edge_tsfm.evaluation.calibration import fit_calibration
+    from edge_tsfm.evaluation.report import ADAPTER
+
+    held = _held(run, dataset)
+    before = _forecasts({ADAPTER: predict}, held.context, quiet=quiet)[ADAPTER]
+    return fit_calibration(before, held, levels)
+
+
+def _check_options(run: Run, bundle: Path | None, adapter: Path | None, block_length: int | None) -> None:
+    """Refuse options that do not go together."""
+    if (bundle is None) != (adapter is None):
+        raise click.UsageError("--bundle and --adapter go together: the device's forecasts need both")
+    if block_length is not None and run.split.by == "item":
+        raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
 
 
 def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:
@@ -312,17 +325,24 @@ def _predicts(run: Run, on_device: Mapping[str, Forecaster]) -> dict[str, Predic
     return torches | {name: by_runtime(forecaster) for name, forecaster in on_device.items()}
 
 
-def _forecasts(predicts: Mapping[str, Predict], context: Any, *, hidden: bool) -> dict[str, Any]:
-    """Forecast contexts ``[N, L]`` with each of ``predicts``: quantiles ``[N, H, Q]``."""
+def _forecasts(predicts: Mapping[str, Predict], context: Any, *, quiet: bool) -> dict[str, Any]:
+    """Forecast contexts ``[N, L]`` with each of ``predicts``: quantiles ``[N, H, Q]``.
+
+    All of them take a batch before the next one is begun: the device's runtime, one context at a time, takes a hundred
+    times as long as torch, and the time left is known from the first batch on.
+    """
     import numpy as np
 
     parts: dict[str, list[Any]] = {name: [] for name in predicts}
-    total = len(predicts) * len(context)
-    with click.progressbar(length=total, label="forecast", file=sys.stderr, hidden=hidden) as bar:
-        for name, predict in predicts.items():
-            for start in range(0, len(context), BATCH):
-                parts[name].append(predict(context[start : start + BATCH]))
-                bar.update(len(parts[name][-1]))
+    work = Work()
+    work.plan(**dict.fromkeys(predicts, len(context)))
+    with Progress("forecast", work, quiet=quiet) as progress:
+        for start in range(0, len(context), BATCH):
+            batch = context[start : start + BATCH]
+            for name, predict in predicts.items():
+                with work.timed(name, len(batch)):
+                    parts[name].append(predict(batch))
+                progress.update(f"{start + len(batch):,} of {len(context):,} windows")
     return {name: np.concatenate(done) for name, done in parts.items()}
 
 
@@ -361,6 +381,5 @@ def _record(
         **({"device": device} if device else {}),
         "notes": notes,
         "versions": {name: version(name) for name in ("edge-tsfm", "torch", "chronos-forecasting", "numpy")},
-        "beats_base": report.beats(),
         **report.to_dict(),
     }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edge_tsfm.cli.columns import column_lines
 from edge_tsfm.errors import DataError
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
-@click.option("--target", help="For data: the channel or column to look at.")
+@click.option("--target", help="For data: the channel or column to look at.  [default: list the columns]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(path: Path, target: str | None, as_json: bool) -> None:
     """Say what a bundle, an adapter blob, a training run or a data file holds."""
@@ -22,7 +24,9 @@ def command(path: Path, target: str | None, as_json: bool) -> None:
         click.echo(json.dumps(facts, default=str))
         return
     for key, value in facts.items():
-        click.echo(f"{key:18} {_say(value)}")
+        click.echo(f"{key:18} {_say(column_lines(value) if key in ('columns', 'signals') else value)}")
+    if target is None and ("columns" in facts or "signals" in facts):
+        click.echo("edge-tsfm inspect with --target NAME says what is kept of one of them")
 
 
 def inspect(path: Path, target: str | None) -> dict[str, Any]:
@@ -37,12 +41,22 @@ def inspect(path: Path, target: str | None) -> dict[str, Any]:
     if path.is_file() and path.read_bytes()[:4] == b"ETSA":
         return _blob(path)
     if target is None:
-        raise DataError(
-            f"{path} is no bundle, no adapter blob and no run", hint="if it is data, name a channel with --target"
-        )
+        return _columns(path)
     from edge_tsfm.data import read_dataset
 
     return read_dataset(path, target=target).report.to_dict()
+
+
+def _columns(path: Path) -> dict[str, Any]:
+    """List the columns of a data file. Raises `DataError` when it is no data either."""
+    from edge_tsfm.cli.columns import list_columns
+
+    try:
+        return list_columns(path)
+    except DataError as error:
+        raise DataError(
+            f"{path} is no bundle, no adapter blob, no run, and no data: {error}", hint=error.hint
+        ) from error
 
 
 def _bundle(path: Path) -> dict[str, Any]:
@@ -77,7 +91,9 @@ def _blob(path: Path) -> dict[str, Any]:
     count = int.from_bytes(data[12:14], "little")
     records = [Record.unpack(data, HEADER.size + i * RECORD.size) for i in range(count)]
     return {
-        "adapter": path.name,
+        "blob": path.name,
+        "adapter": sha256(data[:size]).hexdigest(),
+        **({"signed_file": sha256(data).hexdigest()} if len(data) > size else {}),
         "adapter_version": adapter.version,
         "base_digest": adapter.base_digest.hex(),
         "parameters": adapter.parameters,
@@ -97,11 +113,14 @@ def _blob(path: Path) -> dict[str, Any]:
 
 def _run(path: Path) -> dict[str, Any]:
     """Describe a training run."""
+    from edge_tsfm.evaluation.verdict import RunVerdict
     from edge_tsfm.training.run import load_run
 
-    record = load_run(path).record
+    run = load_run(path)
+    record = run.record
     return {
         "run": path.name,
+        "verdict": RunVerdict(gate=run.gate).text.splitlines(),
         "channel": record["channel"],
         "method": record["config"]["method"],
         "base": record["base"]["name"],
@@ -110,6 +129,7 @@ def _run(path: Path) -> dict[str, Any]:
         "windows": record["windows"],
         "data_fingerprint": record["data"]["fingerprint"],
         "gate": record["gate"]["reason"],
+        "decision": RunVerdict(gate=run.gate).decision,
         "accepted": record["gate"]["accepted"],
         "forced": record["gate"]["forced"],
         "versions": record["versions"],

@@ -25,8 +25,8 @@ STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://edge-tsfm.dev/adapter-change/v1"
 TOOLS = ("edge-tsfm", "numpy", "onnxruntime", "tuf", "securesystemslib", "cryptography")
 EVALUATED = (
-    "run", "data", "device", "notes", "windows", "patients", "scored", "models", "adapter_minus_base",
-    "adapter_minus_device", "adapter_minus_calibrated", "subgroups", "versions",
+    "verdict", "run", "data", "device", "notes", "bootstrap", "windows", "patients", "scored", "models",
+    "adapter_minus_base", "adapter_minus_device", "adapter_minus_calibrated", "subgroups", "versions",
 )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def statement(
     adapter = decode(blob)
     subject = [{"name": name, "digest": {"sha256": digest(blob)}}]
     if signed is not None:
-        subject.append({"name": f"{name} with signatures", "digest": {"sha256": digest(signed)}})
+        subject.append({"name": f"{name}, signed file", "digest": {"sha256": digest(signed)}})
     merged = merge(bundle.manifest, bundle.tensor, adapter)
     checks = [{**vars(check), "outcome": check.sentence} for check in verdict.checks]
     return {

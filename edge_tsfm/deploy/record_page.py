@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from edge_tsfm.evaluation.page import VERDICT_STYLE, verdict_box
+from edge_tsfm.evaluation.verdict import RunVerdict, Seen
+
 JUDGED = {  # the evaluation's name of a forecaster -> in words
     "adapter": "what torch forecasts with the run's numbers, in float32",
     "calibrated": "what torch forecasts with the run's numbers, in float32 and calibrated",
@@ -37,7 +40,7 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     decision = escape(predicate["decision"])
     name = escape(value["subject"][0]["name"])
     yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}: {decision}</title>'
-    yield f"<style>{STYLE}</style>"
+    yield f"<style>{STYLE}{VERDICT_STYLE}</style>"
     yield f'<h1>{name} for {escape(predicate["channel"])}: <b class="{decision}">{decision}</b></h1>'
     checks = predicate["gate"]["checks"]
     failed = [check for check in checks if not check["passed"]]
@@ -46,15 +49,23 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     yield f"<p>{len(checks)} checks, {len(failed)} failed{': ' if reasons else ''}{escape('; '.join(reasons))}.</p>"
     adapter, field = predicate["adapter"], predicate["in_the_field"]
     against = (
-        f"the frozen base and {field['adapter'][:16]}…, sequence {field['sequence']}" if field else "the frozen base"
+        f"the frozen base and adapter {field['adapter'][:16]}…, sequence {field['sequence']}"
+        if field
+        else "the frozen base"
     )
     yield _facts(
         ("By", predicate["who"]),
         ("Why", predicate["why"]),
         ("At", predicate["at"]),
-        ("Adapter", f"version {adapter['version']}, {adapter['parameters']:,} numbers"),
+        (
+            "Adapter",
+            f"{value['subject'][0]['digest']['sha256'][:16]}…, version {adapter['version']}, "
+            f"{adapter['parameters']:,} numbers",
+        ),
         ("Compared with", against),
     )
+    yield "<h2>The run</h2>"
+    yield from _run(predicate["evaluation"], decision)
     yield "<h2>Gate</h2>"
     yield f"<p>Judged: {JUDGED[predicate['gate']['judged']]}.</p>"
     yield _table(
@@ -89,7 +100,15 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
         ("Evaluation", predicate["evaluation"]["sha256"]),
         ("Evaluation data", (predicate["evaluation"].get("data") or {}).get("fingerprint")),
         ("Training data", predicate["training_data"]["sha256"]),
-        *((("In the field", field["file"]), ("Its evaluation", field.get("sha256"))) if field else ()),
+        *(
+            (
+                ("Adapter in the field", field["adapter"]),
+                ("Its signed file", field["signed_file"]),
+                ("Its evaluation", field.get("sha256")),
+            )
+            if field
+            else ()
+        ),
         kind="h",
     )
     yield "<h2>Signed by</h2>"
@@ -97,6 +116,18 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     yield _table(("Role", "Key"), rows) if rows else "<p>Nobody: a refusal is recorded and not signed.</p>"
     yield "<h2>Made with</h2>"
     yield _facts(*predicate["tools"].items())
+
+
+def _run(evaluation: Mapping[str, Any], decision: str) -> Iterator[str]:
+    """Say the verdict on the run that the blob was exported from, and that this record's gate decides approval."""
+    run = evaluation.get("run")
+    gate = run.get("gate") if isinstance(run, Mapping) else None
+    judged = isinstance(gate, Mapping) and {"accepted", "reason"} <= gate.keys()
+    yield verdict_box(RunVerdict(gate=gate if judged else None, seen=Seen.from_dict(evaluation)))
+    yield (
+        f"<p>That is the verdict on the run when it was trained. Whether monitors may have the adapter is decided by "
+        f"the gate below, written down before there was anything to judge: <strong>{decision}</strong>.</p>"
+    )
 
 
 def _figures(evaluation: Mapping[str, Any], judged: str, field: Mapping[str, Any] | None) -> Iterator[str]:

@@ -18,14 +18,18 @@ from edge_tsfm.evaluation.report import (
     Group,
     Report,
 )
+from edge_tsfm.evaluation.verdict import RunVerdict, Seen, scored_on
 
 
-def report_text(report: Report) -> str:
-    """Lay out the figures of all forecasters, the adapter's differences with intervals, and the subgroups."""
-    return "\n".join(_lines(report))
+def report_text(report: Report, verdict: RunVerdict | None = None) -> str:
+    """Lay out the figures of all forecasters, the adapter's differences with intervals, the subgroups, the verdict.
+
+    ``verdict`` is that of the run whose adapter was scored; left out, no gate has judged it.
+    """
+    return "\n".join(_lines(report, verdict))
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: Report, verdict: RunVerdict | None) -> Iterator[str]:
     overall = report.overall
     yield (
         f"{overall.windows:,} windows of {overall.patients:,} {overall.unit}s, {report.context_length} → "
@@ -58,7 +62,7 @@ def _lines(report: Report) -> Iterator[str]:
         for label, group in groups.items():
             yield f"  {label:22}{_group_line(group)}"
     yield ""
-    yield conclusion(report)
+    yield conclusion(report, verdict)
 
 
 def coverages(group: Group) -> str:
@@ -74,31 +78,43 @@ def coverages(group: Group) -> str:
 UNRATED = {"mape": "targets of 0 from MAPE", "mase": "windows with a constant context from MASE"}
 
 
-def conclusion(report: Report) -> str:
-    """Say in words whether the adapter beats its base and the best simple baseline, judged by WQL."""
+def conclusion(report: Report, verdict: RunVerdict | None = None) -> str:
+    """Say the verdict on the run, then how the adapter compares with the best simple baseline, judged by WQL."""
+    return "\n".join([*verdict_of(report, verdict).text.splitlines(), *remarks(report)])
+
+
+def verdict_of(report: Report, verdict: RunVerdict | None) -> RunVerdict:
+    """Return the verdict on the scored run; one without a gate where none is given."""
+    if verdict is not None:
+        return verdict
+    wql = report.overall.adapter_minus.get(BASE, {}).get("wql")
+    who = scored_on(report.overall.patients, report.overall.unit, part="")
+    return RunVerdict(gate=None, seen=Seen(who=who, wql=wql) if wql else None)
+
+
+def remarks(report: Report) -> list[str]:
+    """Compare the adapter with the best simple baseline, and say when patients are few."""
     text = []
     minus = report.overall.adapter_minus
-    if BASE in minus:
-        text.append(_verdict(minus[BASE]["wql"], "its frozen base"))
     models = report.overall.models
     simple = [name for name in minus if name not in OF_THE_BASE]
     if simple:
         best = min(simple, key=lambda name: models[name]["wql"].value)
-        text.append(_verdict(minus[best]["wql"], f"the best simple baseline, {LABELS.get(best, best)}"))
+        text.append(_against(minus[best]["wql"], f"the best simple baseline, {LABELS.get(best, best)}"))
     if report.overall.patients < FEW_PATIENTS:
         text.append(f"Only {report.overall.patients} {report.overall.unit}s: read the intervals with care.")
-    return "\n".join(text)
+    return text
 
 
-def _verdict(wql: Difference, other: str) -> str:
+def _against(wql: Difference, other: str) -> str:
     detail = say_difference("wql", wql)
     match wql.says:
         case "lower":
-            return f"The adapter beats {other}: WQL {detail}."
+            return f"Against {other}, the adapter's WQL is lower: {detail}."
         case "higher":
-            return f"The adapter DOES NOT BEAT {other}; it is worse: WQL {detail}."
+            return f"Against {other}, the adapter's WQL is HIGHER: {detail}."
         case _:
-            return f"The adapter DOES NOT BEAT {other} beyond chance: WQL {detail}."
+            return f"Against {other}, the adapter's WQL is not lower beyond chance: {detail}."
 
 
 def _group_line(group: Group) -> str:

@@ -4,9 +4,10 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from edge_tsfm.evaluation.layout import UNRATED, conclusion, coverages, say, say_difference
+from edge_tsfm.evaluation.layout import UNRATED, coverages, remarks, say, say_difference, verdict_of
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.report import BASE, CALIBRATED, FEW_PATIENTS, LABELS, Group, Report
+from edge_tsfm.evaluation.verdict import RunVerdict
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -14,19 +15,46 @@ STYLE = (
     "td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}"
     "td:first-child,th:first-child{text-align:left}small{color:#666;display:block}img{max-width:100%}"
 )
+VERDICT_STYLE = (
+    ".verdict{padding:.5rem .9rem;border-left:.4rem solid #888;background:#f6f6f6}"
+    ".verdict.accepted{border-color:#1a6b3c}.verdict.refused{border-color:#a3261d}"
+    ".verdict.accepted-by-hand{border-color:#b8860b}"
+)
 
 
-def report_page(report: Report, *, title: str, pictures: Sequence[tuple[str, bytes]] = ()) -> str:
-    """Lay out a report; ``pictures`` are captions with PNG bytes."""
-    return "\n".join(_parts(report, title, pictures)) + "\n"
+def report_page(
+    report: Report,
+    *,
+    title: str,
+    verdict: RunVerdict | None = None,
+    notes: Sequence[str] = (),
+    pictures: Sequence[tuple[str, bytes]] = (),
+) -> str:
+    """Lay out a report with the ``verdict`` on its run; ``pictures`` are captions with PNG bytes."""
+    return "\n".join(_parts(report, title, verdict_of(report, verdict), notes, pictures)) + "\n"
 
 
-def _parts(report: Report, title: str, pictures: Sequence[tuple[str, bytes]]) -> Iterator[str]:
+def verdict_box(verdict: RunVerdict) -> str:
+    """Lay out a verdict as one block: the decision in bold, what is reported beside it below."""
+    rest = "".join(f"<br>{escape(line)}" for line in verdict.beside)
+    return (
+        f'<p class="verdict {verdict.decision.replace(" ", "-")}"><strong>{escape(verdict.headline)}</strong>{rest}</p>'
+    )
+
+
+def _parts(
+    report: Report,
+    title: str,
+    verdict: RunVerdict,
+    notes: Sequence[str],
+    pictures: Sequence[tuple[str, bytes]],
+) -> Iterator[str]:
     one = report.overall
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-    yield f"<h1>{escape(title)}</h1>"
-    for line in conclusion(report).splitlines():
-        yield f"<p><strong>{escape(line)}</strong></p>"
+    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+    yield f"<style>{STYLE}{VERDICT_STYLE}</style><h1>{escape(title)}</h1>"
+    yield verdict_box(verdict)
+    for line in (*remarks(report), *(f"Note: {note}." for note in notes)):
+        yield f"<p>{escape(line)}</p>"
     yield (
         f"<p>{one.windows:,} windows of {one.patients:,} {one.unit}s, {report.context_length} → "
         f"{report.prediction_length} steps. {one.scored:,} values scored; {one.missing:,} missing ones never are. "

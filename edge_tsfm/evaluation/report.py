@@ -140,7 +140,7 @@ class Report:
         }
 
     def table(self) -> str:
-        """Return the figures as text for a terminal."""
+        """Return the figures as text for a terminal; without a run's gate, which `report_text` takes."""
         from edge_tsfm.evaluation.layout import report_text
 
         return report_text(self)

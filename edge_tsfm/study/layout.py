@@ -13,6 +13,7 @@ from edge_tsfm.evaluation.layout import say
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.page import STYLE
 from edge_tsfm.evaluation.report import LABELS, Estimate
+from edge_tsfm.evaluation.verdict import say_seeds
 from edge_tsfm.study.latency import Latency
 from edge_tsfm.study.table import CONFIDENCE, Group, Row
 
@@ -26,7 +27,7 @@ HEADINGS = (
     "of full's gain in MSE",
     "in WQL",
     "coverage 80 %",
-    "seeds",
+    "gate accepted, seeds",
     "training, s",
 )
 # Intervals in one line each, the head kept in sight, and the frozen base as the line between yardsticks and methods.
@@ -66,11 +67,10 @@ def about(group: Group) -> str:
 
 
 def verdict(group: Group) -> str:
-    """Say in words how many methods beat the frozen base, and what the fewest numbers are that keep full's gain."""
-    tuned = [row for row in group.rows if row.kind == "adapter"]
-    better = [row for row in tuned if row.change["wql"].high < 0]
-    text = f"{len(better)} of {len(tuned)} methods beat the frozen base in WQL beyond chance."
-    whole = [row for row in tuned if row.method != "full" and row.kept.get("mse") and row.kept["mse"].value >= 1]
+    """Say the verdict on a group's methods, and the fewest numbers of an accepted one that keep full's gain."""
+    text = group.verdict
+    passed = [row for row in group.rows if row.tallied is not None and row.tallied.passed]
+    whole = [row for row in passed if row.method != "full" and row.kept.get("mse") and row.kept["mse"].value >= 1]
     if whole:
         least = min(whole, key=lambda row: row.parameters or 0)
         text += f" Fewest numbers with all of full fine-tuning's gain in MSE: {least.parameters:,} ({least.label})."
@@ -89,7 +89,6 @@ def _speed(row: Row, latency: Latency | None) -> list[str]:
 
 
 def _cells(row: Row, latency: Latency | None) -> list[str]:
-    seeds = f"{len(row.seeds)}" if row.seeds else "–"
     return [
         _count(row.parameters),
         _count(row.bytes),
@@ -100,7 +99,7 @@ def _cells(row: Row, latency: Latency | None) -> list[str]:
         _percent(row.kept.get("mse")),
         _percent(row.kept.get("wql")),
         say(row.figures["coverage"].value, METRICS["coverage"]),
-        seeds,
+        say_seeds(row.accepted, len(row.seeds)),
         "–" if row.seconds is None else f"{row.seconds:.0f}",
     ]
 

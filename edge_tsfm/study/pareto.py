@@ -50,7 +50,8 @@ def _draw(axis: Axes, group: Group) -> None:
         gain = [-100 * x for x in (one.value, one.high, one.low)]
         count = float(row.parameters or 0)
         axis.plot([count] * 2, gain[1:], color=colour, linewidth=2, alpha=0.35)
-        axis.plot([count], [gain[0]], color=colour, marker="o", markersize=5)
+        passed = row.tallied is None or row.tallied.passed
+        axis.plot([count], [gain[0]], color=colour, marker="o", markersize=5, markerfacecolor=colour if passed else "w")
     edge = front(tuned)
     axis.plot(
         [float(row.parameters or 0) for row in edge],
@@ -63,7 +64,9 @@ def _draw(axis: Axes, group: Group) -> None:
     axis.margins(x=0.12)
     axis.set_xlabel("numbers shipped")
     axis.set_ylabel("MSE below the frozen base's [%]")
-    axis.set_title(f"{group.target}, {group.base}; bars: 95 % over {group.unit}s", fontsize=9)
+    axis.set_title(
+        f"{group.target}, {group.base}; test {group.unit}s, bars: 95 %; hollow: not accepted by the gate", fontsize=9
+    )
 
 
 FONT = 7  # points

@@ -20,6 +20,7 @@ from edge_tsfm.errors import DataError
 from edge_tsfm.evaluation.bootstrap import bounds, ratio, resample
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.report import Estimate
+from edge_tsfm.evaluation.verdict import Tallied, tally
 from edge_tsfm.study.cells import ANY_BASE, Cell
 from edge_tsfm.study.latency import Latency
 from edge_tsfm.study.scores import SCORES_FILE, Scores, read_scores
@@ -51,7 +52,16 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         parts = {name: {key: one.to_dict() for key, one in getattr(self, name).items()} for name in _ESTIMATES}
-        return {**vars(self), **parts, "seeds": list(self.seeds), "by_seed": dict(self.by_seed)}
+        whole = {**vars(self), **parts, "seeds": list(self.seeds), "by_seed": dict(self.by_seed)}
+        return {**whole, "passed": None if self.tallied is None else self.tallied.passed}
+
+    @property
+    def tallied(self) -> Tallied | None:
+        """What the gate said of its seeds, and its WQL on the test patients; None where no gate judges."""
+        if self.accepted is None:
+            return None
+        beats = self.change["wql"].high < 0
+        return Tallied(label=self.label, seeds=len(self.seeds), accepted=self.accepted, beats=beats)
 
 
 _ESTIMATES = ("figures", "change", "kept")
@@ -74,7 +84,13 @@ class Group:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         latency = None if self.latency is None else self.latency.to_dict()
-        return {**vars(self), "rows": [row.to_dict() for row in self.rows], "latency": latency}
+        rows = [row.to_dict() for row in self.rows]
+        return {**vars(self), "rows": rows, "latency": latency, "verdict": self.verdict}
+
+    @property
+    def verdict(self) -> str:
+        """Say how many methods the gate accepts, how many beat the frozen base on test patients, and who differs."""
+        return tally([row.tallied for row in self.rows if row.tallied is not None], self.unit)
 
 
 def tabulate(

@@ -56,7 +56,10 @@ def test_it_scores_test_patients_of_the_runs_own_data_unless_told_otherwise(trai
     assert record["few_patients"] is True
     assert set(record["models"]) >= {"adapter", "base", "persistence", "window_mean", "exponential_smoothing"}
     assert record["notes"] == []
-    assert record["beats_base"] == (record["adapter_minus_base"]["wql"]["high"] < 0)
+    lower = record["adapter_minus_base"]["wql"]["high"] < 0
+    assert (record["verdict"]["evaluation"]["wql"] == "lower") == lower
+    assert record["verdict"]["decision"] == "accepted by hand"  # the run of two steps was forced
+    assert "beats_base" not in record  # a refused run's figure alone would contradict its gate
     again = json.loads(invoke(run, data, "--json", "--resamples", 100).stdout)
     assert again == record
 
@@ -77,6 +80,8 @@ def test_it_writes_the_table_csv_page_and_pictures(trained: tuple[Path, Path], t
     )
     assert result.exit_code == 0, result.output
     assert "its frozen base" in result.stdout
+    assert "ACCEPTED BY HAND (--force) although the gate refused this run" in result.stdout
+    assert "ACCEPTED BY HAND" in (tmp_path / "a.html").read_text()
     assert "exp. smoothing" in result.stdout
     assert (tmp_path / "a.csv").read_text().startswith("subgroup,label,patients")
     assert "<h1>HR: bitfit on chronos-bolt, test patients of ward.parquet</h1>" in (tmp_path / "a.html").read_text()

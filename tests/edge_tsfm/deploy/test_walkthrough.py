@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,9 @@ def test_operator(tmp_path: Path) -> None:
         )
     )  # fmt: skip
     assert Path(approved["record"]).with_suffix(".html").exists()
-    file = approved["file"]
+    name = approved["adapter"]
     rollout = ("deploy", "rollout", repository, "icu", "--keys", keys, "--who", "ops")
-    run(cli, *rollout, "--adapter", file[:12], "--plan", tmp_path / "plan.toml")
+    run(cli, *rollout, "--adapter", name[:12], "--plan", tmp_path / "plan.toml")
 
     assert "trial (sequence 1)" in run(device_cli, "update", "--config", configs[0], "--activate")
     assert "not among" in run(device_cli, "update", "--config", configs[1], "--activate")
@@ -82,7 +83,7 @@ def test_operator(tmp_path: Path) -> None:
     status = json.loads(run(device_cli, "status", "--config", configs[1], "--json"))
     assert (status["state"], status["adapter"], status["sequence"]) == ("confirmed", approved["adapter"], 1)
 
-    run(cli, "deploy", "revoke", repository, "icu", file[:12], "--keys", keys, "--who", "ops", "--why", "complaint")
+    run(cli, "deploy", "revoke", repository, "icu", name[:12], "--keys", keys, "--who", "ops", "--why", "complaint")
     for config in configs:
         assert "rolled back" in run(device_cli, "update", "--config", config)
         status = json.loads(run(device_cli, "status", "--config", config, "--json"))
@@ -130,26 +131,26 @@ def test_every_verb_speaks_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (keys / "quality-2.pem").rename(stick / "quality-2.pem")
     monkeypatch.setenv("EDGE_TSFM_KEYS", f"{keys}:{stick}")
     assert len(say("init", repository, "--gate", tmp_path / "gate.toml")["gate"]) == 64
-    files = []
+    names = []
     for version in (1, 2):
         (tmp_path / "map.etsa").write_bytes(adapter_blob(version))
         figures = write_json(tmp_path / "evaluation.json", evaluation())
         facts = ["--channel", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q"]
         approved = say("approve", repository, tmp_path / "map.etsa", *facts, "--field-evaluation", figures)
-        files.append(approved["file"])
-        assert say("rollout", repository, "icu", "--adapter", files[-1][:8], "--who", "ops")["action"] == "start"
+        names.append(approved["adapter"])
+        assert say("rollout", repository, "icu", "--adapter", names[-1][:8], "--who", "ops")["action"] == "start"
     assert say("rollout", repository, "icu", "--pause", "--who", "ops")["action"] == "pause"
     assert say("rollout", repository, "icu", "--resume", "--who", "ops")["action"] == "resume"
     because = ["--who", "ops", "--why", "test"]
     assert say("halt", repository, "icu", *because) == {"channel": "icu", "halted": True}
-    assert say("revoke", repository, "icu", files[1][:8], *because)["revoked"] == files[1]
-    assert say("downgrade", repository, "icu", files[0][:8], *because)["sequence"] == 3
+    assert say("revoke", repository, "icu", names[1][:8], *because)["revoked"] == names[1]
+    assert say("downgrade", repository, "icu", names[0][:8], *because)["sequence"] == 3
     old = json.loads((repository / "deploy.json").read_text())["keys"]["quality"][0]["keyid"]
     assert say("rotate-key", repository, "quality", old[:8], "--name", "quality-3")["old"] == old
     assert say("refresh", repository, "targets")["role"] == "targets"
     assert say("publish", repository)["days_left"] == {}
     status = say("status", repository)
-    assert status["channels"]["icu"]["rollout"]["file"] == files[0]
+    assert status["channels"]["icu"]["rollout"]["adapter"] == names[0]
     run(cli, "deploy", "sbom", repository, "--out", tmp_path / "sbom.json")
 
 
@@ -189,3 +190,113 @@ def test_what_would_leave_a_repository_unusable_is_refused(
     before = {path: path.read_bytes() for path in (empty / "repository").rglob("*.json")}
     assert why in run(cli, "deploy", *arguments, status=1)
     assert {path: path.read_bytes() for path in (empty / "repository").rglob("*.json")} == before
+
+
+def test_one_adapter_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The publisher's commands, records and bill of materials call an adapter what forecasts and monitors call it."""
+    keys, repository, bed = tmp_path / "keys", tmp_path / "repository", tmp_path / "bed"
+    monkeypatch.setenv("EDGE_TSFM_KEYS", str(keys))
+    (tmp_path / "gate.toml").write_text(GATE)
+    (tmp_path / "plan.toml").write_text("[[stage]]\npermille = 1000\nsoak_hours = 0.0\n")
+    run(cli, "deploy", "keygen", keys)
+    run(cli, "deploy", "init", repository, "--gate", tmp_path / "gate.toml")
+    bed.mkdir()
+    settings = run(cli, "deploy", "device-settings", repository, "icu", "bed-1", "--url", repository / "public")
+    config = bed / "device.toml"
+    config.write_text(settings.replace('"bundle"', f'"{BUNDLE}"') + f'report_to = "{tmp_path / "reports"}"\n')
+    (bed / "root.json").write_bytes((repository / "public/metadata/1.root.json").read_bytes())
+    figures = write_json(tmp_path / "evaluation.json", evaluation())
+    said, names, signed = [], [], []
+    for version in (1, 2):
+        blob = tmp_path / f"map-{version}.etsa"
+        blob.write_bytes(adapter_blob(version))
+        names.append(sha256(blob.read_bytes()).hexdigest())
+        facts = ["--channel", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q"]
+        said.append(run(cli, "deploy", "approve", repository, blob, *facts, "--field-evaluation", figures))
+        signed.append(max((repository / "public/targets").rglob("*.etsa"), key=lambda path: path.stat().st_mtime_ns))
+        plan = ["--plan", tmp_path / "plan.toml", "--who", "ops"]
+        said.append(run(cli, "deploy", "rollout", repository, "icu", "--adapter", names[-1][:12], *plan))
+        assert "trial" in run(device_cli, "update", "--config", config, "--activate")
+        said.append(run(device_cli, "confirm", "--config", config, "--reason", "test"))
+        assert names[-1][:16] in said[-1]
+        said.append(run(cli, "deploy", "status", repository))
+    because = ["--who", "ops", "--why", "test"]
+    said.append(run(cli, "deploy", "downgrade", repository, "icu", names[0][:12], *because, *plan[:2]))
+    said.append(run(cli, "deploy", "revoke", repository, "icu", names[1][:12], *because))
+    said.append(run(device_cli, "update", "--config", config))
+    said.append(run(device_cli, "status", "--config", config))
+    said.append(run(cli, "deploy", "status", repository))
+    said.append((repository / "decisions/icu.jsonl").read_text())
+    said.append(run(device_cli, "audit", "export", "--config", config))
+    whole = "\n".join(said)
+    files = [sha256(path.read_bytes()).hexdigest() for path in signed]
+    assert len(set(files)) == 2
+    for name, file in zip(names, files, strict=True):
+        assert name[:16] in whole
+        assert file[:12] not in whole
+    status = json.loads(run(cli, "deploy", "status", repository, "--json"))["channels"]["icu"]
+    assert {one["adapter"]: one["signed_file"] for one in status["approved"]} == dict(zip(names, files, strict=True))
+    assert status["revoked"] == [names[1]]
+    assert [one["revoked"] for one in status["approved"]] == [True, False]  # by sequence: the first came again
+    assert (status["rollout"]["adapter"], status["rollout"]["before"]) == (names[0], None)
+    run(cli, "deploy", "sbom", repository, "--out", tmp_path / "sbom.json")
+    models = [
+        one
+        for one in json.loads((tmp_path / "sbom.json").read_text())["components"]
+        if one["name"].startswith("adapter")
+    ]
+    assert {one["hashes"][0]["content"] for one in models} == set(names)
+    for record in (repository / "records").glob("*-approved.html"):
+        for file in files:  # as a detail, named as what it is
+            where = record.read_text().find(file)
+            assert where < 0 or "signed file" in record.read_text()[max(0, where - 120) : where]
+
+
+def test_a_ledger_of_an_older_release_learns_the_names(tmp_path: Path) -> None:
+    """Channels of before do not say which blob is in a signed file: it is read from what is published."""
+    keys, repository = tmp_path / "keys", tmp_path / "repository"
+    (tmp_path / "gate.toml").write_text(GATE)
+    run(cli, "deploy", "keygen", keys)
+    run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
+    (tmp_path / "map.etsa").write_bytes(adapter_blob(1))
+    figures = write_json(tmp_path / "evaluation.json", evaluation())
+    facts = ["--channel", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q", "--keys", keys]
+    run(cli, "deploy", "approve", repository, tmp_path / "map.etsa", *facts)
+    ledger = repository / "channels/icu.json"
+    value = json.loads(ledger.read_text())
+    del value["adapters"]
+    ledger.write_text(json.dumps(value))
+    status = json.loads(run(cli, "deploy", "status", repository, "--json", "--keys", keys))
+    name = sha256(adapter_blob(1)).hexdigest()
+    assert [one["adapter"] for one in status["channels"]["icu"]["approved"]] == [name]
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ({"accepted": True, "forced": False, "reason": "WQL 6 % lower"}, "Accepted by the gate on validation data"),
+        ({"accepted": False, "forced": False, "reason": "WQL 1 % lower"}, "NOT ACCEPTED: the gate refused this run"),
+        ({"accepted": False, "forced": True, "reason": "WQL 1 % lower"}, "ACCEPTED BY HAND (--force)"),
+        (None, "No gate has judged this."),
+        ("nonsense", "No gate has judged this."),
+    ],
+)
+def test_the_record_has_the_runs_own_verdict_and_says_which_gate_decides(
+    tmp_path: Path, gate: object, said: str
+) -> None:
+    keys, repository = tmp_path / "keys", tmp_path / "repository"
+    (tmp_path / "gate.toml").write_text(GATE)
+    run(cli, "deploy", "keygen", keys)
+    run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
+    (tmp_path / "map.etsa").write_bytes(adapter_blob(1))
+    figures = evaluation()
+    figures["run"]["gate"] = gate
+    figures["adapter_minus_base"]["wql"]["relative"] = {"value": -0.06, "low": -0.08, "high": -0.04}
+    facts = ["--bundle", BUNDLE, "--evaluation", write_json(tmp_path / "evaluation.json", figures), "--who", "q"]
+    run(cli, "deploy", "approve", repository, tmp_path / "map.etsa", "--channel", "icu", "--keys", keys, *facts)
+    (page,) = (repository / "records").glob("*.html")
+    text = page.read_text()
+    block = next(line for line in text.splitlines() if said in line)
+    assert "beats its frozen base: WQL -6.00 % (-8.00 to -4.00)" in block
+    assert "decided by the gate below" in text
+    assert "<strong>approved</strong>" in text

@@ -127,11 +127,11 @@ def test_what_a_metric_cannot_rate_is_counted(windows: Windows) -> None:
 
 def test_the_table_says_plainly_who_wins(windows: Windows) -> None:
     better = conclusion(report_of(windows))
-    assert better.startswith("The adapter beats its frozen base: WQL -")
+    assert better.startswith("No gate has judged this.\nOn 40 patients it beats its frozen base: WQL -")
     same = {"adapter": mean_forecast(windows), "base": mean_forecast(windows)}
     assert "DOES NOT BEAT its frozen base beyond chance" in conclusion(evaluate_forecasts(same, windows, LEVELS))
     worse = {"adapter": mean_forecast(windows, off=4), "base": mean_forecast(windows)}
-    assert "DOES NOT BEAT its frozen base; it is worse" in conclusion(evaluate_forecasts(worse, windows, LEVELS))
+    assert "is WORSE than its frozen base" in conclusion(evaluate_forecasts(worse, windows, LEVELS))
 
 
 def test_the_csv_holds_every_figure_in_full(windows: Windows) -> None:

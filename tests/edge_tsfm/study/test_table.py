@@ -58,6 +58,9 @@ def test_means_over_seeds_changes_and_shares(tmp_path: Path) -> None:
     assert group.rows[1].kept["mse"].value == pytest.approx(1)
     text = markdown([group])
     assert "| norms | 100 | 512 | 8.75 (8.75 to 8.75)" in text
+    assert "| 2 of 2 | 60 |" in text
+    assert group.to_dict()["verdict"] in text
+    assert "The gate accepts 2 of 2 methods with every seed" in text
     assert "62 % (62 to 62)" in text
     assert len(table_csv([group]).splitlines()) == 1 + 8 + 2 * (8 + 8 + 2)
 
@@ -86,3 +89,27 @@ def test_the_front_holds_what_no_smaller_method_beats(tmp_path: Path) -> None:
     cells = [write(tmp_path, cell(name, kind="base" if name == "base" else "adapter"), mse) for name, mse in scored]
     (group,) = tabulate(cells, tmp_path, blobs={})
     assert [row.label for row in front(group.rows[1:])] == ["full"]  # all of 100 numbers: the best of them
+
+
+def test_a_method_that_the_gate_refused_is_not_counted_as_a_success_anywhere(tmp_path: Path) -> None:
+    """All three beat the base on test patients; the gate accepted none: table, JSON and page say one thing."""
+    import json
+
+    from edge_tsfm.study.layout import page
+
+    cells = [write(tmp_path, cell("base", kind="base"), 10.0), write(tmp_path, cell("nhits", kind="nhits"), 9.5)]
+    for name, figure in (("full", 8.0), ("norms", 7.9), ("lora", 8.1)):
+        cells.append(write(tmp_path, cell(name), figure))
+        record = json.loads((tmp_path / f"{name}-0" / "run.json").read_text())
+        record["gate"]["accepted"] = False
+        (tmp_path / f"{name}-0" / "run.json").write_text(json.dumps(record))
+    (group,) = tabulate(cells, tmp_path, blobs={})
+    told = group.to_dict()
+    assert [row["accepted"] for row in told["rows"] if row["kind"] == "adapter"] == [0, 0, 0]
+    assert [row["passed"] for row in told["rows"]] == [None, None, False, False, False]
+    assert "The gate accepts 0 of 3 methods" in told["verdict"]
+    assert "of these NOT accepted: full (0 of 1 seeds accepted), norms" in told["verdict"]
+    html = page([group], [], title="Study", picture=b"")
+    assert "The gate accepts 0 of 3 methods" in html
+    assert html.count("REFUSED<small>(0 of 1)") == 3
+    assert "Fewest numbers" not in html  # norms keeps all of full's gain, and is not accepted

@@ -1,5 +1,6 @@
 """Yardsticks from other libraries, run where the study extra is installed."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from edge_tsfm.errors import TrainError
 from edge_tsfm.study.cells import final_cells
 from edge_tsfm.study.config import StudyConfig
 from edge_tsfm.study.scores import SCORES_FILE, read_scores
 from edge_tsfm.study.work import is_done, perform
+from edge_tsfm.training.run import load_run
 
 
 def test_auto_ets_forecasts_gaps_and_constants() -> None:
@@ -79,3 +82,12 @@ def test_nhits_is_trained_scored_and_found_done(study: StudyConfig, tmp_path: Pa
     perform(cell, tmp_path)  # from the numbers it kept
     again = read_scores(tmp_path / cell.folder / SCORES_FILE)
     assert np.array_equal(first.sums[cell.label], again.sums[cell.label])
+
+
+def test_a_yardsticks_folder_is_no_run_to_evaluate_or_inspect(tmp_path: Path) -> None:
+    """It has neither a base nor a gate: said, instead of a `KeyError`."""
+    record = {"config": {}, "data": {"fingerprint": "f"}, "windows": {}, "parameters": 9, "training": {}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(TrainError, match="says nothing of channel, base, gate") as raised:
+        load_run(tmp_path)
+    assert "no base and no gate" in str(raised.value.hint)
