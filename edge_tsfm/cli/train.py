@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.errors import ConfigError, GateRefusedError
+from edge_tsfm.progress import Work
 
 
 @click.command()
@@ -54,6 +55,7 @@ from edge_tsfm.errors import ConfigError, GateRefusedError
 )
 @click.option("--resume", is_flag=True, help="Continue a run that was killed.")
 @click.option("--force", is_flag=True, help="Accept an adapter the gate refuses; recorded in run and blob.")
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record as JSON.")
 def command(
     data: str | None,
@@ -62,6 +64,7 @@ def command(
     config_file: Path | None,
     resume: bool,
     force: bool,
+    quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -71,6 +74,7 @@ def command(
     validation patients: an adapter that is not better than its frozen base beyond chance is not accepted (exit 3).
     A few long series are split by time instead: --split-by time.
     """
+    from edge_tsfm.evaluation.verdict import RunVerdict
     from edge_tsfm.training.config import load_config
     from edge_tsfm.training.train import train
 
@@ -83,19 +87,13 @@ def command(
     if options["target_modules"]:
         options["target_modules"] = tuple(part.strip() for part in options["target_modules"].split(","))
     config = load_config(config_file, {"data": str(Path(data).resolve()) if data else None, **options})
-    hidden = as_json or not sys.stderr.isatty()
-    with click.progressbar(
-        length=config.steps,
-        label=f"train {config.method}",
-        file=sys.stderr,
-        hidden=hidden,
-        item_show_func=lambda text: text,
-    ) as bar:
+    with Progress(f"train {config.method}", Work(), quiet=quiet) as progress:
 
         def report(step: int, loss: float, held: float) -> None:
-            bar.update(step - bar.pos, f"loss {loss:.3f}, validation {held:.5f}")
+            text = f"step {step:,} of at most {config.steps:,}, loss {loss:.3f}, validation {held:.5f}"
+            progress.update(text, mark=(step - 1) % config.evaluate_every == 0)  # a score is shown first one step later
 
-        run = train(config, out, resume=resume, force=force, report=report)
+        run = train(config, out, resume=resume, force=force, report=report, work=progress.work, remark=progress.say)
     record, gate = run.record, run.gate
     if as_json:
         click.echo(json.dumps(record))
@@ -109,9 +107,12 @@ def command(
             f"  validation {training['metric']} {training['base']:.5f} (frozen base) → {training['best']:.5f} at step "
             f"{training['best_step']}{' (stopped early)' if training['stopped_early'] else ''}"
         )
-        click.echo(f"  gate: {'accepted' if gate['accepted'] else 'refused'}: {gate['reason']}")
+        for line in RunVerdict(gate=gate).text.splitlines():
+            click.echo(f"  {line}")
     if not gate["accepted"] and not force:
         raise GateRefusedError(
             f"the adapter is not accepted: {gate['reason']}",
-            hint="the run is kept; --force accepts it by hand, on record",
+            hint="\nhint: ".join(
+                [*record["advice"], f"the run is kept in {out}; export adapter --force would mark the blob as forced"]
+            ),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from device_runtime.files import write_atomic
 from edge_tsfm.data import Windows
 from edge_tsfm.errors import TrainError
 from edge_tsfm.models.family import Family, device_of
+from edge_tsfm.progress import Work
 from edge_tsfm.training.config import TrainConfig
 
 Report = Callable[[int, float, float], None]  # step, training loss, validation score
@@ -51,20 +53,18 @@ def fit(
     checkpoint: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     report: Report = lambda *_: None,
+    work: Work | None = None,
 ) -> Fit:
     """Train the parameters that ``rates`` names, each with its peak learning rate, and leave the best numbers there.
 
     Best by the family's stopping metric on a sample of ``validation``. The frozen base is the first candidate: numbers
     that never beat it end as they began. With ``checkpoint`` the whole
     state is written there at every evaluation, and a state of the same ``identity`` found there is continued
-    exactly. Raises `TrainError` when there is nothing to train on or the loss is not finite.
+    exactly. ``work`` counts and times steps ("step") and validation passes ("validation").
+
+    Raises `TrainError` when there is nothing to train on or the loss is not finite.
     """
-    if not len(train) or not len(validation):
-        raise TrainError(
-            f"{len(train)} training and {len(validation)} validation windows: want at least one of each",
-            hint="more items, or a smaller context_length, min_observed or prediction_length; for a few long series "
-            "--split-by time",
-        )
+    check_windows(train, validation)
     model.eval()
     device = device_of(model)
     held = _sample(validation, config.seed, device)
@@ -77,28 +77,32 @@ def fit(
     state = _State(trainable=trainable, optimiser=optimiser, identity=dict(identity or {}))
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint)
+    work, every = work or Work(), config.evaluate_every
     if state.fit is None:
-        base = held_score(model, family, held, config.batch_size)
+        with work.timed("validation"):
+            base = held_score(model, family, held, config.batch_size)
         state.fit = Fit(best=_copy(trainable), best_step=0, best_score=base, curve=[(0, math.nan, base)])
     result, losses = state.fit, []
+    work.plan(step=config.steps - state.step, validation=-(-config.steps // every) - state.step // every)
     for step in range(state.step, config.steps):
+        start = time.monotonic()
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * schedule(step, config.steps, config.warmup_steps)
         context, target = draw(train, config, step, device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             loss = family.loss(model, context, target)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainError(f"the training loss is {value} at step {step}", hint="lower --learning-rate")
+        value = _finite(loss, step)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch ships this one without types
         torch.nn.utils.clip_grad_norm_(trainable.values(), config.clip_norm)
         optimiser.step()
         losses.append(value)
+        work.add("step", time.monotonic() - start)
         report(step + 1, value, result.curve[-1][2])
-        if (step + 1) % config.evaluate_every and step + 1 != config.steps:
+        if (step + 1) % every and step + 1 != config.steps:
             continue
-        score = held_score(model, family, held, config.batch_size)
+        with work.timed("validation"):
+            score = held_score(model, family, held, config.batch_size)
         result.curve.append((step + 1, sum(losses) / len(losses), score))
         losses = []
         if score < result.best_score:  # false for NaN
@@ -106,13 +110,32 @@ def fit(
         state.step = step + 1
         if checkpoint is not None:
             state.save(checkpoint)
-        if step + 1 - result.best_step >= config.patience * config.evaluate_every:
+        if step + 1 - result.best_step >= config.patience * every:
             result.stopped_early = True
+            work.plan(step=0, validation=0)
             break
     with torch.no_grad():
         for name, parameter in trainable.items():
             parameter.copy_(result.best[name])
     return result
+
+
+def check_windows(train: Windows, validation: Windows) -> None:
+    """Refuse to train on nothing, or to stop by nothing. Raises `TrainError`."""
+    if not len(train) or not len(validation):
+        raise TrainError(
+            f"{len(train)} training and {len(validation)} validation windows: want at least one of each",
+            hint="more items, or a smaller context_length, min_observed or prediction_length; for a few long series "
+            "--split-by time",
+        )
+
+
+def _finite(loss: torch.Tensor, step: int) -> float:
+    """Return the loss's value. Raises `TrainError` when it is not finite."""
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainError(f"the training loss is {value} at step {step}", hint="lower --learning-rate")
+    return value
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:

@@ -20,6 +20,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
+from edge_tsfm.evaluation.verdict import RunVerdict
 from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
 from edge_tsfm.models.biases import put_biases
@@ -54,13 +55,18 @@ def split_of_run(config: TrainConfig, dataset: Dataset) -> Split:
 
 
 def cut(dataset: Dataset, split: Split, part: Part, config: TrainConfig, stride: int | None = None) -> Windows:
-    """Cut one part's windows of the run's lengths; without a ``stride`` their targets do not overlap."""
+    """Cut one part's windows of the run's lengths.
+
+    Without a ``stride`` their targets do not overlap, but for those that stop training and the gate's
+    (`TrainConfig.validation_step`).
+    """
+    own = config.validation_step if part in ("stopping", "gate") else config.prediction_length
     return split.windows(
         split.series(dataset.series, part),
         part,
         context_length=config.context_length,
         prediction_length=config.prediction_length,
-        stride=stride or config.prediction_length,
+        stride=stride or own,
         min_observed=config.min_observed,
     )
 
@@ -113,7 +119,7 @@ class Run:
         """Raise `GateRefusedError` for a run that the gate refused, unless accepted by hand: now, or in training."""
         if not (self.gate["accepted"] or self.gate.get("forced") or force):
             raise GateRefusedError(
-                f"{self.path}: the gate refused this run: {self.gate['reason']}",
+                f"{self.path}: {RunVerdict(gate=self.gate).headline}",
                 hint="train another; export adapter --force accepts it by hand, and the blob says so",
             )
 
@@ -193,7 +199,7 @@ class Run:
         return read_run_data(self.config, source)
 
     def windows(self, part: Part, *, data: Path | str | None = None) -> Windows:
-        """Cut non-overlapping windows of one part, from the run's data or from ``data``."""
+        """Cut the windows of one part, from the run's data or from ``data``."""
         return cut(self.dataset(data), self.split, part, self.config)
 
     def held_contexts(self, *, data: Path | str | None = None, limit: int = 256) -> NDArray[np.float32]:
@@ -226,4 +232,10 @@ def load_run(path: Path | str) -> Run:
         ) from None
     except ValueError as error:
         raise TrainError(f"{folder / RUN_FILE}: {error}") from error
+    missing = [key for key in ("config", "channel", "base", "data", "gate") if key not in record]
+    if missing:  # a study's own networks leave such a folder, too
+        raise TrainError(
+            f"{folder / RUN_FILE} says nothing of {', '.join(missing)}: it is not of an adapter that `train` made",
+            hint="a yardstick of a study has no base and no gate; its figures are in the study's results",
+        )
     return Run(path=folder, record=record)

@@ -13,14 +13,19 @@ from typing import Any
 import torch
 
 from device_runtime.files import write_atomic
+from edge_tsfm.data import Dataset, Split, Windows
 from edge_tsfm.errors import TrainError
 from edge_tsfm.evaluation import judge
+from edge_tsfm.evaluation.sight import look_ahead
 from edge_tsfm.methods import attach, find_method, learning_rates
 from edge_tsfm.models import FAMILIES, load_base
+from edge_tsfm.progress import Work
+from edge_tsfm.training.advice import advice
+from edge_tsfm.training.card import peft_card
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.curves import curve_csv, draw_curve
 from edge_tsfm.training.entries import choose_for_run, read_entries
-from edge_tsfm.training.loop import fit
+from edge_tsfm.training.loop import check_windows, fit
 from edge_tsfm.training.peft_form import save_peft_form
 from edge_tsfm.training.run import (
     CHECKPOINT_FILE,
@@ -39,40 +44,43 @@ Report = Callable[[int, float, float], None]
 
 
 def train(
-    config: TrainConfig, out: Path, *, resume: bool = False, force: bool = False, report: Report = lambda *_: None
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    report: Report = lambda *_: None,
+    work: Work | None = None,
+    remark: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Adapt a base as ``config`` says and write the run folder ``out``; the verdict is in it, accepted or not.
 
     ``resume`` continues a run that was killed; ``force`` records that an adapter is accepted by hand although the
-    gate refuses it. Raises `TrainError`, `ConfigError`, `DataError` and `ModelError`.
+    gate refuses it. ``report`` is called after every step, ``work`` holds what is left to do and how long it takes,
+    ``remark`` hears what the gate will be able to see, before training begins.
+
+    Raises `TrainError`, `ConfigError`, `DataError` and `ModelError`.
     """
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise TrainError(
-            f"{out} is not empty", hint="give another --out, or --resume to continue a run that was killed"
-        )
-    if (out / RUN_FILE).exists():
-        raise TrainError(f"{out} is finished: nothing to resume", hint="give another --out to train again")
-    out.mkdir(parents=True, exist_ok=True)
+    _begin(out, resume=resume)
     start = time.monotonic()
     torch.manual_seed(config.seed)
     base = load_base(config.base)
     family = FAMILIES[base.family]
     dataset = read_run_data(config)
     split = split_of_run(config, dataset)
-    windows = {
-        "train": cut(dataset, split, "train", config, config.train_stride),
-        "stopping": cut(dataset, split, "stopping", config),
-        "gate": cut(dataset, split, "gate", config),
-    }
-    if len(windows["stopping"]) and not len(windows["gate"]):  # without either, training says so itself
-        raise TrainError(
-            f"{dataset.report.source}: no window to judge by in the gate's part of the data",
-            hint="more patients, or a longer series; docs/data.md says how data are split",
-        )
+    windows = _windows(config, dataset, split)
     config.season_of(dataset)  # `evaluate` will want it: better an error now than after training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     resumed = (out / CHECKPOINT_FILE).exists()
     entries = read_entries(config, out) if resumed else choose_for_run(config, base, windows["train"], out, device)
+    work = work or Work()
+    gate = windows["gate"].draw(config.gate_windows, config.seed)
+    levels = family.levels(base.model)
+    work.plan(gate=2)
+    with work.timed("gate"):
+        frozen = forecast(base.model.to(device), base.family, gate.context, config.prediction_length)
+    sight = look_ahead(frozen, gate, levels)
+    remark(str(sight or "the gate has no observed target to judge by"))
     method = find_method(config.method, entries)
     model = copy.deepcopy(base.model)
     tensors = attach(model, method, config.options)
@@ -89,15 +97,11 @@ def train(
             checkpoint=out / CHECKPOINT_FILE,
             identity={"configuration": config.to_dict(), "data": dataset.fingerprint, "base": base.digest},
             report=report,
+            work=work,
         )
-    gate = windows["gate"].draw(config.gate_windows, config.seed)
-    verdict = judge(
-        forecast(model, base.family, gate.context, config.prediction_length),
-        forecast(base.model.to(device), base.family, gate.context, config.prediction_length),
-        gate,
-        family.levels(base.model),
-        seed=config.seed,
-    )
+    with work.timed("gate"):
+        tuned = forecast(model, base.family, gate.context, config.prediction_length)
+    verdict = judge(tuned, frozen, gate, levels, seed=config.seed)
     model.cpu()
     base.model.cpu()
     numbers = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
@@ -113,6 +117,7 @@ def train(
         "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
         "data": {
             "fingerprint": dataset.fingerprint,
+            "items": len(dataset.item_ids),
             "split": split.to_dict(),
             "report": dataset.report.to_dict(),
         },
@@ -129,13 +134,45 @@ def train(
             "seconds": round(time.monotonic() - start, 1),
             "device": device.type,
         },
-        "gate": verdict.to_dict() | {"forced": bool(force and not verdict.accepted)},
+        "gate": verdict.to_dict() | {"unit": gate.unit, "forced": bool(force and not verdict.accepted)},
+        "gate_expected": None if sight is None else sight.to_dict(),
         "versions": {name: version(name) for name in ("edge-tsfm", "torch", "chronos-forecasting", "peft", "numpy")},
     }
+    if not verdict.accepted:
+        record["advice"] = advice(record, fitted.curve)
+    if method.exportable:
+        write_atomic(out / PEFT_FOLDER / "README.md", peft_card(record).encode())  # in place of PEFT's empty one
     # Last: a folder with run.json is a finished run.
     write_atomic(out / RUN_FILE, (json.dumps(record, indent=2, default=str) + "\n").encode())
     (out / CHECKPOINT_FILE).unlink(missing_ok=True)
     return Run(path=out, record=json.loads(json.dumps(record, default=str)))
+
+
+def _begin(out: Path, *, resume: bool) -> None:
+    """Make the run folder. Raises `TrainError` when something else is there."""
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise TrainError(
+            f"{out} is not empty", hint="give another --out, or --resume to continue a run that was killed"
+        )
+    if (out / RUN_FILE).exists():
+        raise TrainError(f"{out} is finished: nothing to resume", hint="give another --out to train again")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _windows(config: TrainConfig, dataset: Dataset, split: Split) -> dict[str, Windows]:
+    """Cut the parts that training, early stopping and the gate see. Raises `TrainError` when one of them has none."""
+    windows = {
+        "train": cut(dataset, split, "train", config, config.train_stride),
+        "stopping": cut(dataset, split, "stopping", config),
+        "gate": cut(dataset, split, "gate", config),
+    }
+    check_windows(windows["train"], windows["stopping"])
+    if not len(windows["gate"]):
+        raise TrainError(
+            f"{dataset.report.source}: no window to judge by in the gate's part of the data",
+            hint="more patients, or a longer series; docs/data.md says how data are split",
+        )
+    return windows
 
 
 def _changes(deltas: dict[str, Any], base: Any) -> dict[str, torch.Tensor]:

@@ -43,7 +43,13 @@ def train(ward: Path, out: Path, *options: str) -> Result:
 def test_an_accepted_adapter_exits_0_and_says_what_was_done(ward: Path, tmp_path: Path) -> None:
     result = train(ward, tmp_path / "run", "--method", "bitfit", "--learning-rate", "0.03")
     assert result.exit_code == 0, result.output
-    assert "gate: accepted" in result.output
+    assert "Accepted by the gate on validation data: WQL" in result.stdout
+    assert "the gate has 35 validation patients with" in result.stderr  # said before training
+    lines = [line for line in result.stderr.splitlines() if line.startswith("train bitfit: step")]
+    assert lines  # no terminal here: a line at each validation, and every half minute
+    assert "of at most 40" in lines[0]
+    quiet = train(ward, tmp_path / "quiet", "--method", "bitfit", "--learning-rate", "0.03", "--quiet")
+    assert quiet.stderr == ""
     assert "bitfit on chronos-bolt" in result.output
 
 
@@ -59,6 +65,11 @@ def test_a_refused_adapter_is_kept_and_exits_3_unless_forced(ward: Path, tmp_pat
     result = train(ward, tmp_path / "run", "--method", "norms", "--learning-rate", "1e4")
     assert isinstance(result.exception, GateRefusedError)  # the entry point turns it into exit status 3
     assert not json.loads((tmp_path / "run" / "run.json").read_text())["gate"]["accepted"]
+    assert isinstance(result.exception.hint, str)
+    advice = result.exception.hint.split("\nhint: ")
+    assert any("never better than the frozen base's: try a lower rate, --learning-rate 3000" in one for one in advice)
+    assert advice[-1].endswith("export adapter --force would mark the blob as forced")
+    assert "NOT ACCEPTED: the gate refused this run on validation data: the adapter forecasts exactly" in result.stdout
     refused = load_run(tmp_path / "run")
     with pytest.raises(GateRefusedError, match="refused this run"):  # what export does with it
         refused.require_accepted(force=False)
