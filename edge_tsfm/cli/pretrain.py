@@ -91,15 +91,20 @@ def command(
     from edge_tsfm.pretraining.run import pretrain
 
     steps_in_all, work = config.optimiser.steps, Work()
-    since, last = time.monotonic(), None
+    since = time.monotonic()
+    last: int | None = None
     with Display(f"pretrain {config.name}", work, quiet=quiet) as shown:
 
         def on_log(progress: Progress) -> None:
             nonlocal since, last
             row, now = progress.curve[-1], time.monotonic()
-            done = progress.step - last if last is not None else config.log_every
+            if last is None:  # the first line of a run or of the rest of one: what was before it is not of its pace
+                done = config.log_every
+                seconds = done * progress.series / progress.step / row["series_per_second"]
+            else:  # looks at the model and checkpoints are between the lines, and count
+                done, seconds = progress.step - last, now - since
             work.plan(steps=steps_in_all - progress.step + done)
-            work.add("steps", now - since, done)  # looks at the model and checkpoints are between the lines, and count
+            work.add("steps", seconds, done)
             since, last = now, progress.step
             shown.update(
                 f"step {progress.step:,} of {steps_in_all:,}, loss {row['loss']:.3f}, "
