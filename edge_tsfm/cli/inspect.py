@@ -28,7 +28,7 @@ def command(path: Path, target: str | None, as_json: bool) -> None:
 def inspect(path: Path, target: str | None) -> dict[str, Any]:
     """Describe what ``path`` is. Raises `DataError` when it is none of the four."""
     from device_runtime.manifest import MANIFEST_FILE
-    from edge_tsfm.training.run import RUN_FILE
+    from edge_tsfm.training.record import RUN_FILE
 
     if (path / MANIFEST_FILE).is_file():
         return _bundle(path)

@@ -29,6 +29,12 @@ class KeyRef:
     keyid: str
     public: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        """Refuse what is no public key."""
+        value = self.public.get("keyval")
+        if not isinstance(value, dict) or not isinstance(value.get("public"), str):
+            raise DeployError("public: want a key as TUF writes it, with keyval.public")
+
     def to_value(self) -> dict[str, Any]:
         """Encode as plain values."""
         return {"uri": self.uri, "keyid": self.keyid, "public": self.public}
@@ -38,7 +44,10 @@ class KeyRef:
         """The key as securesystemslib has it."""
         from securesystemslib.signer import Key
 
-        return Key.from_dict(self.keyid, dict(self.public))
+        try:
+            return Key.from_dict(self.keyid, dict(self.public))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DeployError(f"key {self.keyid[:16]}: not a key as TUF writes it: {error}") from error
 
 
 def make_file_key(folder: Path, name: str) -> KeyRef:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_runtime.binding import bind_value
+from device_runtime.documents import read_json
 from edge_tsfm.errors import ModelError
 
 BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
@@ -57,7 +59,7 @@ def load_base(source: str) -> Base:
         place = source
     try:
         pipeline = BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
-    except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
+    except Exception as error:
         kind = "folder" if Path(source).exists() else "hub id"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -91,10 +93,13 @@ def weights_digest(model: Any) -> str:
 
 def _check_bundled(name: str, folder: Path) -> None:
     """Compare a bundled base's weights with the digest pinned beside it."""
-    pinned = json.loads((BUNDLED_FOLDER / "digests.json").read_text())[name]
-    actual = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    hint = "the installation is damaged: install edge-tsfm again"
+    path = BUNDLED_FOLDER / "digests.json"
+    digests = bind_value(Mapping[str, str], read_json(path, error=ModelError, hint=hint), str(path), error=ModelError)
+    pinned = digests.get(name, "none")
+    try:
+        actual = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"bundled base {name}: {error}", hint=hint) from error
     if actual != pinned:
-        raise ModelError(
-            f"bundled base {name}: weights have SHA-256 {actual[:16]}…, want {pinned[:16]}…",
-            hint="the installation is damaged: install edge-tsfm again",
-        )
+        raise ModelError(f"bundled base {name}: weights have SHA-256 {actual[:16]}…, want {pinned[:16]}…", hint=hint)

@@ -22,11 +22,11 @@ from edge_tsfm.training.curves import curve_csv, draw_curve
 from edge_tsfm.training.entries import choose_for_run, read_entries
 from edge_tsfm.training.loop import fit
 from edge_tsfm.training.peft_form import save_peft_form
+from edge_tsfm.training.record import RUN_FILE
 from edge_tsfm.training.run import (
     CHECKPOINT_FILE,
     NUMBERS_FILE,
     PEFT_FOLDER,
-    RUN_FILE,
     Run,
     cut,
     forecast,
