@@ -97,14 +97,15 @@ class _Binder:
         if missing := [name for name in wanted if name not in value]:
             what = f"{missing[0]} is missing: want {_say(kinds[missing[0]])}"
             more = f"; also missing: {', '.join(missing[1:])}" if missing[1:] else ""
-            raise self.problem(at, what + more, hint=f"keys: {', '.join(known)}")
+            raise self.problem(at, what + more, table=True, hint=f"keys: {', '.join(known)}")
         bound = {name: self.value(kinds[name], value[name], (*at, name)) for name in known if name in value}
         try:
             return cls(**bound)
-        except (ValueError, ArithmeticError) as problem:
-            raise self.problem(at, str(problem)) from problem
+        except ValueError as problem:
+            raise self.problem(at, str(problem), table=True) from problem
         except (DeviceRuntimeError, _family(self.error)) as problem:
-            raise self.problem(at, str(problem.args[0]), hint=getattr(problem, "hint", None)) from problem
+            hint = getattr(problem, "hint", None)
+            raise self.problem(at, str(problem.args[0]), table=True, hint=hint) from problem
 
     def refuse_unknown(self, value: Mapping[str, Any], known: tuple[str, ...], at: Key) -> None:
         """Refuse keys that are not known."""
@@ -113,9 +114,8 @@ class _Binder:
             near = get_close_matches(str(unknown[0])[:SHOWN].lower(), known, n=1)
             meant = f"did you mean {near[0]}? " if near else ""
             listed = ", ".join(repr(str(name)[:SHOWN]) for name in unknown[:5])
-            raise self.problem(
-                at, f"unknown key{'s' if len(unknown) > 1 else ''} {listed}", hint=f"{meant}keys: {', '.join(known)}"
-            )
+            what = f"unknown key{'s' if len(unknown) > 1 else ''} {listed}"
+            raise self.problem(at, what, table=True, hint=f"{meant}keys: {', '.join(known)}")
 
     def value(self, kind: Any, value: object, at: Key) -> Any:
         """Return ``value`` as an annotation wants it."""
@@ -130,7 +130,7 @@ class _Binder:
             return self.table(kind, value, at)  # type: ignore[arg-type]  # a class: annotations name no instances
         if origin is tuple:
             return self.items(kind, value, at)
-        if origin is not None and issubclass(origin, Mapping):
+        if _is_mapping(origin):
             assert isinstance(value, dict)
             return {self.text(name, at): self.value(get_args(kind)[1], one, (*at, name)) for name, one in value.items()}
         return self.plain(kind, value, at)
@@ -184,25 +184,29 @@ class _Binder:
         """Say what was wanted and what is there."""
         return self.problem(at, f"want {wanted}, got {_show(got)}")
 
-    def problem(self, at: Key, what: str, *, hint: str | None = None) -> Exception:
-        """Make the error, its place in front."""
-        made = self.error(f"{self._place(at)}{what}")
+    def problem(self, at: Key, what: str, *, table: bool = False, hint: str | None = None) -> Exception:
+        """Make the error, its place in front: a value's, or that of a whole ``table``."""
+        made = self.error(f"{self._place(at, table=table)}{what}")
         made.hint = hint  # type: ignore[attr-defined]  # both families of errors have one
         return made
 
-    def _place(self, at: Key) -> str:
+    def _place(self, at: Key, *, table: bool) -> str:
         """Name the file, the table and the key: ``file: [stage.0] permille: ``."""
         path = [str(part)[:SHOWN] for part in at]
-        if at and isinstance(at[-1], int) and len(at) > 1:
+        if not table and len(at) > 1 and isinstance(at[-1], int):
             path = [*path[:-2], f"{path[-2]}[{at[-1]}]"]
-        table, key = path[:-1], path[-1:]
-        parts = [*([f"[{'.'.join(table)}]"] if table else []), *key]
-        return "".join([f"{self.where}: " if self.where else "", " ".join(parts), ": " if parts else ""])
+        tables, key = (path, "") if table else (path[:-1], path[-1] if path else "")
+        file = f"{self.where}: " if self.where else ""
+        return file + (f"[{'.'.join(tables)}] " if tables else "") + (f"{key}: " if key else "")
 
 
 def _family(error: type[Exception]) -> type[Exception]:
     """Return the base of a family of errors: the last class before `Exception` itself."""
     return [one for one in error.__mro__ if issubclass(one, Exception) and one is not Exception][-1]
+
+
+def _is_mapping(origin: Any) -> bool:
+    return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 def _fits(kind: Any, value: object) -> bool:
@@ -216,7 +220,7 @@ def _fits(kind: Any, value: object) -> bool:
         return any(type(value) is type(one) and value == one for one in get_args(kind))
     if kind is type(None):
         return value is None
-    if is_dataclass(kind) or (origin is not None and issubclass(origin, Mapping)):
+    if is_dataclass(kind) or _is_mapping(origin):
         return isinstance(value, dict)
     if origin is tuple:
         return isinstance(value, list | tuple)

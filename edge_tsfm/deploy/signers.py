@@ -32,8 +32,10 @@ class KeyRef:
     def __post_init__(self) -> None:
         """Refuse what is no public key."""
         value = self.public.get("keyval")
-        if not isinstance(value, dict) or not isinstance(value.get("public"), str):
-            raise DeployError("public: want a key as TUF writes it, with keyval.public")
+        texts = [self.public.get("keytype"), self.public.get("scheme")]
+        texts += [value.get("public")] if isinstance(value, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise DeployError("public: want a key as TUF writes it: texts keytype, scheme and keyval.public")
 
     def to_value(self) -> dict[str, Any]:
         """Encode as plain values."""
