@@ -16,7 +16,7 @@ from device_runtime.blob import blob_size, decode
 from device_runtime.bolt import BoltModel
 from device_runtime.bundle import Bundle
 from device_runtime.chronos2 import Chronos2Model
-from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError
+from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError, about
 from device_runtime.files import read_bounded
 from device_runtime.groups import Grouped, arrange
 from device_runtime.layout import MAX_BLOB_SIZE
@@ -120,10 +120,11 @@ class Forecaster:
             raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
         if adapter is None:
             return cls(bundle, family(bundle, {}, settings), None, None)
-        data = (
-            adapter if isinstance(adapter, bytes) else read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
-        )
-        blob = data[: blob_size(data)]
+        if not isinstance(adapter, bytes):
+            data = read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
+            with about(adapter):
+                return cls.open(bundle, data, settings=settings, allow_unproven=allow_unproven)
+        blob = adapter[: blob_size(adapter)]
         decoded = decode(blob)
         merged = merge(bundle.manifest, bundle.tensor, decoded)
         forecaster = cls(bundle, family(bundle, merged, settings), decoded, hashlib.sha256(blob).hexdigest())

@@ -36,10 +36,11 @@ def export_command(config_path: Path, out: Path | None) -> None:
 def verify_command(log: Path, head: str | None) -> None:
     """Check the chain of an exported LOG; say where it breaks."""
     from device_runtime.audit import MAX_SIZE, START, read_lines
-    from device_runtime.errors import ChecksumError
+    from device_runtime.errors import ChecksumError, about
     from device_runtime.files import read_bounded
 
-    lines = list(read_lines(read_bounded(log, 4 * MAX_SIZE)))
+    with about(log):
+        lines = list(read_lines(read_bounded(log, 4 * MAX_SIZE)))
     if head is not None and head not in {line.hash for line in lines}:
         raise ChecksumError(f"{log} does not contain the entry {head[:16]}", hint="the end of the log is missing")
     click.echo(f"{len(lines)} entries, unbroken; head {lines[-1].hash if lines else 'none'}")

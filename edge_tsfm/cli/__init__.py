@@ -76,9 +76,14 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; turn known errors into text and an exit status (1, or 3 for a refused adapter)."""
+    """Run the command line."""
+    run(cli, "edge-tsfm")
+
+
+def run(command: click.Command, name: str) -> None:
+    """Run a command; turn known errors into text and an exit status (1, or 3 for a refused adapter)."""
     try:
-        cli(prog_name="edge-tsfm")
+        command(prog_name=name)
     except (EdgeTsfmError, DeviceRuntimeError, ExportError) as error:
         click.echo(f"edge-tsfm: error: {error}", err=True)
         if error.hint:

@@ -69,11 +69,13 @@ def _bundle(path: Path) -> dict[str, Any]:
 def _blob(path: Path) -> dict[str, Any]:
     """Describe a blob, byte for byte: the parts add up to the file's size."""
     from device_runtime.blob import blob_size, decode
+    from device_runtime.errors import about
     from device_runtime.layout import HEADER, RECORD, Kind, Record
 
     data = path.read_bytes()
-    size = blob_size(data)
-    adapter = decode(data[:size])
+    with about(path):
+        size = blob_size(data)
+        adapter = decode(data[:size])
     count = int.from_bytes(data[12:14], "little")
     records = [Record.unpack(data, HEADER.size + i * RECORD.size) for i in range(count)]
     return {

@@ -9,6 +9,7 @@ from typing import Any
 from device_runtime.adapter import Adapter
 from device_runtime.blob import blob_size, decode
 from device_runtime.bundle import Bundle
+from device_runtime.errors import about
 from device_runtime.files import read_bounded
 from device_runtime.rollout import adapter_target
 from device_runtime.slots import MAX_FILE_SIZE
@@ -53,8 +54,9 @@ def approve(
     Raises `GateRefusedError` (a refusal is recorded), `DeployError` when no device could follow.
     """
     data = read_bounded(adapter, MAX_FILE_SIZE)
-    blob = data[: blob_size(data)]
-    decoded = decode(blob)
+    with about(adapter):
+        blob = data[: blob_size(data)]
+        decoded = decode(blob)
     opened = Bundle.open(bundle)
     if decoded.base_digest != opened.digest:
         raise DeployError(f"{adapter} is for base {decoded.base_digest.hex()[:16]}, {bundle} is another")

@@ -43,30 +43,9 @@ def load_base(source: str) -> Base:
     ``source`` is a bundled name (its digest is checked), a local folder in the hub's layout, or a hub id such as
     ``amazon/chronos-bolt-tiny``. Raises `ModelError` when it cannot be had, is damaged, or is of another family.
     """
-    import torch
-    from chronos import BaseChronosPipeline
-
     from edge_tsfm.models.family import family_of
 
-    folder = BUNDLED_FOLDER / source
-    if source in BUNDLED:
-        _check_bundled(source, folder)
-        place = str(folder)
-    elif not Path(source).exists() and not HUB_ID.fullmatch(source):
-        # Asking the hub would only wait for its refusal.
-        raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=HINT)
-    else:
-        place = source
-    try:
-        pipeline = BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
-    except Exception as error:
-        kind = "folder" if Path(source).exists() else "hub id"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"cannot load base {source!r} as a {kind}: {reason}",
-            hint=HINT,
-        ) from error
-    model = pipeline.inner_model
+    model = open_pipeline(source).inner_model
     try:
         family = family_of(model)
     except KeyError:
@@ -80,6 +59,31 @@ def load_base(source: str) -> Base:
         digest=weights_digest(model),
         licence="Apache-2.0" if source in BUNDLED or source.startswith("amazon/") else "as at its source",
     )
+
+
+def open_pipeline(source: str) -> Any:
+    """Open a base as chronos-forecasting's pipeline, in float32 on the CPU. Raises `ModelError` as `load_base`."""
+    import torch
+    from chronos import BaseChronosPipeline
+
+    folder = BUNDLED_FOLDER / source
+    if source in BUNDLED:
+        _check_bundled(source, folder)
+        place = str(folder)
+    elif not Path(source).exists() and not HUB_ID.fullmatch(source):
+        # Asking the hub would only wait for its refusal.
+        raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=HINT)
+    else:
+        place = source
+    try:
+        return BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
+    except Exception as error:
+        kind = "folder" if Path(source).exists() else "hub id"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"cannot load base {source!r} as a {kind}: {reason}",
+            hint=HINT,
+        ) from error
 
 
 def weights_digest(model: Any) -> str:

@@ -94,7 +94,8 @@ def blocks(page: Path) -> list[Block]:
         elif fence:
             inside = (fence[1].strip(), number, [])
         elif mark := MARK.match(line):
-            marks[mark[1]] = mark[2]
+            if mark[1] != "after":  # that is the page's
+                marks[mark[1]] = mark[2]
         elif line.strip():
             marks = {}
     return found

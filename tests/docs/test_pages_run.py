@@ -14,15 +14,17 @@ from pathlib import Path
 
 import pages
 import pytest
-from compare import Digests, DifferentError, compare
+from compare import DifferentError, Digests, compare
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
-    str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*.md"))
-    if ".venv" not in path.parts and "build" not in path.parts
+    {
+        str(path.relative_to(ROOT))
+        for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*.md"))
+        if ".venv" not in path.parts and "build" not in path.parts
+    }
 )
-LIMIT = 300  # seconds of one command
+LIMIT = 600  # seconds of one block
 STATE = ".page-environment"
 
 
@@ -67,7 +69,7 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 if before is None:
                     folder.mkdir()
                 else:
-                    shutil.copytree(run(str((Path(name).parent / before))), folder, symlinks=True)
+                    shutil.copytree(run(str(Path(name).parent / before)), folder, symlinks=True)
                 run_blocks(name, folder)
                 done[name] = folder
             except (AssertionError, pytest.skip.Exception) as error:
@@ -81,7 +83,7 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", [name for name in PAGES if running(name)])
 def test_the_page_runs_as_printed(name: str, run_page: Callable[[str], Path]) -> None:
     run_page(name)
@@ -135,9 +137,12 @@ def execute(language: str, command: str, folder: Path, status: int, where: str) 
         state.touch()
         script = f'. "{state}"\nset -e\n{command}\nset +e; {{ export -p; echo "cd \'$PWD\'"; }} > "{state}"\n'
         arguments = ["bash", "-c", script]
-    done = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT, input=""
-    )
+    try:
+        done = subprocess.run(
+            arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT, input=""
+        )
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(f"{where}\n{command}\nstill runs after {LIMIT} s") from error
     said = f"{where}\n{command}\nexit {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     assert done.returncode == status, said
     return (done.stdout + (done.stderr if status else "")).split("\n")
