@@ -189,7 +189,8 @@ class Repository:
         except (UnsignedMetadataError, ValueError) as error:
             raise DeployError(
                 f"role {role}: {error}",
-                hint=f"the {group} keys must be at hand: {self.threshold(group)} of {len(self.refs(group))} (--keys)",
+                hint=f"the {group} keys must be at hand: {self.threshold(group)} of {len(self.refs(group))} (--keys); "
+                f"looked in {', '.join(map(str, (self.keys, *self.more_keys)))}",
             ) from error
         self.metadata.mkdir(parents=True, exist_ok=True)
         name = "timestamp.json" if role == "timestamp" else f"{signed.version}.{role}.json"
