@@ -98,5 +98,5 @@ def run(command: click.Command, name: str) -> None:
         if error.name is None or error.name.split(".")[0] not in EXTRAS:
             raise
         click.echo(f"{name}: error: this command needs {error.name}, which is not installed", err=True)
-        click.echo("hint: pip install 'edge-tsfm[all]'", err=True)
+        click.echo("hint: install edge-tsfm with the extra [all]", err=True)
         sys.exit(1)

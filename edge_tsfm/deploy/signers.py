@@ -78,7 +78,7 @@ def import_hsm_key(token: str, hsm_keyid: int) -> KeyRef:
         uri, public = HSMSigner.import_(hsm_keyid, token)
     except (UnsupportedLibraryError, ValueError) as error:
         raise DeployError(
-            f"PKCS#11 token {token!r}: {error}", hint="pip install 'edge-tsfm[hsm]', and set PYKCS11LIB"
+            f"PKCS#11 token {token!r}: {error}", hint="install edge-tsfm with the extra [hsm], and set PYKCS11LIB"
         ) from error
     return KeyRef(uri=uri, keyid=public.keyid, public=public.to_dict())
 

@@ -198,7 +198,7 @@ def require_libraries(study: StudyConfig) -> None:
         if find_spec(YARDSTICKS[name]) is None:
             raise ConfigError(
                 f"yardstick {name} needs {YARDSTICKS[name]}, which is not installed",
-                hint="pip install 'edge-tsfm[study]', or leave it out of yardsticks",
+                hint="install edge-tsfm with the extra [study], or leave it out of yardsticks",
             )
 
 
