@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.errors import BaseMismatchError, StorageError, about
-from device_runtime.files import read_bounded
+from device_runtime.errors import BaseMismatchError, StorageError
+from device_runtime.files import about, read_bounded
 from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, TUNABLE_FILE, Manifest
 
 

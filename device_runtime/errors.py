@@ -4,8 +4,6 @@ A code's first digit says whose fault it is and what the device does next; `devi
 table, and a test compares it with this file and with ``etsa.h``.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -22,17 +20,6 @@ class DeviceRuntimeError(Exception):
     def __str__(self) -> str:
         """Prefix the message with its stable code."""
         return f"[{self.code}] {super().__str__()}"
-
-
-@contextmanager
-def about(file: object) -> Iterator[None]:
-    """Put the file's name in front of an error that is raised inside and does not say it: pure code knows no names."""
-    try:
-        yield
-    except DeviceRuntimeError as error:
-        if str(file) not in str(error.args[0]):
-            error.args = (f"{file}: {error.args[0]}", *error.args[1:])
-        raise
 
 
 class FormatError(DeviceRuntimeError):

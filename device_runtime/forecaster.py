@@ -16,8 +16,8 @@ from device_runtime.blob import blob_size, decode
 from device_runtime.bolt import BoltModel
 from device_runtime.bundle import Bundle
 from device_runtime.chronos2 import Chronos2Model
-from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError, about
-from device_runtime.files import read_bounded
+from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError
+from device_runtime.files import about, read_bounded
 from device_runtime.groups import Grouped, arrange
 from device_runtime.layout import MAX_BLOB_SIZE
 from device_runtime.merge import merge

@@ -36,7 +36,7 @@ def export_command(config_path: Path, out: Path | None) -> None:
 def verify_command(log: Path, head: str | None) -> None:
     """Check the chain of an exported LOG; say where it breaks."""
     from device_runtime.audit import MAX_SIZE, START, read_lines
-    from device_runtime.errors import ChecksumError, about
+    from device_runtime.errors import ChecksumError
     from device_runtime.files import read_bounded
 
     with about(log):

@@ -23,8 +23,7 @@ def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json:
 
     What runs goes on until the trial begins.
     """
-    from device_runtime.errors import about
-    from device_runtime.files import read_bounded
+    from device_runtime.files import about, read_bounded
     from device_runtime.install import Installer
     from device_runtime.slots import MAX_FILE_SIZE
 

@@ -69,7 +69,7 @@ def _bundle(path: Path) -> dict[str, Any]:
 def _blob(path: Path) -> dict[str, Any]:
     """Describe a blob, byte for byte: the parts add up to the file's size."""
     from device_runtime.blob import blob_size, decode
-    from device_runtime.errors import about
+    from device_runtime.files import about
     from device_runtime.layout import HEADER, RECORD, Kind, Record
 
     data = path.read_bytes()

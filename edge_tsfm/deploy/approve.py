@@ -9,8 +9,7 @@ from typing import Any
 from device_runtime.adapter import Adapter
 from device_runtime.blob import blob_size, decode
 from device_runtime.bundle import Bundle
-from device_runtime.errors import about
-from device_runtime.files import read_bounded
+from device_runtime.files import about, read_bounded
 from device_runtime.rollout import adapter_target
 from device_runtime.slots import MAX_FILE_SIZE
 from edge_tsfm.deploy.gate import Gate, Verdict, judge, read_evaluation, read_gate

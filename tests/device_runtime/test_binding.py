@@ -12,7 +12,8 @@ import pytest
 
 from device_runtime.binding import bind, bind_value, check_keys
 from device_runtime.documents import parse_json, parse_toml, read_json, read_toml
-from device_runtime.errors import DeviceRuntimeError, FormatError, SizeError, StorageError, about
+from device_runtime.errors import DeviceRuntimeError, FormatError, SizeError, StorageError
+from device_runtime.files import about
 
 
 class Colour(StrEnum):

@@ -33,11 +33,12 @@ COMMANDS = {
         "pretrain --config {pretrain} --out {new_folder} --validate-on {data} --target HR --base {base}"
         " --method bitfit",
         "train {data} --target HR --out {new_folder} --config {train}",
-        "evaluate {run} {data} --bundle {bundle} --adapter {blob} --csv {new_file} --html {new_file}"
-        " --plots {new_folder}",
+        "evaluate {run} {data} --bundle {bundle} --adapter {blob}",
+        "evaluate {run} {data} --csv {new_file} --html {new_file} --plots {new_folder} --resamples 100",
         "export adapter {run} --bundle {bundle} --out {new_file} --data {data} --force",
-        "export base --base {base} --out {new_folder} --adapter {run} --layout optimum",
-        "export base --base {base} --out {new_folder} --run {run} --data {data} --precision int8",
+        "export base --base {base} --out {new_folder}",
+        "export base --base {base} --out bundle --adapter {run} --layout optimum",
+        "export base --base {base} --out bundle --run {run} --data {data} --precision int8",
         "export merged {run} --out {new_folder}",
         "inspect {bundle}",
         "verify {blob} --bundle {bundle}",
@@ -128,7 +129,8 @@ def good() -> Iterator[dict[str, Path]]:
         things[name] = place / f"{name}.toml"
         things[name].write_text(text)
     things["reports"].mkdir()
-    train = ["train", things["data"], "--target", "HR", "--base", things["base"], "--method", "bitfit", "--steps", "1",
+    train = ["train", things["data"], "--target", "HR", "--base", things["base"], "--method", "bitfit", "--steps", "5",
+             "--learning-rate", "0.3",
              "--context-length", "24", "--prediction-length", "4", "--out", things["run"], "--force"]  # fmt: skip
     deploy = (
         train,
