@@ -37,7 +37,7 @@ def verify_command(log: Path, head: str | None) -> None:
     """Check the chain of an exported LOG; say where it breaks."""
     from device_runtime.audit import MAX_SIZE, START, read_lines
     from device_runtime.errors import ChecksumError
-    from device_runtime.files import read_bounded
+    from device_runtime.files import about, read_bounded
 
     with about(log):
         data = read_bounded(log, 4 * MAX_SIZE)
