@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import BaseMismatchError, StorageError
-from device_runtime.files import read_bounded
+from device_runtime.files import about, read_bounded
 from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, TUNABLE_FILE, Manifest
 
 
@@ -35,7 +35,8 @@ class Bundle:
                 f"{folder} is not a base bundle: it has no {MANIFEST_FILE}",
                 hint="make one with `edge-tsfm export base --base NAME --out BUNDLE`",
             )
-        bundle = cls(folder, Manifest.parse(read_bounded(manifest_file, MAX_MANIFEST_SIZE)))
+        with about(folder):
+            bundle = cls(folder, Manifest.parse(read_bounded(manifest_file, MAX_MANIFEST_SIZE)))
         for name, pinned in bundle.manifest.files.items():
             bundle._check_file(name, pinned.size, pinned.sha256)
         return bundle

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from device_runtime.binder import bind
 from device_runtime.binding import Use, check_names
-from device_runtime.errors import FormatError, InputError
-from device_runtime.files import read_bounded
+from device_runtime.documents import read_toml
+from device_runtime.errors import FormatError, InputError, StorageError
 from device_runtime.health import HealthRules
 from device_runtime.rollout import NAME
 from device_runtime.web import check_address
@@ -31,9 +31,9 @@ class Policy:
     def __post_init__(self) -> None:
         """Check that the policy can ever say yes."""
         if self.activation not in get_args(Activation):
-            raise FormatError(f"policy: activation {self.activation!r}: want one of {', '.join(get_args(Activation))}")
+            raise FormatError(f"activation {self.activation!r}: want one of {', '.join(get_args(Activation))}")
         if self.activation == "idle" and self.idle_file is None:
-            raise FormatError('policy: activation "idle" needs idle_file')
+            raise FormatError('activation "idle" needs idle_file')
         if self.activation == "window":
             self.limits()
 
@@ -42,7 +42,7 @@ class Policy:
         try:
             first, last = (dt.time.fromisoformat(part.strip()) for part in self.window.split("-"))
         except ValueError as error:
-            raise FormatError(f'policy: window {self.window!r}: want "HH:MM-HH:MM"') from error
+            raise FormatError(f'window {self.window!r}: want "HH:MM-HH:MM"') from error
         return first, last
 
     def inhibited(self) -> bool:
@@ -123,34 +123,15 @@ class DeviceConfig:
 
 def read_config(path: Path) -> DeviceConfig:
     """Read a device's settings; relative paths start at the file's folder. Raises `FormatError`, `StorageError`."""
-    try:
-        value = tomllib.loads(read_bounded(path, MAX_CONFIG_SIZE).decode())
-    except (ValueError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: {error}") from error
-    here = path.parent
+    value = read_toml(path, limit=MAX_CONFIG_SIZE, unreadable=StorageError)
+    config = bind(DeviceConfig, value, str(path), folder=path.parent)
+    return replace(
+        config,
+        repository=_beside(path, config.repository),
+        report_to=_beside(path, config.report_to),
+    )
 
-    def table(fields: dict[str, Any], kind: type, where: str) -> dict[str, Any]:
-        known = kind.__dataclass_fields__  # type: ignore[attr-defined]  # only called with dataclasses
-        unknown = set(fields) - set(known)
-        if unknown:
-            raise FormatError(
-                f"{path}: {where}unknown key {', '.join(sorted(unknown))}", hint=f"known: {', '.join(sorted(known))}"
-            )
-        return {name: here / item if "Path" in str(known[name].type) else item for name, item in fields.items()}
 
-    try:
-        fields = table(value, DeviceConfig, "")
-        for name in ("groups", "trusted_keys", "accept_differences"):
-            if not isinstance(value.get(name, []), list):
-                raise FormatError(f"{path}: {name}: want a list, got {value[name]!r}")
-        fields["policy"] = Policy(**table(value.get("policy", {}), Policy, "policy: "))
-        fields["health"] = HealthRules(**table(value.get("health", {}), HealthRules, "health: "))
-        fields["trusted_keys"] = tuple(bytes.fromhex(key) for key in value.get("trusted_keys", ()))
-        for name in ("groups", "accept_differences"):
-            fields[name] = tuple(value.get(name, ()))
-        for name in ("repository", "report_to"):
-            if fields.get(name) and "://" not in fields[name]:
-                fields[name] = str(here / fields[name])
-        return DeviceConfig(**fields)
-    except (TypeError, ValueError) as error:
-        raise FormatError(f"{path}: {error}") from error
+def _beside(path: Path, place: str) -> str:
+    """Return an address as it is, and a folder as seen from the file's own."""
+    return str(path.parent / place) if place and "://" not in place else place

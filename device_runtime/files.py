@@ -3,9 +3,10 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from device_runtime.errors import SizeError, StorageError
+from device_runtime.errors import DeviceRuntimeError, SizeError, StorageError
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -58,3 +59,14 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise SizeError(f"{path} has more than {limit} bytes")
     return data
+
+
+@contextlib.contextmanager
+def about(file: object) -> Iterator[None]:
+    """Put the file's name in front of an error that is raised inside and does not say it: pure code knows no names."""
+    try:
+        yield
+    except DeviceRuntimeError as error:
+        if str(file) not in str(error.args[0]):
+            error.args = (f"{file}: {error.args[0]}", *error.args[1:])
+        raise

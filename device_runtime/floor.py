@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from device_runtime import disk as files
+from device_runtime.binder import bind
 from device_runtime.disk import Disk
 from device_runtime.errors import DeviceRuntimeError, RollbackError, StorageError
 from device_runtime.sealed import seal, unseal
@@ -129,17 +130,27 @@ def to_value(floor: Floor) -> dict[str, Any]:
 
 def from_value(value: Any) -> Floor:
     """Decode a floor. Raises `StorageError`."""
-    try:
-        return Floor(
-            sequences={channel: (int(number), str(file)) for channel, (number, file) in value["sequences"].items()},
-            security_minimum={channel: int(number) for channel, number in value["security_minimum"].items()},
-            revoked=tuple(value["revoked"]),
-            roles={name: Role(version=version, keys=keys) for name, (version, keys) in value["roles"].items()},
-            time=float(value["time"]),
-            time_keys=str(value["time_keys"]),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"floor: {error}") from error
+    stored = bind(_Stored, value, "floor", error=StorageError)
+    return Floor(
+        sequences=stored.sequences,
+        security_minimum=stored.security_minimum,
+        revoked=stored.revoked,
+        roles={name: Role(version=version, keys=keys) for name, (version, keys) in stored.roles.items()},
+        time=stored.time,
+        time_keys=stored.time_keys,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """A floor as `to_value` writes it: what must be there, and of which kind."""
+
+    sequences: Mapping[str, tuple[int, str]]
+    security_minimum: Mapping[str, int]
+    revoked: tuple[str, ...]
+    roles: Mapping[str, tuple[int, str]]
+    time: float
+    time_keys: str
 
 
 def write(disk: Disk, floor: Floor) -> None:

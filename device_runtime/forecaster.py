@@ -18,7 +18,7 @@ from device_runtime.bolt import BoltModel
 from device_runtime.bundle import Bundle
 from device_runtime.chronos2 import Chronos2Model
 from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError
-from device_runtime.files import read_bounded
+from device_runtime.files import about, read_bounded
 from device_runtime.groups import Grouped, arrange
 from device_runtime.layout import MAX_BLOB_SIZE
 from device_runtime.merge import check_base, merge
@@ -144,10 +144,11 @@ class Forecaster:
             raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
         if adapter is None:
             return cls(bundle, family(bundle, {}, settings), None, None, use, accept)
-        data = (
-            adapter if isinstance(adapter, bytes) else read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
-        )
-        blob = data[: blob_size(data)]
+        if not isinstance(adapter, bytes):
+            data = read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
+            with about(adapter):
+                return cls.open(bundle, data, settings=settings, use=use, accept=accept, allow_unproven=allow_unproven)
+        blob = adapter[: blob_size(adapter)]
         decoded = decode(blob)
         check_base(bundle.manifest, decoded)  # first: of another base's adapter nothing else matters
         if decoded.binding is not None and use is not None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from device_runtime.binder import bind
 from device_runtime.errors import FormatError, StorageError
 
 
@@ -115,14 +116,7 @@ def to_value(record: Record) -> dict[str, Any]:
 
 def from_value(value: Any) -> Record:
     """Decode a record. Raises `FormatError` for anything `to_value` does not write."""
-    try:
-        fields = dict(value)
-        fields["state"] = State(fields["state"])
-        for name in ("current", "previous", "candidate"):
-            fields[name] = Entry(**fields[name]) if fields[name] else None
-        return Record(**fields)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"state record: {error}") from error
+    return bind(Record, value, "state record")
 
 
 def step(record: Record, event: Event, *, candidate: Entry | None = None, tries: int = 0, reason: str = "") -> Record:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_runtime import canonical
+from device_runtime.binder import bind
 from device_runtime.errors import FormatError, UnsupportedError
 from device_runtime.layout import MAX_DIMENSION, MAX_TENSORS
 
@@ -29,6 +30,13 @@ class PinnedFile:
     size: int  # bytes
     sha256: str  # hex
 
+    def __post_init__(self) -> None:
+        """Check both."""
+        if self.size < 0:
+            raise FormatError(f"size: want at least 0, got {self.size}")
+        if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
+            raise FormatError(f"sha256: want 64 hexadecimal digits, got {self.sha256[:80]!r}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorEntry:
@@ -37,6 +45,12 @@ class TensorEntry:
     name: str
     shape: tuple[int, ...]
     offset: int  # bytes from the start of the file
+
+    def __post_init__(self) -> None:
+        """Check what another tensor cannot put right."""
+        whole = all(1 <= side <= MAX_DIMENSION for side in self.shape)
+        if not whole or len(self.shape) not in (1, 2) or self.offset < 0:
+            raise FormatError(f"tensor {self.name[:80]!r}: shape {self.shape} at {self.offset}")
 
     @property
     def rows_columns(self) -> tuple[int, int]:
@@ -85,76 +99,32 @@ class Manifest:
             raise UnsupportedError(
                 f"{MANIFEST_FILE}: bundle version {value.get('format_version')}; this runtime reads {BUNDLE_VERSION}"
             )
-        try:
-            manifest = cls(
-                name=_text(value, "name"),
-                family=_text(value, "family"),
-                context_length=_count(value, "context_length"),
-                prediction_length=_count(value, "prediction_length"),
-                quantile_levels=tuple(_number(level) for level in value["quantile_levels"]),
-                parameters=dict(value["parameters"]),
-                precision=_text(value, "precision"),
-                graphs={
-                    name: Graph(file=_text(graph, "file"), tensors=tuple(graph["tensors"]))
-                    for name, graph in value["graphs"].items()
-                },
-                files={
-                    name: PinnedFile(size=_count(file, "size"), sha256=_text(file, "sha256"))
-                    for name, file in value["files"].items()
-                },
-                tensors=tuple(
-                    TensorEntry(name=_text(entry, "name"), shape=tuple(entry["shape"]), offset=_count(entry, "offset"))
-                    for entry in value["tensors"]
-                ),
-                digest=hashlib.sha256(data).digest(),
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise FormatError(f"{MANIFEST_FILE}: field missing or of the wrong type: {error!r}") from error
+        pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}
+        # Exporters add fields that a runtime does not need.
+        manifest = bind(cls, pinned, MANIFEST_FILE, ignore_unknown=True)
         manifest._check()
         return manifest
 
     def _check(self) -> None:
         """Check what concerns several fields."""
+        if self.context_length < 0 or self.prediction_length < 0:
+            raise FormatError(
+                f"{MANIFEST_FILE}: want lengths of at least 0, got {self.context_length}, {self.prediction_length}"
+            )
         levels = self.quantile_levels
         if not levels or list(levels) != sorted(set(levels)) or not levels[0] > 0 or not levels[-1] < 1:
             raise FormatError(f"{MANIFEST_FILE}: quantile_levels: want ascending levels in (0, 1), got {levels}")
         if len(self.tensors) > MAX_TENSORS:
             raise FormatError(f"{MANIFEST_FILE}: {len(self.tensors)} tensors, want at most {MAX_TENSORS}")
-        for name, pinned in self.files.items():
+        for name in self.files:
             if not name or "/" in name or name.startswith(".") or name == MANIFEST_FILE:
                 raise FormatError(f"{MANIFEST_FILE}: file name {name!r}: want a plain name")
-            if len(pinned.sha256) != 64 or not set(pinned.sha256) <= set("0123456789abcdef"):
-                raise FormatError(f"{MANIFEST_FILE}: {name}: sha256: want 64 hexadecimal digits, got {pinned.sha256!r}")
         if TUNABLE_FILE not in self.files:
             raise FormatError(f"{MANIFEST_FILE}: {TUNABLE_FILE} is not among the files")
         for graph in self.graphs.values():
-            if graph.file not in self.files or any(
-                type(index) is not int or not 0 <= index < len(self.tensors) for index in graph.tensors
-            ):
+            if graph.file not in self.files or any(not 0 <= index < len(self.tensors) for index in graph.tensors):
                 raise FormatError(f"{MANIFEST_FILE}: graph {graph.file!r} names a file or tensor that is not there")
         limit = self.files[TUNABLE_FILE].size
         for entry in self.tensors:
-            whole = all(type(side) is int and 1 <= side <= MAX_DIMENSION for side in entry.shape)
-            if not (whole and len(entry.shape) in (1, 2)) or entry.offset + 4 * entry.size > limit:
+            if entry.offset + 4 * entry.size > limit:
                 raise FormatError(f"{MANIFEST_FILE}: tensor {entry.name!r}: shape {entry.shape} at {entry.offset}")
-
-
-def _text(value: Mapping[str, Any], key: str) -> str:
-    """Return a text field."""
-    if not isinstance(value[key], str):
-        raise TypeError(f"{key}: want text, got {value[key]!r}")
-    return str(value[key])
-
-
-def _number(value: Any) -> float:
-    """Return a number as a float; text and truth values are none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"want a number, got {value!r}")
-    return float(value)
-
-
-def _count(value: Mapping[str, Any], key: str) -> int:
-    """Return a whole number that is not negative."""
-    if not isinstance(value[key], int) or isinstance(value[key], bool) or value[key] < 0:
-        raise TypeError(f"{key}: want a whole number, got {value[key]!r}")
-    return int(value[key])

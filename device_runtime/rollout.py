@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass
 
+from device_runtime.binder import bind
+from device_runtime.documents import parse_json
 from device_runtime.errors import FormatError
 from device_runtime.sealed import to_json
 
@@ -28,11 +29,11 @@ class Rollout:
     def __post_init__(self) -> None:
         """Check every field."""
         if not NAME.fullmatch(self.channel):
-            raise FormatError(f"roll-out: channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
+            raise FormatError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
         if not re.fullmatch("[0-9a-f]{64}", self.signed_file):
-            raise FormatError(f"roll-out: signed_file {self.signed_file[:80]!r}: want a SHA-256 in hexadecimal")
+            raise FormatError(f"signed_file {self.signed_file[:80]!r}: want a SHA-256 in hexadecimal")
         if not 0 <= self.permille <= 1000 or not 0 <= self.sequence < 2**63:
-            raise FormatError(f"roll-out: permille {self.permille}, sequence {self.sequence}: out of range")
+            raise FormatError(f"permille {self.permille}, sequence {self.sequence}: out of range")
 
     @property
     def target(self) -> str:
@@ -64,19 +65,4 @@ def decode(data: bytes) -> Rollout:
     """Read a roll-out document. Raises `FormatError` for unknown or missing fields and wrong types."""
     if len(data) > MAX_SIZE:
         raise FormatError(f"roll-out: {len(data)} bytes, want at most {MAX_SIZE}")
-    kinds = {
-        "channel": str, "sequence": int, "signed_file": str, "permille": int, "groups": list, "salt": str,
-        "halt": bool,
-    }  # fmt: skip
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"roll-out: not JSON: {error}") from error
-    if not isinstance(value, dict) or value.keys() != kinds.keys():
-        raise FormatError(f"roll-out: want exactly the fields {', '.join(kinds)}")
-    for name, kind in kinds.items():
-        if type(value[name]) is not kind:
-            raise FormatError(f"roll-out: {name}: want {kind.__name__}, got {type(value[name]).__name__}")
-    if not all(isinstance(group, str) for group in value["groups"]):
-        raise FormatError("roll-out: groups: want texts")
-    return Rollout(**{**value, "groups": tuple(value["groups"])})
+    return bind(Rollout, parse_json(data, "roll-out"), "roll-out", complete=True)

@@ -139,7 +139,7 @@ def check_timed(family: str, *, optimum: bool = False) -> None:
     if optimum and family != "chronos-t5":
         raise ConfigError(f"bench --optimum: optimum has no class for {family}", hint="it runs chronos-t5")
     if optimum and not optimum_runs(family):
-        raise ConfigError("bench --optimum: optimum is not installed", hint="pip install 'edge-tsfm[export]'")
+        raise ConfigError("bench --optimum: optimum is not installed", hint="install edge-tsfm with the extra [export]")
 
 
 def optimum_runs(family: str) -> bool:

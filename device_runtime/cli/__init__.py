@@ -63,3 +63,8 @@ def main() -> None:
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         sys.exit(1)
+    except OSError as error:  # of the machine: a path that cannot be read or written
+        if error.filename is None:
+            raise
+        click.echo(f"edge-tsfm-device: error: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)

@@ -37,9 +37,13 @@ def verify_command(log: Path, head: str | None) -> None:
     """Check the chain of an exported LOG; say where it breaks."""
     from device_runtime.audit import MAX_SIZE, START, read_lines
     from device_runtime.errors import ChecksumError
-    from device_runtime.files import read_bounded
+    from device_runtime.files import about, read_bounded
 
-    lines = list(read_lines(read_bounded(log, 4 * MAX_SIZE)))
+    with about(log):
+        data = read_bounded(log, 4 * MAX_SIZE)
+        lines = list(read_lines(data))
+        if data and not lines:
+            raise ChecksumError("no whole entry: not a log, or cut in its first line")
     if head is not None and head not in {line.hash for line in lines}:
         raise ChecksumError(f"{log} does not contain the entry {head[:16]}", hint="the end of the log is missing")
     click.echo(f"{len(lines)} entries, unbroken; head {lines[-1].hash if lines else 'none'}")

@@ -73,7 +73,10 @@ def command(
     from device_runtime.table import MAX_TABLE_SIZE, read_items
 
     levels = _levels(quantile_levels)
-    text = source.read(MAX_TABLE_SIZE + 1)
+    try:
+        text = source.read(MAX_TABLE_SIZE + 1)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source.name}: not a CSV file in UTF-8: {error.reason} at byte {error.start}") from error
     if len(text) > MAX_TABLE_SIZE:
         raise InputError(
             f"{source.name}: more than {MAX_TABLE_SIZE:,} characters", hint="forecast fewer series at a time"

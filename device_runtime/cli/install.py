@@ -23,12 +23,13 @@ def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json:
 
     What runs goes on until the trial begins.
     """
-    from device_runtime.files import read_bounded
+    from device_runtime.files import about, read_bounded
     from device_runtime.install import Installer
     from device_runtime.slots import MAX_FILE_SIZE
 
     data = read_bounded(adapter, MAX_FILE_SIZE)
-    with device(config_path, change=False) as (config, slots):  # a failing trial can be taken back meanwhile
+    # Without a lock for changes: a failing trial can be taken back meanwhile.
+    with device(config_path, change=False) as (config, slots), about(adapter):
         entry = Installer.of(config).prove(slots, data, config.channel)
     with device(config_path) as (config, slots):
         slots.stage(data, entry, config.channel, who=who)

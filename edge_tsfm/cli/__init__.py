@@ -76,17 +76,27 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; turn known errors into text and an exit status (1, or 3 for a refused adapter)."""
+    """Run the command line."""
+    run(cli, "edge-tsfm")
+
+
+def run(command: click.Command, name: str) -> None:
+    """Run a command; turn known errors into text and an exit status (1, or 3 for a refused adapter)."""
     try:
-        cli(prog_name="edge-tsfm")
+        command(prog_name=name)
     except (EdgeTsfmError, DeviceRuntimeError, ExportError) as error:
-        click.echo(f"edge-tsfm: error: {error}", err=True)
+        click.echo(f"{name}: error: {error}", err=True)
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         sys.exit(3 if isinstance(error, GateRefusedError) else 1)
+    except OSError as error:  # of the machine: a path that cannot be read or written
+        if error.filename is None:
+            raise
+        click.echo(f"{name}: error: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in EXTRAS:
             raise
-        click.echo(f"edge-tsfm: error: this command needs {error.name}, which is not installed", err=True)
-        click.echo("hint: pip install 'edge-tsfm[all]'", err=True)
+        click.echo(f"{name}: error: this command needs {error.name}, which is not installed", err=True)
+        click.echo("hint: install edge-tsfm with the extra [all]", err=True)
         sys.exit(1)

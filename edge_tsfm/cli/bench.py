@@ -117,7 +117,10 @@ def _random(config: Path, folder: Path) -> str:
     from transformers import AutoConfig, T5ForConditionalGeneration
 
     torch.manual_seed(0)
-    shape = AutoConfig.from_pretrained(config)
+    try:
+        shape = AutoConfig.from_pretrained(config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{config}: not a model's config.json: {error}") from error
     classes = {made.__name__: made for made in (T5ForConditionalGeneration, ChronosBoltModelForForecasting)}
     wanted = (shape.architectures or ["none"])[0]
     if wanted not in classes:

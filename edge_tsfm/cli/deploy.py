@@ -44,9 +44,10 @@ def _say(as_json: bool, value: dict[str, Any], text: str) -> None:
 
 def _plan(path: Path | None) -> tuple[Stage, ...]:
     """Read a plan, or take the default one."""
-    from edge_tsfm.deploy.controller import DEFAULT_PLAN, read_plan
+    from device_runtime.files import read_bounded
+    from edge_tsfm.deploy.controller import DEFAULT_PLAN, MAX_PLAN, read_plan
 
-    return DEFAULT_PLAN if path is None else read_plan(path.read_text(), str(path))
+    return DEFAULT_PLAN if path is None else read_plan(read_bounded(path, MAX_PLAN), str(path))
 
 
 @click.group()

@@ -32,7 +32,7 @@ def command(path: Path, target: str | None, as_json: bool) -> None:
 def inspect(path: Path, target: str | None) -> dict[str, Any]:
     """Describe what ``path`` is. Raises `DataError` when it is none of the four."""
     from device_runtime.manifest import MANIFEST_FILE
-    from edge_tsfm.training.run import RUN_FILE
+    from edge_tsfm.training.record import RUN_FILE
 
     if (path / MANIFEST_FILE).is_file():
         return _bundle(path)
@@ -83,11 +83,13 @@ def _bundle(path: Path) -> dict[str, Any]:
 def _blob(path: Path) -> dict[str, Any]:
     """Describe a blob, byte for byte: the parts add up to the file's size."""
     from device_runtime.blob import blob_size, decode
+    from device_runtime.files import about
     from device_runtime.layout import HEADER, RECORD, Kind, Record
 
     data = path.read_bytes()
-    size = blob_size(data)
-    adapter = decode(data[:size])
+    with about(path):
+        size = blob_size(data)
+        adapter = decode(data[:size])
     count = int.from_bytes(data[12:14], "little")
     records = [Record.unpack(data, HEADER.size + i * RECORD.size) for i in range(count)]
     return {

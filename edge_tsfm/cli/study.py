@@ -44,7 +44,7 @@ def command(
     from edge_tsfm.study.pool import default_jobs
     from edge_tsfm.study.scores import SCORES_FILE
     from edge_tsfm.study.study import RESULTS_FOLDER, plan, run_study
-    from edge_tsfm.training.run import RUN_FILE
+    from edge_tsfm.training.record import RUN_FILE
 
     asked = load_study(study, str(Path(data).resolve()) if data else None)
     trials, cells = plan(asked)

@@ -10,7 +10,7 @@ from device_runtime.adapter import Adapter
 from device_runtime.binding import check, require_said
 from device_runtime.blob import blob_size, decode
 from device_runtime.bundle import Bundle
-from device_runtime.files import read_bounded
+from device_runtime.files import about, read_bounded
 from device_runtime.rollout import adapter_target
 from device_runtime.series.signals import find_signal
 from device_runtime.slots import MAX_FILE_SIZE
@@ -55,8 +55,9 @@ def approve(
     Raises `GateRefusedError` (a refusal is recorded), `DeployError` when no device could follow.
     """
     data = read_bounded(adapter, MAX_FILE_SIZE)
-    blob = data[: blob_size(data)]
-    decoded = decode(blob)
+    with about(adapter):
+        blob = data[: blob_size(data)]
+        decoded = decode(blob)
     opened = Bundle.open(bundle)
     if decoded.base_digest != opened.digest:
         raise DeployError(f"{adapter} is for base {decoded.base_digest.hex()[:16]}, {bundle} is another")

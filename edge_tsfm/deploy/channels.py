@@ -11,12 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from device_runtime.binder import bind
+from device_runtime.documents import read_json
 from device_runtime.errors import DeviceRuntimeError
-from device_runtime.files import read_bounded, write_atomic
+from device_runtime.files import write_atomic
 from device_runtime.rollout import Rollout, encode, rollout_target
 from edge_tsfm.deploy.approve import relist, revoke
 from edge_tsfm.deploy.controller import Action, Decision, Stage, check_plan, count, decide
-from edge_tsfm.deploy.ledger import read_channel, read_rollout, rollouts, write_rollout
+from edge_tsfm.deploy.ledger import RolloutState, read_channel, read_rollout, rollouts, write_rollout
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import DeployError
 
@@ -51,7 +53,7 @@ def start(repository: Repository, channel: str, prefix: str, stages: tuple[Stage
 def step(repository: Repository, channel: str, reports: Path, *, who: str, approve: bool = False) -> Decision:
     """Read the reports, decide, and do it."""
     state = _running(repository, channel)
-    stages = tuple(Stage(**{**stage, "groups": tuple(stage["groups"])}) for stage in state["stages"])
+    stages = bind(RolloutState, state, f"roll-out of {channel}", error=DeployError).stages
     confirmed, failed = count(read_reports(reports), channel=channel, sequence=state["sequence"])
     decision = decide(
         stages,
@@ -123,8 +125,8 @@ def read_reports(folder: Path) -> list[dict[str, Any]]:
     reports: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json"))[:MAX_REPORTS]:
         try:
-            value = json.loads(read_bounded(path, MAX_REPORT)) if path.is_file() else None
-        except (DeviceRuntimeError, OSError, RecursionError, ValueError):
+            value = read_json(path, limit=MAX_REPORT) if path.is_file() else None
+        except (DeviceRuntimeError, OSError):
             continue
         if isinstance(value, dict) and isinstance(value.get("device"), str):
             before = reports.get(value["device"])

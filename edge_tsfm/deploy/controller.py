@@ -7,16 +7,18 @@ of two hundred monitors is two.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from device_runtime.binder import bind
+from device_runtime.documents import parse_toml
 from edge_tsfm.errors import ConfigError
 
 HOUR = 3600.0  # seconds
+MAX_PLAN = 65_536  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,15 @@ class Stage:
     def __post_init__(self) -> None:
         """Refuse thresholds that mean nothing."""
         if not 0 <= self.permille <= 1000:
-            raise ConfigError(f"stage: permille {self.permille}: want 0 to 1000")
+            raise ConfigError(f"permille {self.permille}: want 0 to 1000")
         if self.min_reports < 1 or self.max_failures < 0 or self.soak_hours < 0:
-            raise ConfigError(f"stage {self.permille}: want min_reports from 1, max_failures and soak_hours from 0")
+            raise ConfigError(
+                f"min_reports {self.min_reports}, max_failures {self.max_failures}, soak_hours {self.soak_hours}: "
+                "want at least 1, 0 and 0"
+            )
         for name in ("success_percent", "max_failure_percent"):
             if not 0 <= getattr(self, name) <= 100:
-                raise ConfigError(f"stage {self.permille}: {name} {getattr(self, name)}: want 0 to 100")
+                raise ConfigError(f"{name} {getattr(self, name)}: want 0 to 100")
 
 
 DEFAULT_PLAN = (
@@ -70,17 +75,20 @@ class Decision:
     failed: int
 
 
-def read_plan(text: str, where: str) -> tuple[Stage, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A plan's file: ``[[stage]]`` tables. Valid once built."""
+
+    stage: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse stages that do not follow each other."""
+        check_plan(self.stage)
+
+
+def read_plan(data: bytes, where: str) -> tuple[Stage, ...]:
     """Read ``[[stage]]`` tables. Raises `ConfigError` for unknown keys, or a share that shrinks."""
-    try:
-        value = tomllib.loads(text)
-        rows = value.pop("stage")
-        if value:
-            raise ConfigError(f"{where}: unknown: {', '.join(value)}")
-        stages = tuple(Stage(**{**row, "groups": tuple(row.get("groups", ()))}) for row in rows)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}") from error
-    return check_plan(stages)
+    return bind(Plan, parse_toml(data, where, error=ConfigError), where, error=ConfigError).stage
 
 
 def check_plan(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

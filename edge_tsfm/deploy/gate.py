@@ -6,21 +6,19 @@ that is large enough. Differences are relative to the other's value, in percent;
 
 from __future__ import annotations
 
-import json
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_runtime.binder import bind
+from device_runtime.documents import parse_json, parse_toml
 from device_runtime.files import read_bounded
+from edge_tsfm.deploy.evidence import EvaluationFile
 from edge_tsfm.errors import ConfigError, DataError
+from edge_tsfm.evaluation.metrics import METRICS
 
-KEYS: dict[str, type | tuple[type, ...]] = {
-    "metric": str, "vs_base_percent": (int, float), "vs_field_percent": (int, float),
-    "subgroup_percent": (int, float), "subgroup_min_patients": int, "interval": bool,
-}  # fmt: skip
 MAX_EVALUATION = 16_777_216  # bytes
 # What two evaluations must agree on before their figures may be compared: the same windows of the same data.
 SAME_DATA = ("fingerprint", "channel", "interval", "split")
@@ -38,6 +36,12 @@ class Bound:
     subgroup_min_patients: int = 20
     interval: bool = True  # the interval's upper end against the base must be below zero too
 
+    def __post_init__(self) -> None:
+        """Refuse a metric that no evaluation has, or of which lower is not better."""
+        judged = [name for name, metric in METRICS.items() if metric.better == "lower"]
+        if self.metric not in judged:
+            raise ConfigError(f"metric {self.metric[:80]!r}: want one of {', '.join(judged)}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
@@ -45,6 +49,20 @@ class Gate:
 
     bounds: tuple[Bound, ...]
     subgroups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateFile:
+    """A ``gate.toml``."""
+
+    bound: tuple[Bound, ...]
+    subgroups: tuple[str, ...] = ()
+    name: str = ""  # for people
+
+    def __post_init__(self) -> None:
+        """Refuse a gate that lets everything through."""
+        if not self.bound:
+            raise ConfigError("bound: want at least one [[bound]]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,43 +97,15 @@ class Verdict:
 
 def read_gate(data: bytes, where: Path) -> Gate:
     """Read a ``gate.toml``. Raises `ConfigError` for anything unknown, missing or of another type."""
-    try:
-        value = tomllib.loads(data.decode())
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    rows = value.pop("bound", [])
-    columns = value.pop("subgroups", [])
-    value.pop("name", None)
-    if value or not isinstance(rows, list) or not rows:
-        raise ConfigError(
-            f"{where}: want name, subgroups and at least one [[bound]]; unknown: {', '.join(value) or 'nothing'}"
-        )
-    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
-        raise ConfigError(f"{where}: subgroups: want a list of columns, got {columns!r}")
-    bounds = []
-    for number, row in enumerate(rows, start=1):
-        for name, item in row.items():
-            if name not in KEYS or not isinstance(item, KEYS[name]) or isinstance(item, bool) != (name == "interval"):
-                raise ConfigError(f"{where}: bound {number}: {name} = {item!r}", hint=f"known: {', '.join(KEYS)}")
-            if isinstance(item, float) and not math.isfinite(item):
-                raise ConfigError(f"{where}: bound {number}: {name} = {item}: want a finite number")
-        try:
-            bounds.append(Bound(**row))
-        except TypeError as error:
-            raise ConfigError(f"{where}: bound {number}: {error}") from error
-    return Gate(bounds=tuple(bounds), subgroups=tuple(columns))
+    file = bind(GateFile, parse_toml(data, str(where), error=ConfigError), str(where), error=ConfigError)
+    return Gate(bounds=file.bound, subgroups=file.subgroups)
 
 
 def read_evaluation(path: Path) -> tuple[dict[str, Any], bytes]:
     """Read what ``edge-tsfm evaluate --json`` wrote: values, and the bytes they were read from. Raises `DataError`."""
     data = read_bounded(path, MAX_EVALUATION)
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not an evaluation: {error}") from error
-    models = value.get("models") if isinstance(value, dict) else None
-    if not isinstance(models, dict) or not {"adapter", "base"} <= models.keys():
-        raise DataError(f"{path}: want models with adapter and base", hint="edge-tsfm evaluate … --json")
+    value = parse_json(data, str(path), error=DataError)
+    bind(EvaluationFile, value, str(path), error=DataError, ignore_unknown=True)
     return value, data
 
 

@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from device_runtime.binder import bind
 from device_runtime.binding import Use
 from device_runtime.blob import blob_size
-from device_runtime.files import read_bounded, write_atomic
+from device_runtime.documents import read_json
+from device_runtime.files import write_atomic
 from device_runtime.rollout import NAME, adapter_target
 from device_runtime.series.duration import parse_duration, say_duration
 from device_runtime.series.signals import find_signal
+from edge_tsfm.deploy.controller import Stage
 from edge_tsfm.deploy.repository import MAX_FILE, Repository
 from edge_tsfm.deploy.signers import digest
 from edge_tsfm.errors import DeployError
@@ -75,13 +78,36 @@ class Channel:
         return file not in self.revoked and self.sequences[file] >= self.security_minimum
 
 
+@dataclass(frozen=True, kw_only=True)
+class RolloutState:
+    """A roll-out as the publisher keeps it. Valid once built."""
+
+    channel: str
+    file: str  # SHA-256 of the signed adapter
+    sequence: int
+    stage: int  # of ``stages``
+    stages: tuple[Stage, ...]
+    began: float  # seconds since 1970: when the stage began
+    halt: bool
+    paused: bool
+    finished: bool
+    before: str | None = None  # what every monitor has when this one ends early; older releases do not say
+    approved: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a stage that is not there."""
+        if not 0 <= self.stage < len(self.stages):
+            raise DeployError(f"stage {self.stage}: want one of the {len(self.stages)} stages, from 0")
+
+
 def read_channel(repository: Repository, name: str) -> Channel:
     """Read a channel; a new one is empty. Raises `DeployError` for a name no device accepts.
 
     A revocation is signed before it is written here: what is signed counts even when a cut came between.
     """
-    value = _read(repository.folder / "channels" / f"{_checked(name)}.json")
-    known = Channel(**value) if value else Channel(name=name)
+    value = _read(_channel_file(repository, name))
+    where = f"channel {name}" if value is None else str(_channel_file(repository, name))
+    known = Channel(name=name) if value is None else bind(Channel, value, where, error=DeployError)
     named = {file: known.adapters.get(file) or _adapter_in(repository, name, file) for file in known.sequences}
     signed = repository.revocations().get(name, {"files": [], "minimum": 0})
     return replace(
@@ -124,12 +150,15 @@ def _adapter_in(repository: Repository, channel: str, file: str) -> str:
 
 def write_channel(repository: Repository, channel: Channel) -> None:
     """Write a channel."""
-    _write(repository.folder / "channels" / f"{channel.name}.json", asdict(channel))
+    _write(_channel_file(repository, channel.name), asdict(channel))
 
 
 def read_rollout(repository: Repository, name: str) -> dict[str, Any] | None:
     """Return a channel's roll-out as the publisher keeps it, or None. Raises `DeployError` as `read_channel`."""
-    state: dict[str, Any] | None = _read(repository.folder / "rollouts" / f"{_checked(name)}.json")
+    path = repository.folder / "rollouts" / f"{_checked(name)}.json"
+    state: dict[str, Any] | None = _read(path)
+    if state is not None:
+        bind(RolloutState, state, str(path), error=DeployError)
     return state
 
 
@@ -158,6 +187,11 @@ def in_the_field(repository: Repository, channel: Channel) -> str | None:
     return max(live, key=lambda file: channel.sequences[file], default=None)
 
 
+def _channel_file(repository: Repository, name: str) -> Path:
+    """Return where a channel is written down."""
+    return repository.folder / "channels" / f"{_checked(name)}.json"
+
+
 def _checked(name: str) -> str:
     """Refuse a name that no monitor accepts, and so one that leads to another folder."""
     if not NAME.fullmatch(name):
@@ -169,10 +203,7 @@ def _read(path: Path) -> Any:
     """Read a JSON file, or return None where there is none."""
     if not path.exists():
         return None
-    try:
-        return json.loads(read_bounded(path, MAX_FILE))
-    except ValueError as error:
-        raise DeployError(f"{path}: {error}", hint="restore it from a copy of the repository") from error
+    return read_json(path, limit=MAX_FILE, error=DeployError)
 
 
 def _write(path: Path, value: Any) -> None:

@@ -15,14 +15,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from device_runtime.binder import bind
+from device_runtime.documents import read_json
 from device_runtime.files import read_bounded, write_atomic
-from edge_tsfm.deploy.signers import KeyRef, signer_for
+from edge_tsfm.deploy.signers import ROLES, KeyRef, signer_for
 from edge_tsfm.errors import DeployError
 
 DAYS = {"root": 365, "targets": 365, "approved": 365, "rollout": 14, "snapshot": 14, "timestamp": 7}
@@ -36,6 +39,21 @@ BIN_PREFIX = "approved-bin"
 REVOKED = "x-revoked"  # field of the approved role; device_runtime.agent_repository reads it
 MAX_FILE = 8_388_608  # bytes
 ONLINE = ("rollout", "online")  # groups whose keys are on the publisher: what they signed is renewed by `publish`
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepositoryFile:
+    """A ``deploy.json``: who signs what."""
+
+    keys: Mapping[str, tuple[KeyRef, ...]]  # group -> its keys
+    thresholds: Mapping[str, int]  # group -> how many must sign
+    gate: str  # SHA-256 of the pinned gate
+
+    def __post_init__(self) -> None:
+        """Refuse a repository in which nobody signs for something."""
+        for group in ROLES:
+            if group not in self.keys or group not in self.thresholds:
+                raise DeployError(f"{group}: want its keys and its threshold")
 
 
 class Repository:
@@ -56,10 +74,9 @@ class Repository:
 
     def _read_config(self) -> None:
         """Read who signs what."""
-        try:
-            self.config = json.loads(read_bounded(self.folder / "deploy.json", MAX_FILE))
-        except ValueError as error:
-            raise DeployError(f"{self.folder / 'deploy.json'}: {error}") from error
+        path = self.folder / "deploy.json"
+        self.config = read_json(path, limit=MAX_FILE, error=DeployError)
+        bind(RepositoryFile, self.config, str(path), error=DeployError)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -76,7 +93,7 @@ class Repository:
 
     def refs(self, group: str) -> list[KeyRef]:
         """Return a group's keys."""
-        return [KeyRef(**value) for value in self.config["keys"][group]]
+        return [bind(KeyRef, value, f"key of {group}", error=DeployError) for value in self.config["keys"][group]]
 
     def signers(self, group: str) -> list[tuple[KeyRef, Any]]:
         """Return the keys of a group that are here, each with what signs with it."""
@@ -106,7 +123,7 @@ class Repository:
         """Return the newest version of a role on disk; 0 when there is none."""
         if role == "timestamp":
             path = self.metadata / "timestamp.json"
-            return int(json.loads(path.read_bytes())["signed"]["version"]) if path.exists() else 0
+            return int(self._metadata(path).signed.version) if path.exists() else 0
         return self._versions().get(role, 0)
 
     def _versions(self) -> dict[str, int]:
@@ -121,17 +138,21 @@ class Repository:
 
     def load(self, role: str) -> Any:
         """Read a role's newest metadata. Raises `DeployError` when it cannot be read."""
-        from tuf.api.exceptions import RepositoryError
-        from tuf.api.metadata import Metadata
-
         version = self.version(role)
         if not version:
             raise DeployError(f"there is no role {role}", hint=f"there are: {', '.join(self.roles())}")
         name = "timestamp.json" if role == "timestamp" else f"{version}.{role}.json"
+        return self._metadata(self.metadata / name)
+
+    def _metadata(self, path: Path) -> Any:
+        """Read one file of metadata."""
+        from tuf.api.exceptions import RepositoryError
+        from tuf.api.metadata import Metadata
+
         try:
-            return Metadata.from_bytes(read_bounded(self.metadata / name, MAX_FILE))
+            return Metadata.from_bytes(read_bounded(path, MAX_FILE))
         except RepositoryError as error:
-            raise DeployError(f"{self.metadata / name}: {error}") from error
+            raise DeployError(f"{path}: {error}", hint="restore it from a copy of the repository") from error
 
     def store(
         self, role: str, metadata: Any, *, extra_signers: list[Any] | None = None, delegator: Any | None = None
@@ -168,7 +189,8 @@ class Repository:
         except (UnsignedMetadataError, ValueError) as error:
             raise DeployError(
                 f"role {role}: {error}",
-                hint=f"the {group} keys must be at hand: {self.threshold(group)} of {len(self.refs(group))} (--keys)",
+                hint=f"the {group} keys must be at hand: {self.threshold(group)} of {len(self.refs(group))} (--keys); "
+                f"looked in {', '.join(map(str, (self.keys, *self.more_keys)))}",
             ) from error
         self.metadata.mkdir(parents=True, exist_ok=True)
         name = "timestamp.json" if role == "timestamp" else f"{signed.version}.{role}.json"

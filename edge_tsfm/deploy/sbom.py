@@ -9,9 +9,13 @@ import json
 from importlib.metadata import PackageNotFoundError, metadata, version
 from typing import TYPE_CHECKING, Any
 
+from device_runtime.binder import bind
 from device_runtime.blob import blob_size, decode
+from device_runtime.documents import read_json
+from edge_tsfm.deploy.evidence import RecordFile
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest
+from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
@@ -107,8 +111,9 @@ def _records(repository: Repository) -> dict[str, dict[str, Any]]:
     """Return the record of each approval, by the signed file's hash."""
     found = {}
     for path in sorted((repository.folder / "records").glob("*-approved*.json")):
-        value = json.loads(path.read_bytes())
-        found[value["subject"][-1]["digest"]["sha256"]] = value["predicate"]
+        value = read_json(path, error=DataError)
+        record = bind(RecordFile, value, str(path), error=DataError, ignore_unknown=True)
+        found[record.file] = value["predicate"]
     return found
 
 

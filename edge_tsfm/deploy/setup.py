@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from device_runtime.binder import bind_value
 from device_runtime.device_config import DeviceConfig
-from device_runtime.errors import StorageError
+from device_runtime.documents import read_json
 from device_runtime.files import read_bounded, write_atomic
 from edge_tsfm.deploy.gate import read_gate
 from edge_tsfm.deploy.ledger import PREFIX, read_channel
@@ -49,10 +50,9 @@ def init(
     """
     if (folder / "deploy.json").exists():
         raise DeployError(f"{folder} is a repository already")
-    try:
-        known = json.loads(read_bounded(keys / PUBLIC, 1 << 20))
-    except (StorageError, ValueError) as error:
-        raise DeployError(f"{keys / PUBLIC}: {error}", hint=f"edge-tsfm deploy keygen {keys}") from error
+    path = keys / PUBLIC
+    known = read_json(path, limit=1 << 20, error=DeployError, hint=f"edge-tsfm deploy keygen {keys}")
+    bind_value(Mapping[str, tuple[KeyRef, ...]], known, str(path), error=DeployError)
     wanted = {**THRESHOLDS, **(thresholds or {})}
     for group, threshold in wanted.items():
         have = len({json.dumps(value["public"]["keyval"], sort_keys=True) for value in known.get(group, ())})

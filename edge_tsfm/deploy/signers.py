@@ -29,6 +29,14 @@ class KeyRef:
     keyid: str
     public: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        """Refuse what is no public key."""
+        value = self.public.get("keyval")
+        texts = [self.public.get("keytype"), self.public.get("scheme")]
+        texts += [value.get("public")] if isinstance(value, dict) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise DeployError("public: want a key as TUF writes it: texts keytype, scheme and keyval.public")
+
     def to_value(self) -> dict[str, Any]:
         """Encode as plain values."""
         return {"uri": self.uri, "keyid": self.keyid, "public": self.public}
@@ -38,7 +46,10 @@ class KeyRef:
         """The key as securesystemslib has it."""
         from securesystemslib.signer import Key
 
-        return Key.from_dict(self.keyid, dict(self.public))
+        try:
+            return Key.from_dict(self.keyid, dict(self.public))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DeployError(f"key {self.keyid[:16]}: not a key as TUF writes it: {error}") from error
 
 
 def make_file_key(folder: Path, name: str) -> KeyRef:
@@ -67,7 +78,7 @@ def import_hsm_key(token: str, hsm_keyid: int) -> KeyRef:
         uri, public = HSMSigner.import_(hsm_keyid, token)
     except (UnsupportedLibraryError, ValueError) as error:
         raise DeployError(
-            f"PKCS#11 token {token!r}: {error}", hint="pip install 'edge-tsfm[hsm]', and set PYKCS11LIB"
+            f"PKCS#11 token {token!r}: {error}", hint="install edge-tsfm with the extra [hsm], and set PYKCS11LIB"
         ) from error
     return KeyRef(uri=uri, keyid=public.keyid, public=public.to_dict())
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from device_runtime.binder import bind_value
+from device_runtime.documents import read_json
 from edge_tsfm.errors import ModelError
 
 BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
@@ -53,30 +55,9 @@ def load_base(source: str) -> Base:
     ``source`` is a bundled name (its digest is checked), a local folder in the hub's layout, or a hub id such as
     ``amazon/chronos-bolt-tiny``. Raises `ModelError` when it cannot be had, is damaged, or is of another family.
     """
-    import torch
-    from chronos import BaseChronosPipeline
-
     from edge_tsfm.models.family import family_of
 
-    folder = BUNDLED_FOLDER / source
-    if source in BUNDLED:
-        _check_bundled(source, folder)
-        place = str(folder)
-    elif not Path(source).exists() and not HUB_ID.fullmatch(source):
-        # Asking the hub would only wait for its refusal.
-        raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=HINT)
-    else:
-        place = source
-    try:
-        pipeline = BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
-    except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
-        kind = "folder" if Path(source).exists() else "hub id"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"cannot load base {source!r} as a {kind}: {reason}",
-            hint=HINT,
-        ) from error
-    model = pipeline.inner_model
+    model = open_pipeline(source).inner_model
     try:
         family = family_of(model)
     except KeyError:
@@ -95,6 +76,31 @@ def load_base(source: str) -> Base:
     )
 
 
+def open_pipeline(source: str) -> Any:
+    """Open a base as chronos-forecasting's pipeline, in float32 on the CPU. Raises `ModelError` as `load_base`."""
+    import torch
+    from chronos import BaseChronosPipeline
+
+    folder = BUNDLED_FOLDER / source
+    if source in BUNDLED:
+        _check_bundled(source, folder)
+        place = str(folder)
+    elif not Path(source).exists() and not HUB_ID.fullmatch(source):
+        # Asking the hub would only wait for its refusal.
+        raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=HINT)
+    else:
+        place = source
+    try:
+        return BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
+    except Exception as error:
+        kind = "folder" if Path(source).exists() else "hub id"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"cannot load base {source!r} as a {kind}: {reason}",
+            hint=HINT,
+        ) from error
+
+
 def weights_digest(model: Any) -> str:
     """Return the SHA-256 (hex) of all parameters: name, shape and float32 bytes of each, by name."""
     digest = hashlib.sha256()
@@ -106,10 +112,13 @@ def weights_digest(model: Any) -> str:
 
 def _check_bundled(name: str, folder: Path) -> None:
     """Compare a bundled base's weights with the digest pinned beside it."""
-    pinned = json.loads((BUNDLED_FOLDER / "digests.json").read_text())[name]
-    actual = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    hint = "the installation is damaged: install edge-tsfm again"
+    path = BUNDLED_FOLDER / "digests.json"
+    digests = bind_value(Mapping[str, str], read_json(path, error=ModelError, hint=hint), str(path), error=ModelError)
+    pinned = digests.get(name, "none")
+    try:
+        actual = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"bundled base {name}: {error}", hint=hint) from error
     if actual != pinned:
-        raise ModelError(
-            f"bundled base {name}: weights have SHA-256 {actual[:16]}…, want {pinned[:16]}…",
-            hint="the installation is damaged: install edge-tsfm again",
-        )
+        raise ModelError(f"bundled base {name}: weights have SHA-256 {actual[:16]}…, want {pinned[:16]}…", hint=hint)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from device_runtime.binder import bind_value
+from device_runtime.documents import read_json
 from device_runtime.files import write_atomic
 from edge_tsfm.errors import ModelError
 
@@ -28,7 +31,8 @@ def bundle_base(source: Path, name: str, *, bundled: Path = BUNDLED) -> str:
         write_atomic(folder / file, (source / file).read_bytes())
     digest = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
     pinned = bundled / "digests.json"
-    digests = json.loads(pinned.read_text(encoding="utf-8")) if pinned.exists() else {}
+    known = read_json(pinned, error=ModelError) if pinned.exists() else {}
+    digests = dict(bind_value(Mapping[str, str], known, str(pinned), error=ModelError))
     digests[name] = digest
     write_atomic(pinned, (json.dumps(digests, indent=2, sort_keys=True) + "\n").encode())
     return digest

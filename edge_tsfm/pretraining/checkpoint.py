@@ -15,6 +15,7 @@ from torch import nn
 from device_runtime.files import write_atomic
 from edge_tsfm.errors import TrainError
 from edge_tsfm.pretraining.ema import Average
+from edge_tsfm.training.stored import read_checkpoint
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -62,7 +63,8 @@ def load_checkpoint(folder: Path, state: State, config: dict[str, Any]) -> None:
         TrainError: the checkpoint was made with another configuration (the number of steps and the decay
             may differ).
     """
-    held = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+    keys = ("config", "model", "average", "optimiser", "progress")
+    held = read_checkpoint(folder / CHECKPOINT, keys, place="cpu")
     ours, theirs = _what_must_agree(config), _what_must_agree(held["config"])
     if ours != theirs:
         differing = sorted(key for key in ours if ours[key] != theirs.get(key))

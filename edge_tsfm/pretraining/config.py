@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from device_runtime.binder import bind
+from device_runtime.documents import read_toml
 from edge_tsfm.errors import ConfigError
 
 FAMILIES = ("chronos-bolt", "chronos-t5")
@@ -19,7 +20,6 @@ DEFAULT_GENERATORS = {
     "counts": 0.04,
     "machines": 0.08,
 }
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,7 @@ class ShapeConfig:
         _at_least(self, "context_length", 16)
         if self.context_length % self.input_patch_size:
             raise ConfigError(
-                f"[shape] context_length {self.context_length} is no multiple of "
-                f"input_patch_size {self.input_patch_size}"
+                f"context_length {self.context_length} is no multiple of input_patch_size {self.input_patch_size}"
             )
 
 
@@ -75,18 +74,14 @@ class CorpusConfig:
 
     def __post_init__(self) -> None:
         if not len(self.context_lengths) == len(self.context_weights) == len(self.batch_sizes) > 0:
-            raise ConfigError(
-                "[corpus] context_lengths, context_weights and batch_sizes must have one length, at least 1"
-            )
+            raise ConfigError("context_lengths, context_weights and batch_sizes must have one length, at least 1")
         if not len(self.target_lengths) == len(self.target_weights) > 0:
-            raise ConfigError("[corpus] target_lengths and target_weights must have one length, at least 1")
+            raise ConfigError("target_lengths and target_weights must have one length, at least 1")
         unknown = sorted(set(self.generators) - set(DEFAULT_GENERATORS))
         if unknown or not self.generators:
-            raise ConfigError(
-                f"[corpus.generators] got {unknown or 'none'}, wanted some of {sorted(DEFAULT_GENERATORS)}"
-            )
+            raise ConfigError(f"generators: got {unknown or 'none'}, wanted some of {sorted(DEFAULT_GENERATORS)}")
         if not 0 <= self.mixup <= 1:
-            raise ConfigError(f"[corpus] mixup must lie in 0..1, got {self.mixup}")
+            raise ConfigError(f"mixup must lie in 0..1, got {self.mixup}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +105,9 @@ class OptimiserConfig:
     def __post_init__(self) -> None:
         _at_least(self, "steps", 1)
         if not self.learning_rate > 0:
-            raise ConfigError(f"[optimiser] learning_rate must be positive, got {self.learning_rate}")
+            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"[optimiser] ema_decay must lie in 0..1, got {self.ema_decay}")
+            raise ConfigError(f"ema_decay must lie in 0..1, got {self.ema_decay}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,46 +153,13 @@ def read_config(path: Path) -> PretrainConfig:
         ConfigError: the file is missing or malformed, a key is unknown, or a value is of the wrong kind
             or range.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read {path}: {error.strerror}",
-            hint="`edge-tsfm pretrain --list` names the built-in ones",
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    table = read_toml(path, error=ConfigError, hint="`edge-tsfm pretrain --list` names the built-in ones")
     return config_from(table, where=str(path))
 
 
 def config_from(table: dict[str, Any], *, where: str) -> PretrainConfig:
-    """Build a configuration from plain values; ``where`` names their source in errors."""
-    table = dict(table)
-    sections = {"shape": ShapeConfig, "corpus": CorpusConfig, "optimiser": OptimiserConfig}
-    for section, kind in sections.items():
-        if section in table:
-            table[section] = _build(kind, table[section], where=f"{where} [{section}]")
-    return _build(PretrainConfig, table, where=where)
-
-
-def _build(kind: type[T], table: Any, *, where: str) -> T:
-    """Fill a dataclass from a table; lists become tuples."""
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where}: wanted a table, got {table!r}")
-    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]  # every caller passes a dataclass
-    unknown = sorted(set(table) - set(known))
-    if unknown:
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}", hint=f"known: {', '.join(known)}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in table.items()}
-    for name, value in values.items():
-        declared = str(known[name].type)
-        wanted = {"int": int, "float": (int, float), "bool": bool, "str": str}.get(declared)
-        if wanted and (not isinstance(value, wanted) or (declared != "bool" and isinstance(value, bool))):  # type: ignore[arg-type]
-            raise ConfigError(f"{where}: {name} must be of type {declared}, got {value!r}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    """Build a configuration from plain values; ``where`` names their source in errors. Raises `ConfigError`."""
+    return bind(PretrainConfig, table, where, error=ConfigError)
 
 
 def _at_least(config: Any, name: str, low: int) -> None:

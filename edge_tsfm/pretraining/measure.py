@@ -14,9 +14,11 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 
+from edge_tsfm.cli import run
 from edge_tsfm.data.split import SplitName
+from edge_tsfm.errors import DataError
+from edge_tsfm.models.base import open_pipeline
 from edge_tsfm.pretraining.validation import (
     Figures,
     FloatArray,
@@ -78,10 +80,17 @@ def other_rows(
     import pandas as pd
 
     for file, season in OTHERS:
-        table = pd.read_csv(data / file)
+        try:
+            table = pd.read_csv(data / file)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{data / file}: {error}", hint="docs/pretraining.md says what DATA holds") from error
         for column in table.columns[1:]:
             values = table[column].to_numpy(np.float32)
             starts = np.arange(0, len(values) - context_length - prediction_length + 1, prediction_length)
+            if not len(starts):
+                raise DataError(
+                    f"{data / file}: {column} has {len(values)} values, want {context_length + prediction_length}"
+                )
             starts = np.random.default_rng(0).permutation(starts)[:limit]
             whole = np.stack([values[at : at + context_length + prediction_length] for at in starts])
             windows = Scored(
@@ -119,8 +128,8 @@ def _point(forecasts: FloatArray, windows: Scored) -> Figures:
 
 
 @click.command()
-@click.argument("base", type=click.Path(path_type=Path, exists=True))
-@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.argument("base", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test")
 @click.option("--limit", type=click.IntRange(min=1), help="Windows per channel; all when left out.")
 @click.option("--other-limit", type=click.IntRange(min=1), default=200, help="Windows per series of other domains.")
@@ -135,9 +144,9 @@ def main(
     *, base: Path, data: Path, split: SplitName, limit: int | None, other_limit: int, samples: int, as_json: bool
 ) -> None:
     """Measure BASE zero-shot on DATA."""
-    from chronos import BaseChronosPipeline, ChronosPipeline
+    from chronos import ChronosPipeline
 
-    pipeline = BaseChronosPipeline.from_pretrained(base, dtype=torch.float32)
+    pipeline = open_pipeline(str(base))
     if isinstance(pipeline, ChronosPipeline):
         pipeline.model.config.num_samples = samples
     context_length = min(512, pipeline.model_context_length)
@@ -157,4 +166,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "python -m edge_tsfm.pretraining.measure")

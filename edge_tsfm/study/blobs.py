@@ -12,7 +12,8 @@ from edge_tsfm.methods import find_method
 from edge_tsfm.models import load_base
 from edge_tsfm.models.biases import with_added_biases
 from edge_tsfm.study.cells import Cell
-from edge_tsfm.training.run import RUN_FILE, load_run
+from edge_tsfm.training.record import RUN_FILE
+from edge_tsfm.training.run import load_run
 from export import export_adapter, export_base
 from export.errors import ExportError
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from device_runtime.binder import Key, bind, check_keys
+from device_runtime.documents import read_toml
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL
 from edge_tsfm.methods import Options, find_method
@@ -51,7 +52,56 @@ class Search:
     def __post_init__(self) -> None:
         """Refuse a search without a choice."""
         if len(set(self.factors)) != len(self.factors) or len(self.factors) < 2 or min(self.factors) <= 0:
-            raise ConfigError(f"search.factors: want at least two different positive numbers, got {self.factors}")
+            raise ConfigError(f"factors: want at least two different positive numbers, got {self.factors}")
+        if self.steps < 1 or self.batch_size < 1:
+            raise ConfigError(f"steps and batch_size: want at least 1, got {self.steps} and {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The trained yardstick's budget."""
+
+    steps: int = 3_000
+
+    def __post_init__(self) -> None:
+        """Refuse a network that is not trained."""
+        if self.steps < 1:
+            raise ConfigError(f"steps: want at least 1, got {self.steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDevice:
+    """What is exported and timed."""
+
+    bundle: bool = True
+    latency: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodTable(Options):
+    """One of [[methods]]: a method, its options, and what its rows are called."""
+
+    method: str
+    label: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFile:
+    """A study's file, before its values are put together."""
+
+    targets: tuple[str, ...] = ()
+    methods: tuple[str | Mapping[str, Any], ...] = ()
+    data: str | None = None
+    bases: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    yardsticks: tuple[str, ...] = ()
+    id_column: str | None = None
+    timestamp_column: str | None = None
+    interval: str | None = None
+    train: Mapping[str, Any] = field(default_factory=dict)
+    search: Search | None = None
+    nhits: Network = field(default_factory=Network)
+    device: OnDevice = field(default_factory=OnDevice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,41 +168,27 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
 
     Raises `ConfigError` for what is not TOML, unknown keys, values of another kind, or a study without data.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    lists = ("targets", "bases", "seeds", "yardsticks")
-    _known(values, ("data", *COLUMNS, *lists, "methods", "train", "search", "nhits", "device"), "the study")
-    if data is None and "data" in values:
-        data = str((path.parent / str(values["data"])).resolve())
+    values = read_toml(path, error=ConfigError)
+    file = bind(StudyFile, values, str(path), error=ConfigError)
+    if data is None and file.data is not None:
+        data = str((path.parent / file.data).resolve())
     if data is None:
         raise ConfigError(f"{path} names no data", hint="give it: edge-tsfm study STUDY.toml DATA --out OUT")
-    given: dict[str, Any] = {name: _list(values[name], name) for name in lists if name in values}
-    train, nhits, device = (_table(values, name) for name in ("train", "nhits", "device"))
-    _known(train, SHARED, "[train]")
-    _known(nhits, ("steps",), "[nhits]")
-    _known(device, ("bundle", "latency"), "[device]")
-    search = _table(values, "search")
-    _known(search, tuple(one.name for one in fields(Search)), "[search]")
-    if "factors" in search:
-        search["factors"] = tuple(
-            _number(factor, "search.factors") for factor in _list(search["factors"], "search.factors")
-        )
-    for key in ("steps", "batch_size"):
-        if key in search:
-            search[key] = _whole(search[key], f"search.{key}")
+    check_keys(file.train, SHARED, str(path), error=ConfigError, at=("train",))
+    # What a run refuses is refused here, and names this file.
+    TrainConfig.from_dict({"data": data, **file.train}, f"{path}: [train]")
+    lists = {name: getattr(file, name) for name in ("bases", "seeds", "yardsticks") if name in values}
     return StudyConfig(
         data=data,
-        targets=given.pop("targets", ()),
-        methods=tuple(_method(one) for one in _list(values.get("methods", []), "methods")),
-        columns={name: str(values[name]) for name in COLUMNS if name in values},
-        train=train,
-        search=Search(**search) if "search" in values else None,
-        nhits_steps=_whole(nhits.get("steps", StudyConfig.nhits_steps), "nhits.steps"),
-        bundle=_flag(device.get("bundle", StudyConfig.bundle), "device.bundle"),
-        latency=_flag(device.get("latency", StudyConfig.latency), "device.latency"),
-        **given,
+        targets=file.targets,
+        methods=tuple(_method(one, str(path), ("methods", number)) for number, one in enumerate(file.methods)),
+        columns={name: values[name] for name in COLUMNS if name in values},
+        train=file.train,
+        search=file.search,
+        nhits_steps=file.nhits.steps,
+        bundle=file.device.bundle,
+        latency=file.device.latency,
+        **lists,
     )
 
 
@@ -162,61 +198,28 @@ def require_libraries(study: StudyConfig) -> None:
         if find_spec(YARDSTICKS[name]) is None:
             raise ConfigError(
                 f"yardstick {name} needs {YARDSTICKS[name]}, which is not installed",
-                hint="pip install 'edge-tsfm[study]', or leave it out of yardsticks",
+                hint="install edge-tsfm with the extra [study], or leave it out of yardsticks",
             )
 
 
-def _method(value: Any) -> MethodChoice:
+def _method(value: str | Mapping[str, Any], where: str, at: Key) -> MethodChoice:
     """Read one of [[methods]], or a plain name."""
-    entry = {"method": value} if isinstance(value, str) else dict(value) if isinstance(value, dict) else None
-    if entry is None or not isinstance(entry.get("method"), str):
-        raise ConfigError(f"methods: want a name, or a table with a key method; got {value!r}")
-    _known(entry, ("label", "method", *METHOD_OPTIONS), "[[methods]]")
+    entry = {"method": value} if isinstance(value, str) else dict(value)
+    file = bind(MethodTable, entry, where, error=ConfigError, at=at)
     options = {name: entry[name] for name in METHOD_OPTIONS if name in entry}
-    label = entry.get("label", "-".join([entry["method"], *(_short(option) for option in options.values())]))
-    if not isinstance(label, str) or not LABEL.fullmatch(label):
-        raise ConfigError(f"methods: {label!r} cannot name a row and a folder", hint="letters, digits, . _ + -")
+    label = file.label
+    if label is None:
+        label = "-".join([file.method, *(_short(option) for option in options.values())])
+    if not LABEL.fullmatch(label):
+        raise ConfigError(
+            f"{where}: methods: {label!r} cannot name a row and a folder", hint="letters, digits, . _ + -"
+        )
     if label in TAKEN:
-        raise ConfigError(f"methods: {label!r} names a row of the table already", hint="give the method another label")
-    return MethodChoice(label=label, method=entry["method"], options=options)
+        raise ConfigError(
+            f"{where}: methods: {label!r} names a row of the table already", hint="give the method another label"
+        )
+    return MethodChoice(label=label, method=file.method, options=options)
 
 
 def _short(value: Any) -> str:
     return "+".join(value) if isinstance(value, list) else f"{value}"
-
-
-def _table(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    table = values.get(name, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"{name}: want a table, got {table!r}")
-    return dict(table)
-
-
-def _flag(value: Any, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name}: want true or false, got {value!r}")
-    return value
-
-
-def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name}: want a whole number of at least 1, got {value!r}")
-    return value
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{name}: want numbers, got {value!r}")
-    return float(value)
-
-
-def _list(value: Any, name: str) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise ConfigError(f"{name}: want a list, got {value!r}")
-    return tuple(value)
-
-
-def _known(values: Mapping[str, Any], keys: tuple[str, ...], where: str) -> None:
-    unknown = sorted(set(values) - set(keys))
-    if unknown:
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}", hint=f"keys: {', '.join(sorted(keys))}")

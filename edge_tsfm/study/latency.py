@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 
+from device_runtime.binder import bind
+from device_runtime.documents import read_json
 from device_runtime.errors import DeviceRuntimeError
 from device_runtime.files import write_atomic
 from device_runtime.session import SessionSettings
 from edge_tsfm.bench import Case, check_timed, forecast_timing
-from edge_tsfm.errors import ConfigError
+from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.models import load_base
 from edge_tsfm.study.blobs import base_bundle
 from export.errors import ExportError
@@ -38,6 +40,11 @@ class Latency:
     threads: int
     runtime_ms: float
     torch_ms: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no clock measures."""
+        if min(self.runtime_ms, self.torch_ms) <= 0 or min(self.context_length, self.prediction_length) < 1:
+            raise DataError(f"want times above 0 and lengths of at least 1, got {self}")
 
     @property
     def ratio(self) -> float:
@@ -78,7 +85,7 @@ def measure_latencies(
             path.parent.mkdir(exist_ok=True)
             write_atomic(path, (json.dumps(asdict(timed), indent=2) + "\n").encode())
         if path.exists():
-            found[source] = Latency(**json.loads(path.read_text(encoding="utf-8")))
+            found[source] = bind(Latency, read_json(path, error=DataError), str(path), error=DataError)
     return found, notes
 
 

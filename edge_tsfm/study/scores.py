@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_runtime.binder import bind
+from device_runtime.documents import parse_json
 from device_runtime.files import write_atomic
 from edge_tsfm.data import Windows
 from edge_tsfm.errors import DataError
@@ -33,6 +36,17 @@ class Scores:
     values: int  # observed targets
     record: Mapping[str, Any]  # config, data fingerprint, versions
     unit: str = "patient"  # what a row of the sums is: patient, item or block
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoresRecord:
+    """What must stand beside the sums."""
+
+    config: Mapping[str, Any]
+    fingerprint: str
+    windows: int
+    values: int
+    unit: str = "patient"
 
 
 def write_scores(
@@ -62,17 +76,26 @@ def write_scores(
 
 
 def read_scores(path: Path) -> Scores:
-    """Read what `write_scores` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        record = json.loads(str(file["record"]))
-        return Scores(
-            item_id=file["item_id"],
-            sums={key.removeprefix("sums/"): file[key] for key in file.files if key.startswith("sums/")},
-            windows=record.pop("windows"),
-            values=record.pop("values"),
-            unit=record.pop("unit", "patient"),
-            record=record,
-        )
+    """Read what `write_scores` wrote. Raises `DataError` when it cannot be read, or is something else."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        text = str(arrays["record"]).encode()
+        item_id = arrays["item_id"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: not the scores of a study's cell: {error}", hint="remove it to score again"
+        ) from error
+    record = parse_json(text, f"{path}: record", error=DataError)
+    made = bind(ScoresRecord, record, f"{path}: record", error=DataError, ignore_unknown=True)
+    return Scores(
+        item_id=item_id,
+        sums={key.removeprefix("sums/"): array for key, array in arrays.items() if key.startswith("sums/")},
+        windows=made.windows,
+        values=made.values,
+        unit=made.unit,
+        record={key: value for key, value in record.items() if key not in ("windows", "values", "unit")},
+    )
 
 
 def _at_levels(quantiles: NDArray[np.floating], levels: Sequence[float]) -> NDArray[np.floating]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_tsfm.study.cells import Cell, Choice
-from edge_tsfm.training.run import RUN_FILE
+from edge_tsfm.training.record import RUN_FILE, CellRecord, read_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ def choose(cells: Sequence[Cell], out: Path) -> dict[Choice, Chosen]:
     for cell in cells:
         path = out / cell.folder / RUN_FILE
         if path.exists():
-            score = json.loads(path.read_text(encoding="utf-8"))["training"]["best"]
+            score = read_record(path, CellRecord)["training"]["best"]
             tried.setdefault(cell.choice, {})[cell.config.learning_rate_factor] = score
     return {choice: Chosen(tried=scores, factor=_best(scores)) for choice, scores in tried.items()}
 

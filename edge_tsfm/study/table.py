@@ -6,7 +6,6 @@ for other patients; what another seed does is shown by the seeds' own figures be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from edge_tsfm.evaluation.verdict import Tallied, tally
 from edge_tsfm.study.cells import ANY_BASE, Cell
 from edge_tsfm.study.latency import Latency
 from edge_tsfm.study.scores import SCORES_FILE, Scores, read_scores
-from edge_tsfm.training.run import RUN_FILE
+from edge_tsfm.training.record import RUN_FILE, CellRecord, read_record
 
 FloatArray = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -199,7 +198,7 @@ def _named(value: FloatArray, draws: FloatArray) -> dict[str, Estimate]:
 def _facts(cells: Sequence[Cell], out: Path) -> dict[str, Any]:
     """Return what run records say of a row's cells."""
     paths = [out / cell.folder / RUN_FILE for cell in cells]
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    records = [read_record(path, CellRecord) for path in paths if path.exists()]
     if not records:
         return {
             "method": None, "parameters": 0 if cells[0].kind == "base" else None, "seconds": None, "seeds": (),

@@ -20,7 +20,9 @@ from edge_tsfm.models import FAMILIES, load_base
 from edge_tsfm.study.cells import Cell
 from edge_tsfm.study.scores import LEVELS, SCORES_FILE, read_scores, write_scores
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import CHECKPOINT_FILE, RUN_FILE, cut, forecast, load_run, read_run_data, split_of_run
+from edge_tsfm.training.record import RUN_FILE, CellRecord, read_record
+from edge_tsfm.training.run import CHECKPOINT_FILE, cut, forecast, load_run, read_run_data, split_of_run
+from edge_tsfm.training.stored import read_numbers
 
 TRAINED = ("adapter", "nhits")
 NETWORK_FILE = "network.safetensors"
@@ -47,7 +49,7 @@ def is_trained(cell: Cell, out: Path) -> bool:
     path = out / cell.folder / RUN_FILE
     if not path.exists():
         return False
-    _check_same(cell, json.loads(path.read_text(encoding="utf-8"))["config"], path)
+    _check_same(cell, read_record(path, CellRecord)["config"], path)
     return True
 
 
@@ -63,7 +65,7 @@ def is_scored(cell: Cell, out: Path) -> bool:
 def _check_same(cell: Cell, found: dict[str, Any], path: Path) -> None:
     """Refuse a folder of another study: its figures would stand under the wrong heading."""
     wanted = _defining(cell)
-    recorded = _defining(replace(cell, config=TrainConfig.from_dict(found)))
+    recorded = _defining(replace(cell, config=TrainConfig.from_dict(found, f"{path}: [config]")))
     other = [key for key, value in wanted.items() if recorded[key] != value]
     if other:
         key = other[0]
@@ -155,12 +157,10 @@ def _score_adapter(cell: Cell, folder: Path, dataset: Dataset) -> None:
 
 
 def _score_nhits(cell: Cell, folder: Path, dataset: Dataset) -> None:
-    from safetensors.torch import load_file
-
     from edge_tsfm.study.nhits import NHits, make_network
 
     network = make_network(cell.config.context_length, cell.config.prediction_length, cell.config.seed)
-    numbers = load_file(folder / NETWORK_FILE)
+    numbers = read_numbers(folder / NETWORK_FILE)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(numbers[name])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from device_runtime.binder import bind
+from device_runtime.documents import read_toml
 from edge_tsfm.data import Dataset, season_steps
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods import Options
@@ -126,33 +126,9 @@ class TrainConfig:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """Read what `to_dict` wrote. Raises `ConfigError` for unknown keys."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(f"unknown key {unknown[0]!r}", hint=f"keys: {', '.join(sorted(known))}")
-        for field in fields(cls):
-            if field.name in values:
-                _check_kind(field.name, values[field.name], str(field.type))
-        modules = values.get("target_modules")
-        return cls(**{**values, "target_modules": tuple(modules) if modules else None})
-
-
-KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(
-    {"str": (str,), "int": (int,), "float": (int, float), "tuple[str, ...]": (list, tuple)}
-)
-
-
-def _check_kind(name: str, value: Any, declared: str) -> None:
-    """Refuse a value of another kind than its annotation's: TOML has kinds, and a quoted number is a slip."""
-    kind, _, optional = declared.partition(" | ")
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, KINDS[kind]):
-        raise ConfigError(f"{name}: want {kind}, got {value!r}")
-    if isinstance(value, list | tuple) and not all(isinstance(one, str) for one in value):
-        raise ConfigError(f"{name}: want a list of names, got {value!r}")
+    def from_dict(cls, values: Mapping[str, Any], where: str = "") -> TrainConfig:
+        """Read what `to_dict` wrote; ``where`` names the file in errors. Raises `ConfigError`."""
+        return bind(cls, {**values, "target_modules": values.get("target_modules") or None}, where, error=ConfigError)
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> TrainConfig:
@@ -163,13 +139,12 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> TrainConfig:
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
-        if isinstance(values.get("data"), str):
+        values = read_toml(path, error=ConfigError)
+        if isinstance(values.get("data"), str) and "\0" not in values["data"]:
             values["data"] = str((path.parent / values["data"]).resolve())
-    values |= {key: value for key, value in overrides.items() if value is not None}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    where = str(path or "") if path is None or not given else f"{path} and the command line"
+    values |= given
     if "data" not in values:
         raise ConfigError("no data to train on", hint="give a file or folder: edge-tsfm train DATA --target MAP")
-    return TrainConfig.from_dict(values)
+    return TrainConfig.from_dict(values, where)

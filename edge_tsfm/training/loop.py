@@ -25,6 +25,7 @@ from edge_tsfm.errors import TrainError
 from edge_tsfm.models.family import Family, device_of
 from edge_tsfm.progress import Work
 from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.stored import read_checkpoint
 
 Report = Callable[[int, float, float], None]  # step, training loss, validation score
 VALIDATION_WINDOWS = 2_048  # a seeded sample is enough to stop early by; the gate judges on `gate_windows`
@@ -204,7 +205,7 @@ class _State:
 
     def load(self, path: Path) -> None:
         """Continue from ``path``. Raises `TrainError` when it is of another configuration, data or base."""
-        saved: dict[str, Any] = torch.load(path, weights_only=True)
+        saved = read_checkpoint(path, ("identity", "step", "numbers", "optimiser", "fit"))
         other = [key for key, value in self.identity.items() if saved["identity"].get(key) != value]
         if other:
             raise TrainError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,17 +29,18 @@ from edge_tsfm.models.biases import put_biases
 from edge_tsfm.models.family import device_of
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.entries import read_entries
+from edge_tsfm.training.record import RUN_FILE, read_record
+from edge_tsfm.training.stored import read_numbers
 from export.record import exported_weights
 from export.threads import threads_for
 
-RUN_FILE = "run.json"
 NUMBERS_FILE = "tuned.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
 PEFT_FOLDER = "peft"
 FORECAST_BATCH = 1_024
 
 
-def bind(signal: str, interval_us: int, config: TrainConfig) -> Binding:
+def binding_of(signal: str, interval_us: int, config: TrainConfig) -> Binding:
     """Say what a run of this configuration on this signal is for.
 
     Raises `TrainError` for a signal whose name no blob can hold.
@@ -115,7 +115,7 @@ class Run:
     @property
     def config(self) -> TrainConfig:
         """What was asked."""
-        return TrainConfig.from_dict(self.record["config"])
+        return TrainConfig.from_dict(self.record["config"], f"{self.path / RUN_FILE}: [config]")
 
     @property
     def target(self) -> str:
@@ -143,7 +143,7 @@ class Run:
 
         Raises `TrainError` for a signal whose name no blob can hold.
         """
-        return bind(self.target, self._interval_us(), self.config)
+        return binding_of(self.target, self._interval_us(), self.config)
 
     def _interval_us(self) -> int:
         """Return the time between steps in microseconds; 0 where the data count steps of unknown length."""
@@ -185,13 +185,11 @@ class Run:
 
     def tuned_model(self) -> nn.Module:
         """Return the tuned torch model, with the numbers as they were trained (not rounded)."""
-        from safetensors.torch import load_file
-
         model: nn.Module = copy.deepcopy(self.base_model.model)
         attach(model, self._method(), self.config.options)
-        numbers = load_file(self.path / NUMBERS_FILE)
+        numbers = read_numbers(self.path / NUMBERS_FILE)
         trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        if set(numbers) != set(trainable):
+        if {name: number.shape for name, number in numbers.items()} != {n: p.shape for n, p in trainable.items()}:
             raise TrainError(f"{self.path / NUMBERS_FILE}: numbers are not those of method {self.method}")
         with torch.no_grad():
             for name, parameter in trainable.items():
@@ -265,20 +263,10 @@ class Run:
 def load_run(path: Path | str) -> Run:
     """Open a run folder. Raises `TrainError` when it is not one, or training has not finished."""
     folder = Path(path)
-    try:
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (folder / RUN_FILE).exists():
         unfinished = (folder / CHECKPOINT_FILE).exists()
         raise TrainError(
             f"{folder} " + ("has not finished training" if unfinished else f"is not a run: it has no {RUN_FILE}"),
             hint="repeat its train command with --resume" if unfinished else "make one with edge-tsfm train",
-        ) from None
-    except ValueError as error:
-        raise TrainError(f"{folder / RUN_FILE}: {error}") from error
-    missing = [key for key in ("config", "channel", "base", "data", "gate") if key not in record]
-    if missing:  # a study's own networks leave such a folder, too
-        raise TrainError(
-            f"{folder / RUN_FILE} says nothing of {', '.join(missing)}: it is not of an adapter that `train` made",
-            hint="a yardstick of a study has no base and no gate; its figures are in the study's results",
         )
-    return Run(path=folder, record=record)
+    return Run(path=folder, record=read_record(folder / RUN_FILE))

@@ -28,13 +28,13 @@ from edge_tsfm.training.curves import curve_csv, draw_curve
 from edge_tsfm.training.entries import choose_for_run, read_entries
 from edge_tsfm.training.loop import check_windows, fit
 from edge_tsfm.training.peft_form import save_peft_form
+from edge_tsfm.training.record import RUN_FILE
 from edge_tsfm.training.run import (
     CHECKPOINT_FILE,
     NUMBERS_FILE,
     PEFT_FOLDER,
-    RUN_FILE,
     Run,
-    bind,
+    binding_of,
     cut,
     forecast,
     read_run_data,
@@ -69,7 +69,7 @@ def train(
     base = load_base(config.base)
     family = FAMILIES[base.family]
     dataset = read_run_data(config)
-    bind(dataset.channel, interval_us(dataset.interval), config)  # better an error now than when it is exported
+    binding_of(dataset.channel, interval_us(dataset.interval), config)  # better an error now than when it is exported
     split = split_of_run(config, dataset)
     windows = _windows(config, dataset, split)
     config.season_of(dataset)  # `evaluate` will want it: better an error now than after training

@@ -651,7 +651,7 @@ def test_polling_for_ever_backs_off_and_recovers(monitor: Monitor, monkeypatch: 
     [
         (evaluation(1.0), "against the base"),
         (evaluation(0.9, high=0.02), "interval"),
-        (evaluation(float("nan")), "against the base"),
+        (evaluation(models={name: {"wql": {"value": None}} for name in ("adapter", "base")}), "against the base"),
         (evaluation(0.9, subgroups={"sex": {"f": {"patients": 30, "models": evaluation(1.2)["models"]}}}), "sex is f"),
     ],
 )
@@ -709,7 +709,7 @@ def test_a_gain_that_the_device_loses_is_none(monitor: Monitor) -> None:
     "data",
     [
         {"split": "train", "trained_items": 0}, {"split": "validation", "trained_items": 0},
-        {"split": "all", "trained_items": 3}, {"split": "test"}, {"trained_items": 0}, {}, None, "test",
+        {"split": "all", "trained_items": 3}, {"split": "test"}, {"trained_items": 0}, {},
     ],
 )  # fmt: skip
 def test_patients_that_training_saw_are_no_evidence(monitor: Monitor, data: Any) -> None:
@@ -718,22 +718,28 @@ def test_patients_that_training_saw_are_no_evidence(monitor: Monitor, data: Any)
     assert "test patients" in str(error.value.hint)
 
 
-@pytest.mark.parametrize(
-    "figures",
-    [
-        {"device": None}, {"device": []}, {"device": "x"}, {"device": {"adapter": 5}},
-        {"run": None}, {"run": {"numbers": "5" * 64, "base": "x"}}, {"data": "x", "run": []},
-    ],
-)  # fmt: skip
-def test_an_evaluation_of_other_types_is_refused_in_words(monitor: Monitor, figures: dict[str, Any]) -> None:
+@pytest.mark.parametrize("figures", [{"device": {"adapter": 5}}, {"run": {"numbers": "5" * 64, "base": "x"}}])
+def test_an_evaluation_of_other_things_is_refused_in_words(monitor: Monitor, figures: dict[str, Any]) -> None:
     with pytest.raises(DeployError):
         approve_version(monitor.publisher(), 5, figures=evaluation(**figures))
 
 
-@pytest.mark.parametrize("models", [None, 5, [], {"adapter": {}}])
-def test_an_evaluation_without_models_is_none(monitor: Monitor, models: Any) -> None:
-    with pytest.raises(DataError, match="want models"):
-        approve_version(monitor.publisher(), 5, figures=evaluation(models=models))
+@pytest.mark.parametrize(
+    ("figures", "says"),
+    [
+        ({"device": None}, "device: want a table, got null"), ({"device": []}, "device: want a table"),
+        ({"device": "x"}, "device: want a table, got 'x'"), ({"run": None}, "run: want a table"),
+        ({"data": "test"}, "data: want a table, got 'test'"), ({"data": None}, "data: want a table, got null"),
+        ({"models": None}, "models: want a table, got null"), ({"models": 5}, "models: want a table, got 5"),
+        ({"models": []}, "models: want a table"), ({"models": {"adapter": {}}}, "models: base is missing"),
+        ({"models": {"adapter": {"wql": {"value": float("nan")}}, "base": {}}}, r"\[models.adapter.wql\] value: want"),
+    ],
+)  # fmt: skip
+def test_an_evaluation_of_other_types_is_refused_with_its_place(
+    monitor: Monitor, figures: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(DataError, match=rf"evaluation\.json: {says}"):
+        approve_version(monitor.publisher(), 5, figures=evaluation(**figures))
 
 
 @pytest.mark.parametrize("what", ["bundle", "adapter"])

@@ -125,8 +125,8 @@ PLANS = {
 
 @pytest.mark.parametrize("name", PLANS)
 def test_a_plan_that_cannot_be_meant_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError):
-        read_plan(PLANS[name], "plan.toml")
+    with pytest.raises(ConfigError, match=r"^plan\.toml: "):
+        read_plan(PLANS[name].encode(), "plan.toml")
 
 
 def test_the_default_plan_begins_small_and_asks() -> None:

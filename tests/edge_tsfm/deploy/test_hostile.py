@@ -590,7 +590,7 @@ def test_a_token_is_for_one_address(bed: Bed) -> None:
         ('report_to = "https://me:pw@reports.example/x"', "written to logs"),
         ('report_to = "ftp://reports.example/x"', "http"),
         ('groups = "canary"', "want a list"),
-        ("state = 5", "unsupported operand"),
+        ("state = 5", "state: want a path, got 5"),
     ],
 )
 def test_settings_that_would_leak_or_mislead_are_refused(bed: Bed, settings: str, why: str) -> None:

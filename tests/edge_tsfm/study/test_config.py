@@ -76,10 +76,10 @@ def test_every_method_gets_as_many_candidates_and_the_first_seed_comes_first(tmp
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ('[device]\nlatency = "false"', "device.latency"),
-        ('[search]\nfactors = ["x", 1.0]', "search.factors"),
-        ("[search]\nsteps = 0", "search.steps"),
-        ("[nhits]\nsteps = 3.7", "nhits.steps"),
+        ('[device]\nlatency = "false"', r"\[device\] latency: want true or false"),
+        ('[search]\nfactors = ["x", 1.0]', r"\[search\] factors\[0\]: want a finite number"),
+        ("[search]\nsteps = 0", r"\[search\] steps and batch_size: want at least 1"),
+        ("[nhits]\nsteps = 3.7", r"\[nhits\] steps: want a whole number, got 3.7"),
         ('[[methods]]\nlabel = "persistence"\nmethod = "lora"', "names a row"),
     ],
 )

@@ -1,0 +1,43 @@
+"""`python -m edge_tsfm.pretraining.measure` with the wrong thing: an error in words, as of every command."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_tsfm.cli import run
+from edge_tsfm.pretraining.measure import main
+
+BASE = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
+
+
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["measure", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run(main, "measure")
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return call
+
+
+def test_a_file_in_place_of_a_folder(measure, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,b\n1,2\n")
+    status, said = measure(BASE, tmp_path / "data.csv")
+    assert (status, "data.csv" in said, "Traceback" in said) == (2, True, False)
+    status, said = measure(tmp_path / "data.csv", tmp_path)
+    assert (status, "data.csv" in said) == (2, True)
+
+
+def test_a_folder_without_the_data(measure, tmp_path: Path) -> None:
+    status, said = measure(BASE, tmp_path)
+    assert (status, "physionet2019_hospital_a.parquet" in said) == (1, True)
+
+
+def test_a_folder_that_is_no_base(measure, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": 5')
+    (tmp_path / "model.safetensors").write_bytes(b"junk")
+    status, said = measure(tmp_path, tmp_path)
+    assert status == 1
+    assert said.startswith(f"measure: error: cannot load base '{tmp_path}'")

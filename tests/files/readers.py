@@ -1,0 +1,238 @@
+"""Every reader that fills a dataclass from a file, with a good file of its kind.
+
+`test_every_reader` compares this table with the calls of `bind` in the code, so a new one cannot be left out.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from mutate import to_json, to_toml
+
+from device_runtime import canonical, floor, lifecycle, rollout
+from device_runtime.device_config import DeviceConfig
+from device_runtime.device_config import read_config as read_device
+from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
+from device_runtime.manifest import Manifest
+from edge_tsfm.deploy import channels, gate, ledger, sbom, setup
+from edge_tsfm.deploy.controller import Plan, read_plan
+from edge_tsfm.deploy.evidence import EvaluationFile, RecordFile
+from edge_tsfm.deploy.repository import Repository, RepositoryFile
+from edge_tsfm.deploy.signers import KeyRef
+from edge_tsfm.errors import ConfigError, DataError, DeployError, EdgeTsfmError, ModelError, TrainError
+from edge_tsfm.pretraining.bundle import bundle_base
+from edge_tsfm.pretraining.config import PretrainConfig, read_config
+from edge_tsfm.study.config import MethodTable, StudyFile, load_study
+from edge_tsfm.study.latency import LATENCY_FOLDER, Latency, measure_latencies
+from edge_tsfm.study.scores import ScoresRecord, read_scores
+from edge_tsfm.training.config import TrainConfig, load_config
+from edge_tsfm.training.record import CellRecord, RunRecord, read_record
+
+DUMMY = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-bolt-bundle" / "bundle.json"
+SHA = "ab" * 32
+KEY: dict[str, Any] = {"uri": "file2:quality-1.pem", "keyid": SHA, "public": {
+    "keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "cd" * 32}}}  # fmt: skip
+OTHER_KEY = {**KEY, "public": {**KEY["public"], "keyval": {"public": "ef" * 32}}}
+ONLINE_KEY = {**KEY, "keyid": "12" * 32}
+STAGE = {"permille": 10, "groups": ["canary"], "min_reports": 2, "success_percent": 90.0, "approval": True}
+FIGURES = {name: {"wql": {"value": 0.9, "low": 0.8, "high": None}} for name in ("adapter", "base")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """One kind of file: what it fills, how it is written, how it is read, and which errors that may raise."""
+
+    kinds: tuple[type, ...]
+    good: dict[str, Any]
+    read: Callable[[Path], object]
+    write: Callable[[Any], bytes] = to_json
+    errors: tuple[type[Exception], ...] = (EdgeTsfmError,)
+    names_file: bool = True
+
+
+class _Place:
+    """A repository's folder, where only that is needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def revocations(self) -> dict[str, Any]:
+        return {}
+
+
+def _beside(path: Path, folder: str, name: str) -> Path:
+    """Move a file to where its reader looks for it; return the folder above."""
+    place = path.parent / folder / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(path.read_bytes())
+    return path.parent
+
+
+def _read_channel(path: Path) -> object:
+    return ledger.read_channel(_Place(_beside(path, "channels", "icu.json")), "icu")  # type: ignore[arg-type]
+
+
+def _read_rollout(path: Path) -> object:
+    place = _Place(_beside(path, "rollouts", "icu.json"))
+    return ledger.read_rollout(place, "icu")  # type: ignore[arg-type]
+
+
+def _read_repository(path: Path) -> object:
+    repository = Repository(_beside(path, ".", "deploy.json"))
+    return [ref.key for group in repository.config["keys"] for ref in repository.refs(group)]
+
+
+def _read_keys(path: Path) -> object:
+    place = _beside(path, ".", "keys.json")
+    (place / "gate.toml").write_text("")
+    try:
+        setup.init(place / "updates", place, place / "gate.toml")
+    except ConfigError as error:  # keys come first: with good ones, it is the empty gate that is refused
+        assert "gate.toml" in str(error)  # noqa: PT017 - only one of two outcomes
+    return None
+
+
+def _read_record(path: Path) -> object:
+    records = sbom._records(_Place(_beside(path, "records", "1-approved.json")))  # type: ignore[arg-type]
+    return [sbom._card(one) for one in records.values()]
+
+
+def _read_latency(path: Path) -> object:
+    place = _beside(path, LATENCY_FOLDER, "base-48-6.json")
+    return measure_latencies(["base"], place, context_length=48, prediction_length=6, only_read=True)
+
+
+def _read_scores(path: Path) -> object:
+    buffer = io.BytesIO()
+    np.savez(buffer, item_id=np.array(["a"]), record=np.array(path.read_text()))
+    path.with_suffix(".npz").write_bytes(buffer.getvalue())
+    return read_scores(path.with_suffix(".npz"))
+
+
+def _read_digests(path: Path) -> object:
+    source, bundled = path.parent / "base", path.parent / "bundled"
+    for folder in (source, bundled):
+        folder.mkdir(exist_ok=True)
+    for name in ("config.json", "model.safetensors"):
+        (source / name).write_text("x")
+    (bundled / "digests.json").write_bytes(path.read_bytes())
+    return bundle_base(source, "made", bundled=bundled)
+
+
+def _canonical(value: Any) -> bytes:
+    try:
+        return canonical.dumps(value)
+    except FormatError:  # the subset cannot carry it
+        return to_json(value)
+
+
+_DEVICE = {
+    "device_id": "bed-1", "channel": "icu", "bundle": "bundle", "state": "state", "trusted_keys": [SHA], "threshold": 1,
+    "groups": ["canary"], "repository": "https://updates.example", "root": "root.json", "report_to": "reports",
+    "report_token": "token", "policy": {"activation": "window", "window": "02:00-04:30", "inhibit_file": "stop"},
+    "health": {"seconds": 60, "min_forecasts": 3, "max_failures": 1, "latency_budget": 0.5},
+}  # fmt: skip
+_STATE = {"channel": "icu", "file": SHA, "before": None, "sequence": 1, "stage": 0, "halt": False, "paused": False,
+          "finished": False, "approved": "", "began": 1.0, "stages": [STAGE]}  # fmt: skip
+_RUN = {
+    "config": asdict(TrainConfig(data="ward.csv")), "channel": "MAP",
+    "base": {"name": "b", "source": "b", "family": "chronos-bolt", "digest": SHA},
+    "data": {"fingerprint": SHA, "split": {"by": "time", "edges": [1, 2, 3], "block_length": 4, "timed": True},
+             "report": {"interval": "1h"}},
+    "windows": {"train": 3}, "tensors": ["a"], "parameters": 7,
+    "training": {"best": 0.1, "base": 0.2, "seconds": 1.5, "best_step": 3, "stopped_early": False, "metric": "wql"},
+    "gate": {"accepted": True, "reason": "better", "forced": False}, "versions": {"torch": "2"},
+}  # fmt: skip
+_STUDY = {
+    "data": "ward.csv", "targets": ["MAP"], "seeds": [0, 1], "yardsticks": ["nhits"], "id_column": "id",
+    "methods": ["bitfit", {"label": "f", "method": "fourierft", "n_frequency": 20, "target_modules": ["q"]}],
+    "train": {"steps": 5, "context_length": 48}, "search": {"factors": [0.5, 1.0], "steps": 3, "batch_size": 2},
+    "nhits": {"steps": 4}, "device": {"bundle": False, "latency": True},
+}  # fmt: skip
+_PRETRAIN = {
+    "name": "x", "family": "chronos-bolt", "log_every": 10, "save_every": 100,
+    "shape": {"d_model": 8, "context_length": 64, "prediction_length": 8, "dropout_rate": 0.0},
+    "corpus": {"context_lengths": [64], "context_weights": [1.0], "batch_sizes": [2], "target_lengths": [8],
+               "target_weights": [1.0], "generators": {"walks": 1.0}, "mixup": 0.1},
+    "optimiser": {"steps": 4, "betas": [0.9, 0.98], "bf16": False},
+}  # fmt: skip
+_ENTRY = {"file": SHA, "adapter": SHA, "version": 1, "sequence": 2}
+_GATE = {"name": "g", "subgroups": ["sex"], "bound": [
+    {"metric": "wql", "vs_base_percent": -1, "vs_field_percent": 0.5, "subgroup_percent": 5.0,
+     "interval": True}]}  # fmt: skip
+_DEVICE_ERRORS = (DeviceRuntimeError,)
+
+READERS: Mapping[str, Reader] = MappingProxyType({
+    "train.toml": Reader(
+        kinds=(TrainConfig,), good={"data": "ward.csv", "target_modules": ["q"], "steps": 3, "learning_rate": 0.1},
+        read=lambda path: load_config(path, {}), write=to_toml, errors=(ConfigError,), names_file=False),
+    "pretrain.toml": Reader(kinds=(PretrainConfig,), good=_PRETRAIN, read=read_config, write=to_toml,
+                            errors=(ConfigError,)),
+    "study.toml": Reader(kinds=(StudyFile, MethodTable, TrainConfig), good=_STUDY, read=load_study, write=to_toml,
+                         errors=(ConfigError,), names_file=False),
+    "plan.toml": Reader(kinds=(Plan,), good={"stage": [STAGE]}, read=lambda p: read_plan(p.read_bytes(), str(p)),
+                        write=to_toml, errors=(ConfigError,)),
+    "gate.toml": Reader(kinds=(gate.GateFile,), good=_GATE, read=lambda p: gate.read_gate(p.read_bytes(), p),
+                        write=to_toml, errors=(ConfigError,)),
+    "device.toml": Reader(kinds=(DeviceConfig,), good=_DEVICE, read=read_device, write=to_toml,
+                          errors=(FormatError,)),
+    "evaluation.json": Reader(
+        kinds=(EvaluationFile,), errors=(DataError,), read=gate.read_evaluation,
+        good={"models": FIGURES, "subgroups": {"sex": {"F": {"models": FIGURES, "patients": 20}}},
+              "adapter_minus_base": {"wql": {"value": -0.1, "low": -0.2, "high": -0.05}}, "data": {}, "run": {}}),
+    "run.json": Reader(kinds=(RunRecord,), good=_RUN, read=read_record, errors=(TrainError,)),
+    "cell's run.json": Reader(kinds=(CellRecord,), good=_RUN, read=partial(read_record, kind=CellRecord),
+                              errors=(TrainError,)),
+    "channel": Reader(
+        kinds=(ledger.Channel,), read=_read_channel, errors=(DeployError,), names_file=False,
+        good={"name": "icu", "sequence": 3, "revoked": [SHA], "security_minimum": 1, "sequences": {SHA: 3},
+              "versions": {SHA: 3}}),
+    "rollout": Reader(kinds=(ledger.RolloutState,), good=_STATE, read=_read_rollout, errors=(DeployError,),
+                      names_file=False),
+    "deploy.json": Reader(
+        kinds=(RepositoryFile, KeyRef), read=_read_repository, errors=(DeployError,), names_file=False,
+        good={"keys": {group: [KEY] for group in setup.ROLES}, "thresholds": dict.fromkeys(setup.ROLES, 1),
+              "gate": SHA}),
+    "keys.json": Reader(kinds=(KeyRef,), read=_read_keys, errors=(DeployError,), names_file=False,
+                        good={group: [KEY, OTHER_KEY] for group in setup.ROLES} | {"online": [ONLINE_KEY]}),
+    "change record": Reader(
+        kinds=(RecordFile,), read=_read_record, errors=(DataError,), names_file=False,
+        good={"subject": [{"digest": {"sha256": SHA}}], "predicate": {
+            "evaluation": {"models": FIGURES, "data": {"fingerprint": SHA}}, "adapter": {"parameters": 3},
+            "frozen": {"base": "b", "tensors_touched": 2}}}),
+    "latency": Reader(
+        kinds=(Latency,), read=_read_latency, errors=(DataError,), names_file=False,
+        good={"context_length": 48, "prediction_length": 6, "threads": 2, "runtime_ms": 1.0, "torch_ms": 3.0}),
+    "scores": Reader(
+        kinds=(ScoresRecord,), read=_read_scores, errors=(DataError,), names_file=False,
+        good={"config": {}, "fingerprint": SHA, "windows": 3, "values": 9, "unit": "patient", "versions": {}}),
+    "digests.json": Reader(kinds=(), good={"a": SHA}, read=_read_digests, errors=(ModelError,), names_file=False),
+    "bundle.json": Reader(
+        kinds=(Manifest,), good=json.loads(DUMMY.read_bytes()), read=lambda p: Manifest.parse(p.read_bytes()),
+        write=_canonical, errors=_DEVICE_ERRORS, names_file=False),
+    "rollout document": Reader(
+        kinds=(rollout.Rollout,), read=lambda p: rollout.decode(p.read_bytes()), errors=(FormatError,),
+        names_file=False, good=json.loads(rollout.encode(rollout.Rollout(channel="icu", sequence=3, adapter=SHA)))),
+    "state record": Reader(
+        kinds=(lifecycle.Record,), read=lambda p: lifecycle.from_value(json.loads(p.read_bytes())),
+        errors=(FormatError,), names_file=False,
+        good={"state": "trial", "generation": 4, "current": _ENTRY, "previous": None, "candidate": _ENTRY, "tries": 2,
+              "failed_sequence": -1, "reason": "x"}),
+    "floor": Reader(
+        kinds=(floor._Stored,), read=lambda p: floor.from_value(json.loads(p.read_bytes())), errors=(StorageError,),
+        names_file=False,
+        good={"sequences": {"icu": [3, SHA]}, "security_minimum": {"icu": 1}, "revoked": [SHA],
+              "roles": {"root": [1, SHA]}, "time": 5.0, "time_keys": SHA}),
+    "a device's reports": Reader(  # whatever they hold, the others are counted
+        kinds=(), good={"device": "bed-1", "channel": "icu", "sequence": 1, "generation": 3},
+        read=lambda p: channels.count(channels.read_reports(_beside(p, "reports", "a.json") / "reports"),
+                                      channel="icu", sequence=1)),
+})  # fmt: skip
