@@ -21,7 +21,7 @@ from device_runtime.files import read_bounded
 from device_runtime.groups import Grouped, arrange
 from device_runtime.layout import MAX_BLOB_SIZE
 from device_runtime.merge import merge
-from device_runtime.quantiles import at_levels, calibrate, sample_quantiles
+from device_runtime.quantiles import ascending, at_levels, calibrate, sample_quantiles
 from device_runtime.session import SessionSettings
 from device_runtime.t5 import T5Model
 
@@ -174,8 +174,8 @@ class Forecaster:
     ) -> Forecast:
         """Forecast one context ``[L]`` or a batch ``[B, L]``, NaN for missing values, latest value last.
 
-        ``prediction_length`` defaults to the base's own, ``quantile_levels`` to the levels it was trained for. A
-        context longer than the base's is cut at the left. ``num_samples`` and ``seed`` are for a base that samples
+        ``prediction_length`` defaults to the base's own, ``quantile_levels`` to the levels it was trained for. Levels
+        that the model crosses are put in ascending order, at every step, before a calibration moves them. A context longer than the base's is cut at the left. ``num_samples`` and ``seed`` are for a base that samples
         (Chronos-T5): how many paths the quantiles are read off, and which; equal arguments give equal forecasts.
 
         The rest is for a base that mixes series (Chronos-2), in chronos-forecasting's words. ``groups`` ``[B]``: series
@@ -206,9 +206,9 @@ class Forecaster:
             raise InputError(f"num_samples and seed: {manifest.family} forecasts quantiles, it does not sample")
         elif grouped and isinstance(self._model, Grouper):
             rows = arrange(batch, steps, groups, past_covariates, future_covariates)
-            quantiles = self._model.predict_groups(rows, steps)[: rows.targets]
+            quantiles = ascending(self._model.predict_groups(rows, steps)[: rows.targets])
         else:
-            quantiles = self._model.predict(batch, steps)
+            quantiles = ascending(self._model.predict(batch, steps))
         if not np.isfinite(quantiles).all():
             raise ForecastError("the model's quantiles are not finite")
         if calibration is not None:

@@ -35,3 +35,19 @@ def settings(threads: int, spinning: bool, providers: tuple[str, ...]) -> Any:
     from device_runtime.session import SessionSettings
 
     return SessionSettings(threads=threads, spinning=spinning, providers=providers or ("CPUExecutionProvider",))
+
+
+def context_steps(forecaster: Any, asked: int | None) -> int:
+    """Return how many of the latest steps to use: those ``asked`` for, else as many as the base reads.
+
+    Raises `InputError` for more than it reads: they would change nothing.
+    """
+    most = int(forecaster.bundle.manifest.context_length)
+    if asked is not None and asked > most:
+        from device_runtime.errors import InputError
+
+        raise InputError(
+            f"--context-length {asked}: base {forecaster.bundle.manifest.name} reads at most {most} steps",
+            hint=f"--context-length {most} or less; a longer one changes nothing",
+        )
+    return asked or most

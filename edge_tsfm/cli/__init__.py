@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 
 import click
 
 import edge_tsfm
+from device_runtime.cli.outcome import FAILED, STATUSES, fail, reported, say_statuses
 from device_runtime.errors import DeviceRuntimeError
 from edge_tsfm.errors import EdgeTsfmError, GateRefusedError
 from export.errors import ExportError
@@ -69,24 +69,27 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog=say_statuses(STATUSES | {3: "a trained adapter is not accepted"}),
+)
 @click.version_option(edge_tsfm.__version__, prog_name="edge-tsfm")
 def cli() -> None:
     """Adapt a frozen Chronos model with a few kilobytes, and run it on the bedside monitor."""
 
 
 def main() -> None:
-    """Run the command line; turn known errors into text and an exit status (1, or 3 for a refused adapter)."""
-    try:
-        cli(prog_name="edge-tsfm")
-    except (EdgeTsfmError, DeviceRuntimeError, ExportError) as error:
-        click.echo(f"edge-tsfm: error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(3 if isinstance(error, GateRefusedError) else 1)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in EXTRAS:
-            raise
-        click.echo(f"edge-tsfm: error: this command needs {error.name}, which is not installed", err=True)
-        click.echo("hint: pip install 'edge-tsfm[all]'", err=True)
-        sys.exit(1)
+    """Run the command line; errors become text and an exit status (3 for a refused adapter)."""
+    with reported("edge-tsfm", (EdgeTsfmError, DeviceRuntimeError, ExportError), _status):
+        try:
+            cli(prog_name="edge-tsfm")
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] not in EXTRAS:
+                raise
+            fail("edge-tsfm", f"this command needs {error.name}, which is not installed", "pip install 'edge-tsfm[all]'")
+
+
+def _status(error: Exception) -> int:
+    """Return the exit status of a known error."""
+    return 3 if isinstance(error, GateRefusedError) else FAILED

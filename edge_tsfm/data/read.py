@@ -67,6 +67,7 @@ def read_dataset(
         interval=step,
         channel=wanted.name,
         fingerprint=fingerprint(series),
+        empty_items=tuple(sorted(set(samples.item_ids) - {one.item_id for one in series})),
         report=make_report(
             table=table,
             layout=layout,

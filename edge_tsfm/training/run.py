@@ -18,6 +18,7 @@ from torch import nn
 
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
+from device_runtime.quantiles import ascending
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
@@ -68,13 +69,16 @@ def cut(dataset: Dataset, split: Split, part: Part, config: TrainConfig, stride:
 def forecast(
     model: nn.Module, family: str, context: NDArray[np.float32], prediction_length: int
 ) -> NDArray[np.float32]:
-    """Forecast contexts ``[N, L]`` with torch, in batches: quantiles ``[N, H, Q]``; a small model on one thread."""
+    """Forecast contexts ``[N, L]`` with torch, in batches: quantiles ``[N, H, Q]``; a small model on one thread.
+
+    Levels that the model crosses are put in ascending order, as the device's runtime does.
+    """
     parts = []
     with torch.no_grad(), threads_for(model):
         for start in range(0, len(context), FORECAST_BATCH):
             batch = torch.from_numpy(context[start : start + FORECAST_BATCH]).to(device_of(model))
             parts.append(FAMILIES[family].quantiles(model, batch, prediction_length).float().cpu().numpy())
-    return np.concatenate(parts)
+    return ascending(np.concatenate(parts))
 
 
 @dataclass(frozen=True)
