@@ -175,7 +175,8 @@ class Forecaster:
         """Forecast one context ``[L]`` or a batch ``[B, L]``, NaN for missing values, latest value last.
 
         ``prediction_length`` defaults to the base's own, ``quantile_levels`` to the levels it was trained for. Levels
-        that the model crosses are put in ascending order, at every step, before a calibration moves them. A context longer than the base's is cut at the left. ``num_samples`` and ``seed`` are for a base that samples
+        that the model crosses are put in ascending order, at every step, before a calibration moves them. A context
+        longer than the base's is cut at the left. ``num_samples`` and ``seed`` are for a base that samples
         (Chronos-T5): how many paths the quantiles are read off, and which; equal arguments give equal forecasts.
 
         The rest is for a base that mixes series (Chronos-2), in chronos-forecasting's words. ``groups`` ``[B]``: series

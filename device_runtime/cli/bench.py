@@ -12,7 +12,14 @@ from typing import Any
 
 import click
 
-from device_runtime.cli.options import adapter_option, bundle_argument, context_steps, json_option, session_options, settings
+from device_runtime.cli.options import (
+    adapter_option,
+    bundle_argument,
+    context_steps,
+    json_option,
+    session_options,
+    settings,
+)
 
 
 @click.command()

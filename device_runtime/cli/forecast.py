@@ -118,10 +118,10 @@ def command(
             )
         except (InputError, ForecastError) as error:
             left_out[item] = error
-    if len({str(error) for error in left_out.values()}) == 1 and not forecasts:
+    if len({str(why) for why in left_out.values()}) == 1 and not forecasts:
         raise next(iter(left_out.values()))  # what is wrong is not an item's
-    for item, error in left_out.items():
-        leave_out("edge-tsfm-device", f"item {item}", str(error))
+    for item, why in left_out.items():
+        leave_out("edge-tsfm-device", f"item {item}", str(why))
     if not forecasts:
         raise InputError(f"{source.name}: none of its {len(items)} items can be forecast")
     _write(forecasts, targets, output, as_json=as_json)
@@ -129,9 +129,7 @@ def command(
         click.get_current_context().exit(LEFT_OUT)
 
 
-def _write(
-    forecasts: Mapping[str, Forecast], targets: tuple[str, ...], output: Path | None, *, as_json: bool
-) -> None:
+def _write(forecasts: Mapping[str, Forecast], targets: tuple[str, ...], output: Path | None, *, as_json: bool) -> None:
     """Print or write the forecasts of all items."""
     if as_json:
         records = [record for item, one in forecasts.items() for record in _records(item, one, targets)]

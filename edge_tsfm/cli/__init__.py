@@ -87,7 +87,9 @@ def main() -> None:
         except ModuleNotFoundError as error:
             if error.name is None or error.name.split(".")[0] not in EXTRAS:
                 raise
-            fail("edge-tsfm", f"this command needs {error.name}, which is not installed", "pip install 'edge-tsfm[all]'")
+            fail(
+                "edge-tsfm", f"this command needs {error.name}, which is not installed", "pip install 'edge-tsfm[all]'"
+            )
 
 
 def _status(error: Exception) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ WORDS = {
         validation="stretches",
     ),
 }
+WAIT = 60.0  # seconds for another evaluation to write the same files
 BATCH = 256  # windows between two steps of the progress bar
 
 
@@ -124,7 +126,6 @@ def command(
     Beside it stand its frozen base, persistence, the window's mean, a linear trend and exponential smoothing, with
     intervals by bootstrap over patients. Says plainly when the adapter does not beat its base.
     """
-    from device_runtime.files import write_atomic
     from device_runtime.quantiles import calibrate as apply_calibration
     from edge_tsfm.evaluation import evaluate_forecasts
     from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
@@ -132,11 +133,10 @@ def command(
     from edge_tsfm.evaluation.on_device import device_facts, device_forecasters, device_note
     from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED, DEVICE
     from edge_tsfm.evaluation.subgroups import subgroup_labels
-    from edge_tsfm.training.run import load_run
 
     if (bundle is None) != (adapter is None):
         raise click.UsageError("--bundle and --adapter go together: the device's forecasts need both")
-    trained = load_run(run)
+    trained = open_run(run)
     config = trained.config
     if block_length is not None and trained.split.by == "item":
         raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
@@ -174,6 +174,7 @@ def command(
     )
     noun = f"{windows.unit}s" if trained.split.by == "item" else "time"
     title = f"{trained.target}: {trained.method} on {trained.base['name']}, {split} {noun} of {dataset.report.source}"
+    written: dict[Path, bytes] = {} if csv_file is None else {csv_file: report.csv().encode()}
     if plots is not None or html_file is not None:
         from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
 
@@ -181,9 +182,8 @@ def command(
             "forecasts": forecast_plot(forecasts, windows, levels, seed=seed, title=title),
             "figures": metric_plot(report, title=title),
         }
-        _write_pictures(report, title, pictures, plots, html_file)
-    if csv_file is not None:
-        write_atomic(csv_file, report.csv().encode())
+        written |= _with_pictures(report, title, pictures, plots, html_file)
+    _write_together(written)
     if as_json:
         click.echo(json.dumps(_record(trained, dataset, split, seen, notes, report, facts), indent=2))
         return
@@ -193,19 +193,30 @@ def command(
     click.echo(report.table())
 
 
-def _write_pictures(
+def _with_pictures(
     report: Report, title: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None
-) -> None:
-    """Write the pictures into ``plots``, and the page that holds them."""
-    from device_runtime.files import write_atomic
+) -> dict[Path, bytes]:
+    """Return the pictures for the folder ``plots``, and the page that holds them."""
     from edge_tsfm.evaluation.page import report_page
 
-    if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            write_atomic(plots / f"{name}.png", picture)
+    written = {} if plots is None else {plots / f"{name}.png": picture for name, picture in pictures.items()}
     if html_file is not None:
-        write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
+        written[html_file] = report_page(report, title=title, pictures=list(pictures.items())).encode()
+    return written
+
+
+def _write_together(files: Mapping[Path, bytes]) -> None:
+    """Write one evaluation's files, and no other's among them: another that writes there waits for its turn."""
+    from contextlib import ExitStack
+
+    from device_runtime.files import write_atomic
+    from edge_tsfm.one_writer import only_writer
+
+    with ExitStack() as stack:
+        for folder in sorted({path.resolve().parent for path in files}):  # in one order: nobody waits for each other
+            stack.enter_context(only_writer(folder, wait=WAIT))
+        for path, data in files.items():
+            write_atomic(path, data)
 
 
 def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:

@@ -12,7 +12,6 @@ import click
 
 from device_runtime.cli.options import context_steps
 from device_runtime.cli.outcome import LEFT_OUT, leave_out
-
 from device_runtime.errors import ForecastError
 from edge_tsfm.errors import ConfigError, DataError
 
@@ -93,7 +92,7 @@ def command(
         context_length=context_length,
         prediction_length=prediction_length,
     )
-    left_out = {f"item {item}": "not one usable value" for item in dataset.empty_items} | contexts.left_out
+    left_out = {f"item {item}": "not one usable value" for item in dataset.empty_items} | dict(contexts.left_out)
     if not contexts.kept:
         where, why = next(iter(contexts.left_out.items()))
         raise DataError(f"{data}: none of its {len(left_out)} series can be forecast; {where}: {why}")

@@ -26,7 +26,7 @@ from edge_tsfm.models import FAMILIES, Base, load_base
 from edge_tsfm.models.biases import put_biases
 from edge_tsfm.models.family import device_of
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.entries import read_entries
+from edge_tsfm.training.entries import ENTRIES_FILE, read_entries
 from export.record import exported_weights
 from export.threads import threads_for
 
@@ -81,6 +81,12 @@ def forecast(
     return ascending(np.concatenate(parts))
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 (hex) of a run's files that decide its forecasts, by name: what its record pins."""
+    present = [name for name in (NUMBERS_FILE, ENTRIES_FILE) if (folder / name).exists()]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in present}
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished training run."""
@@ -127,6 +133,13 @@ class Run:
         return hashlib.sha256((self.path / NUMBERS_FILE).read_bytes()).hexdigest()
 
     @property
+    def unpinned(self) -> str | None:
+        """What to say of a run whose record has no digests of its files, as older ones; None for others."""
+        if "files" in self.record:
+            return None
+        return f"{self.path / RUN_FILE} is older than its digests: nothing shows that {NUMBERS_FILE} is this run's"
+
+    @property
     def split(self) -> Split:
         """How the run's data were split; of a split by time, where."""
         return Split.from_dict(self.record["data"].get("split"))
@@ -145,11 +158,15 @@ class Run:
 
     def tuned_model(self) -> nn.Module:
         """Return the tuned torch model, with the numbers as they were trained (not rounded)."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         model: nn.Module = copy.deepcopy(self.base_model.model)
         attach(model, self._method(), self.config.options)
-        numbers = load_file(self.path / NUMBERS_FILE)
+        try:
+            numbers = load_file(self.path / NUMBERS_FILE)
+        except (OSError, SafetensorError) as error:
+            raise TrainError(f"{self.path / NUMBERS_FILE} cannot be read: {error}", hint="train it again") from error
         trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         if set(numbers) != set(trainable):
             raise TrainError(f"{self.path / NUMBERS_FILE}: numbers are not those of method {self.method}")
@@ -218,7 +235,10 @@ class Run:
 
 
 def load_run(path: Path | str) -> Run:
-    """Open a run folder. Raises `TrainError` when it is not one, or training has not finished."""
+    """Open a run folder; its files are those that its record pins.
+
+    Raises `TrainError` when it is no run, training has not finished, or a file is not the one of this run.
+    """
     folder = Path(path)
     try:
         record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
@@ -228,6 +248,16 @@ def load_run(path: Path | str) -> Run:
             f"{folder} " + ("has not finished training" if unfinished else f"is not a run: it has no {RUN_FILE}"),
             hint="repeat its train command with --resume" if unfinished else "make one with edge-tsfm train",
         ) from None
-    except ValueError as error:
-        raise TrainError(f"{folder / RUN_FILE}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise TrainError(f"{folder / RUN_FILE} cannot be read: {error}") from error
+    if not isinstance(record, dict) or not {"config", "channel", "base", "data", "gate"} <= set(record):
+        raise TrainError(f"{folder / RUN_FILE} is not the record of a run", hint="make one with edge-tsfm train")
+    pinned, found = record.get("files", {}), digests(folder)
+    for name, wanted in pinned.items():
+        if found.get(name) != wanted:
+            got = f"has SHA-256 {found[name][:16]}…" if name in found else "is missing"
+            raise TrainError(
+                f"{folder / name} {got}, the run's record pins {wanted[:16]}…: it is not what this run trained",
+                hint="copy the whole folder again, or train it again",
+            )
     return Run(path=folder, record=record)

@@ -17,6 +17,7 @@ from edge_tsfm.errors import TrainError
 from edge_tsfm.evaluation import judge
 from edge_tsfm.methods import attach, find_method, learning_rates
 from edge_tsfm.models import FAMILIES, load_base
+from edge_tsfm.one_writer import is_empty, only_writer
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.curves import curve_csv, draw_curve
 from edge_tsfm.training.entries import choose_for_run, read_entries
@@ -29,6 +30,7 @@ from edge_tsfm.training.run import (
     RUN_FILE,
     Run,
     cut,
+    digests,
     forecast,
     read_run_data,
     split_of_run,
@@ -44,15 +46,21 @@ def train(
     """Adapt a base as ``config`` says and write the run folder ``out``; the verdict is in it, accepted or not.
 
     ``resume`` continues a run that was killed; ``force`` records that an adapter is accepted by hand although the
-    gate refuses it. Raises `TrainError`, `ConfigError`, `DataError` and `ModelError`.
+    gate refuses it. Raises `TrainError`, `ConfigError`, `DataError`, `ModelError`, and `InUseError` while another
+    process trains in ``out``.
     """
-    if out.exists() and any(out.iterdir()) and not resume:
+    with only_writer(out):
+        return _train(config, out, resume=resume, force=force, report=report)
+
+
+def _train(config: TrainConfig, out: Path, *, resume: bool, force: bool, report: Report) -> Run:
+    """Do what `train` says, alone in ``out``."""
+    if not is_empty(out) and not resume:
         raise TrainError(
             f"{out} is not empty", hint="give another --out, or --resume to continue a run that was killed"
         )
     if (out / RUN_FILE).exists():
         raise TrainError(f"{out} is finished: nothing to resume", hint="give another --out to train again")
-    out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     torch.manual_seed(config.seed)
     base = load_base(config.base)
@@ -117,6 +125,7 @@ def train(
             "report": dataset.report.to_dict(),
         },
         "windows": {**{name: len(part) for name, part in windows.items()}, "gate_drawn": len(gate)},
+        "files": digests(out),
         "tensors": tensors,
         "parameters": sum(number.numel() for number in numbers.values()),
         "learning_rates": sorted(set(rates.values())),
