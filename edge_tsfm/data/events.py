@@ -23,7 +23,7 @@ def read_events(path: Path, *, target: str | None, text_columns: Sequence[str]) 
     Only those rows and the columns needed are ever in memory together. Raises `DataError` when the table
     has no such rows or is damaged.
     """
-    if target is None or not path.name.endswith(CSV_SUFFIXES):
+    if target is None or not path.name.casefold().endswith(CSV_SUFFIXES):
         return None
     try:
         with _open(path) as file:
@@ -43,7 +43,7 @@ def read_events(path: Path, *, target: str | None, text_columns: Sequence[str]) 
 
 
 def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
+    if path.suffix.casefold() == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 

@@ -42,7 +42,10 @@ def test_a_second_writer_is_told_who_the_first_is_and_may_when_that_one_is_gone(
     folder = tmp_path / "new" / "run"
     process = holder(folder)
     assert is_empty(folder)  # but for the lock
-    with pytest.raises(InUseError, match=f"{folder} is being written by process {process.pid} on "), only_writer(folder):
+    with (
+        pytest.raises(InUseError, match=f"{folder} is being written by process {process.pid} on "),
+        only_writer(folder),
+    ):
         pytest.fail("two writers")
     process.kill()  # leaves its file behind
     process.wait()
