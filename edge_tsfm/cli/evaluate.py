@@ -7,16 +7,18 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from edge_tsfm.cli.reading import ids_across_files_option
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
     from device_runtime.forecaster import Forecaster
     from edge_tsfm.data import Dataset, Part, Series, Windows
+    from edge_tsfm.data.across import AcrossFiles
     from edge_tsfm.evaluation import Report
     from edge_tsfm.training.run import Run
 
@@ -69,6 +71,7 @@ BATCH = 256  # windows between two steps of the progress bar
 @click.option("--id-column", help="Column of the patient.  [default: as the run]")
 @click.option("--timestamp-column", help="Column of the time.  [default: as the run]")
 @click.option("--interval", help="Time between steps, such as 1h.  [default: as the run]")
+@ids_across_files_option
 @click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")
 @click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
 @click.option(
@@ -234,6 +237,7 @@ def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Datase
         id_column=asked["id_column"],
         timestamp_column=asked["timestamp_column"],
         interval=asked["interval"],
+        ids_across_files=cast("AcrossFiles | None", asked["ids_across_files"]),
     )
 
 

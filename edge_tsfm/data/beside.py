@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edge_tsfm.data.across import AcrossFiles
 from edge_tsfm.data.read import read_dataset
 from edge_tsfm.data.series import Dataset, Series
 from edge_tsfm.errors import ConfigError, DataError
@@ -34,6 +35,7 @@ def read_beside(
     id_column: str | None = None,
     timestamp_column: str | None = None,
     interval: str | pd.Timedelta | None = None,
+    ids_across_files: AcrossFiles | None = None,
 ) -> tuple[Dataset, tuple[Stretch, ...]]:
     """Read the channels ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
 
@@ -42,7 +44,14 @@ def read_beside(
     `DataError` for channels whose clocks differ.
     """
     read = {
-        name: read_dataset(path, target=name, id_column=id_column, timestamp_column=timestamp_column, interval=interval)
+        name: read_dataset(
+            path,
+            target=name,
+            id_column=id_column,
+            timestamp_column=timestamp_column,
+            interval=interval,
+            ids_across_files=ids_across_files,
+        )
         for name in names
     }
     channels = [dataset.channel for dataset in read.values()]

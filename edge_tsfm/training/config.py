@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edge_tsfm.data import Dataset, season_steps
+from edge_tsfm.data.across import ACROSS_FILES
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods import Options
 from edge_tsfm.methods.entries import CHOICES, SEEDED
@@ -25,6 +26,7 @@ class TrainConfig:
     id_column: str | None = None
     timestamp_column: str | None = None
     interval: str | None = None
+    ids_across_files: str | None = None  # "same" or "per-file": an id in several files of a folder
     split_by: str = "item"  # or "time": of series too few to be split by item
     block_length: int | None = None  # by time: steps that intervals draw together; a context when left out
     season: str | None = None  # a span (1d) or steps: the simple forecasters get a seasonal one
@@ -63,6 +65,8 @@ class TrainConfig:
                 raise ConfigError(f"{name}: want at least 1, got {getattr(self, name)}")
         if self.split_by not in ("item", "time"):
             raise ConfigError(f"split_by: want item or time, got {self.split_by!r}")
+        if self.ids_across_files not in (None, *ACROSS_FILES):
+            raise ConfigError(f"ids_across_files: want {' or '.join(ACROSS_FILES)}, got {self.ids_across_files!r}")
         if self.block_length is not None and self.split_by == "item":
             raise ConfigError("block_length is for split_by = 'time'", hint="by item, intervals draw whole items")
         if self.block_length is not None and self.block_length < self.prediction_length:

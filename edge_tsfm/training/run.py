@@ -20,6 +20,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
 from device_runtime.quantiles import ascending
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
+from edge_tsfm.data.across import AcrossFiles
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
 from edge_tsfm.models import FAMILIES, Base, load_base
@@ -45,6 +46,7 @@ def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Datase
         id_column=config.id_column,
         timestamp_column=config.timestamp_column,
         interval=config.interval,
+        ids_across_files=cast(AcrossFiles | None, config.ids_across_files),  # its configuration checked
     )
 
 
