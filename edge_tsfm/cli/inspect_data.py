@@ -54,7 +54,7 @@ def _parts(dataset: Dataset, config: TrainConfig) -> dict[str, dict[str, int]]:
     from edge_tsfm.training.run import cut, split_of_run
 
     split = split_of_run(config, dataset)
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for part in PARTS:
         windows = cut(dataset, split, part, config, config.train_stride if part == "train" else None)
         held = {one.item_id for one in split.series(dataset.series, part)}

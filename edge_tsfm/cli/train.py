@@ -84,7 +84,7 @@ def command(
     options["target"] = targets[0] if targets else None
     if options["target_modules"]:
         options["target_modules"] = tuple(part.strip() for part in options["target_modules"].split(","))
-    config = load_config(config_file, {"data": str(Path(data).resolve()) if data else None, **options})
+    config = load_config(config_file, {"data": str(Path(data).absolute()) if data else None, **options})
     hidden = as_json or not sys.stderr.isatty()
     with click.progressbar(
         length=config.steps,

@@ -1,6 +1,7 @@
 """Event tables in pieces: a vital sign is a few million of the 300 million rows of MIMIC-IV chartevents."""
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -36,7 +37,7 @@ def read_events(path: Path, *, target: str | None, text_columns: Sequence[str]) 
             )
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start}", hint="save it as UTF-8") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     except (ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{path} is not a regular table: {str(error).strip()}") from error

@@ -190,5 +190,8 @@ def _constant(
     if strict and (codes != first[owner]).any():
         return {}
     # float32 through its shortest text: an age of 83.14 stays 83.14.
-    named = [float(str(one)) if pd.api.types.is_number(one) else str(one) for one in np.asarray(distinct)]
+    named = [
+        float(str(one)) if pd.api.types.is_number(one) and not isinstance(one, bool | np.bool_) else str(one)
+        for one in np.asarray(distinct)
+    ]
     return {part: named[code] for part, code in enumerate(first) if code >= 0}

@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edge_tsfm.data.layouts import Layout
+from edge_tsfm.data.parquet import read_parquet
 from edge_tsfm.errors import DataError
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".psv", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -50,14 +52,8 @@ def read_table(path: Path, *, text_columns: Sequence[str] = ()) -> Table:
 
 
 def _read_parquet(path: Path) -> Table:
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from ValueError and OSError
-        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    if frame.index.name is not None or isinstance(frame.index, pd.MultiIndex):
-        frame = frame.reset_index()
-    frame.columns = [str(name).strip() for name in frame.columns]
-    return Table(source=path, frame=_not_empty(path, frame), where=lambda row: f"{path}, row {row + 1}")
+    frame, notes = read_parquet(path)
+    return Table(source=path, frame=_not_empty(path, frame), where=lambda row: f"{path}, row {row + 1}", notes=notes)
 
 
 def _read_csv(path: Path, text_columns: Sequence[str]) -> Table:
@@ -66,7 +62,7 @@ def _read_csv(path: Path, text_columns: Sequence[str]) -> Table:
         text = (gzip.decompress(data) if path.suffix.casefold() == ".gz" else data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start}", hint="save it as UTF-8") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     frame = parse_csv(text, source=path, text_columns=text_columns)
     return Table(source=path, frame=_not_empty(path, frame), where=lambda row: f"{path}, line {row + 2}")

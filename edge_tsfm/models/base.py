@@ -20,6 +20,8 @@ HINT = (
     f"bundled bases, which need no network: {', '.join(BUNDLED) or 'none'}; or give a local folder with config.json "
     "and model.safetensors, or a hub id such as amazon/chronos-bolt-tiny"
 )
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+POINTER = b"version https://git-lfs.github.com/spec/"
 DEFAULT_BASE = "edge-bolt-micro"
 
 
@@ -55,9 +57,12 @@ def load_base(source: str) -> Base:
         raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=HINT)
     else:
         place = source
+    _refuse_pointers(Path(place))
     try:
         pipeline = BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
-    except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         kind = "folder" if Path(source).exists() else "hub id"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
@@ -78,6 +83,18 @@ def load_base(source: str) -> Base:
         digest=weights_digest(model),
         licence="Apache-2.0" if source in BUNDLED or source.startswith("amazon/") else "as at its source",
     )
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Refuse a folder whose files Git LFS has not fetched: they are short texts that name the weights."""
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        path = folder / name
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(POINTER)) == POINTER:
+                    raise ModelError(
+                        f"{path} is a Git LFS pointer, not the file itself", hint=f"git lfs pull in {folder}"
+                    )
 
 
 def weights_digest(model: Any) -> str:
