@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import click
 
@@ -40,6 +41,9 @@ def reported(
     ``known`` errors may have a ``hint``; ``status`` says what they exit with. A reader that went away (``| head``) ends
     it in silence.
     """
+    for standard, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, standard) is None:  # closed by whoever started this: nobody speaks, nobody listens
+            setattr(sys, standard, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # no character of a file stops a report
@@ -47,8 +51,7 @@ def reported(
         try:
             yield
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here: at the interpreter's end it would be too late to tell
+            sys.stdout.flush()  # here: at the interpreter's end it would be too late to tell
     except known as error:
         fail(name, str(error), getattr(error, "hint", None), status(error))
     except BrokenPipeError:

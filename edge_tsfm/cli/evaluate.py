@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from edge_tsfm.cli.reading import ids_across_files_option
+from edge_tsfm.cli.reading import ids_across_files_option, unit_option
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import DataError
 
@@ -71,6 +71,7 @@ BATCH = 256  # windows between two steps of the progress bar
 @click.option("--id-column", help="Column of the patient.  [default: as the run]")
 @click.option("--timestamp-column", help="Column of the time.  [default: as the run]")
 @click.option("--interval", help="Time between steps, such as 1h.  [default: as the run]")
+@unit_option
 @ids_across_files_option
 @click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")
 @click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
@@ -237,6 +238,7 @@ def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Datase
         id_column=asked["id_column"],
         timestamp_column=asked["timestamp_column"],
         interval=asked["interval"],
+        unit=asked["unit"],
         ids_across_files=cast("AcrossFiles | None", asked["ids_across_files"]),
     )
 
@@ -250,10 +252,15 @@ def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None) 
     windows = cut(dataset, parts, split, config)
     if not len(windows):
         words = WORDS[run.split.by]
+        which = "" if split == "all" else f"{split} "
         raise DataError(
-            f"{dataset.report.source}: no {split} {words.one} has a window of {config.context_length} → "
+            f"{dataset.report.source}: no {which}{words.one} has a window of {config.context_length} → "
             f"{config.prediction_length} steps with {config.min_observed} observed values",
-            hint=f"{words.few}; data of patients the run never saw may be scored whole with --split all",
+            hint=(
+                "longer series, or another --target"
+                if split == "all"
+                else f"{words.few}; data of patients the run never saw may be scored whole with --split all"
+            ),
         )
     return windows
 

@@ -13,7 +13,7 @@ import click
 from device_runtime.cli.options import context_steps
 from device_runtime.cli.outcome import LEFT_OUT, leave_out
 from device_runtime.errors import ForecastError
-from edge_tsfm.cli.reading import ids_across_files_option
+from edge_tsfm.cli.reading import ids_across_files_option, unit_option
 from edge_tsfm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--id-column", help="Column of the patient.")
 @click.option("--timestamp-column", help="Column of the time.")
 @click.option("--interval", help="Time between steps, such as 1h.")
+@unit_option
 @ids_across_files_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv or .parquet  [default: print CSV]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

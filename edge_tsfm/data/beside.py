@@ -35,13 +35,14 @@ def read_beside(
     id_column: str | None = None,
     timestamp_column: str | None = None,
     interval: str | pd.Timedelta | None = None,
+    unit: str | None = None,
     ids_across_files: AcrossFiles | None = None,
 ) -> tuple[Dataset, tuple[Stretch, ...]]:
     """Read the channels ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
 
-    Every channel is read as `read_dataset` reads it. A series whose other channels do not fit beside it has a ``fault``
-    and none of their values: it stops no other. Raises as that does, `ConfigError` for a channel named twice and
-    `DataError` for channels whose clocks differ.
+    ``unit`` is the first one's. Every channel is read as `read_dataset` reads it. A series whose other channels do not
+    fit beside it has a ``fault`` and none of their values: it stops no other. Raises as that does, `ConfigError` for a
+    channel named twice and `DataError` for channels whose clocks differ.
     """
     read = {
         name: read_dataset(
@@ -50,6 +51,7 @@ def read_beside(
             id_column=id_column,
             timestamp_column=timestamp_column,
             interval=interval,
+            unit=unit if name == names[0] else None,
             ids_across_files=ids_across_files,
         )
         for name in names

@@ -85,6 +85,12 @@ def load_base(source: str) -> Base:
     )
 
 
+def context_of(base: Base) -> int:
+    """Return how many steps a base reads at most: of a longer context it takes the last."""
+    config = base.model.config.chronos_config
+    return int(config["context_length"])
+
+
 def _refuse_pointers(folder: Path) -> None:
     """Refuse a folder whose files Git LFS has not fetched: they are short texts that name the weights."""
     for name in (CONFIG_FILE, WEIGHTS_FILE):

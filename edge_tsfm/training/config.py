@@ -26,6 +26,7 @@ class TrainConfig:
     id_column: str | None = None
     timestamp_column: str | None = None
     interval: str | None = None
+    unit: str | None = None  # of the target's values, where it is not the signal's own
     ids_across_files: str | None = None  # "same" or "per-file": an id in several files of a folder
     split_by: str = "item"  # or "time": of series too few to be split by item
     block_length: int | None = None  # by time: steps that intervals draw together; a context when left out

@@ -46,6 +46,7 @@ def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Datase
         id_column=config.id_column,
         timestamp_column=config.timestamp_column,
         interval=config.interval,
+        unit=config.unit,
         ids_across_files=cast(AcrossFiles | None, config.ids_across_files),  # its configuration checked
     )
 

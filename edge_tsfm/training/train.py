@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from device_runtime.files import write_atomic
-from edge_tsfm.errors import TrainError
+from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.evaluation import judge
 from edge_tsfm.methods import attach, find_method, learning_rates
 from edge_tsfm.models import FAMILIES, load_base
+from edge_tsfm.models.base import context_of
 from edge_tsfm.one_writer import is_empty, only_writer
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.curves import curve_csv, draw_curve
@@ -65,6 +66,11 @@ def _train(config: TrainConfig, out: Path, *, resume: bool, force: bool, report:
     torch.manual_seed(config.seed)
     base = load_base(config.base)
     family = FAMILIES[base.family]
+    if config.context_length > (most := context_of(base)):
+        raise ConfigError(
+            f"context_length {config.context_length}: base {base.name} reads at most {most} steps",
+            hint=f"--context-length {most} or less; a longer one changes nothing",
+        )
     dataset = read_run_data(config)
     split = split_of_run(config, dataset)
     windows = {
