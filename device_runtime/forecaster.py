@@ -22,7 +22,7 @@ from device_runtime.files import about, read_bounded
 from device_runtime.groups import Grouped, arrange
 from device_runtime.layout import MAX_BLOB_SIZE
 from device_runtime.merge import check_base, merge
-from device_runtime.quantiles import at_levels, calibrate, sample_quantiles
+from device_runtime.quantiles import ascending, at_levels, calibrate, sample_quantiles
 from device_runtime.session import SessionSettings
 from device_runtime.t5 import T5Model
 
@@ -241,9 +241,9 @@ class Forecaster:
             raise InputError(f"num_samples and seed: {manifest.family} forecasts quantiles, it does not sample")
         elif grouped and isinstance(self._model, Grouper):
             rows = arrange(batch, steps, groups, past_covariates, future_covariates)
-            quantiles = self._model.predict_groups(rows, steps)[: rows.targets]
+            quantiles = ascending(self._model.predict_groups(rows, steps)[: rows.targets])
         else:
-            quantiles = self._model.predict(batch, steps)
+            quantiles = ascending(self._model.predict(batch, steps))
         if not np.isfinite(quantiles).all():
             raise ForecastError("the model's quantiles are not finite")
         if calibration is not None:

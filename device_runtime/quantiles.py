@@ -17,8 +17,8 @@ def at_levels(quantiles: FloatArray, trained: Sequence[float], wanted: Sequence[
     """Read ``wanted`` levels off quantiles ``[B, H, Q]`` at the ``trained`` levels: ``[B, H, len(wanted)]``.
 
     Trained levels are returned as they are. Others are interpolated linearly as chronos-forecasting 2.3 does: over an
-    evenly spaced grid with the outermost quantiles repeated at 0 and 1. Raises `InputError` for levels that the model
-    was not trained to reach, instead of returning the nearest in silence.
+    evenly spaced grid with the outermost quantiles repeated at 0 and 1. The quantiles ascend (`ascending`). Raises
+    `InputError` for levels that the model was not trained to reach, instead of returning the nearest in silence.
     """
     if not wanted:
         raise InputError("quantile_levels: want at least one level")
@@ -34,12 +34,20 @@ def at_levels(quantiles: FloatArray, trained: Sequence[float], wanted: Sequence[
     if not np.allclose(grid[1:-1], trained):
         raise InputError(f"quantile_levels {list(wanted)}: this base offers exactly {list(trained)}")
     padded = np.concatenate([quantiles[..., :1], quantiles, quantiles[..., -1:]], axis=-1)
-    padded.sort(axis=-1)
     position = np.asarray(wanted) * (len(grid) - 1)
     lower = np.minimum(position.astype(np.intp), len(grid) - 2)
     weight = (position - lower).astype(np.float32)
     mixed = padded[..., lower] * (1 - weight) + padded[..., lower + 1] * weight
     return mixed.astype(np.float32, copy=False)
+
+
+def ascending(quantiles: FloatArray) -> FloatArray:
+    """Put the levels of quantiles ``[B, H, Q]`` in ascending order at every step.
+
+    A model may cross them: its 0.9 quantile below its 0.8 (on trends most of all, chronos-forecasting does the same).
+    Sorted levels are quantiles again, and never score worse by the pinball loss.
+    """
+    return np.sort(quantiles, axis=-1)
 
 
 def sample_quantiles(samples: FloatArray, wanted: Sequence[float]) -> FloatArray:
@@ -55,7 +63,7 @@ def sample_quantiles(samples: FloatArray, wanted: Sequence[float]) -> FloatArray
 
 
 def calibrate(quantiles: FloatArray, calibration: Calibration) -> FloatArray:
-    """Move quantiles ``[B, H, Q]`` by an adapter's calibration offsets (FORMAT.md §7), levels kept ascending.
+    """Move ascending quantiles ``[B, H, Q]`` by an adapter's calibration offsets (FORMAT.md §7), and sort them again.
 
     One beyond all floats becomes infinite: the caller refuses it.
     """

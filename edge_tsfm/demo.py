@@ -24,6 +24,7 @@ from edge_tsfm.evaluation import Report, evaluate_forecasts
 from edge_tsfm.evaluation.plots import forecast_plot
 from edge_tsfm.evaluation.report import BASE
 from edge_tsfm.evaluation.verdict import RunVerdict, Seen, scored_on
+from edge_tsfm.one_writer import is_empty, only_writer
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.run import Run
 from edge_tsfm.training.train import train
@@ -54,9 +55,14 @@ def run_demo(out: Path, say: Say, *, patients: int = PATIENTS, steps: int = STEP
 
     Every forecast that is scored comes out of `device_runtime`, on patients of ward B that nobody trained on.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty", hint="remove it, or give another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    with only_writer(out):
+        if not is_empty(out):
+            raise ConfigError(f"{out} is not empty", hint="remove it, or give another --out")
+        return _run_demo(out, say, patients=patients, steps=steps)
+
+
+def _run_demo(out: Path, say: Say, *, patients: int, steps: int) -> Demo:
+    """Do what `run_demo` says, alone in ``out``."""
     start = time.monotonic()
     for site in ("A", "B"):
         frame = simulate_ward(patients=patients, site=site, seed=0, channels=["HR", "MAP"])

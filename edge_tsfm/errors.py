@@ -29,6 +29,10 @@ class TrainError(EdgeTsfmError):
     """Training cannot start or did not stay finite."""
 
 
+class InUseError(EdgeTsfmError):
+    """Another process is writing into the folder."""
+
+
 class DeployError(EdgeTsfmError):
     """An update repository or roll-out would become unusable or unsafe."""
 

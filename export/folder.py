@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +25,19 @@ from export.errors import ExportError
 def appearing(out: Path) -> Iterator[Path]:
     """Give a scratch folder that becomes ``out``, durably, when the ``with`` ends well and vanishes when it does not.
 
-    Raises `ExportError` when ``out`` exists.
+    Raises `ExportError` when ``out`` exists, also by now, or cannot be written.
     """
+    hint = "choose another folder or remove that one"
     if out.exists():
-        raise ExportError(f"{out} exists; a bundle is written once", hint="choose another folder or remove that one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.parent / f".{out.name}.{os.getpid()}.tmp"
-    scratch.mkdir()
+        raise ExportError(f"{out} exists; a bundle is written once", hint=hint)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp"))
+        scratch.chmod(0o755)  # mkdtemp's own is for its user alone
+    except OSError as error:
+        raise ExportError(
+            f"cannot write into {out.parent}: {error.strerror}", hint="check space and permissions"
+        ) from error
     try:
         yield scratch
         for file in scratch.iterdir():  # flushed before the folder gets its name
@@ -38,9 +46,14 @@ def appearing(out: Path) -> Iterator[Path]:
         sync_folder(scratch)
         scratch.rename(out)
         sync_folder(out.parent)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise ExportError(f"{out} was written by another process meanwhile", hint=hint) from error
+        raise ExportError(
+            f"cannot write {out}: {error.strerror or error}", hint="check space and permissions"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)  # gone already where all went well
 
 
 def write_tunable(folder: Path, arrays: Mapping[str, NDArray[np.float32]]) -> list[TensorEntry]:

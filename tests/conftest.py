@@ -26,6 +26,15 @@ def reference_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small files that once went wrong; never committed, so a test that wants it is skipped without."""
+    folder = Path(os.environ.get("EDGE_TSFM_CASES", ROOT.parent / "shared" / "cases"))
+    if not (folder / "data").is_dir():
+        pytest.skip("case files not found: set EDGE_TSFM_CASES to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
     """Load a family's dummy base and write its bundle, once in a session: ``exported("chronos-t5")`` → base, bundle.
 

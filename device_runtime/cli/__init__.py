@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from importlib import import_module
 
 import click
 
+from device_runtime.cli.outcome import STATUSES, reported, say_statuses
 from device_runtime.errors import DeviceRuntimeError
 
 VERBS = {
@@ -46,25 +46,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog=say_statuses(STATUSES),
+)
 @click.version_option(package_name="edge-tsfm", prog_name="edge-tsfm-device")
 def cli() -> None:
     """Forecast on the monitor: verify, merge, prove, then forecast. Never torch."""
 
 
 def main() -> None:
-    """Run the command line; turn known errors into text and exit status 1."""
+    """Run the command line; errors become text and an exit status."""
     # Merging is a few small matrix products: threads of BLAS cost more than they give. Set before numpy loads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    try:
+    with reported("edge-tsfm-device", (DeviceRuntimeError,)):
         cli(prog_name="edge-tsfm-device")
-    except DeviceRuntimeError as error:
-        click.echo(f"edge-tsfm-device: error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(1)
-    except OSError as error:  # of the machine: a path that cannot be read or written
-        if error.filename is None:
-            raise
-        click.echo(f"edge-tsfm-device: error: {error.filename}: {error.strerror}", err=True)
-        sys.exit(1)

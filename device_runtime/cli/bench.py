@@ -12,7 +12,14 @@ from typing import Any
 
 import click
 
-from device_runtime.cli.options import adapter_option, bundle_argument, json_option, session_options, settings
+from device_runtime.cli.options import (
+    adapter_option,
+    bundle_argument,
+    context_steps,
+    json_option,
+    session_options,
+    settings,
+)
 
 
 @click.command()
@@ -34,6 +41,7 @@ def command(
     start = time.perf_counter()
     forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
     activation = time.perf_counter() - start
+    context_steps(forecaster, context_length)
     context = np.random.default_rng(0).normal(80, 10, (batch, context_length)).astype(np.float32)
     times = timed(lambda: forecaster.forecast(context), runs)
     report = {

@@ -5,15 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from device_runtime.cli.options import adapter_option, bundle_argument, json_option, session_options, settings
+from device_runtime.cli.options import (
+    adapter_option,
+    bundle_argument,
+    context_steps,
+    json_option,
+    session_options,
+    settings,
+)
+from device_runtime.cli.outcome import LEFT_OUT, leave_out
 
 if TYPE_CHECKING:
+    from device_runtime.errors import DeviceRuntimeError
     from device_runtime.forecaster import Forecast
 
 
@@ -66,9 +75,12 @@ def command(
 
     One row for each step, in time order; an empty cell is a missing value. With --future-covariate each series ends
     with --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the
-    adapter passes its known-answer test.
+    adapter passes its known-answer test. An item that cannot be forecast is named on standard error and left out; the
+    others are forecast, and the command exits with status 4.
+
+    CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.
     """
-    from device_runtime.errors import InputError
+    from device_runtime.errors import ForecastError, InputError
     from device_runtime.forecaster import Forecaster
     from device_runtime.table import MAX_TABLE_SIZE, read_items
 
@@ -82,6 +94,7 @@ def command(
             f"{source.name}: more than {MAX_TABLE_SIZE:,} characters", hint="forecast fewer series at a time"
         )
     forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
+    kept = -context_steps(forecaster, context_length)
     steps = prediction_length or forecaster.bundle.manifest.prediction_length
     items = read_items(
         text,
@@ -92,31 +105,48 @@ def command(
         id_column=id_column,
         where=source.name,
     )
-    kept = -(context_length or 0)  # 0: all
-    forecasts = {
-        item: forecaster.forecast(
-            one.targets[:, kept:] if len(targets) > 1 else one.targets[0, kept:],
-            prediction_length,
-            levels,
-            num_samples=num_samples,
-            seed=seed,
-            groups=[0] * len(targets) if len(targets) > 1 else None,
-            past_covariates={name: values[kept:] for name, values in one.past_covariates.items()},
-            future_covariates=one.future_covariates,
-        )
-        for item, one in items.items()
-    }
+    forecasts: dict[str, Forecast] = {}
+    left_out: dict[str, DeviceRuntimeError] = {}
+    for item, one in items.items():
+        try:
+            forecasts[item] = forecaster.forecast(
+                one.targets[:, kept:] if len(targets) > 1 else one.targets[0, kept:],
+                prediction_length,
+                levels,
+                num_samples=num_samples,
+                seed=seed,
+                groups=[0] * len(targets) if len(targets) > 1 else None,
+                past_covariates={name: values[kept:] for name, values in one.past_covariates.items()},
+                future_covariates=one.future_covariates,
+            )
+        except (InputError, ForecastError) as error:
+            left_out[item] = error
+    if len({str(why) for why in left_out.values()}) == 1 and not forecasts:
+        raise next(iter(left_out.values()))  # what is wrong is not an item's
+    for item, why in left_out.items():
+        leave_out("edge-tsfm-device", f"item {item}", str(why))
+    if not forecasts:
+        raise InputError(f"{source.name}: none of its {len(items)} items can be forecast")
+    _write(forecasts, targets, output, as_json=as_json)
+    if left_out:
+        click.get_current_context().exit(LEFT_OUT)
+
+
+def _write(forecasts: Mapping[str, Forecast], targets: tuple[str, ...], output: Path | None, *, as_json: bool) -> None:
+    """Print or write the forecasts of all items."""
     if as_json:
         records = [record for item, one in forecasts.items() for record in _records(item, one, targets)]
         _emit(json.dumps(records) + "\n", output)
         return
+    from device_runtime.digits import say
+
     several = ["target_name"] if len(targets) > 1 else []
     named = [f"{level:g}" for level in next(iter(forecasts.values())).quantile_levels]
     lines = [["item_id", *several, "step", *named, "base", "adapter"]]
     for item, forecast in forecasts.items():
         names = [forecast.base[:16], (forecast.adapter or "none")[:16]]
         lines += [
-            [item, *([target] if several else []), str(step + 1), *(f"{value:.2f}" for value in row), *names]
+            [item, *([target] if several else []), str(step + 1), *(say(value) for value in row), *names]
             for target, quantiles in _by_target(forecast, targets)
             for step, row in enumerate(quantiles)
         ]
@@ -131,12 +161,14 @@ def _by_target(forecast: Forecast, targets: tuple[str, ...]) -> Iterator[tuple[s
 
 def _records(item: str, forecast: Forecast, targets: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return a forecast as JSON-ready records, one for each target."""
+    from device_runtime.digits import shortest
+
     return [
         {
             "item_id": item,
             **({"target_name": target} if len(targets) > 1 else {}),
             "quantile_levels": list(forecast.quantile_levels),
-            "quantiles": [[round(float(value), 4) for value in step] for step in quantiles],
+            "quantiles": shortest(quantiles),
             "base": forecast.base,
             "adapter": forecast.adapter,
             "adapter_version": forecast.adapter_version,

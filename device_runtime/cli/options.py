@@ -56,8 +56,31 @@ def warn_of_use(forecaster: Forecaster) -> None:
         click.echo("the adapter is unbound: it does not say which signal or interval it is for", err=True)
 
 
+def warn_of_accepted(forecast: Forecast) -> None:
+    """Say on standard error in what an adapter was used otherwise than it is for, because a person accepted that."""
+    if forecast.accepted_differences:
+        names = ", ".join(forecast.accepted_differences)
+        click.echo(f"the adapter is for {forecast.binding}; used for another {names}, accepted by hand", err=True)
+
+
 def settings(threads: int, spinning: bool, providers: tuple[str, ...]) -> Any:
     """Make session settings of the options' values."""
     from device_runtime.session import SessionSettings
 
     return SessionSettings(threads=threads, spinning=spinning, providers=providers or ("CPUExecutionProvider",))
+
+
+def context_steps(forecaster: Any, asked: int | None) -> int:
+    """Return how many of the latest steps to use: those ``asked`` for, else as many as adapter and base read.
+
+    Raises `InputError` for more than it reads: they would change nothing.
+    """
+    most = int(forecaster.bundle.manifest.context_length)
+    if asked is not None and asked > most:
+        from device_runtime.errors import InputError
+
+        raise InputError(
+            f"--context-length {asked}: base {forecaster.bundle.manifest.name} reads at most {most} steps",
+            hint=f"--context-length {most} or less; a longer one changes nothing",
+        )
+    return asked or (most if forecaster.binding is None else min(most, int(forecaster.binding.context_length)))

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from device_runtime.cli.options import accept_option, adapter_option, said_use, session_options, settings, warn_of_use
+from device_runtime.cli.options import (
+    accept_option,
+    adapter_option,
+    context_steps,
+    said_use,
+    session_options,
+    settings,
+    warn_of_use,
+)
 from device_runtime.errors import InputError
 
 
@@ -30,7 +39,7 @@ from device_runtime.errors import InputError
     help="Channel to forecast: NAME, NAME=SIGNAL or either with :LOW:HIGH. The name is the signal unless one is said; "
     "its plausible range holds unless LOW and HIGH are.",
 )
-@click.option("--interval", "interval_ms", type=click.IntRange(1), default=60_000, help="Milliseconds between steps.")
+@click.option("--interval", default="1min", help="Time between steps, such as 1h, 60s or 250ms.")
 @click.option("--context-length", type=click.IntRange(1), default=48, help="Steps to keep for each channel.")
 @click.option("--prediction-length", type=click.IntRange(1), default=6, help="Steps to forecast.")
 @click.option(
@@ -43,7 +52,7 @@ def command(
     adapter: Path | None,
     config_path: Path | None,
     names: tuple[str, ...],
-    interval_ms: int,
+    interval: str,
     context_length: int,
     prediction_length: int,
     min_observed: int,
@@ -52,16 +61,20 @@ def command(
 ) -> None:
     """Read samples ``channel,t_ms,value`` from standard input, one a line; print a forecast for each new step as JSON.
 
-    An empty value is a missing one. A line that cannot be read, or a channel with too little to forecast from, is
-    answered with a JSON line that has an "error"; the stream goes on.
+    An empty value is a missing one. A line that cannot be read (bytes that are no text, too, and more than 4,096 of
+    them), or a channel with too little to forecast from, is answered with a JSON line that has an "error"; the stream
+    goes on. The quantiles read back as exactly the float32 that were forecast.
 
     With --config the stream runs what `install` and `update` put in place, takes over what they change while it
     runs, and judges an adapter on trial by its forecasts: confirmed after the health window, taken back on failure.
     """
+    from device_runtime.digits import shortest
     from device_runtime.errors import DeviceRuntimeError
+    from device_runtime.feed import read_lines, read_sample
     from device_runtime.forecaster import Forecaster
     from device_runtime.stream import Stream
 
+    interval_ms = _milliseconds(interval)
     channels = tuple(_channel(name, interval_ms) for name in names)
     if (bundle is None) == (config_path is None) or (adapter is not None and bundle is None):
         raise click.UsageError("want either BUNDLE, perhaps with --adapter, or --config")
@@ -70,19 +83,20 @@ def command(
     forecaster = _forecaster(bundle, adapter, config_path, accept, session)
     if isinstance(forecaster, Forecaster):  # a monitor's host may get another adapter: it is asked at each forecast
         for channel in channels:
-            forecaster.check(channel.use)
+            forecaster.check(replace(channel.use, context_length=context_length, prediction_length=prediction_length))
         warn_of_use(forecaster)
+    context_steps(forecaster if config_path is None else forecaster.started.running, context_length)
     stream = Stream(
         forecaster,
         channels,
         context_length=context_length,
         min_observed=min_observed,
     )
-    for number, line in enumerate(sys.stdin, start=1):
+    for number, line in enumerate(read_lines(sys.stdin.buffer), start=1):
         if not line.strip():
             continue
         try:
-            channel, t_ms, value = _sample(line, number)
+            channel, t_ms, value = read_sample(line, number)
             if not stream.push(channel, t_ms, value):
                 continue
             forecast = stream.forecast(channel, prediction_length)
@@ -95,7 +109,7 @@ def command(
                     "channel": channel,
                     "t_ms": t_ms,
                     "quantile_levels": list(forecast.quantile_levels),
-                    "quantiles": [[round(float(value), 3) for value in step] for step in forecast.quantiles],
+                    "quantiles": shortest(forecast.quantiles),
                     "base": forecast.base[:16],
                     "adapter": forecast.adapter and forecast.adapter[:16],
                     "adapter_version": forecast.adapter_version,
@@ -147,11 +161,11 @@ def _channel(text: str, interval_ms: int) -> Any:
         ) from None
 
 
-def _sample(line: str, number: int) -> tuple[str, int, float]:
-    """Read one ``channel,t_ms,value``."""
-    fields = line.strip().split(",")
-    try:
-        channel, t_ms, value = fields
-        return channel.strip(), int(t_ms), float(value) if value.strip() else float("nan")
-    except ValueError:
-        raise InputError(f"line {number}: want channel,t_ms,value, got {line.strip()[:80]!r}") from None
+def _milliseconds(interval: str) -> int:
+    """Read the time between steps; a feed counts milliseconds."""
+    from device_runtime.series.duration import parse_duration
+
+    span = parse_duration(interval, what="--interval")
+    if span % 1_000:
+        raise InputError(f"--interval {interval}: want whole milliseconds, which the feed's times are in")
+    return span // 1_000

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 
 import click
 
 import edge_tsfm
+from device_runtime.cli.outcome import FAILED, STATUSES, fail, reported, say_statuses
 from device_runtime.errors import DeviceRuntimeError
 from edge_tsfm.errors import EdgeTsfmError, GateRefusedError
 from export.errors import ExportError
@@ -69,7 +69,11 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+    epilog=say_statuses(STATUSES | {3: "a trained adapter is not accepted"}),
+)
 @click.version_option(edge_tsfm.__version__, prog_name="edge-tsfm")
 def cli() -> None:
     """Adapt a frozen Chronos model with a few kilobytes, and run it on the bedside monitor."""
@@ -81,22 +85,20 @@ def main() -> None:
 
 
 def run(command: click.Command, name: str) -> None:
-    """Run a command; turn known errors into text and an exit status (1, or 3 for a refused adapter)."""
-    try:
-        command(prog_name=name)
-    except (EdgeTsfmError, DeviceRuntimeError, ExportError) as error:
-        click.echo(f"{name}: error: {error}", err=True)
-        if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
-        sys.exit(3 if isinstance(error, GateRefusedError) else 1)
-    except OSError as error:  # of the machine: a path that cannot be read or written
-        if error.filename is None:
-            raise
-        click.echo(f"{name}: error: {error.filename}: {error.strerror}", err=True)
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in EXTRAS:
-            raise
-        click.echo(f"{name}: error: this command needs {error.name}, which is not installed", err=True)
-        click.echo("hint: install edge-tsfm with the extra [all]", err=True)
-        sys.exit(1)
+    """Run a command; errors become text and an exit status (3 for a refused adapter)."""
+    with reported(name, (EdgeTsfmError, DeviceRuntimeError, ExportError), _status):
+        try:
+            command(prog_name=name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] not in EXTRAS:
+                raise
+            fail(
+                name,
+                f"this command needs {error.name}, which is not installed",
+                "install edge-tsfm with the extra [all]",
+            )
+
+
+def _status(error: Exception) -> int:
+    """Return the exit status of a known error."""
+    return 3 if isinstance(error, GateRefusedError) else FAILED

@@ -6,18 +6,21 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from device_runtime.cli.options import accept_option
 from edge_tsfm.cli.progress import Progress, quiet_option
+from edge_tsfm.cli.reading import ids_across_files_option, unit_option
+from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import DataError
 from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
     from device_runtime.forecaster import Forecaster
     from edge_tsfm.data import Dataset, Part, Series, Windows
+    from edge_tsfm.data.across import AcrossFiles
     from edge_tsfm.evaluation import Report
     from edge_tsfm.training.run import Run
 
@@ -51,6 +54,7 @@ WORDS = {
         validation="stretches",
     ),
 }
+WAIT = 60.0  # seconds for another evaluation to write the same files
 BATCH = 256  # windows between two steps of the progress bar
 
 
@@ -69,6 +73,8 @@ BATCH = 256  # windows between two steps of the progress bar
 @click.option("--id-column", help="Column of the patient.  [default: as the run]")
 @click.option("--timestamp-column", help="Column of the time.  [default: as the run]")
 @click.option("--interval", help="Time between steps, such as 1h.  [default: as the run]")
+@unit_option
+@ids_across_files_option
 @click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")
 @click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
 @click.option(
@@ -130,7 +136,6 @@ def command(
     Beside it stand its frozen base, persistence, the window's mean, a linear trend and exponential smoothing, with
     intervals by bootstrap over patients. Says plainly when the adapter does not beat its base.
     """
-    from device_runtime.files import write_atomic
     from device_runtime.quantiles import calibrate as apply_calibration
     from edge_tsfm.evaluation import evaluate_forecasts
     from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
@@ -141,9 +146,8 @@ def command(
     from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED, DEVICE
     from edge_tsfm.evaluation.subgroups import subgroup_labels
     from edge_tsfm.evaluation.verdict import RunVerdict, Seen
-    from edge_tsfm.training.run import load_run
 
-    trained = load_run(run)
+    trained = open_run(run)
     _check_options(trained, bundle, adapter, block_length)
     config = trained.config
     dataset = _read(trained, data, columns)
@@ -179,6 +183,7 @@ def command(
     title = f"{trained.target}: {trained.method} on {trained.base['name']}, {split} {noun} of {dataset.report.source}"
     record = _record(trained, dataset, split, seen, notes, report, facts)
     verdict = RunVerdict(gate=trained.gate, seen=Seen.from_dict(record))
+    written: dict[Path, bytes] = {} if csv_file is None else {csv_file: report.csv().encode()}
     if plots is not None or html_file is not None:
         shown = f"{title}\n{verdict.label}"
         pictures = {
@@ -186,23 +191,20 @@ def command(
             "figures": metric_plot(report, title=shown),
         }
         page = report_page(report, title=title, verdict=verdict, notes=notes, pictures=list(pictures.items()))
-        _write_files(page, pictures, plots, html_file)
-    if csv_file is not None:
-        write_atomic(csv_file, report.csv().encode())
+        written |= _with_pictures(page, pictures, plots, html_file)
+    _write_together(written)
     said = [title, *(f"note: {note}" for note in notes), report_text(report, verdict)]
     click.echo(json.dumps({"verdict": verdict.to_dict(), **record}, indent=2) if as_json else "\n".join(said))
 
 
-def _write_files(page: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None) -> None:
-    """Write the pictures into ``plots``, and the page that holds them."""
-    from device_runtime.files import write_atomic
-
-    if plots is not None:
-        plots.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            write_atomic(plots / f"{name}.png", picture)
+def _with_pictures(
+    page: str, pictures: Mapping[str, bytes], plots: Path | None, html_file: Path | None
+) -> dict[Path, bytes]:
+    """Return the pictures for the folder ``plots``, and the page that holds them."""
+    written = {} if plots is None else {plots / f"{name}.png": picture for name, picture in pictures.items()}
     if html_file is not None:
-        write_atomic(html_file, page.encode())
+        written[html_file] = page.encode()
+    return written
 
 
 def _fitted(run: Run, dataset: Dataset, predict: Predict, levels: Sequence[float], *, quiet: bool) -> Any:
@@ -223,6 +225,20 @@ def _check_options(run: Run, bundle: Path | None, adapter: Path | None, block_le
         raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
 
 
+def _write_together(files: Mapping[Path, bytes]) -> None:
+    """Write one evaluation's files, and no other's among them: another that writes there waits for its turn."""
+    from contextlib import ExitStack
+
+    from device_runtime.files import write_atomic
+    from edge_tsfm.one_writer import only_writer
+
+    with ExitStack() as stack:
+        for folder in sorted({path.resolve().parent for path in files}):  # in one order: nobody waits for each other
+            stack.enter_context(only_writer(folder, wait=WAIT))
+        for path, data in files.items():
+            write_atomic(path, data)
+
+
 def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:
     """Read ``data`` with the run's options, but for the ``columns`` given."""
     from edge_tsfm.data import read_dataset
@@ -238,6 +254,8 @@ def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Datase
         id_column=asked["id_column"],
         timestamp_column=asked["timestamp_column"],
         interval=asked["interval"],
+        unit=asked["unit"],
+        ids_across_files=cast("AcrossFiles | None", asked["ids_across_files"]),
     )
 
 
@@ -271,10 +289,15 @@ def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None) 
     windows = cut(dataset, parts, split, config)
     if not len(windows):
         words = WORDS[run.split.by]
+        which = "" if split == "all" else f"{split} "
         raise DataError(
-            f"{dataset.report.source}: no {split} {words.one} has a window of {config.context_length} → "
+            f"{dataset.report.source}: no {which}{words.one} has a window of {config.context_length} → "
             f"{config.prediction_length} steps with {config.min_observed} observed values",
-            hint=f"{words.few}; data of patients the run never saw may be scored whole with --split all",
+            hint=(
+                "longer series, or another --target"
+                if split == "all"
+                else f"{words.few}; data of patients the run never saw may be scored whole with --split all"
+            ),
         )
     return windows
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_tsfm.cli.runs import open_run
+
 if TYPE_CHECKING:
     from device_runtime.bundle import Bundle
     from edge_tsfm.training.run import Run
@@ -48,10 +50,9 @@ def export_adapter_command(
     is written when they differ, nor from a run that the gate refused, unless with --force.
     """
     from device_runtime.files import write_atomic
-    from edge_tsfm.training.run import load_run
     from export import export_adapter
 
-    trained = load_run(run)
+    trained = open_run(run)
     opened = trained.open_bundle(bundle)
     trained.require_accepted(force=force)
     result = export_adapter(

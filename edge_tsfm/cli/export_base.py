@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import ModelError
 
 if TYPE_CHECKING:
@@ -168,9 +169,7 @@ def _options(
 
 def _run_of(base: Base, folder: Path) -> Run:
     """Open a run and check that it adapted this base."""
-    from edge_tsfm.training.run import load_run
-
-    run = load_run(folder)
+    run = open_run(folder)
     if run.base["digest"] != base.digest:
         raise ModelError(
             f"{folder} adapted weights {run.base['digest'][:16]}…, {base.name} has {base.digest[:16]}…",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from edge_tsfm.cli.runs import open_run
+
 
 @click.command("merged")
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -18,9 +20,8 @@ def export_merged_command(run: Path, out: Path, as_json: bool) -> None:
     It opens with BaseChronosPipeline.from_pretrained, and as --base: to adapt further, or to study as another base.
     """
     from edge_tsfm.training.merged import save_merged
-    from edge_tsfm.training.run import load_run
 
-    record = save_merged(load_run(run), out)
+    record = save_merged(open_run(run), out)
     if as_json:
         click.echo(json.dumps(record))
         return

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from device_runtime.cli.options import accept_option, said_use, warn_of_use
+from device_runtime.cli.options import accept_option, context_steps, said_use, warn_of_accepted, warn_of_use
+from device_runtime.cli.outcome import LEFT_OUT, leave_out
+from device_runtime.errors import ForecastError
+from edge_tsfm.cli.reading import ids_across_files_option, unit_option
 from edge_tsfm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from device_runtime.forecaster import Forecast, Forecaster
+    from edge_tsfm.data import Dataset
+    from edge_tsfm.data.beside import Contexts
 
 PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, of the base alone
 
@@ -45,6 +56,8 @@ PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, of the base alone
 @click.option("--id-column", help="Column of the patient.")
 @click.option("--timestamp-column", help="Column of the time.")
 @click.option("--interval", help="Time between steps, such as 1h.")
+@unit_option
+@ids_across_files_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv or .parquet  [default: print CSV]")
 @accept_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -68,24 +81,24 @@ def command(
 
     Forecasts what follows the last row of each series. With --future-covariate: the last --prediction-length rows of
     each item, which hold what is known ahead and nothing else. The table has a row for each item, target and step.
+
+    A series that cannot be forecast is named on standard error and left out; the others are forecast, and the command
+    exits with status 4. CSV has 7 significant digits; JSON and Parquet hold exactly the float32 that were forecast.
     """
     import numpy as np
     import pandas as pd
 
-    from device_runtime.binding import require_said
-    from device_runtime.files import write_atomic
-    from device_runtime.forecaster import Forecaster
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"{out}: want a name that ends in .csv or .parquet")
+    from device_runtime.digits import shortest
     from edge_tsfm.data.beside import read_beside, take_contexts
-    from edge_tsfm.data.use import use_of
 
     dataset, stretches = read_beside(data, [*targets, *past, *future], **columns)
-    forecaster = Forecaster.open(bundle, adapter, use=use_of(dataset), accept=accept)
+    forecaster = _opened(bundle, adapter, dataset, accept)
     bound = forecaster.binding
-    if bound is not None:
-        require_said(bound, forecaster.use)
-    warn_of_use(forecaster)
     prediction_length = prediction_length or (bound.prediction_length if bound else PREDICTION_LENGTH)
     context_length = context_length or (bound.context_length if bound else CONTEXT_LENGTH)
+    context_steps(forecaster, context_length)
     forecaster.check(replace(forecaster.use, context_length=context_length, prediction_length=prediction_length))
     contexts = take_contexts(
         stretches,
@@ -95,43 +108,96 @@ def command(
         context_length=context_length,
         prediction_length=prediction_length,
     )
+    left_out = {f"item {item}": "not one usable value" for item in dataset.empty_items} | dict(contexts.left_out)
     if not contexts.kept:
-        raise DataError(f"{data}: no series has an observed value in its last {context_length} steps")
-    if contexts.left_out:
-        click.echo(f"{contexts.left_out} series left out: not observed in the last {context_length} steps", err=True)
+        where, why = next(iter(contexts.left_out.items()))
+        raise DataError(f"{data}: none of its {len(left_out)} series can be forecast; {where}: {why}")
     several = len(targets) > 1
-    forecast = forecaster.forecast(
-        contexts.targets,
-        prediction_length,
-        num_samples=num_samples,
-        seed=seed,
-        groups=np.repeat(np.arange(len(contexts.kept)), len(targets)) if several else None,
-        past_covariates=contexts.past,
-        future_covariates=contexts.future,
-    )
+
+    def run(some: Contexts) -> Forecast:
+        return forecaster.forecast(
+            some.targets,
+            prediction_length,
+            num_samples=num_samples,
+            seed=seed,
+            groups=np.repeat(np.arange(len(some.kept)), len(targets)) if several else None,
+            past_covariates=some.past,
+            future_covariates=some.future,
+        )
+
+    contexts, forecast = _forecast(run, contexts, left_out)
+    warn_of_accepted(forecast)
+    for where, why in left_out.items():
+        leave_out("edge-tsfm", where, why)
     named = [f"{level:g}" for level in forecast.quantile_levels]
-    rows = [
+    places = [
         {"item_id": series.item_id, "segment": series.segment}
         | ({"target_name": target} if several else {})
         | {"step": step}
-        | {level: round(float(value), 3) for level, value in zip(named, values, strict=True)}
-        for (series, target), quantiles in zip(product(contexts.kept, targets), forecast.quantiles, strict=True)
-        for step, values in enumerate(quantiles, start=1)
+        for series, target in product(contexts.kept, targets)
+        for step in range(1, forecast.quantiles.shape[1] + 1)
     ]
-    identity = {"base": forecast.base, "adapter": forecast.adapter, "adapter_version": forecast.adapter_version}
-    identity |= said_use(forecast)
-    if forecast.accepted_differences:
-        names = ", ".join(forecast.accepted_differences)
-        click.echo(f"the adapter is for {forecast.binding}; used for another {names}, accepted by hand", err=True)
+    flat = forecast.quantiles.reshape(-1, len(named))  # a row for each of `places`
     if as_json:
-        click.echo(json.dumps({**identity, "channel": dataset.channel, "forecasts": rows}))
-        return
-    frame = pd.DataFrame(rows).assign(base=forecast.base[:16], adapter=(forecast.adapter or "none")[:16])
-    if out is None:
-        click.echo(frame.to_csv(index=False), nl=False)
-    elif out.suffix == ".csv":
-        write_atomic(out, frame.to_csv(index=False).encode())
-    elif out.suffix == ".parquet":
-        write_atomic(out, frame.to_parquet(index=False))
+        rows = [place | dict(zip(named, row, strict=True)) for place, row in zip(places, shortest(flat), strict=True)]
+        identity = {"base": forecast.base, "adapter": forecast.adapter, "adapter_version": forecast.adapter_version}
+        identity |= said_use(forecast)
+        click.echo(json.dumps({**identity, "channel": dataset.channel, "forecasts": rows, "left_out": left_out}))
     else:
-        raise ConfigError(f"{out}: want a name that ends in .csv or .parquet")
+        frame = pd.concat([pd.DataFrame(places), pd.DataFrame(flat, columns=named)], axis=1)
+        frame = frame.assign(base=forecast.base[:16], adapter=(forecast.adapter or "none")[:16])
+        if forecast.accepted_differences:
+            frame = frame.assign(accepted_differences=" ".join(forecast.accepted_differences))
+        _write(frame, out)
+    if left_out:
+        click.get_current_context().exit(LEFT_OUT)
+
+
+def _opened(bundle: Path, adapter: Path | None, dataset: Dataset, accept: tuple[str, ...]) -> Forecaster:
+    """Open what will forecast ``dataset``; an adapter for something else is refused, one that is unbound said."""
+    from device_runtime.binding import require_said
+    from device_runtime.forecaster import Forecaster
+    from edge_tsfm.data.use import use_of
+
+    forecaster = Forecaster.open(bundle, adapter, use=use_of(dataset), accept=accept)
+    if forecaster.binding is not None:
+        require_said(forecaster.binding, forecaster.use)
+    warn_of_use(forecaster)
+    return forecaster
+
+
+def _forecast(
+    run: Callable[[Contexts], Forecast], contexts: Contexts, left_out: dict[str, str]
+) -> tuple[Contexts, Forecast]:
+    """Forecast all that can be, together; the series that spoil it go to ``left_out``."""
+    try:
+        return contexts, run(contexts)
+    except ForecastError:
+        if len(contexts.kept) == 1:
+            raise
+    # The values of one series may be beyond what a float can forecast: find it.
+    good: list[int] = []
+    for place, series in enumerate(contexts.kept):
+        try:
+            run(contexts.only([place]))
+        except ForecastError as error:
+            left_out[f"item {series.item_id}, segment {series.segment}"] = str(error)
+        else:
+            good.append(place)
+    kept = contexts.only(good)
+    return kept, run(kept)
+
+
+def _write(frame: pd.DataFrame, out: Path | None) -> None:
+    """Print or write the table: CSV with significant digits, Parquet with the float32 that were forecast."""
+    from device_runtime.digits import SIGNIFICANT
+    from device_runtime.files import write_atomic
+
+    if out is not None and out.suffix == ".parquet":
+        write_atomic(out, frame.to_parquet(index=False))
+        return
+    text = frame.to_csv(index=False, float_format=f"%.{SIGNIFICANT}g")
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        write_atomic(out, text.encode())

@@ -9,54 +9,75 @@ from typing import Any
 
 import click
 
-from edge_tsfm.cli.columns import column_lines
+from edge_tsfm.cli.inspect_data import list_columns, read_as_train
+from edge_tsfm.cli.runs import open_run
+from edge_tsfm.cli.train import command as train
 from edge_tsfm.errors import DataError
+
+# What of train's options says nothing about which data are read, nor how.
+TRAINING = {
+    "data", "out", "method", "base", "preset", "target_modules", "n_frequency", "entries", "rank", "norms", "biases",
+    "steps", "batch_size", "learning_rate", "seed", "season", "resume", "force", "as_json",
+}  # fmt: skip
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
-@click.option("--target", help="For data: the channel or column to look at.  [default: list the columns]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(path: Path, target: str | None, as_json: bool) -> None:
-    """Say what a bundle, an adapter blob, a training run or a data file holds."""
-    facts = inspect(path, target)
+def command(path: Path, as_json: bool, **asked: Any) -> None:
+    """Say what a bundle, an adapter blob, a training run or a data file holds.
+
+    Of data, with --target and the options of train: exactly what train would read, how it would be split, and a small
+    plot. Without --target: which columns there are.
+    """
+    facts, lines = inspect(path, **asked)
     if as_json:
         click.echo(json.dumps(facts, default=str))
         return
-    for key, value in facts.items():
-        click.echo(f"{key:18} {_say(column_lines(value) if key in ('columns', 'signals') else value)}")
-    if target is None and ("columns" in facts or "signals" in facts):
-        click.echo("edge-tsfm inspect with --target NAME says what is kept of one of them")
+    click.echo("\n".join(lines))
 
 
-def inspect(path: Path, target: str | None) -> dict[str, Any]:
-    """Describe what ``path`` is. Raises `DataError` when it is none of the four."""
+command.params[1:1] = [one for one in train.params if one.name not in TRAINING]
+
+
+def inspect(
+    path: Path, *, targets: tuple[str, ...] = (), config_file: Path | None = None, **asked: Any
+) -> tuple[dict[str, Any], list[str]]:
+    """Describe what ``path`` is, for programs and for people. Raises `DataError` when it is none of the four."""
     from device_runtime.manifest import MANIFEST_FILE
+    from edge_tsfm.training.config import load_config
     from edge_tsfm.training.record import RUN_FILE
 
+    describe = None
     if (path / MANIFEST_FILE).is_file():
-        return _bundle(path)
-    if (path / RUN_FILE).is_file():
-        return _run(path)
-    if path.is_file() and path.read_bytes()[:4] == b"ETSA":
-        return _blob(path)
-    if target is None:
-        return _columns(path)
-    from edge_tsfm.data import read_dataset
-
-    return read_dataset(path, target=target).report.to_dict()
-
-
-def _columns(path: Path) -> dict[str, Any]:
-    """List the columns of a data file. Raises `DataError` when it is no data either."""
-    from edge_tsfm.cli.columns import list_columns
-
-    try:
+        describe = _bundle
+    elif (path / RUN_FILE).is_file():
+        describe = _run
+    elif path.is_file() and _begins(path) == b"ETSA":
+        describe = _blob
+    given = [f"--{name.replace('_', '-')}" for name, value in asked.items() if value] + ["--target"] * bool(targets)
+    if describe is not None:
+        if given:
+            raise click.UsageError(f"{given[0]} is for data; {path} is a {describe.__name__.strip('_')}")
+        facts = describe(path)
+        return facts, [f"{key:18} {_say(value)}" for key, value in facts.items()]
+    if len(targets) > 1:
+        raise click.UsageError("--target: one at a time, as train takes it")
+    if not targets and config_file is None:
         return list_columns(path)
+    try:
+        config = load_config(config_file, {"data": str(path), "target": targets[0] if targets else None, **asked})
+        return read_as_train(config)
     except DataError as error:
         raise DataError(
-            f"{path} is no bundle, no adapter blob, no run, and no data: {error}", hint=error.hint
+            f"{path} is no bundle, no adapter blob, no run, and no such data: {error}", hint=error.hint
         ) from error
+
+
+def _begins(path: Path) -> bytes:
+    """Return the first four bytes of a file."""
+    with path.open("rb") as file:
+        return file.read(4)
 
 
 def _bundle(path: Path) -> dict[str, Any]:
@@ -117,9 +138,8 @@ def _blob(path: Path) -> dict[str, Any]:
 def _run(path: Path) -> dict[str, Any]:
     """Describe a training run."""
     from edge_tsfm.evaluation.verdict import RunVerdict
-    from edge_tsfm.training.run import load_run
 
-    run = load_run(path)
+    run = open_run(path)
     record = run.record
     return {
         "run": path.name,
@@ -135,6 +155,7 @@ def _run(path: Path) -> dict[str, Any]:
         "decision": RunVerdict(gate=run.gate).decision,
         "accepted": record["gate"]["accepted"],
         "forced": record["gate"]["forced"],
+        "files": record.get("files", "not pinned"),
         "versions": record["versions"],
     }
 

@@ -46,7 +46,7 @@ def command(
     from edge_tsfm.study.study import RESULTS_FOLDER, plan, run_study
     from edge_tsfm.training.record import RUN_FILE
 
-    asked = load_study(study, str(Path(data).resolve()) if data else None)
+    asked = load_study(study, str(Path(data).absolute()) if data else None)
     trials, cells = plan(asked)
 
     def there(cell: Cell) -> bool:

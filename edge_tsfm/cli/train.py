@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from edge_tsfm.cli.progress import Progress, quiet_option
+from edge_tsfm.cli.reading import ids_across_files_option, unit_option
 from edge_tsfm.errors import ConfigError, GateRefusedError
 from edge_tsfm.progress import Work
 
@@ -43,6 +44,8 @@ from edge_tsfm.progress import Work
 @click.option("--id-column", help="Column of the patient.")
 @click.option("--timestamp-column", help="Column of the time, or of a step number with --interval.")
 @click.option("--interval", help="Time between steps, such as 1h.")
+@unit_option
+@ids_across_files_option
 @click.option(
     "--split-by",
     type=click.Choice(["item", "time"]),

@@ -1,13 +1,14 @@
 """Several channels of one source on one clock: what a forecast of several targets, or with covariates, is made from."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edge_tsfm.data.across import AcrossFiles
 from edge_tsfm.data.read import read_dataset
 from edge_tsfm.data.series import Dataset, Series
 from edge_tsfm.errors import ConfigError, DataError
@@ -19,6 +20,12 @@ class Stretch:
 
     series: Series
     values: Mapping[str, NDArray[np.float32]]  # name as asked for → [T], the first channel's own among them
+    fault: str = ""  # why it cannot be forecast: the others' times do not fit its own
+
+    @property
+    def where(self) -> str:
+        """Name it for a message."""
+        return f"item {self.series.item_id}, segment {self.series.segment}"
 
 
 def read_beside(
@@ -28,14 +35,25 @@ def read_beside(
     id_column: str | None = None,
     timestamp_column: str | None = None,
     interval: str | pd.Timedelta | None = None,
+    unit: str | None = None,
+    ids_across_files: AcrossFiles | None = None,
 ) -> tuple[Dataset, tuple[Stretch, ...]]:
     """Read the channels ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
 
-    Every channel is read as `read_dataset` reads it. Raises as that does, `ConfigError` for a channel named twice and
-    `DataError` for channels whose clocks differ.
+    ``unit`` is the first one's. Every channel is read as `read_dataset` reads it. A series whose other channels do not
+    fit beside it has a ``fault`` and none of their values: it stops no other. Raises as that does, `ConfigError` for a
+    channel named twice and `DataError` for channels whose clocks differ.
     """
     read = {
-        name: read_dataset(path, target=name, id_column=id_column, timestamp_column=timestamp_column, interval=interval)
+        name: read_dataset(
+            path,
+            target=name,
+            id_column=id_column,
+            timestamp_column=timestamp_column,
+            interval=interval,
+            unit=unit if name == names[0] else None,
+            ids_across_files=ids_across_files,
+        )
         for name in names
     }
     channels = [dataset.channel for dataset in read.values()]
@@ -52,14 +70,17 @@ def read_beside(
     for name in names[1:]:
         for one in read[name].series:
             by_item[name].setdefault(one.item_id, []).append(one)
-    return first, tuple(
-        Stretch(
-            series=series,
-            values={names[0]: series.target}
-            | {name: lay_beside(series, items.get(series.item_id, ())) for name, items in by_item.items()},
-        )
-        for series in first.series
-    )
+    return first, tuple(_stretch(series, names[0], by_item) for series in first.series)
+
+
+def _stretch(series: Series, name: str, by_item: Mapping[str, Mapping[str, Sequence[Series]]]) -> Stretch:
+    """Lay what its patient's other channels have beside ``series`` of channel ``name``."""
+    own = {name: series.target}
+    try:
+        beside = {name: lay_beside(series, items.get(series.item_id, ())) for name, items in by_item.items()}
+    except DataError as error:
+        return Stretch(series=series, values=own, fault=f"{error} ({error.hint})" if error.hint else str(error))
+    return Stretch(series=series, values=own | beside)
 
 
 def lay_beside(series: Series, others: Iterable[Series]) -> NDArray[np.float32]:
@@ -99,10 +120,21 @@ class Contexts:
     """N stretches cut to what a forecaster takes; NaN is missing, or before the series."""
 
     kept: tuple[Series, ...]  # N: those of which every target was observed
-    left_out: int
+    left_out: Mapping[str, str]  # what cannot be forecast → why
     targets: NDArray[np.float32]  # [N * targets, L], a stretch's targets one after the other
     past: Mapping[str, NDArray[np.float32]]  # name → [N, L]
     future: Mapping[str, NDArray[np.float32]]  # name → [N, H]
+
+    def only(self, places: Sequence[int]) -> "Contexts":
+        """Return the stretches at ``places`` of these."""
+        rows = self.targets.reshape(len(self.kept), -1, self.targets.shape[1])[places]
+        return replace(
+            self,
+            kept=tuple(self.kept[place] for place in places),
+            targets=rows.reshape(-1, self.targets.shape[1]),
+            past={name: values[places] for name, values in self.past.items()},
+            future={name: values[places] for name, values in self.future.items()},
+        )
 
 
 def take_contexts(
@@ -117,33 +149,18 @@ def take_contexts(
     """Cut the latest ``context_length`` places of every stretch; with ``future`` those before the steps to forecast.
 
     ``future`` names what is known ahead: then the last ``prediction_length`` places of each item's last stretch are the
-    steps to forecast, and its other stretches are not taken. Raises `DataError` where those places hold a target or
-    another covariate, or nothing that is known ahead.
+    steps to forecast, and its other stretches are not taken. What cannot be forecast is left out and stops no other.
     """
     ahead = prediction_length if future else 0
     if future:
         stretches = {one.series.item_id: one for one in stretches}.values()
     kept: list[Stretch] = []
-    left_out = 0
+    left_out: dict[str, str] = {}
     for one in stretches:
-        length = len(one.series) - ahead
-        where = f"item {one.series.item_id}, segment {one.series.segment}"
-        if length < 1:
-            raise DataError(f"{where}: {len(one.series)} places, want more than the {ahead} to forecast")
-        for name in (*targets, *past):
-            if np.isfinite(one.values[name][length:]).any():
-                raise DataError(
-                    f"{where}: {name} has a value in the last {ahead} places, which are the steps to forecast",
-                    hint="with --future-covariate add rows that hold nothing but what is known ahead",
-                )
-        for name in future:
-            if not np.isfinite(one.values[name][length:]).any():
-                raise DataError(f"{where}: {name} has no value in the last {ahead} places, the steps to forecast")
-        begin = max(length - context_length, 0)
-        if all(np.isfinite(one.values[name][begin:length]).any() for name in targets):
-            kept.append(one)
+        if why := one.fault or _unfit(one, targets, past, future, context_length, ahead):
+            left_out[one.where] = why
         else:
-            left_out += 1
+            kept.append(one)
 
     def rows(names: Sequence[str]) -> NDArray[np.float32]:
         """Return the contexts of ``names`` of every stretch, ``[N * names, L]``."""
@@ -161,3 +178,26 @@ def take_contexts(
         past={name: rows([name]) for name in (*past, *future)},
         future={name: np.array([one.values[name][-ahead:] for one in kept], dtype=np.float32) for name in future},
     )
+
+
+def _unfit(
+    one: Stretch, targets: Sequence[str], past: Sequence[str], future: Sequence[str], context_length: int, ahead: int
+) -> str:
+    """Say why a stretch cannot be forecast; nothing when it can."""
+    length = len(one.series) - ahead
+    if length < 1:
+        return f"{len(one.series)} places, want more than the {ahead} to forecast"
+    for name in (*targets, *past):
+        if np.isfinite(one.values[name][length:]).any():
+            return (
+                f"{name} has a value in the last {ahead} places, which are the steps to forecast: with "
+                "--future-covariate add rows that hold nothing but what is known ahead"
+            )
+    for name in future:
+        if not np.isfinite(one.values[name][length:]).any():
+            return f"{name} has no value in the last {ahead} places, the steps to forecast"
+    begin = max(length - context_length, 0)
+    for name in targets:
+        if not np.isfinite(one.values[name][begin:length]).any():
+            return f"{name} was not observed in the last {context_length} steps"
+    return ""

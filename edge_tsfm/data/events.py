@@ -1,6 +1,7 @@
 """Event tables in pieces: a vital sign is a few million of the 300 million rows of MIMIC-IV chartevents."""
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -23,7 +24,7 @@ def read_events(path: Path, *, target: str | None, text_columns: Sequence[str]) 
     Only those rows and the columns needed are ever in memory together. Raises `DataError` when the table
     has no such rows or is damaged.
     """
-    if target is None or not path.name.endswith(CSV_SUFFIXES):
+    if target is None or not path.name.casefold().endswith(CSV_SUFFIXES):
         return None
     try:
         with _open(path) as file:
@@ -36,14 +37,14 @@ def read_events(path: Path, *, target: str | None, text_columns: Sequence[str]) 
             )
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start}", hint="save it as UTF-8") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     except (ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{path} is not a regular table: {str(error).strip()}") from error
 
 
 def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
+    if path.suffix.casefold() == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 

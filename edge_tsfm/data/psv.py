@@ -1,17 +1,17 @@
 """The PhysioNet/CinC Challenge 2019 folder: one ``|``-separated file a patient, one row an hour."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from edge_tsfm.data.names import names_of
 from edge_tsfm.data.tables import Table, parse_csv
 from edge_tsfm.errors import DataError
 
 
 def read_psv_folder(files: Sequence[Path], *, source: Path) -> Table:
-    """Read all files as one table, the file's stem as ``patient``; tens of thousands are parsed in one go.
+    """Read all files as one table, the file's name as ``patient``; tens of thousands are parsed in one go.
 
     Raises `DataError` for a file that is empty, has no rows, or has other columns than the first.
     """
@@ -33,11 +33,11 @@ def read_psv_folder(files: Sequence[Path], *, source: Path) -> Table:
         bodies.append(body)
         counts.append(body.count("\n") + 1)
     frame = parse_csv("\n".join([head or "", *bodies]), source=source)
-    frame["patient"] = np.repeat([file.stem for file in files], counts)
-    ends = list(np.cumsum(counts))
+    frame["patient"] = np.repeat(names_of(source, files), counts)
+    ends = np.cumsum(counts)
 
     def where(row: int) -> str:
-        at = bisect_right(ends, row)
-        return f"{files[at]}, line {row - (int(ends[at - 1]) if at else 0) + 2}"
+        at = int(np.searchsorted(ends, row, side="right"))
+        return f"{files[at]}, line {row - int(ends[at] - counts[at]) + 2}"
 
     return Table(source=source, frame=frame, where=where)

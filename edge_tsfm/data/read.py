@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from edge_tsfm.data.across import AcrossFiles
 from edge_tsfm.data.clean import Cleaned, clean
 from edge_tsfm.data.clock import gap_limit, interval_us
 from edge_tsfm.data.columns import Target, find_layout, find_target
@@ -32,6 +33,7 @@ def read_dataset(
     max_gap: str | pd.Timedelta | None = None,
     unit: str | None = None,
     plausible: tuple[float, float] | None = None,
+    ids_across_files: AcrossFiles | None = None,
 ) -> Dataset:
     """Read one channel of a file or folder as series on a regular clock.
 
@@ -42,7 +44,9 @@ def read_dataset(
     ``target`` is a column or any name of a vital sign (``SpO2`` finds ``O2Sat``). ``interval`` is the clock;
     left out, it is the file's own, which must then be regular. ``max_gap`` (48 intervals when left out) is
     the longest stretch without a row inside one series. ``unit`` says what the column is in, where that is
-    not the channel's unit; ``plausible`` replaces the channel table's range.
+    not the channel's unit; ``plausible`` replaces the channel table's range. ``ids_across_files`` says what an id in
+    several files of a folder is: one patient (``same``), or one for each file (``per-file``); left out, one whose times
+    overlap is refused.
 
     Raises `DataError` for data that cannot be read as asked, `ConfigError` for impossible options.
     """
@@ -51,7 +55,7 @@ def read_dataset(
     table = open_source(source, target=target, text_columns=(*ID_COLUMNS, *((id_column,) if id_column else ())))
     layout = find_layout(table, id_column=id_column, timestamp_column=timestamp_column, step=clock)
     wanted = find_target(table, layout, target)
-    samples = take_samples(table, layout, wanted, unit=unit)
+    samples = take_samples(table, layout, wanted, unit=unit, across=ids_across_files)
     bounds = _bounds(wanted, plausible)
     cleaned = clean(samples.value, bounds)
     _refuse_wrong_unit(source, wanted, cleaned, bounds)
@@ -67,6 +71,7 @@ def read_dataset(
         interval=step,
         channel=wanted.name,
         fingerprint=fingerprint(series),
+        empty_items=tuple(sorted(set(samples.item_ids) - {one.item_id for one in series})),
         report=make_report(
             table=table,
             layout=layout,

@@ -33,7 +33,7 @@ def make_report(
     values = sum(int((~np.isnan(one.target)).sum()) for one in series)
     places = sum(len(one) for one in series)
     items = len({one.item_id for one in series})
-    notes = [*table.notes, *(note for note in (layout.note, wanted.note) if note)]
+    notes = [*table.notes, *(note for note in (layout.note, wanted.note, samples.note) if note)]
     if wanted.channel is None:
         notes.append(f"{wanted.name} is not in the channel table: no plausible range, values passed through")
     if not grid.aligned:

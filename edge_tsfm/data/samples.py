@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edge_tsfm.data.across import AcrossFiles, ids_across_files
 from edge_tsfm.data.channels import CONVERSIONS, Channel, find_channel, find_unit, unit_of_name
 from edge_tsfm.data.columns import Target, is_event_of
 from edge_tsfm.data.layouts import Layout
+from edge_tsfm.data.names import stem
 from edge_tsfm.data.series import Attribute
 from edge_tsfm.data.tables import Table, numbers, texts
 from edge_tsfm.data.times import Clock, parse_times
@@ -27,16 +29,27 @@ class Samples:
     value: NDArray[np.float32]  # [R], NaN where nothing was measured
     clock: Clock
     converted: int
+    note: str | None = None
 
 
-def take_samples(table: Table, layout: Layout, target: Target, *, unit: str | None) -> Samples:
-    """Pull one channel out of a table; raises `DataError` for what cannot be read, naming file and row."""
+def take_samples(
+    table: Table, layout: Layout, target: Target, *, unit: str | None, across: AcrossFiles | None = None
+) -> Samples:
+    """Pull one channel out of a table; raises `DataError` for what cannot be read, naming file and row.
+
+    ``across`` says what an id that occurs in several files is (`ids_across_files`).
+    """
     if layout.name_column is not None:
         table = _rows_of(table, layout.name_column, target)
     times, clock = parse_times(table, layout.timestamp_column, step=layout.step)
     value, converted = _values(table, layout, target, unit)
     ids = (
         np.full(len(times), _stem(table), dtype=object) if layout.id_column is None else texts(table, layout.id_column)
+    )
+    ids, note = (
+        (ids, None)
+        if table.file is None
+        else ids_across_files(ids, times, table.file, table.files, across, table.source)
     )
     part, names, part_names = _parts(table, layout, ids)
     return Samples(
@@ -47,11 +60,12 @@ def take_samples(table: Table, layout: Layout, target: Target, *, unit: str | No
         value=value.astype(np.float32),
         clock=clock,
         converted=converted,
+        note=note,
     )
 
 
 def _stem(table: Table) -> str:
-    return table.source.name.split(".")[0]
+    return stem(table.source)
 
 
 def _rows_of(table: Table, name_column: str, target: Target) -> Table:
@@ -66,6 +80,8 @@ def _rows_of(table: Table, name_column: str, target: Target) -> Table:
         where=lambda row: where(int(kept[row])),
         layout=table.layout,
         notes=table.notes,
+        file=None if table.file is None else table.file[kept],
+        files=table.files,
     )
 
 
@@ -174,5 +190,8 @@ def _constant(
     if strict and (codes != first[owner]).any():
         return {}
     # float32 through its shortest text: an age of 83.14 stays 83.14.
-    named = [float(str(one)) if pd.api.types.is_number(one) else str(one) for one in np.asarray(distinct)]
+    named = [
+        float(str(one)) if pd.api.types.is_number(one) and not isinstance(one, bool | np.bool_) else str(one)
+        for one in np.asarray(distinct)
+    ]
     return {part: named[code] for part, code in enumerate(first) if code >= 0}

@@ -109,7 +109,8 @@ class ImportReport:
 class Dataset:
     """All series of one channel of one source, in the order of item_id, then time.
 
-    ``fingerprint`` is SHA-256 (hex) of exactly the values used; see `edge_tsfm.data.fingerprint`.
+    ``fingerprint`` is SHA-256 (hex) of exactly the values used; see `edge_tsfm.data.fingerprint`. ``empty_items`` are
+    the items that have rows and not one usable value: no series.
     """
 
     series: tuple[Series, ...]
@@ -117,6 +118,7 @@ class Dataset:
     channel: str
     fingerprint: str
     report: ImportReport
+    empty_items: tuple[str, ...] = ()
 
     def split(self, name: SplitName) -> tuple[Series, ...]:
         """Return the series of the patients of one part of the fixed split."""

@@ -1,62 +1,119 @@
 """From a path to a table, whatever kind of file or folder it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from edge_tsfm.data.events import read_events
 from edge_tsfm.data.layouts import ID_COLUMNS, first_present
+from edge_tsfm.data.names import TABLE_ENDINGS, TEXT_ENDINGS, files_below, has_ending, is_about, names_of, stem
 from edge_tsfm.data.psv import read_psv_folder
-from edge_tsfm.data.records import read_bidmc_folder, read_wfdb
-from edge_tsfm.data.tables import PARQUET_SUFFIXES, Table, read_table
+from edge_tsfm.data.records import read_bidmc_folder
+from edge_tsfm.data.tables import Table, read_table
+from edge_tsfm.data.wfdb_records import read_wfdb
 from edge_tsfm.errors import DataError
 
-# A folder's .txt files are read-mes and licences.
-_FOLDER_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", *PARQUET_SUFFIXES)
+MOST_NAMED = 5  # files, in a note
 
 
 def open_source(path: Path, *, target: str | None, text_columns: Sequence[str]) -> Table:
     """Read the file or folder at ``path``; ``target`` lets record readers skip other signals.
 
     A folder is, in this order: WFDB (has ``.hea``), PhysioNet 2019 (``.psv``), BIDMC (``*_Numerics.csv``), or
-    CSV and Parquet files of one shape. Raises `DataError`.
+    CSV and Parquet files of one shape, or text files where it has no others. Its sub-folders are read where it has no
+    such file itself. What is not read is named in a note. Raises `DataError`.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist")
-    if path.suffix == ".hea":
+    if has_ending(path, (".hea",)):
         return read_wfdb([path], source=path, target=target)
-    if path.is_file():
+    if not path.is_dir():
         events = read_events(path, target=target, text_columns=text_columns)
         return read_table(path, text_columns=text_columns) if events is None else events
-    if headers := sorted(path.glob("*.hea")):
-        return read_wfdb(headers, source=path, target=target)
-    if records := sorted(path.glob("*.psv")):
-        return read_psv_folder(records, source=path)
-    if numerics := sorted(path.glob("*_Numerics.csv")):
-        return read_bidmc_folder(numerics, source=path)
-    tables = sorted(p for p in path.iterdir() if p.name.endswith(_FOLDER_SUFFIXES))
-    if not tables:
-        raise DataError(f"{path} has no .hea, .psv, .csv or .parquet file", hint="is it the right folder?")
-    return _stack(path, [read_table(p, text_columns=text_columns) for p in tables])
+    return _read_folder(path, target=target, text_columns=text_columns)
 
 
-def _stack(source: Path, tables: list[Table]) -> Table:
+def _read_folder(path: Path, *, target: str | None, text_columns: Sequence[str]) -> Table:
+    """Read the files of one kind in a folder, or below it, and note the others."""
+
+    def tables(files: Sequence[Path]) -> Table:
+        return _stack(path, [read_table(one, text_columns=text_columns) for one in files], text_columns)
+
+    kinds: tuple[tuple[Callable[[Path], bool], Callable[[Sequence[Path]], Table]], ...] = (
+        (lambda one: has_ending(one, (".hea",)), lambda files: read_wfdb(files, source=path, target=target)),
+        (lambda one: has_ending(one, (".psv",)), lambda files: read_psv_folder(files, source=path)),
+        (lambda one: has_ending(one, ("_numerics.csv",)), lambda files: read_bidmc_folder(files, source=path)),
+        (lambda one: has_ending(one, TABLE_ENDINGS), tables),
+        (lambda one: has_ending(one, TEXT_ENDINGS) and not is_about(one), tables),
+    )
+    below = files_below(path)
+    for places in ([one for one in below if one.parent == path], below):
+        for is_kind, read in kinds:
+            if files := [one for one in places if is_kind(one)]:
+                return _noting(read(files), path, files, below)
+    raise DataError(
+        f"{path} has no .hea, .psv, .csv, .parquet or .txt file, nor has a folder in it",
+        hint="is it the right folder?",
+    )
+
+
+def _noting(table: Table, folder: Path, read: Sequence[Path], below: Sequence[Path]) -> Table:
+    """Add to a table's notes which files below ``folder`` were passed over."""
+    used = set(read)
+    beside = {(one.parent, stem(one).removesuffix("_Numerics")) for one in read}
+    left = [
+        one.relative_to(folder)
+        for one in below
+        if one not in used and not is_about(one) and not _belongs(one, beside, table)
+    ]
+    kinds = sorted({"".join(one.suffixes[-1:]).casefold() for one in read})
+    notes = list(table.notes)
+    if len(kinds) > 1:
+        notes.append(f"files of several kinds read as one table: {', '.join(kinds)}")
+    if left:
+        more = ", ..." if len(left) > MOST_NAMED else ""
+        notes.append(f"{len(left)} files not read: {', '.join(map(str, left[:MOST_NAMED]))}{more}")
+    return Table(**{**vars(table), "notes": tuple(notes)})
+
+
+def _belongs(path: Path, records: set[tuple[Path, str]], table: Table) -> bool:
+    """Say whether a file is a part of a record that is read: its samples, its Fix file, its other signals."""
+    if table.layout is None:
+        return False
+    if table.layout.name.startswith("WFDB"):
+        return has_ending(path, (".dat", ".atr", ".xws", ".gz"))
+    name = path.name.split("_Fix")[0].split("_Signals")[0].split("_Breaths")[0]
+    return (path.parent, name) in records
+
+
+def _stack(source: Path, tables: list[Table], text_columns: Sequence[str]) -> Table:
     """Lay tables of one shape end to end; a file without an id column is one item, named after the file."""
     first = list(tables[0].frame.columns)
+    known = (*(name for name in text_columns if name not in ID_COLUMNS), *ID_COLUMNS)  # the one asked for first
+    named = first_present(tuple(name.casefold() for name in known), first) is not None
+    names = names_of(source, [table.source for table in tables])
     frames = []
-    for table in tables:
+    for table, name in zip(tables, names, strict=True):
         if list(table.frame.columns) != first:
             raise DataError(
                 f"{table.source} has other columns than {tables[0].source}",
                 hint="read folders of one kind of file",
             )
-        named = first_present(ID_COLUMNS, first) is not None
-        frames.append(table.frame if named else table.frame.assign(item_id=table.source.name.split(".")[0]))
-    ends = [sum(len(t.frame) for t in tables[: i + 1]) for i in range(len(tables))]
+        frames.append(table.frame if named else table.frame.assign(item_id=name))
+    sizes = [len(table.frame) for table in tables]
+    ends = np.cumsum(sizes)
 
     def where(row: int) -> str:
-        at = next(i for i, end in enumerate(ends) if row < end)
-        return tables[at].where(row - (ends[at - 1] if at else 0))
+        at = int(np.searchsorted(ends, row, side="right"))
+        return tables[at].where(row - int(ends[at] - sizes[at]))
 
-    return Table(source=source, frame=pd.concat(frames, ignore_index=True), where=where)
+    return Table(
+        source=source,
+        frame=pd.concat(frames, ignore_index=True),
+        where=where,
+        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+        file=np.repeat(np.arange(len(tables)), sizes) if named else None,
+        files=names,
+    )

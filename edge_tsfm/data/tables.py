@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +15,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edge_tsfm.data.layouts import Layout
+from edge_tsfm.data.parquet import read_parquet
 from edge_tsfm.errors import DataError
 
-CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".psv", ".csv.gz", ".tsv.gz")
+CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".psv", ".csv.gz", ".tsv.gz", ".txt.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A frame and where its rows came from; ``layout`` where the reader knows it."""
+    """A frame of R rows and where they came from; ``layout`` where the reader knows it."""
 
     source: Path
     frame: pd.DataFrame
     where: Callable[[int], str]  # row number from 0 -> "file, line n"
     layout: Layout | None = None
     notes: tuple[str, ...] = ()
+    file: NDArray[np.int64] | None = None  # [R], which of ``files`` a row is from; None for one file
+    files: tuple[str, ...] = ()  # their names without endings
 
 
 def read_table(path: Path, *, text_columns: Sequence[str] = ()) -> Table:
@@ -37,9 +41,9 @@ def read_table(path: Path, *, text_columns: Sequence[str] = ()) -> Table:
 
     ``text_columns`` stay text: an id ``007`` is not 7. Raises `DataError` when the file is not such a table.
     """
-    if path.name.endswith(PARQUET_SUFFIXES):
+    if path.name.casefold().endswith(PARQUET_SUFFIXES):
         return _read_parquet(path)
-    if path.name.endswith(CSV_SUFFIXES):
+    if path.name.casefold().endswith(CSV_SUFFIXES):
         return _read_csv(path, text_columns)
     raise DataError(
         f"{path}: do not know how to read a file called {path.name}",
@@ -48,23 +52,17 @@ def read_table(path: Path, *, text_columns: Sequence[str] = ()) -> Table:
 
 
 def _read_parquet(path: Path) -> Table:
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from ValueError and OSError
-        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    if frame.index.name is not None or isinstance(frame.index, pd.MultiIndex):
-        frame = frame.reset_index()
-    frame.columns = [str(name).strip() for name in frame.columns]
-    return Table(source=path, frame=_not_empty(path, frame), where=lambda row: f"{path}, row {row + 1}")
+    frame, notes = read_parquet(path)
+    return Table(source=path, frame=_not_empty(path, frame), where=lambda row: f"{path}, row {row + 1}", notes=notes)
 
 
 def _read_csv(path: Path, text_columns: Sequence[str]) -> Table:
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        text = (gzip.decompress(data) if path.suffix.casefold() == ".gz" else data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: byte {error.start}", hint="save it as UTF-8") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     frame = parse_csv(text, source=path, text_columns=text_columns)
     return Table(source=path, frame=_not_empty(path, frame), where=lambda row: f"{path}, line {row + 2}")

@@ -22,6 +22,8 @@ HINT = (
     f"bundled bases, which need no network: {', '.join(BUNDLED) or 'none'}; or give a local folder with config.json "
     "and model.safetensors, or a hub id such as amazon/chronos-bolt-tiny"
 )
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+POINTER = b"version https://git-lfs.github.com/spec/"
 DEFAULT_BASE = "edge-bolt-micro"
 
 
@@ -90,8 +92,11 @@ def open_pipeline(source: str) -> Any:
         raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=HINT)
     else:
         place = source
+    _refuse_pointers(Path(place))
     try:
-        return BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
+        pipeline = BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
+    except MemoryError:
+        raise
     except Exception as error:
         kind = "folder" if Path(source).exists() else "hub id"
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -99,6 +104,25 @@ def open_pipeline(source: str) -> Any:
             f"cannot load base {source!r} as a {kind}: {reason}",
             hint=HINT,
         ) from error
+    return pipeline
+
+
+def context_of(base: Base) -> int:
+    """Return how many steps a base reads at most: of a longer context it takes the last."""
+    config = base.model.config.chronos_config
+    return int(config["context_length"])
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Refuse a folder whose files Git LFS has not fetched: they are short texts that name the weights."""
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        path = folder / name
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(POINTER)) == POINTER:
+                    raise ModelError(
+                        f"{path} is a Git LFS pointer, not the file itself", hint=f"git lfs pull in {folder}"
+                    )
 
 
 def weights_digest(model: Any) -> str:

@@ -30,7 +30,8 @@ class Direct:
     def score(self, model: Any, context: Tensor, target: Tensor) -> tuple[float, float]:
         """Return twice the pinball loss and the sum of absolute targets: in the channel's unit, as the gate judges."""
         levels = torch.tensor(self.levels(model), device=target.device)
-        miss = target[..., None] - self.quantiles(model, context, target.shape[1])  # [B, H, Q]
+        quantiles = self.quantiles(model, context, target.shape[1]).sort(-1).values  # as they are forecast
+        miss = target[..., None] - quantiles  # [B, H, Q]
         pinball = torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
         return float(2 * pinball.nansum()), float(target.abs().nansum())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 
 from device_runtime.files import write_atomic
 from edge_tsfm.errors import ConfigError
+from edge_tsfm.one_writer import only_writer
 from edge_tsfm.pretraining.artefact import save_base
 from edge_tsfm.pretraining.checkpoint import Progress
 from edge_tsfm.pretraining.config import PretrainConfig
@@ -69,6 +71,7 @@ def pretrain(
 
     Raises:
         ConfigError, DataError, ModelError, TrainError: as their names say; nothing is trained on real data.
+        InUseError: another process pre-trains in ``out``.
     """
     if validate_on is not None and not targets:
         raise ConfigError("validation on real data needs at least one target", hint="--target MAP")
@@ -79,31 +82,32 @@ def pretrain(
     if ranks.accelerator is not None:
         place = ranks.accelerator.device
     out.mkdir(parents=True, exist_ok=True)
-    model = start(config, continued).to(place)
-    sets = [patients(validate_on, name, limit=validation_windows) for name in targets] if validate_on else []
+    with only_writer(out) if ranks.rank == 0 else nullcontext():
+        model = start(config, continued).to(place)
+        sets = [patients(validate_on, name, limit=validation_windows) for name in targets] if validate_on else []
 
-    def watch(averaged: nn.Module, progress: Progress) -> dict[str, float]:
-        if continued is None:
-            save_base(averaged, out / "snapshots" / f"{progress.step:07d}")
-        row = {"synthetic_loss": synthetic_loss(averaged, config, place)}
-        return row | zero_shot(averaged, sets) if sets else row
+        def watch(averaged: nn.Module, progress: Progress) -> dict[str, float]:
+            if continued is None:
+                save_base(averaged, out / "snapshots" / f"{progress.step:07d}")
+            row = {"synthetic_loss": synthetic_loss(averaged, config, place)}
+            return row | zero_shot(averaged, sets) if sets else row
 
-    def log(progress: Progress) -> None:
-        write_csv(progress.curve, out / "curve.csv")
-        if on_log is not None:
-            on_log(progress)
+        def log(progress: Progress) -> None:
+            write_csv(progress.curve, out / "curve.csv")
+            if on_log is not None:
+                on_log(progress)
 
-    record = config.to_dict() | {"method": None if continued is None else vars(continued)}
-    progress = train(
-        model, config, out, device=place, resume=resume, record=record, watch=watch, on_log=log, ranks=ranks
-    )
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    merged = finish(config, continued, model)
-    # Every process holds the same weights; the first one writes them.
-    digest = save_base(merged, out / "base" if ranks.rank == 0 else None)
-    outcome = Outcome(folder=out, digest=digest, trainable=trainable, progress=progress)
-    if ranks.rank != 0:
+        record = config.to_dict() | {"method": None if continued is None else vars(continued)}
+        progress = train(
+            model, config, out, device=place, resume=resume, record=record, watch=watch, on_log=log, ranks=ranks
+        )
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        merged = finish(config, continued, model)
+        # Every process holds the same weights; the first one writes them.
+        digest = save_base(merged, out / "base" if ranks.rank == 0 else None)
+        outcome = Outcome(folder=out, digest=digest, trainable=trainable, progress=progress)
+        if ranks.rank != 0:
+            return outcome
+        write_png(progress.curve, out / "curve.png", title=config.name)
+        write_atomic(out / "report.json", (json.dumps(outcome.to_dict(), indent=2) + "\n").encode())
         return outcome
-    write_png(progress.curve, out / "curve.png", title=config.name)
-    write_atomic(out / "report.json", (json.dumps(outcome.to_dict(), indent=2) + "\n").encode())
-    return outcome

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from device_runtime.errors import DeviceRuntimeError
 from edge_tsfm.errors import EdgeTsfmError
 from edge_tsfm.study.cells import Cell
 from edge_tsfm.study.work import perform
@@ -27,7 +28,7 @@ def attempt(cell: Cell, out: Path) -> str | None:
     """Perform a cell; return its error in words where it failed."""
     try:
         perform(cell, out)
-    except EdgeTsfmError as error:
+    except (EdgeTsfmError, DeviceRuntimeError, OSError) as error:
         return str(error)
     return None
 
@@ -35,8 +36,8 @@ def attempt(cell: Cell, out: Path) -> str | None:
 def run_cells(cells: Sequence[Cell], out: Path, *, jobs: int, report: Report = lambda _: None) -> dict[str, str]:
     """Perform all cells, ``jobs`` at a time; return the folders of those that failed, with their errors.
 
-    One job runs in this process. Only the project's own errors count as a failed cell: a bug stops the study, which
-    goes on where it stopped when it is started again.
+    One job runs in this process. Only the project's own errors and the machine's count as a failed cell: a bug stops
+    the study, which goes on where it stopped when it is started again.
     """
     failed: dict[str, str] = {}
     if jobs == 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from device_runtime.files import write_atomic
+from edge_tsfm.one_writer import only_writer
 from edge_tsfm.study.cells import Cell, Choice, final_cells, search_cells
 from edge_tsfm.study.config import StudyConfig, require_libraries
 from edge_tsfm.study.latency import Latency, measure_latencies
@@ -70,9 +71,18 @@ def run_study(
 
     ``jobs`` cells at a time here, or all over the Ray cluster at the address ``ray``. ``report`` is called once for
     each cell, done before or now. A failed cell is told in the result and leaves the others alone. Raises
-    `ConfigError` when a library is missing or ``out`` holds cells of another study.
+    `ConfigError` when a library is missing or ``out`` holds cells of another study, and `InUseError` while another
+    process works on it.
     """
     require_libraries(study)
+    with only_writer(out):
+        return _run_study(study, out, jobs, ray, report, only_tabulate=only_tabulate)
+
+
+def _run_study(
+    study: StudyConfig, out: Path, jobs: int, ray: str | None, report: Callable[[Cell], None], *, only_tabulate: bool
+) -> Result:
+    """Do what `run_study` says, alone in ``out``."""
     trials = search_cells(study)
     failed = {} if only_tabulate else _perform(trials, out, jobs, ray, report)
     chosen = choose(trials, out)

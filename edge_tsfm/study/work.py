@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import torch
 
 from device_runtime.files import write_atomic
 from edge_tsfm.data import Dataset
-from edge_tsfm.errors import ConfigError
+from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL, baseline_quantiles, seasonal_quantiles
 from edge_tsfm.models import FAMILIES, load_base
+from edge_tsfm.one_writer import only_writer
 from edge_tsfm.study.cells import Cell
 from edge_tsfm.study.scores import LEVELS, SCORES_FILE, read_scores, write_scores
 from edge_tsfm.training.config import TrainConfig
@@ -35,8 +37,8 @@ def perform(cell: Cell, out: Path) -> None:
         TRAINERS[cell.kind](cell, folder)
     if cell.scored and not is_scored(cell, out):
         dataset = read_run_data(cell.config)
-        folder.mkdir(parents=True, exist_ok=True)
-        SCORERS[cell.kind](cell, folder, dataset)
+        with only_writer(folder):
+            SCORERS[cell.kind](cell, folder, dataset)
 
 
 def is_done(cell: Cell, out: Path) -> bool:
@@ -101,12 +103,17 @@ def _train_adapter(cell: Cell, folder: Path) -> None:
 
 def _train_nhits(cell: Cell, folder: Path) -> None:
     """Train the network by the adapters' own loop and write a record of the same form."""
+    with only_writer(folder):
+        _fit_nhits(cell, folder)
+
+
+def _fit_nhits(cell: Cell, folder: Path) -> None:
+    """Do what `_train_nhits` says, alone in ``folder``."""
     from safetensors.torch import save
 
     from edge_tsfm.study.nhits import LEARNING_RATE, NHits, make_network
     from edge_tsfm.training.loop import fit
 
-    folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     config = cell.config
     dataset = read_run_data(config)
@@ -127,10 +134,12 @@ def _train_nhits(cell: Cell, folder: Path) -> None:
     )
     network.cpu()
     # Parameters only: the library's losses share a buffer of levels, which `make_network` makes anyhow.
-    write_atomic(folder / NETWORK_FILE, save({name: p.detach().contiguous() for name, p in network.named_parameters()}))
+    numbers = save({name: p.detach().contiguous() for name, p in network.named_parameters()})
+    write_atomic(folder / NETWORK_FILE, numbers)
     record = {
         "config": config.to_dict(),
         "data": {"fingerprint": dataset.fingerprint},
+        "files": {NETWORK_FILE: sha256(numbers).hexdigest()},
         "windows": {"train": len(train), "stopping": len(stopping)},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "learning_rates": [rate],
@@ -160,6 +169,7 @@ def _score_nhits(cell: Cell, folder: Path, dataset: Dataset) -> None:
     from edge_tsfm.study.nhits import NHits, make_network
 
     network = make_network(cell.config.context_length, cell.config.prediction_length, cell.config.seed)
+    _check_network(folder)
     numbers = read_numbers(folder / NETWORK_FILE)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -170,6 +180,13 @@ def _score_nhits(cell: Cell, folder: Path, dataset: Dataset) -> None:
             NHits().quantiles(network.eval(), torch.from_numpy(windows.context), cell.config.prediction_length).numpy()
         )
     write_scores(folder / SCORES_FILE, {cell.label: quantiles}, windows, LEVELS, _record(cell, dataset))
+
+
+def _check_network(folder: Path) -> None:
+    """Refuse a network that its cell's record does not pin; older records pin nothing. Raises `TrainError`."""
+    pinned = (read_record(folder / RUN_FILE, CellRecord).get("files") or {}).get(NETWORK_FILE)
+    if pinned not in (None, sha256((folder / NETWORK_FILE).read_bytes()).hexdigest()):
+        raise TrainError(f"{folder / NETWORK_FILE} is not what {RUN_FILE} pins", hint="remove the cell's folder")
 
 
 def _score_base(cell: Cell, folder: Path, dataset: Dataset) -> None:

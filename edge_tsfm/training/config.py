@@ -10,6 +10,7 @@ from typing import Any
 from device_runtime.binder import bind
 from device_runtime.documents import read_toml
 from edge_tsfm.data import Dataset, season_steps
+from edge_tsfm.data.across import ACROSS_FILES
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods import Options
 from edge_tsfm.methods.entries import CHOICES, SEEDED
@@ -25,6 +26,8 @@ class TrainConfig:
     id_column: str | None = None
     timestamp_column: str | None = None
     interval: str | None = None
+    unit: str | None = None  # of the target's values, where it is not the signal's own
+    ids_across_files: str | None = None  # "same" or "per-file": an id in several files of a folder
     split_by: str = "item"  # or "time": of series too few to be split by item
     block_length: int | None = None  # by time: steps that intervals draw together; a context when left out
     season: str | None = None  # a span (1d) or steps: the simple forecasters get a seasonal one
@@ -66,6 +69,8 @@ class TrainConfig:
             raise ConfigError(f"validation_stride: want at least 1, got {self.validation_stride}")
         if self.split_by not in ("item", "time"):
             raise ConfigError(f"split_by: want item or time, got {self.split_by!r}")
+        if self.ids_across_files not in (None, *ACROSS_FILES):
+            raise ConfigError(f"ids_across_files: want {' or '.join(ACROSS_FILES)}, got {self.ids_across_files!r}")
         if self.block_length is not None and self.split_by == "item":
             raise ConfigError("block_length is for split_by = 'time'", hint="by item, intervals draw whole items")
         if self.block_length is not None and self.block_length < self.prediction_length:

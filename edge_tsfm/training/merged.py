@@ -15,6 +15,7 @@ from edge_tsfm.methods import find_method
 from edge_tsfm.methods.merge import merge_into
 from edge_tsfm.models import load_base
 from edge_tsfm.models.base import weights_digest
+from edge_tsfm.one_writer import is_empty, only_writer
 from edge_tsfm.pretraining.artefact import save_base
 from edge_tsfm.training.run import Run
 
@@ -28,7 +29,13 @@ def save_merged(run: Run, out: Path) -> dict[str, Any]:
     has no blob (``full``) is written as it was trained. The folder is read back and compared before it counts.
     Raises `TrainError` for a folder in use, for added biases, or when the weights do not come back.
     """
-    if out.exists() and any(out.iterdir()):
+    with only_writer(out):
+        return _save_merged(run, out)
+
+
+def _save_merged(run: Run, out: Path) -> dict[str, Any]:
+    """Do what `save_merged` says, alone in ``out``."""
+    if not is_empty(out):
         raise TrainError(f"{out} is not empty", hint="give another --out")
     own = {name for name, _ in run.base_model.model.named_parameters()}
     if any(name not in own for name in run.record["tensors"]):

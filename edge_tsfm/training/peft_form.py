@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edge_tsfm.errors import TrainError
 from edge_tsfm.methods.base import ADAPTER
 
 # Singular values below this share of the largest are rounding noise of float32.
@@ -27,8 +28,12 @@ NOISE = 1e-6
 
 
 def save_peft_form(base: nn.Module, changes: Mapping[str, torch.Tensor], folder: Path, *, base_name: str) -> None:
-    """Write ``changes`` (parameter name → what was added) to ``base`` as a PEFT checkpoint in ``folder``."""
+    """Write ``changes`` (parameter name → what was added) to ``base`` as a PEFT checkpoint in ``folder``.
+
+    Raises `TrainError` where it cannot be written.
+    """
     from peft import LoraConfig, get_peft_model
+    from safetensors import SafetensorError
 
     model = copy.deepcopy(base)
     linear = {name.removesuffix(".weight") for name in changes if _is_linear_weight(model, name)}
@@ -64,7 +69,10 @@ def save_peft_form(base: nn.Module, changes: Mapping[str, torch.Tensor], folder:
     wrapped.peft_config[ADAPTER].base_model_name_or_path = base_name
     # "auto" would ask the hub whether the base's vocabulary grew; a time series has none.
     with _unheard("LoRA tensor.* have invalid shape"):
-        wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+        try:
+            wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+        except (OSError, SafetensorError) as error:  # the latter is what it makes of the former
+            raise TrainError(f"cannot write {folder}: {error}", hint="check space and permissions") from error
 
 
 @contextmanager

@@ -90,6 +90,7 @@ class RunRecord:
     training: TrainingRecord
     gate: GateRecord
     versions: Mapping[str, str]
+    files: Mapping[str, str] | None = None  # name → SHA-256; older runs pin nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,7 @@ class CellRecord:
     parameters: int
     training: TrainingRecord
     gate: GateRecord | None = None
+    files: Mapping[str, str] | None = None
 
 
 def read_record(path: Path, kind: type[RunRecord | CellRecord] = RunRecord) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from torch import nn
 from device_runtime.binding import Binding, check
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dtype
+from device_runtime.quantiles import ascending
 from device_runtime.series.duration import parse_duration
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
+from edge_tsfm.data.across import AcrossFiles
 from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.evaluation.verdict import RunVerdict
@@ -28,7 +30,7 @@ from edge_tsfm.models import FAMILIES, Base, load_base
 from edge_tsfm.models.biases import put_biases
 from edge_tsfm.models.family import device_of
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.entries import read_entries
+from edge_tsfm.training.entries import ENTRIES_FILE, read_entries
 from edge_tsfm.training.record import RUN_FILE, read_record
 from edge_tsfm.training.stored import read_numbers
 from export.record import exported_weights
@@ -67,6 +69,8 @@ def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Datase
         id_column=config.id_column,
         timestamp_column=config.timestamp_column,
         interval=config.interval,
+        unit=config.unit,
+        ids_across_files=cast(AcrossFiles | None, config.ids_across_files),  # its configuration checked
     )
 
 
@@ -96,13 +100,22 @@ def cut(dataset: Dataset, split: Split, part: Part, config: TrainConfig, stride:
 def forecast(
     model: nn.Module, family: str, context: NDArray[np.float32], prediction_length: int
 ) -> NDArray[np.float32]:
-    """Forecast contexts ``[N, L]`` with torch, in batches: quantiles ``[N, H, Q]``; a small model on one thread."""
+    """Forecast contexts ``[N, L]`` with torch, in batches: quantiles ``[N, H, Q]``; a small model on one thread.
+
+    Levels that the model crosses are put in ascending order, as the device's runtime does.
+    """
     parts = []
     with torch.no_grad(), threads_for(model):
         for start in range(0, len(context), FORECAST_BATCH):
             batch = torch.from_numpy(context[start : start + FORECAST_BATCH]).to(device_of(model))
             parts.append(FAMILIES[family].quantiles(model, batch, prediction_length).float().cpu().numpy())
-    return np.concatenate(parts)
+    return ascending(np.concatenate(parts))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 (hex) of a run's files that decide its forecasts, by name: what its record pins."""
+    present = [name for name in (NUMBERS_FILE, ENTRIES_FILE) if (folder / name).exists()]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in present}
 
 
 @dataclass(frozen=True)
@@ -165,6 +178,13 @@ class Run:
     def numbers_digest(self) -> str:
         """SHA-256 of the tuned numbers: what an exported blob and an evaluation of this run have in common."""
         return hashlib.sha256((self.path / NUMBERS_FILE).read_bytes()).hexdigest()
+
+    @property
+    def unpinned(self) -> str | None:
+        """What to say of a run whose record has no digests of its files, as older ones; None for others."""
+        if "files" in self.record:
+            return None
+        return f"{self.path / RUN_FILE} is older than its digests: nothing shows that {NUMBERS_FILE} is this run's"
 
     @property
     def split(self) -> Split:
@@ -261,7 +281,10 @@ class Run:
 
 
 def load_run(path: Path | str) -> Run:
-    """Open a run folder. Raises `TrainError` when it is not one, or training has not finished."""
+    """Open a run folder; its files are those that its record pins.
+
+    Raises `TrainError` when it is no run, training has not finished, or a file is not the one of this run.
+    """
     folder = Path(path)
     if not (folder / RUN_FILE).exists():
         unfinished = (folder / CHECKPOINT_FILE).exists()
@@ -269,4 +292,13 @@ def load_run(path: Path | str) -> Run:
             f"{folder} " + ("has not finished training" if unfinished else f"is not a run: it has no {RUN_FILE}"),
             hint="repeat its train command with --resume" if unfinished else "make one with edge-tsfm train",
         )
-    return Run(path=folder, record=read_record(folder / RUN_FILE))
+    record = read_record(folder / RUN_FILE)
+    pinned, found = record.get("files", {}), digests(folder)
+    for name, wanted in pinned.items():
+        if found.get(name) != wanted:
+            got = f"has SHA-256 {found[name][:16]}…" if name in found else "is missing"
+            raise TrainError(
+                f"{folder / name} {got}, the run's record pins {wanted[:16]}…: it is not what this run trained",
+                hint="copy the whole folder again, or train it again",
+            )
+    return Run(path=folder, record=record)

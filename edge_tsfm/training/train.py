@@ -15,11 +15,13 @@ import torch
 from device_runtime.files import write_atomic
 from edge_tsfm.data import Dataset, Split, Windows
 from edge_tsfm.data.use import interval_us
-from edge_tsfm.errors import TrainError
+from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.evaluation import judge
 from edge_tsfm.evaluation.sight import look_ahead
 from edge_tsfm.methods import attach, find_method, learning_rates
 from edge_tsfm.models import FAMILIES, load_base
+from edge_tsfm.models.base import context_of
+from edge_tsfm.one_writer import is_empty, only_writer
 from edge_tsfm.progress import Work
 from edge_tsfm.training.advice import advice
 from edge_tsfm.training.card import peft_card
@@ -36,6 +38,7 @@ from edge_tsfm.training.run import (
     Run,
     binding_of,
     cut,
+    digests,
     forecast,
     read_run_data,
     split_of_run,
@@ -61,13 +64,34 @@ def train(
     gate refuses it. ``report`` is called after every step, ``work`` holds what is left to do and how long it takes,
     ``remark`` hears what the gate will be able to see, before training begins.
 
-    Raises `TrainError`, `ConfigError`, `DataError` and `ModelError`.
+    Raises `TrainError`, `ConfigError`, `DataError` and `ModelError`, and `InUseError` while another process trains in
+    ``out``.
     """
+    with only_writer(out):
+        return _train(config, out, resume=resume, force=force, report=report, work=work or Work(), remark=remark)
+
+
+def _train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool,
+    force: bool,
+    report: Report,
+    work: Work,
+    remark: Callable[[str], None],
+) -> Run:
+    """Do what `train` says, alone in ``out``."""
     _begin(out, resume=resume)
     start = time.monotonic()
     torch.manual_seed(config.seed)
     base = load_base(config.base)
     family = FAMILIES[base.family]
+    if config.context_length > (most := context_of(base)):
+        raise ConfigError(
+            f"context_length {config.context_length}: base {base.name} reads at most {most} steps",
+            hint=f"--context-length {most} or less; a longer one changes nothing",
+        )
     dataset = read_run_data(config)
     binding_of(dataset.channel, interval_us(dataset.interval), config)  # better an error now than when it is exported
     split = split_of_run(config, dataset)
@@ -76,7 +100,6 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     resumed = (out / CHECKPOINT_FILE).exists()
     entries = read_entries(config, out) if resumed else choose_for_run(config, base, windows["train"], out, device)
-    work = work or Work()
     gate = windows["gate"].draw(config.gate_windows, config.seed)
     levels = family.levels(base.model)
     work.plan(gate=2)
@@ -126,6 +149,7 @@ def train(
             "report": dataset.report.to_dict(),
         },
         "windows": {**{name: len(part) for name, part in windows.items()}, "gate_drawn": len(gate)},
+        "files": digests(out),
         "tensors": tensors,
         "parameters": sum(number.numel() for number in numbers.values()),
         "learning_rates": sorted(set(rates.values())),
@@ -154,7 +178,7 @@ def train(
 
 def _begin(out: Path, *, resume: bool) -> None:
     """Make the run folder. Raises `TrainError` when something else is there."""
-    if out.exists() and any(out.iterdir()) and not resume:
+    if not is_empty(out) and not resume:
         raise TrainError(
             f"{out} is not empty", hint="give another --out, or --resume to continue a run that was killed"
         )

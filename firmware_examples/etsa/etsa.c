@@ -1264,6 +1264,19 @@ etsa_err etsa_self_test(const etsa_adapter *adapter, const float *probe, double 
     return most > (double)adapter->tolerance ? ETSA_SELF_TEST_ERROR : err;
 }
 
+void etsa_sort_levels(float *quantiles, uint32_t steps, uint32_t levels)
+{
+    for (uint32_t h = 0; h < steps; h++) {
+        float *step = quantiles + (size_t)h * levels;
+        for (uint32_t j = 1; j < levels; j++) {
+            float moved = step[j];
+            uint32_t place = j;
+            for (; place > 0 && step[place - 1] > moved; place--) step[place] = step[place - 1];
+            step[place] = moved;
+        }
+    }
+}
+
 void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t steps, uint32_t levels)
 {
     if (adapter->calibration_levels == 0 || adapter->calibration_levels != levels) return;
@@ -1280,12 +1293,10 @@ void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t step
             bool inside = sum < too_large && sum > -too_large;
             double safe = rounded(inside ? sum : 0.0); /* a compiler may convert first and choose afterwards */
             float infinite = float_of(sum < 0 ? 0xff800000u : 0x7f800000u); /* without raising a flag */
-            float moved = inside ? (float)safe : infinite;
-            uint32_t place = j; /* rounding keeps order, so sorting the floats is sorting the doubles */
-            for (; place > 0 && step[place - 1] > moved; place--) step[place] = step[place - 1];
-            step[place] = moved;
+            step[j] = inside ? (float)safe : infinite;
         }
     }
+    etsa_sort_levels(quantiles, steps, levels); /* rounding keeps order: sorting the floats is sorting the doubles */
 }
 
 /* --- signature -------------------------------------------------------------------------------------------------- */

@@ -243,7 +243,10 @@ bool etsa_known_answer(const etsa_adapter *adapter, float *context, float *expec
 /* ETSA_SELF_TEST_ERROR when the probe is off by more than the tolerance anywhere, or not a number; worst (may be
  * NULL) is the largest absolute difference. */
 etsa_err etsa_self_test(const etsa_adapter *adapter, const float *probe, double *worst);
-/* Move quantiles[steps * levels] (all levels of step 0, then of step 1, ...) by the adapter's offsets and put each
+/* Put the levels of quantiles[steps * levels] (all levels of step 0, then of step 1, ...) in ascending order at every
+ * step, §7: a model may cross them. Of every forecast, before etsa_calibrate; not of the known-answer test's probe. */
+void etsa_sort_levels(float *quantiles, uint32_t steps, uint32_t levels);
+/* Move ascending quantiles[steps * levels] by the adapter's offsets and put each
  * step's in ascending order, §7; no calibration, no change. One beyond all floats becomes infinite: no forecast. */
 void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t steps, uint32_t levels);
 

@@ -303,6 +303,7 @@ etsa_err fc_forecast(fc_forecaster *f, const float *context, size_t length, cons
     if (err != ETSA_OK) return err;
     size_t count = (size_t)bundle->prediction_length * bundle->level_count;
     if (!all_finite(quantiles, count)) return fc_refuse(message, ETSA_FORECAST_ERROR, "the model's quantiles are not finite");
+    etsa_sort_levels(quantiles, bundle->prediction_length, bundle->level_count);
     if (f->blob == NULL) return ETSA_OK;
     etsa_calibrate(&f->adapter, quantiles, bundle->prediction_length, bundle->level_count);
     if (all_finite(quantiles, count)) return ETSA_OK;

@@ -3,11 +3,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from device_runtime.cli.forecast import command as forecast
 from device_runtime.errors import InputError
+from device_runtime.forecaster import Forecaster
 
 BLOB = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-bolt.etsa"
 
@@ -61,6 +63,67 @@ def test_errors_are_text_with_a_code_and_a_hint_and_exit_1(dummy_bundle: Path, t
     assert done.stderr.startswith("edge-tsfm-device: error: [500]")
     assert "hint: name the values with --target" in done.stderr
     assert not done.stdout
+
+
+def test_an_item_that_cannot_be_forecast_is_named_and_left_out(dummy_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    items = {"a": [80, 81, 82], "empty": ["", "", ""], "huge": [1e38, -3e38, 2e38], "z": [7e-05, 8e-05, 9e-05]}
+    rows = [f"{item},{step},{value}" for item, values in items.items() for step, value in enumerate(values)]
+    path.write_text("\n".join(["item_id,timestamp,target", *rows]) + "\n")
+    done = run("forecast", dummy_bundle, "--input", path, "--prediction-length", 1)
+    assert done.returncode == 4
+    assert done.stderr.splitlines() == [
+        "edge-tsfm-device: item empty left out: [500] context: row 0 has no observed value",
+        "edge-tsfm-device: item huge left out: [501] the model's quantiles are not finite",
+    ]
+    lines = [line.split(",") for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["item_id", "a", "z"]
+    assert all(5e-05 < float(cell) < 2e-04 for cell in lines[2][2:11])  # significant digits: not 0.00
+    records = json.loads(run("forecast", dummy_bundle, "--input", path, "--prediction-length", 1, "--json").stdout)
+    wanted = Forecaster.open(dummy_bundle).forecast(items["z"], 1).quantiles
+    np.testing.assert_array_equal(np.array(records[1]["quantiles"], dtype=np.float32), wanted)
+
+
+def test_what_is_wrong_with_every_item_is_one_error(dummy_bundle: Path, series: Path) -> None:
+    done = run("forecast", dummy_bundle, "--input", series, "--quantile-levels", "0.01")
+    assert done.returncode == 1
+    assert done.stderr.count("trained for") == 1
+    assert "left out" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["forecast", "bench"])
+def test_more_steps_than_the_base_reads_are_refused(dummy_bundle: Path, series: Path, verb: str) -> None:
+    asked = ["--input", series] if verb == "forecast" else []
+    done = run(verb, dummy_bundle, *asked, "--context-length", 65)
+    assert done.returncode == 1
+    assert "--context-length 65: base dummy-bolt reads at most 64 steps" in done.stderr
+
+
+@pytest.mark.parametrize(("to", "status"), [("| true", 1), ("> /dev/full", 1), (">&-", 0)])
+def test_a_reader_that_went_away_or_is_full_is_no_traceback(
+    dummy_bundle: Path, series: Path, to: str, status: int
+) -> None:
+    line = f"set -o pipefail; {sys.executable} -m device_runtime.cli forecast {dummy_bundle} --input {series} {to}"
+    done = subprocess.run(["/bin/bash", "-c", line], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if to != "| true":  # which of the two is first is chance
+        assert done.returncode == status
+    assert ("No space left" in done.stderr) == (to == "> /dev/full")
+
+
+def test_names_that_the_terminal_cannot_show_stop_nothing(dummy_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text("item_id,target\n" + "".join(f"Müller→,{80 + k}\n" for k in range(3)))
+    command = [sys.executable, "-m", "device_runtime.cli", "forecast", str(dummy_bundle), "--input", str(path)]
+    done = subprocess.run(
+        command, capture_output=True, check=False, env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "PATH": ""}
+    )
+    assert b"Traceback" not in done.stderr
+
+
+def test_the_exit_statuses_are_told_by_help() -> None:
+    assert "4 done, but some items were left" in " ".join(run("--help").stdout.split())
 
 
 def test_selftest_says_how_far_off_and_how_far_is_allowed(dummy_bundle: Path, tmp_path: Path) -> None:

@@ -122,5 +122,6 @@ def test_three_ways(
         by_torch = torch_witness("chronos-bolt", model, context[None])[0]
     base = torch_witness("chronos-bolt", model, context[None])[0]
     np.testing.assert_allclose(by_c, by_python, rtol=1e-6)
-    np.testing.assert_allclose(by_python, by_torch, rtol=2e-5)
+    assert (np.diff(by_torch) < 0).any()  # it crosses its levels: both runtimes put them in order
+    np.testing.assert_allclose(by_python, np.sort(by_torch), rtol=2e-5)
     assert np.abs(by_torch - base).max() > 0.1  # the adapter is felt at all

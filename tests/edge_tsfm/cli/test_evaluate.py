@@ -135,6 +135,12 @@ def test_data_without_test_patients_are_an_error_with_a_hint(trained: tuple[Path
     assert isinstance(result.exception, DataError)
     assert "no test patient has a window of 24 → 4 steps" in str(result.exception)
     assert "--split all" in str(result.exception.hint)
+    short = tmp_path / "short.csv"
+    short.write_text("item_id,timestamp,HR\n" + "".join(f"p,2026-03-01 {hour:02d}:00,80\n" for hour in range(9)))
+    whole = invoke(run, short, "--split", "all")
+    assert "no all patient" not in str(whole.exception)
+    assert "no patient has a window of 24 → 4 steps" in str(whole.exception)
+    assert "--split" not in str(whole.exception.hint)  # nothing more to ask for
 
 
 def test_data_that_moved_are_asked_for(trained: tuple[Path, Path], tmp_path: Path) -> None:

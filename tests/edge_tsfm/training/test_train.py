@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from device_runtime.delta import Fourier
 from edge_tsfm.data import split_of
 from edge_tsfm.data.split import split_digit
-from edge_tsfm.errors import ConfigError, TrainError
+from edge_tsfm.errors import ConfigError, InUseError, TrainError
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.run import forecast, load_run
 from edge_tsfm.training.train import train
@@ -54,6 +55,46 @@ def test_a_finished_run_is_not_trained_again(finished: Path) -> None:
     with pytest.raises(TrainError, match="finished"):
         train(load_run(finished).config, finished, resume=True)
     assert (finished / "tuned.safetensors").read_bytes() == before
+
+
+def test_two_trainings_of_one_folder_never_mix(config: Make, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def meanwhile(step: int, *_: float) -> None:
+        if not seen:
+            with pytest.raises(InUseError, match="is being written by process") as caught:
+                train(config(method="lora"), tmp_path / "run", resume=True)
+            seen.append(str(caught.value))
+
+    train(config(), tmp_path / "run", report=meanwhile)
+    assert seen
+    run = load_run(tmp_path / "run")
+    assert run.method == "bitfit"
+    run.tuned_model()
+
+
+@pytest.mark.parametrize("damage", ["other", "missing", "half"])
+def test_a_run_opens_only_with_the_numbers_that_its_record_pins(finished: Path, tmp_path: Path, damage: str) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    numbers = tmp_path / "run" / "tuned.safetensors"
+    good = numbers.read_bytes()
+    if damage == "missing":
+        numbers.unlink()
+    else:
+        numbers.write_bytes(good[: len(good) // 2] if damage == "half" else good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(TrainError, match=r"tuned\.safetensors (is missing|has SHA-256 .*), the run's record pins"):
+        load_run(tmp_path / "run")
+
+
+def test_a_run_without_digests_opens_and_says_so(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert load_run(finished).unpinned is None
+    (tmp_path / "run" / "run.json").write_text(json.dumps({k: v for k, v in record.items() if k != "files"}))
+    assert "older than its digests" in load_run(tmp_path / "run").unpinned
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(TrainError, match="not the record of a run"):
+        load_run(tmp_path / "run")
 
 
 def test_a_ward_that_cannot_be_judged_and_a_season_that_fits_nowhere_are_refused_first(

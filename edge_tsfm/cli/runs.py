@@ -1,0 +1,21 @@
+"""Opening a run for a command: what is doubtful about it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edge_tsfm.training.run import Run
+
+
+def open_run(path: Path) -> Run:
+    """Open a run folder as `load_run` does, and say on standard error when nothing pins its files."""
+    from edge_tsfm.training.run import load_run
+
+    run = load_run(path)
+    if run.unpinned:
+        click.echo(f"note: {run.unpinned}", err=True)
+    return run
