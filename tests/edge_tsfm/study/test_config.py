@@ -52,7 +52,7 @@ def test_a_missing_library_is_told_before_anything_runs(tmp_path: Path, monkeypa
     monkeypatch.setattr(study_config, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="neuralforecast") as caught:
         require_libraries(study)
-    assert "edge-tsfm[study]" in str(caught.value.hint)
+    assert "extra [study]" in str(caught.value.hint)
 
 
 def test_every_method_gets_as_many_candidates_and_the_first_seed_comes_first(tmp_path: Path) -> None:
