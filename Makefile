@@ -7,7 +7,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-slow lint types contracts device firmware firmware-all clean
+.PHONY: demo test test-slow test-processors lint types contracts device firmware firmware-all clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ test: $(VENV)/.installed  ## the default suite: under five minutes on two cores
 
 test-slow: $(VENV)/.installed  ## what takes longer
 	$(BIN)/python -m pytest -m slow
+
+test-processors: $(VENV)/.installed  ## numbers on other processors: SSE, AVX, AVX2; aarch64 as tests/processors/aarch64.sh says
+	$(BIN)/python -m pytest -m slow tests/processors
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -72,6 +72,9 @@ def session_options(settings: SessionSettings) -> ort.SessionOptions:
     options.enable_cpu_mem_arena = settings.memory_arena
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
     options.add_session_config_entry("session.disable_prepacking", "0" if settings.prepacking else "1")
+    # KleidiAI's int8 products, used where a processor has SME, are not those that were measured at export
+    # (docs/adr/0020). An ONNX Runtime that does not know the entry ignores it.
+    options.add_session_config_entry("mlas.disable_kleidiai", "1")
     return options
 
 

@@ -138,6 +138,7 @@ etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float
         {"session.model_external_initializers_file_folder_path", base->folder},
         {"session.intra_op.allow_spinning", "0"}, /* a monitor has other work for the core */
         {"session.disable_prepacking", base->settings.prepacking ? "0" : "1"},
+        {"mlas.disable_kleidiai", "1"}, /* where there is SME, its int8 products are not those that were measured */
         /* Folding copies each weight once more only to transpose it: longer starts, more memory. Left alone, weights stay
          * in the mapped file, and the transposition becomes a flag of the matrix product. */
         {"optimization.disable_specified_optimizers", "ConstantFolding"}, /* the last: see `fold` */

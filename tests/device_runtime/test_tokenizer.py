@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from device_runtime.errors import FormatError
 from device_runtime.tokenizer import Tokenizer
+from tests.support.rounding import sums
 
 PARAMETERS = {
     "low_limit": -15.0,
@@ -48,14 +49,15 @@ def test_tokens_masks_and_scales_are_those_of_chronos(context) -> None:
     reference = chronos_tokenizer()
     tokens, mask, scale = tokenizer().encode(context)
     expected, observed, scales = reference.context_input_transform(torch.from_numpy(context.copy()))
-    np.testing.assert_allclose(scale, scales.numpy(), rtol=3e-7)
+    rounding = 2 * sums(context.shape[1] + 1)  # a mean here and a mean there, each in its own order
+    np.testing.assert_allclose(scale, scales.numpy(), rtol=rounding)
     np.testing.assert_array_equal(mask, observed.numpy())
     # A value within rounding of a bin's edge may fall to either side.
     scaled = np.where(np.isnan(context), 0, context) / scale[:, None]
-    edge = np.abs(scaled[..., None] - tokenizer().boundaries).min(-1) < 4e-6
+    edge = np.abs(scaled[..., None] - tokenizer().boundaries).min(-1) <= 2 * rounding * np.maximum(1, np.abs(scaled))
     assert (tokens == expected.numpy())[:, :-1][~edge].all()
     assert (np.abs(tokens - expected.numpy()) <= 1).all()
-    assert edge.mean() < 0.5 or context.size < 8
+    assert edge.mean() < 0.5 or len(np.unique(scaled)) < 8
 
 
 def test_the_edges_missing_values_and_the_end_token() -> None:

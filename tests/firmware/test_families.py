@@ -23,6 +23,7 @@ from device_runtime.delta import Dense, LowRank, Numbers
 from device_runtime.errors import SelfTestError
 from device_runtime.forecaster import Forecaster
 from device_runtime.merge import merge
+from tests.support.rounding import ANY_ORDER
 
 from .conftest import build, run
 
@@ -59,9 +60,9 @@ def by_c(built: Path, library: Path, tmp_path: Path) -> Forecast:
 
 
 def same(got: np.ndarray, wanted: np.ndarray) -> None:
-    """Equal to a millionth of the largest."""
+    """Equal to what an order of summation decides: C leaves constants unfolded, so its products are others."""
     assert got.shape == wanted.shape
-    assert float(np.abs(got - wanted).max()) <= 1e-6 * float(np.abs(wanted).max())
+    assert float(np.abs(got - wanted).max()) <= ANY_ORDER * float(np.abs(wanted).max())
 
 
 def proven(base: Any, bundle: Bundle, *, frozen: bool = False) -> bytes:
@@ -87,7 +88,8 @@ def proven(base: Any, bundle: Bundle, *, frozen: bool = False) -> bytes:
     if bundle.manifest.family == "chronos-2":
         expected = expected[: len(expected) // 2]  # in company, as the known answer is; then alone
     expected = expected.reshape(-1)
-    answer = KnownAnswer(context=context, expected=expected, tolerance=float(np.float32(2e-3)))
+    allowed = 2 * ANY_ORDER * float(np.abs(expected).max())  # torch on one side, ONNX Runtime on the other
+    answer = KnownAnswer(context=context, expected=expected, tolerance=float(np.float32(allowed)))
     return encode(replace(adapter, known_answer=answer))
 
 
@@ -106,7 +108,7 @@ def test_adapted_weights_are_felt_alike_by_torch_python_and_c(
     assert np.abs(wanted - Forecaster.open(bundle).forecast(SERIES).quantiles).max() > 0.01  # the adapter is felt
     off = re.search(r"known answer off by ([\d.e+-]+)", err)
     assert off is not None
-    assert float(off[1]) == pytest.approx(python.self_test(), abs=1e-4)
+    assert float(off[1]) == pytest.approx(python.self_test(), abs=ANY_ORDER * float(np.abs(wanted).max()))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

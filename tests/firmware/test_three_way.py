@@ -13,6 +13,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta, Dense, Fourier, LowRank, Numbers, Vera
 from device_runtime.forecaster import Forecaster
 from device_runtime.merge import merge
+from tests.support.rounding import assert_near, noise
 
 from .conftest import run
 from .core import Core
@@ -117,11 +118,13 @@ def test_three_ways(
     done = run(binary, "--library", library, exported.path, tmp_path / "series.csv", "--adapter", tmp_path / "a.etsa")
     assert done.returncode == 0, done.stderr
     by_c = np.array([[float(cell) for cell in line.split(",")[1:]] for line in done.stdout.splitlines()[1:]])
-    by_python = Forecaster.open(exported, blob, allow_unproven=True).forecast(context).quantiles
+    forecaster = Forecaster.open(exported, blob, allow_unproven=True)
+    by_python = forecaster.forecast(context).quantiles
     with replaced(model, {exported.manifest.tensors[i].name: weights for i, weights in python.items()}):
         by_torch = torch_witness("chronos-bolt", model, context[None])[0]
     base = torch_witness("chronos-bolt", model, context[None])[0]
-    np.testing.assert_allclose(by_c, by_python, rtol=1e-6)
+    allowed = noise(lambda one: forecaster.forecast(one).quantiles, context)
+    assert_near(by_c, by_python, allowed)
     assert (np.diff(by_torch) < 0).any()  # it crosses its levels: both runtimes put them in order
-    np.testing.assert_allclose(by_python, np.sort(by_torch), rtol=2e-5)
-    assert np.abs(by_torch - base).max() > 0.1  # the adapter is felt at all
+    assert_near(by_python, np.sort(by_torch), allowed)
+    assert np.abs(by_torch - base).max() > 10 * allowed  # the adapter is felt at all

@@ -20,6 +20,7 @@ from edge_tsfm.models.biases import put_biases
 from edge_tsfm.models.family import family_of
 from edge_tsfm.models.parts import find_parts
 from edge_tsfm.training.peft_form import save_peft_form
+from tests.support.rounding import ANY_ORDER, assert_near, noise
 
 # The dummies' smallest site has 8 rows and 8 columns: few numbers on each.
 OPTIONS = Options(n_frequency=9, rank=2)
@@ -48,6 +49,7 @@ CASES = {name: (name, OPTIONS) for name in (*NAMES, "full")} | {
 ADAPTERS = [name for name in CASES if name != "full"]
 Outputs = Callable[[Any], torch.Tensor]
 Tune = Callable[..., None]
+Near = Callable[[Any], float]
 Start = Callable[[Any, str], tuple[Method, Options, list[str]]]
 
 
@@ -79,6 +81,21 @@ def outputs(family: Family, windows: tuple[torch.Tensor, torch.Tensor]) -> Outpu
     return read
 
 
+@pytest.fixture
+def near(family: Family, windows: tuple[torch.Tensor, torch.Tensor]) -> Near:
+    """What rounding makes of a model's outputs on the windows, in their unit."""
+    context, target = windows
+
+    def read(model: Any) -> float:
+        with torch.no_grad():
+            found = noise(lambda one: family.outputs(model, torch.from_numpy(one), target), context)
+            if family.name == "chronos-t5":  # tokens: what rounds is behind them
+                found = max(found, ANY_ORDER * float(family.outputs(model, context, target).abs().max()))
+        return found
+
+    return read
+
+
 def merged(base: Any, deltas: Mapping[str, Delta]) -> Any:
     """The base plus deltas, as a device merges them."""
     out = copy.deepcopy(base)
@@ -91,16 +108,18 @@ def merged(base: Any, deltas: Mapping[str, Delta]) -> Any:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_starts_as_the_base(model: Any, outputs: Outputs, start: Start, name: str) -> None:
-    before = outputs(model)
+def test_it_starts_as_the_base(model: Any, outputs: Outputs, near: Near, start: Start, name: str) -> None:
+    before, allowed = outputs(model), near(model)
     start(model, name)
     # To the bit, but that torch picks another attention kernel for weights that learn, another product for a bias.
     loose = name == "full" or " added" in name
-    assert torch.allclose(outputs(model), before, rtol=0, atol=1e-4 if loose else 0)
+    assert_near(outputs(model), before, allowed if loose else 0.0)
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_merged_forecasts_as_tuned(model: Any, outputs: Outputs, tune: Tune, start: Start, name: str) -> None:
+def test_merged_forecasts_as_tuned(
+    model: Any, outputs: Outputs, near: Near, tune: Tune, start: Start, name: str
+) -> None:
     base, before = copy.deepcopy(model), outputs(model)
     method, options, touched = start(model, name)
     tune(model)
@@ -110,7 +129,7 @@ def test_merged_forecasts_as_tuned(model: Any, outputs: Outputs, tune: Tune, sta
     assert set(method.deltas(model, options, "int16")) == set(touched)
     # int16 numbers: one part in 32,767 of the largest on each tensor.
     error = (outputs(merged(base, method.deltas(model, options, "int16"))) - after).abs().max()
-    assert error < 1e-3 * effect + 1e-4
+    assert error < 1e-3 * effect + near(merged(base, method.deltas(model, options, "int16")))
     assert (outputs(merged(base, method.deltas(model, options, "int8"))) - after).abs().max() < 0.1 * effect
 
 
@@ -127,7 +146,7 @@ def test_only_what_is_named_moves(model: Any, tune: Tune, start: Start, name: st
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_plain_peft_opens_the_checkpoint_and_forecasts_the_same(
-    model: Any, outputs: Outputs, tune: Tune, start: Start, name: str, tmp_path: Path
+    model: Any, outputs: Outputs, near: Near, tune: Tune, start: Start, name: str, tmp_path: Path
 ) -> None:
     base, before = copy.deepcopy(model), outputs(model)
     method, options, _ = start(model, name)
@@ -139,9 +158,10 @@ def test_plain_peft_opens_the_checkpoint_and_forecasts_the_same(
     opened = PeftModel.from_pretrained(copy.deepcopy(base), str(tmp_path / "peft")).eval()
     wanted = outputs(merged(base, deltas))
     assert (wanted - before).abs().max() > 1e-3
-    assert torch.allclose(outputs(opened.get_base_model()), wanted, atol=1e-4)
+    allowed = near(merged(base, deltas))
+    assert_near(outputs(opened.get_base_model()), wanted, allowed)
     if set(deltas) <= set(shapes):
-        assert torch.allclose(outputs(opened.merge_and_unload()), wanted, atol=1e-4)
+        assert_near(outputs(opened.merge_and_unload()), wanted, allowed)
     else:
         with pytest.raises(RuntimeError, match="base layer has no bias"):
             opened.merge_and_unload()
@@ -195,7 +215,9 @@ def test_two_methods_never_tune_one_tensor(model: Any) -> None:
         attach(model, find_method("fourierft+lora"), OPTIONS)
 
 
-def test_methods_that_wrap_different_layers_combine(model: Any, family: Family, outputs: Outputs, tune: Tune) -> None:
+def test_methods_that_wrap_different_layers_combine(
+    model: Any, family: Family, outputs: Outputs, near: Near, tune: Tune
+) -> None:
     base, before = copy.deepcopy(model), outputs(model)
     fourier, lora = METHODS["fourierft"], METHODS["lora"]
     parts = find_parts(model, family)
@@ -208,7 +230,8 @@ def test_methods_that_wrap_different_layers_combine(model: Any, family: Family, 
     after = outputs(model)
     deltas = fourier.deltas(model, OPTIONS, "int16") | lora.deltas(model, OPTIONS, "int16")
     assert set(deltas) == {*parts.linear["ffn"], *parts.linear["v"]}
-    assert (outputs(merged(base, deltas)) - after).abs().max() < 1e-3 * (after - before).abs().max() + 1e-4
+    error, effect = (outputs(merged(base, deltas)) - after).abs().max(), (after - before).abs().max()
+    assert error < 1e-3 * effect + near(merged(base, deltas))
 
 
 @pytest.mark.parametrize("name", [*NAMES, "full"])

@@ -13,6 +13,7 @@ from edge_tsfm.models.chronos2 import Chronos2
 from edge_tsfm.models.direct import FAR
 from edge_tsfm.models.parts import find_dead, find_parts
 from edge_tsfm.models.t5 import LEVELS, T5
+from tests.support.rounding import ANY_ORDER, assert_near, noise
 
 DUMMIES = Path(__file__).resolve().parents[2] / "dummy_bases"
 NAN = float("nan")
@@ -44,13 +45,14 @@ def test_bolt_forecasts_as_its_pipeline_does(bolt: Any, series: torch.Tensor, le
     pipeline = BaseChronosPipeline.from_pretrained(DUMMIES / "chronos-bolt", dtype=torch.float32)
     wanted, _ = pipeline.predict_quantiles(series, prediction_length=length, quantile_levels=list(Bolt().levels(bolt)))
     with torch.no_grad():
-        assert torch.allclose(Bolt().quantiles(bolt, series, length), wanted, atol=1e-4)
+        allowed = noise(lambda one: Bolt().quantiles(bolt, torch.from_numpy(one), length), series)
+        assert_near(Bolt().quantiles(bolt, series, length), wanted, allowed)
 
 
 def test_bolt_loss_is_the_models_own_per_scored_step(bolt: Any, series: torch.Tensor) -> None:
     context, target = series[:, :48], series[:, 48:64].clone()
     whole = float(bolt(context=context, target=target.clone()).loss) / 16
-    assert float(Bolt().loss(bolt, context, target)) == pytest.approx(whole, rel=1e-5)
+    assert float(Bolt().loss(bolt, context, target)) == pytest.approx(whole, rel=ANY_ORDER)
 
 
 def test_bolt_loss_never_sees_missing_targets_nor_changes_them(bolt: Any, series: torch.Tensor) -> None:
@@ -65,14 +67,16 @@ def test_bolt_loss_never_sees_missing_targets_nor_changes_them(bolt: Any, series
     scaled = (target - context.mean(1)[:, None])[..., None] / scale
     miss, levels = scaled - q / scale, torch.tensor(Bolt().levels(bolt))
     by_hand = 2 * torch.maximum(levels * miss, (levels - 1) * miss).mean(-1)
-    assert float(loss) == pytest.approx(float(by_hand.nanmean()), rel=1e-4)
+    # Standardising takes values of the level's size apart: their rounding counts level / scale times.
+    cancelled = float((context.abs().mean(1) / scale[:, 0, 0]).max())
+    assert float(loss) == pytest.approx(float(by_hand.nanmean()), rel=ANY_ORDER * cancelled)
 
 
 def test_bolt_learns_nothing_from_a_flat_context(bolt: Any, series: torch.Tensor) -> None:
     context, target = series[:, :48].clone(), series[:, 48:54]
     alone = float(Bolt().loss(bolt, context[1:], target[1:]))
     context[0] = 98.0
-    assert float(Bolt().loss(bolt, context, target)) == pytest.approx(alone, rel=1e-5)
+    assert float(Bolt().loss(bolt, context, target)) == pytest.approx(alone, rel=ANY_ORDER)
 
 
 def test_bolt_counts_a_far_target_as_far_only(bolt: Any, series: torch.Tensor) -> None:
@@ -89,10 +93,10 @@ def test_t5_loss_is_the_cross_entropy_of_observed_tokens(t5: Any, series: torch.
     _, _, scale = pipeline.tokenizer.context_input_transform(context)
     tokens, seen, _ = pipeline.tokenizer._input_transform(target, scale)
     by_hand = torch.nn.functional.cross_entropy(logits[seen], tokens[seen])
-    assert float(T5().loss(t5, context, target)) == pytest.approx(float(by_hand), rel=1e-5)
+    assert float(T5().loss(t5, context, target)) == pytest.approx(float(by_hand), rel=ANY_ORDER)
     total, count = T5().score(t5, context, target)
     assert count == int(seen.sum())
-    assert total / count == pytest.approx(float(by_hand), rel=1e-5)
+    assert total / count == pytest.approx(float(by_hand), rel=ANY_ORDER)
 
 
 def test_t5_learns_the_end_token_only_at_its_own_length(t5: Any, series: torch.Tensor) -> None:
@@ -175,17 +179,18 @@ def test_chronos2_forecasts_as_its_pipeline_does(two: Any, series: torch.Tensor,
     wanted, _ = pipeline.predict_quantiles(list(series), prediction_length=length, quantile_levels=levels)
     with torch.no_grad():
         got = Chronos2().quantiles(two, series, length)
-    assert torch.allclose(got, torch.cat(wanted), atol=1e-3)
+        allowed = noise(lambda one: Chronos2().quantiles(two, torch.from_numpy(one), length), series)
+    assert_near(got, torch.cat(wanted), allowed)
 
 
 def test_chronos2_loss_is_the_models_own_per_scored_step_and_level(two: Any, series: torch.Tensor) -> None:
     context, target = series[:, :48], series[:, 48:56]
     whole = float(two(context=context, future_target=target, num_output_patches=1).loss)
-    assert float(Chronos2().loss(two, context, target)) == pytest.approx(whole / 13, rel=1e-5)
+    assert float(Chronos2().loss(two, context, target)) == pytest.approx(whole / 13, rel=ANY_ORDER)
     shorter = target.clone()
     shorter[:, 5:] = NAN
     assert float(Chronos2().loss(two, context, shorter)) == pytest.approx(
-        float(Chronos2().loss(two, context, target[:, :5])), rel=1e-5
+        float(Chronos2().loss(two, context, target[:, :5])), rel=ANY_ORDER
     )
 
 

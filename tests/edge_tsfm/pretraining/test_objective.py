@@ -11,6 +11,7 @@ from edge_tsfm.pretraining.config import OptimiserConfig, PretrainConfig
 from edge_tsfm.pretraining.corpus import Batch
 from edge_tsfm.pretraining.objective import batch_loss, step_weights
 from edge_tsfm.pretraining.schedule import learning_rate
+from tests.support.rounding import ANY_ORDER
 
 Tiny = Callable[..., PretrainConfig]
 
@@ -30,7 +31,7 @@ def test_bolt_loss_is_the_librarys(tiny: Tiny) -> None:
     model = build_model(config)
     got = batch_loss(model, batch(), plain(config))
     theirs = model(context=batch().context, target=batch().target.clone()).loss / 8  # theirs sums over steps
-    assert got.item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert got.item() == pytest.approx(theirs.item(), rel=ANY_ORDER)
 
 
 def test_t5_loss_is_the_librarys(tiny: Tiny) -> None:
@@ -40,7 +41,7 @@ def test_t5_loss_is_the_librarys(tiny: Tiny) -> None:
 
     tokens, mask, labels = tokenise(model.config.chronos_config, batch())  # type: ignore[union-attr,arg-type]
     theirs = model(input_ids=tokens, attention_mask=mask, labels=labels).loss
-    assert batch_loss(model, batch(), plain(config)).item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert batch_loss(model, batch(), plain(config)).item() == pytest.approx(theirs.item(), rel=ANY_ORDER)
 
 
 @pytest.mark.parametrize("family", ["chronos-bolt", "chronos-t5"])
@@ -53,7 +54,7 @@ def test_constant_contexts_and_missing_targets_leave_the_loss_alone(tiny: Tiny, 
     context = torch.cat([good.context, empty] if family == "chronos-t5" else [good.context, flat, empty])
     target = torch.cat([good.target, torch.full((len(context) - 4, 8), 95.0)])
     assert batch_loss(model, Batch(context=context, target=target), config.optimiser).item() == pytest.approx(
-        wanted, rel=1e-5
+        wanted, rel=ANY_ORDER
     )
 
 

@@ -17,6 +17,7 @@ from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.merged import save_merged
 from edge_tsfm.training.run import forecast
 from edge_tsfm.training.train import train
+from tests.support.rounding import ANY_ORDER
 
 Make = Callable[..., TrainConfig]
 
@@ -31,7 +32,7 @@ def test_the_folder_forecasts_what_the_run_forecasts(config: Make, tmp_path: Pat
     tuned = forecast(run.tuned_model(), "chronos-bolt", context, 4)
     base = forecast(run.base_model.model, "chronos-bolt", context, 4)
     effect = np.abs(tuned - base).max()
-    assert np.abs(merged - tuned).max() < 2e-3 * effect + 1e-4  # rounded to int16, as a blob
+    assert np.abs(merged - tuned).max() < 2e-3 * effect + ANY_ORDER * np.abs(base).max()  # rounded to int16, as a blob
     assert record["weights"] != run.base["digest"]
 
 
