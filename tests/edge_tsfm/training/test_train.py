@@ -132,7 +132,7 @@ def test_a_reloaded_run_forecasts_as_the_gate_saw_it(finished: Path) -> None:
     levels = np.array(run.quantile_levels())
     wql = 2 * np.maximum(levels * miss, (levels - 1) * miss).mean(-1).sum() / np.abs(gate.target[seen]).sum()
     # A miss is a small difference of large numbers, whose rounding counts that many times.
-    cancelled = np.abs(gate.target[seen]).mean() / np.abs(miss).mean()
+    cancelled = float(np.abs(gate.target[seen]).mean() / np.abs(miss).mean())
     assert wql == pytest.approx(run.gate["adapter"], rel=ANY_ORDER * cancelled)
     assert set(run.deltas()) == set(run.record["tensors"])
 
