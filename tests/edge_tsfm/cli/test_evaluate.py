@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from device_runtime.errors import SignalMismatchError
 from edge_tsfm.cli.evaluate import command
 from edge_tsfm.data.simulate import encode_table, simulate_ward
 from edge_tsfm.errors import DataError
@@ -119,8 +120,12 @@ def test_another_extract_of_the_same_patients_is_recognised(trained: tuple[Path,
 
 def test_another_channel_is_scored_with_a_note(trained: tuple[Path, Path]) -> None:
     run, data = trained
-    result = invoke(run, data, "--target", "MAP", "--resamples", 100)
+    refused = invoke(run, data, "--target", "MAP", "--resamples", 100)
+    assert isinstance(refused.exception, SignalMismatchError)
+    accepted = ["--accept-difference", "signal", "--accept-difference", "unit"]
+    result = invoke(run, data, "--target", "MAP", "--resamples", 100, *accepted)
     assert "note: the run was trained on HR, this is MAP" in result.stdout
+    assert "note: the run was trained for another signal; accepted by hand" in result.stdout
 
 
 def test_validation_patients_come_with_a_note(trained: tuple[Path, Path]) -> None:
