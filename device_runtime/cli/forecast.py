@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from device_runtime.cli.options import adapter_option, bundle_argument, json_option, session_options, settings
+from device_runtime.cli.read_options import min_observed_option, read_options
 
 if TYPE_CHECKING:
     from device_runtime.forecaster import Forecast
@@ -20,14 +21,12 @@ if TYPE_CHECKING:
 @click.command()
 @bundle_argument
 @adapter_option
-@click.option("--input", "source", type=click.File("r"), required=True, help="CSV of series, or - for standard input.")
+@click.option("--input", "source", type=click.File("rb"), required=True, help="CSV of series, or - for standard input.")
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    default=("target",),
-    show_default=True,
-    help="Column of the values; several are forecast together (Chronos-2).",
+    help="Vital sign or column; several are forecast together (Chronos-2).  [default: the only value column]",
 )
 @click.option("--past-covariate", "past", multiple=True, help="Column measured beside the target (Chronos-2).")
 @click.option(
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     multiple=True,
     help="Column also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
 )
-@click.option("--id-column", default="item_id", help="Column that tells series apart, if there is one.")
+@read_options
+@min_observed_option("12, or as many as the context has steps")
 @click.option("--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: the base's own]")
 @click.option("--context-length", type=click.IntRange(1), help="Latest steps to use.  [default: the base's own]")
 @click.option("--quantile-levels", help="Levels, comma-separated.  [default: the base's own]")
@@ -48,11 +48,10 @@ if TYPE_CHECKING:
 def command(
     bundle: Path,
     adapter: Path | None,
-    source: IO[str],
-    targets: tuple[str, ...],
+    source: IO[bytes],
+    targets: tuple[str | None, ...],
     past: tuple[str, ...],
     future: tuple[str, ...],
-    id_column: str,
     prediction_length: int | None,
     context_length: int | None,
     quantile_levels: str | None,
@@ -60,39 +59,45 @@ def command(
     seed: int,
     output: Path | None,
     as_json: bool,
-    **session: Any,
+    threads: int,
+    spinning: bool,
+    providers: tuple[str, ...],
+    min_observed: int | None,
+    **reading: Any,
 ) -> None:
     """Forecast the series of a CSV file with a BUNDLE, merged with an adapter if one is given.
 
-    One row for each step, in time order; an empty cell is a missing value. With --future-covariate each series ends
-    with --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the
-    adapter passes its known-answer test.
+    The file is read by the rules of SERIES.md, as the workstation reads it; an empty cell is a missing value. Without a
+    column of times each row is the next step of its item. With --future-covariate each series ends with
+    --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the adapter
+    passes its known-answer test.
     """
-    from device_runtime.errors import InputError
     from device_runtime.forecaster import Forecaster
-    from device_runtime.table import MAX_TABLE_SIZE, read_items
+    from device_runtime.series import several
+    from device_runtime.series.dialect import read_csv
+    from device_runtime.series.options import ReadOptions
 
+    targets = targets or (None,)
     levels = _levels(quantile_levels)
-    text = source.read(MAX_TABLE_SIZE + 1)
-    if len(text) > MAX_TABLE_SIZE:
-        raise InputError(
-            f"{source.name}: more than {MAX_TABLE_SIZE:,} characters", hint="forecast fewer series at a time"
-        )
-    forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
-    steps = prediction_length or forecaster.bundle.manifest.prediction_length
-    items = read_items(
-        text,
+    options = ReadOptions(**reading, rows_are_steps=True)
+    cells = read_csv(source.read(several.MAX_TABLE_SIZE + 1), source.name, limit=several.MAX_TABLE_SIZE)
+    forecaster = Forecaster.open(bundle, adapter, settings=settings(threads, spinning, providers))
+    read = several.read_items(
+        cells,
         targets=targets,
         past_covariates=past,
         future_covariates=future,
-        prediction_length=steps,
-        id_column=id_column,
-        where=source.name,
+        prediction_length=prediction_length or forecaster.bundle.manifest.prediction_length,
+        options=options,
     )
-    kept = -(context_length or 0)  # 0: all
+    for line in (read.summary(), *read.notes):
+        click.echo(f"{source.name}: {line}", err=True)
+    length = context_length or 0  # 0: all
+    kept = -length
+    contexts = {item: one.context(length, min_observed, f"{source.name}: {item}") for item, one in read.items.items()}
     forecasts = {
         item: forecaster.forecast(
-            one.targets[:, kept:] if len(targets) > 1 else one.targets[0, kept:],
+            contexts[item] if len(targets) > 1 else contexts[item][0],
             prediction_length,
             levels,
             num_samples=num_samples,
@@ -101,32 +106,32 @@ def command(
             past_covariates={name: values[kept:] for name, values in one.past_covariates.items()},
             future_covariates=one.future_covariates,
         )
-        for item, one in items.items()
+        for item, one in read.items.items()
     }
     if as_json:
         records = [record for item, one in forecasts.items() for record in _records(item, one, targets)]
         _emit(json.dumps(records) + "\n", output)
         return
-    several = ["target_name"] if len(targets) > 1 else []
+    beside = ["target_name"] if len(targets) > 1 else []
     named = [f"{level:g}" for level in next(iter(forecasts.values())).quantile_levels]
-    lines = [["item_id", *several, "step", *named, "base", "adapter"]]
+    lines = [["item_id", *beside, "step", *named, "base", "adapter"]]
     for item, forecast in forecasts.items():
         names = [forecast.base[:12], (forecast.adapter or "none")[:12]]
         lines += [
-            [item, *([target] if several else []), str(step + 1), *(f"{value:.2f}" for value in row), *names]
+            [item, *([str(target)] if beside else []), str(step + 1), *(f"{value:.2f}" for value in row), *names]
             for target, quantiles in _by_target(forecast, targets)
             for step, row in enumerate(quantiles)
         ]
     _emit(_csv(lines), output)
 
 
-def _by_target(forecast: Forecast, targets: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _by_target(forecast: Forecast, targets: tuple[str | None, ...]) -> Iterator[tuple[str | None, Any]]:
     """Pair every target with its quantiles ``[H, Q]``."""
     each = forecast.quantiles if len(targets) > 1 else forecast.quantiles[None]
     return zip(targets, each, strict=True)
 
 
-def _records(item: str, forecast: Forecast, targets: tuple[str, ...]) -> list[dict[str, Any]]:
+def _records(item: str, forecast: Forecast, targets: tuple[str | None, ...]) -> list[dict[str, Any]]:
     """Return a forecast as JSON-ready records, one for each target."""
     return [
         {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from device_runtime.cli.read_options import read_options
 from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ BATCH = 256  # windows between two steps of the progress bar
 )
 @click.option("--allow-trained-patients", is_flag=True, help="Score patients the run was trained on, and say so.")
 @click.option("--target", help="Channel or column.  [default: what the run was trained on]")
-@click.option("--id-column", help="Column of the patient.  [default: as the run]")
-@click.option("--timestamp-column", help="Column of the time.  [default: as the run]")
-@click.option("--interval", help="Time between steps, such as 1h.  [default: as the run]")
+@read_options
 @click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")
 @click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
 @click.option(
@@ -117,7 +116,7 @@ def command(
     html_file: Path | None,
     plots: Path | None,
     as_json: bool,
-    **columns: str | None,
+    **reading: Any,
 ) -> None:
     """Score a RUN's adapter on the test patients of DATA, left out: the data it was trained on.
 
@@ -140,7 +139,7 @@ def command(
     config = trained.config
     if block_length is not None and trained.split.by == "item":
         raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
-    dataset = _read(trained, data, columns)
+    dataset = _read(trained, data, reading)
     series, seen, notes = _patients(trained, dataset, split, allow_trained_patients)
     windows = _windows(trained, dataset, split, block_length)
     if most is not None and most < len(windows):
@@ -208,22 +207,15 @@ def _write_pictures(
         write_atomic(html_file, report_page(report, title=title, pictures=list(pictures.items())).encode())
 
 
-def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:
-    """Read ``data`` with the run's options, but for the ``columns`` given."""
+def _read(run: Run, data: Path | None, reading: dict[str, Any]) -> Dataset:
+    """Read ``data`` with the run's options, but for those in ``reading`` that were given."""
     from edge_tsfm.data import read_dataset
 
     source = data or Path(run.config.data)
     if not source.exists():
         hint = None if data else "the run was trained on it; give the data: edge-tsfm evaluate RUN DATA"
         raise DataError(f"{source} does not exist", hint=hint)
-    asked = {name: given or getattr(run.config, name) for name, given in columns.items()}
-    return read_dataset(
-        source,
-        target=asked["target"],
-        id_column=asked["id_column"],
-        timestamp_column=asked["timestamp_column"],
-        interval=asked["interval"],
-    )
+    return read_dataset(source, **(run.config.reading() | {name: given for name, given in reading.items() if given}))
 
 
 def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None) -> Windows:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from device_runtime.cli.read_options import min_observed_option, read_options
 from edge_tsfm.errors import ConfigError, DataError
 
 
@@ -34,9 +35,8 @@ from edge_tsfm.errors import ConfigError, DataError
 @click.option("--context-length", type=click.IntRange(1), default=48, help="Latest steps to use.")
 @click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
-@click.option("--id-column", help="Column of the patient.")
-@click.option("--timestamp-column", help="Column of the time.")
-@click.option("--interval", help="Time between steps, such as 1h.")
+@read_options
+@min_observed_option("12, or as many as the context has steps")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv or .parquet  [default: print CSV]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -52,7 +52,8 @@ def command(
     seed: int,
     out: Path | None,
     as_json: bool,
-    **columns: Any,
+    min_observed: int | None,
+    **reading: Any,
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
 
@@ -64,9 +65,10 @@ def command(
 
     from device_runtime.files import write_atomic
     from device_runtime.forecaster import Forecaster
+    from device_runtime.series.options import MIN_OBSERVED
     from edge_tsfm.data.beside import read_beside, take_contexts
 
-    dataset, stretches = read_beside(data, [*targets, *past, *future], **columns)
+    dataset, stretches = read_beside(data, [*targets, *past, *future], **reading)
     forecaster = Forecaster.open(bundle, adapter)
     contexts = take_contexts(
         stretches,
@@ -75,11 +77,17 @@ def command(
         future=future,
         context_length=context_length,
         prediction_length=prediction_length,
+        min_observed=min_observed or min(MIN_OBSERVED, context_length),
     )
     if not contexts.kept:
-        raise DataError(f"{data}: no series has an observed value in its last {context_length} steps")
+        raise DataError(
+            f"{data}: no series has enough observed values in its last {context_length} steps",
+            hint="--min-observed takes fewer, --interval a longer step",
+        )
     if contexts.left_out:
-        click.echo(f"{contexts.left_out} series left out: not observed in the last {context_length} steps", err=True)
+        click.echo(
+            f"{contexts.left_out} series left out: too few observed values in the last {context_length} steps", err=True
+        )
     several = len(targets) > 1
     forecast = forecaster.forecast(
         contexts.targets,

@@ -8,16 +8,18 @@ from typing import Any
 
 import click
 
+from device_runtime.cli.read_options import read_options
 from edge_tsfm.errors import DataError
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("--target", help="For data: the channel or column to look at.")
+@read_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(path: Path, target: str | None, as_json: bool) -> None:
+def command(path: Path, target: str | None, as_json: bool, **reading: Any) -> None:
     """Say what a bundle, an adapter blob, a training run or a data file holds."""
-    facts = inspect(path, target)
+    facts = inspect(path, target, reading)
     if as_json:
         click.echo(json.dumps(facts, default=str))
         return
@@ -25,7 +27,7 @@ def command(path: Path, target: str | None, as_json: bool) -> None:
         click.echo(f"{key:18} {_say(value)}")
 
 
-def inspect(path: Path, target: str | None) -> dict[str, Any]:
+def inspect(path: Path, target: str | None, reading: dict[str, Any]) -> dict[str, Any]:
     """Describe what ``path`` is. Raises `DataError` when it is none of the four."""
     from device_runtime.manifest import MANIFEST_FILE
     from edge_tsfm.training.run import RUN_FILE
@@ -42,7 +44,7 @@ def inspect(path: Path, target: str | None) -> dict[str, Any]:
         )
     from edge_tsfm.data import read_dataset
 
-    return read_dataset(path, target=target).report.to_dict()
+    return read_dataset(path, target=target, **reading).report.to_dict()
 
 
 def _bundle(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from device_runtime.cli.read_options import min_observed_option, read_options
 from edge_tsfm.errors import ConfigError, GateRefusedError
 
 
@@ -39,9 +40,8 @@ from edge_tsfm.errors import ConfigError, GateRefusedError
 @click.option("--batch-size", type=click.IntRange(1), help="Windows in a step.  [default: 256]")
 @click.option("--learning-rate", type=float, help="Peak.  [default: the method's own]")
 @click.option("--seed", type=int, help="Same seed, same adapter (on CPU).  [default: 0]")
-@click.option("--id-column", help="Column of the patient.")
-@click.option("--timestamp-column", help="Column of the time, or of a step number with --interval.")
-@click.option("--interval", help="Time between steps, such as 1h.")
+@read_options
+@min_observed_option("12")
 @click.option(
     "--split-by",
     type=click.Choice(["item", "time"]),
@@ -80,6 +80,7 @@ def command(
             hint="train one for each; forecasting several together (Chronos-2) takes any of them",
         )
     options["target"] = targets[0] if targets else None
+    options["where"] = options["where"] or None
     if options["target_modules"]:
         options["target_modules"] = tuple(part.strip() for part in options["target_modules"].split(","))
     config = load_config(config_file, {"data": str(Path(data).resolve()) if data else None, **options})

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,20 +25,14 @@ class Stretch:
 def read_beside(
     path: str | Path,
     names: Sequence[str],
-    *,
-    id_column: str | None = None,
-    timestamp_column: str | None = None,
-    interval: str | pd.Timedelta | None = None,
+    **reading: Any,
 ) -> tuple[Dataset, tuple[Stretch, ...]]:
     """Read the channels ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
 
-    Every channel is read as `read_dataset` reads it. Raises as that does, `ConfigError` for a channel named twice and
-    `DataError` for channels whose clocks differ.
+    Every channel is read as `read_dataset` reads it, with its options ``reading``. Raises as that does, `ConfigError`
+    for a channel named twice and `DataError` for channels whose clocks differ.
     """
-    read = {
-        name: read_dataset(path, target=name, id_column=id_column, timestamp_column=timestamp_column, interval=interval)
-        for name in names
-    }
+    read = {name: read_dataset(path, target=name, **reading) for name in names}
     channels = [dataset.channel for dataset in read.values()]
     if len(set(channels)) < len(names):
         raise ConfigError(f"{', '.join(names)}: a channel is named twice")
@@ -98,7 +93,7 @@ def _places_between(series: Series, other: Series) -> int:
 class Contexts:
     """N stretches cut to what a forecaster takes; NaN is missing, or before the series."""
 
-    kept: tuple[Series, ...]  # N: those of which every target was observed
+    kept: tuple[Series, ...]  # N: those of which every target was observed often enough
     left_out: int
     targets: NDArray[np.float32]  # [N * targets, L], a stretch's targets one after the other
     past: Mapping[str, NDArray[np.float32]]  # name → [N, L]
@@ -113,12 +108,14 @@ def take_contexts(
     future: Sequence[str] = (),
     context_length: int,
     prediction_length: int,
+    min_observed: int = 1,
 ) -> Contexts:
     """Cut the latest ``context_length`` places of every stretch; with ``future`` those before the steps to forecast.
 
     ``future`` names what is known ahead: then the last ``prediction_length`` places of each item's last stretch are the
     steps to forecast, and its other stretches are not taken. Raises `DataError` where those places hold a target or
-    another covariate, or nothing that is known ahead.
+    another covariate, or nothing that is known ahead. A stretch of which a target has fewer than ``min_observed``
+    observed values there is left out.
     """
     ahead = prediction_length if future else 0
     if future:
@@ -140,7 +137,7 @@ def take_contexts(
             if not np.isfinite(one.values[name][length:]).any():
                 raise DataError(f"{where}: {name} has no value in the last {ahead} places, the steps to forecast")
         begin = max(length - context_length, 0)
-        if all(np.isfinite(one.values[name][begin:length]).any() for name in targets):
+        if all(np.isfinite(one.values[name][begin:length]).sum() >= min_observed for name in targets):
             kept.append(one)
         else:
             left_out += 1

@@ -14,11 +14,11 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL
 from edge_tsfm.methods import Options, find_method
 from edge_tsfm.models.base import DEFAULT_BASE
-from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.config import READING, TrainConfig
 
 YARDSTICKS = {"nhits": "neuralforecast", "auto_ets": "statsforecast"}  # and the library each needs
 METHOD_OPTIONS = tuple(one.name for one in fields(Options))
-COLUMNS = ("id_column", "timestamp_column", "interval")
+COLUMNS = tuple(name for name in READING if name not in ("target", "where"))
 # What [train] may set for every cell: lengths and budget. The rest is the study's own to vary.
 SHARED = tuple(
     one.name

@@ -9,11 +9,28 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from device_runtime.series.options import MIN_OBSERVED, ReadOptions
 from edge_tsfm.data import Dataset, season_steps
-from edge_tsfm.errors import ConfigError
+from edge_tsfm.errors import ConfigError, as_data_errors
 from edge_tsfm.methods import Options
 from edge_tsfm.methods.entries import CHOICES, SEEDED
 from edge_tsfm.models.base import DEFAULT_BASE
+
+# How the data are read: options of `edge_tsfm.data.read_dataset`.
+READING = (
+    "target",
+    "id_column",
+    "timestamp_column",
+    "variable_column",
+    "value_column",
+    "unit_column",
+    "interval",
+    "max_gap",
+    "unit",
+    "decimal",
+    "duplicates",
+    "where",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +41,15 @@ class TrainConfig:
     target: str | None = None
     id_column: str | None = None
     timestamp_column: str | None = None
+    variable_column: str | None = None
+    value_column: str | None = None
+    unit_column: str | None = None
     interval: str | None = None
+    max_gap: str | None = None
+    unit: str | None = None
+    decimal: str | None = None
+    duplicates: str | None = None  # rows of one time that disagree: mean, last, median or error
+    where: tuple[str, ...] | None = None  # only rows that meet every COLUMN=VALUE
     split_by: str = "item"  # or "time": of series too few to be split by item
     block_length: int | None = None  # by time: steps that intervals draw together; a context when left out
     season: str | None = None  # a span (1d) or steps: the simple forecasters get a seasonal one
@@ -42,7 +67,7 @@ class TrainConfig:
     entries_seed: int = 777
     context_length: int = 48
     prediction_length: int = 6
-    min_observed: int = 12
+    min_observed: int = MIN_OBSERVED
     train_stride: int = 6
     steps: int = 800
     batch_size: int = 256
@@ -57,6 +82,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
+        with as_data_errors():
+            ReadOptions(**{name: value for name, value in self.reading().items() if name != "target"})
         positive = ("context_length", "prediction_length", "min_observed", "train_stride", "steps", "batch_size")
         for name in (*positive, "evaluate_every", "patience", "gate_windows"):
             if getattr(self, name) < 1:
@@ -85,6 +112,10 @@ class TrainConfig:
             raise ConfigError(f"entries: want one of {', '.join(CHOICES)}, got {self.entries!r}")
         if self.entries != SEEDED and "fourierft" not in self.method.split("+"):
             raise ConfigError(f"entries: {self.method} has none to choose", hint="entries belong to fourierft")
+
+    def reading(self) -> dict[str, Any]:
+        """Return what `read_dataset` is given, by name."""
+        return {name: getattr(self, name) for name in READING} | {"where": self.where or ()}
 
     @property
     def options(self) -> Options:
@@ -120,8 +151,8 @@ class TrainConfig:
         for field in fields(cls):
             if field.name in values:
                 _check_kind(field.name, values[field.name], str(field.type))
-        modules = values.get("target_modules")
-        return cls(**{**values, "target_modules": tuple(modules) if modules else None})
+        lists = {name: tuple(values[name]) for name in ("target_modules", "where") if values.get(name)}
+        return cls(**{**values, "target_modules": None, "where": None, **lists})
 
 
 KINDS: Mapping[str, tuple[type, ...]] = MappingProxyType(

@@ -38,13 +38,7 @@ FORECAST_BATCH = 1_024
 
 def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Dataset:
     """Read a run's data with the options the run recorded; ``data`` is another file of the same layout."""
-    return read_dataset(
-        data or config.data,
-        target=config.target,
-        id_column=config.id_column,
-        timestamp_column=config.timestamp_column,
-        interval=config.interval,
-    )
+    return read_dataset(data or config.data, **config.reading())
 
 
 def split_of_run(config: TrainConfig, dataset: Dataset) -> Split:

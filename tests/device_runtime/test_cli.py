@@ -48,7 +48,7 @@ def test_a_context_length_below_one_is_a_usage_error_and_a_table_too_long_is_not
     dummy_bundle: Path, series: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("forecast", dummy_bundle, "--input", series, "--context-length", "-3").returncode == 2
-    monkeypatch.setattr("device_runtime.table.MAX_TABLE_SIZE", 10)
+    monkeypatch.setattr("device_runtime.series.several.MAX_TABLE_SIZE", 10)
     result = CliRunner().invoke(forecast, [str(dummy_bundle), "--input", str(series)])
     assert isinstance(result.exception, InputError)
 
@@ -56,7 +56,7 @@ def test_a_context_length_below_one_is_a_usage_error_and_a_table_too_long_is_not
 def test_errors_are_text_with_a_code_and_a_hint_and_exit_1(dummy_bundle: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("item_id,value\na,1\n")
-    done = run("forecast", dummy_bundle, "--input", bad)
+    done = run("forecast", dummy_bundle, "--input", bad, "--target", "HRV")
     assert done.returncode == 1
     assert done.stderr.startswith("edge-tsfm-device: error: [500]")
     assert "hint: name the values with --target" in done.stderr
