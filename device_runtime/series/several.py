@@ -108,7 +108,7 @@ def read_items(
         if reading.every_us != first.every_us:
             raise InputError(
                 f"{cells.source}: {names[0]} and {name} are not on one clock",
-                hint="say --interval: the longest of them",
+                hint="say the longest with --interval",
             )
     ahead = prediction_length if future_covariates else 0
     others = {name: _by_item(reading) for name, reading in readings.items() if name != names[0]}
