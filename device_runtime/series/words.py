@@ -126,6 +126,7 @@ _STEP_WORDS: Mapping[str, str] = MappingProxyType(
         "us": "us usec µs microsecond microseconds",
     }.items() for word in words.split()}
 )  # fmt: skip
+_BRACKETED = re.compile(r"\s*[(\[].*[)\]]\s*$")
 _TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zß-öø-ÿµ]+|\d+|[^\W\d_]+")
 
 
@@ -135,8 +136,9 @@ def fold(name: str) -> str:
 
 
 def first_of(words: Sequence[str], names: Sequence[str]) -> str | None:
-    """Return the column that the earliest of ``words`` names, or None."""
-    folded = {fold(name): name for name in reversed(names)}
+    """Return the column that the earliest of ``words`` names, or None; what it has in brackets does not count."""
+    folded = {fold(_BRACKETED.sub("", name)): name for name in reversed(names)}
+    folded |= {fold(name): name for name in reversed(names)}
     return next((folded[word] for word in words if word in folded), None)
 
 
@@ -154,7 +156,8 @@ def id_tier(name: str) -> Tier | None:
     if not rest and tokens:
         return "generic" if tokens[0] in ("id", "identifier") else None
     # Of several words the last says what it is: study subject id, hospital patient number.
-    if len(rest) > 1 and len(rest) < len(tokens) and rest[-1] in _TIER_OF:
+    all_known = all(token in _TIER_OF for token in rest)
+    if len(rest) > 1 and (all_known or len(rest) < len(tokens)) and rest[-1] in _TIER_OF:
         return _TIER_OF[rest[-1]]
     return None
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tests.support.both_readers import Read, same_on_both
 
 HOUR = 3_600_000_000
