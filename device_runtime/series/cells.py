@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Cells:
     delimiter: str | None = None  # of text; None where columns have kinds of their own
     commas: bool = False  # some cell may hold a comma
     notes: tuple[str, ...] = ()
+    _texts: dict[str, NDArray[np.object_]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -38,7 +39,12 @@ class Cells:
 
     def texts(self, name: str) -> NDArray[np.object_]:
         """Return a column as text ``[R]``, blanks around it gone, ``""`` for an empty cell."""
-        column = self.columns[name]
+        if name not in self._texts:
+            self._texts[name] = self._as_texts(self.columns[name])
+        return self._texts[name]
+
+    @staticmethod
+    def _as_texts(column: Column) -> NDArray[np.object_]:
         if column.dtype == object:
             return over_distinct(column, lambda cell: cell.strip())
         if column.dtype.kind == "f":
@@ -91,9 +97,9 @@ def distinct(column: Column) -> tuple[NDArray[np.int64], list[Any]]:
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
         return place[codes.reshape(-1)], list(values[order])
-    index: dict[Any, int] = {}
-    codes = np.fromiter((index.setdefault(cell, len(index)) for cell in column), dtype=np.int64, count=len(column))
-    return codes, list(index)
+    cells = column.tolist()
+    index = {cell: place for place, cell in enumerate(dict.fromkeys(cells))}
+    return np.fromiter(map(index.__getitem__, cells), dtype=np.int64, count=len(cells)), list(index)
 
 
 def over_distinct(column: Column, say: Callable[[Any], str]) -> NDArray[np.object_]:

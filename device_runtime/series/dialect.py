@@ -61,7 +61,7 @@ def decode(data: bytes, where: str) -> tuple[str, tuple[str, ...]]:
             f"{where}: character {text.index(chr(0))} is a NUL byte: not a text file, or UTF-16 without its mark",
             hint="save it as UTF-8",
         )
-    return text.replace("\r\n", "\n").replace("\r", "\n"), notes
+    return (text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text), notes
 
 
 def _windows(data: bytes, at: int, where: str) -> str:
@@ -79,7 +79,7 @@ def split_head(text: str, where: str) -> tuple[list[str], str, str, int]:
 
     Blank lines before the header are passed over, and a line ``sep=;`` names the delimiter. Raises `InputError`.
     """
-    skipped = len(text) - len(text.lstrip("\n"))
+    skipped = len(text[:4096]) - len(text[:4096].lstrip("\n"))
     stated = _SEPARATOR_LINE.match(text, skipped)
     begin = stated.end() if stated else skipped
     head, _, body = text[begin:].partition("\n")

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.series.cells import MISSING, Cells, Column, distinct
+from device_runtime.series.cells import MISSING, Column, distinct
 from device_runtime.series.numerals import Numerals
 from device_runtime.series.read import Reading
 from device_runtime.series.signals import find_signal
+from edge_tsfm.data.frames import FrameColumns
 from edge_tsfm.data.series import Attribute, Attributes
 
 
-def take_attributes(cells: Cells, reading: Reading) -> Attributes:
+def take_attributes(table: FrameColumns, reading: Reading) -> Attributes:
     """Return what is known of each part ``[P]``: by the layout's columns, else by every column that never changes."""
     layout, parts = reading.layout, reading.parts
     found: list[dict[str, Attribute]] = [{} for _ in parts.names]
@@ -24,9 +25,14 @@ def take_attributes(cells: Cells, reading: Reading) -> Attributes:
     used = {layout.id_column, layout.part_column, *layout.timestamp_columns, reading.target.column}
     columns = layout.attributes
     if columns is None:
-        columns = tuple(name for name in cells.names if name not in used and find_signal(name) is None)
+        columns = tuple(name for name in table if name not in used and find_signal(name) is None)
+    own = reading.kept[parts.part == parts.part[0]][:64]
+    together = int((own == own[0] + np.arange(len(own))).sum())
+    first = table.some(int(own[0]), int(own[0]) + together)
     for name in columns:
-        column = cells.columns[name]
+        if layout.attributes is None and len(set(first[name].tolist()) - MISSING) > 1:
+            continue  # it changes: no need to look at all of it
+        column = table[name]
         if column.dtype.kind == "M":
             continue
         column = column[reading.kept]
@@ -41,8 +47,6 @@ def _constant(
     column: Column, part: NDArray[np.int64], parts: int, numerals: Numerals, *, strict: bool
 ) -> dict[int, Attribute]:
     """Return each part's first value of a column; nothing when ``strict`` and it changes within some part."""
-    if strict and len(set(column[part == part[0]].tolist()) - MISSING) > 2:
-        return {}  # most columns change within the first part: no need to look at all of it
     codes, cells = distinct(column)
     present = np.array([_is_present(cell) for cell in cells], dtype=bool)[codes]
     owner, codes = part[present], codes[present]

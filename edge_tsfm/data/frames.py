@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from device_runtime.series.cells import Cells, Column
 from edge_tsfm.data.tables import Table
 
 
-def cells_of(table: Table) -> Cells:
+def cells_of(table: Table, columns: FrameColumns) -> Cells:
     """Return a table as `device_runtime.series` reads it; columns are converted when they are asked for."""
     return Cells(
         source=table.source.name,
-        columns=FrameColumns(table.frame),
+        columns=columns,
         rows=len(table.frame),
         where=table.where,
         delimiter=table.delimiter,
@@ -31,6 +33,10 @@ class FrameColumns(Mapping[str, Column]):
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
         self._made: dict[str, Column] = {}
+
+    def some(self, begin: int, end: int) -> FrameColumns:
+        """Return a few rows of the columns, which may not be needed whole."""
+        return FrameColumns(self._frame.iloc[begin:end])
 
     def __getitem__(self, name: str) -> Column:
         if name not in self._made:
@@ -51,6 +57,9 @@ def as_column(values: pd.Series[Any]) -> Column:
         if values.dt.tz is not None:
             values = values.dt.tz_convert("UTC").dt.tz_localize(None)
         return values.to_numpy().astype("datetime64[us]")
+    if isinstance(kind, pd.ArrowDtype) and pa.types.is_string(kind.pyarrow_dtype):
+        trimmed = pc.utf8_ltrim(pa.chunked_array(values.array.__arrow_array__()), " ")
+        return np.asarray(trimmed.to_pandas(), dtype=object)
     if pd.api.types.is_bool_dtype(kind):
         return _texts(values)
     if pd.api.types.is_integer_dtype(kind) and not values.isna().any():
@@ -64,7 +73,7 @@ def as_column(values: pd.Series[Any]) -> Column:
 
 def _texts(values: pd.Series[Any]) -> Column:
     cells = values.to_numpy(dtype=object)
-    if values.dtype == object and all(type(cell) is str for cell in cells):
+    if values.dtype == object and pd.api.types.infer_dtype(cells, skipna=False) == "string":
         return cells
     made = np.empty(len(cells), dtype=object)
     made[:] = ["" if _is_missing(cell) else str(cell) for cell in cells]

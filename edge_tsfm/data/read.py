@@ -11,7 +11,7 @@ from device_runtime.series.times import STEP_US
 from edge_tsfm.data.attributes import take_attributes
 from edge_tsfm.data.clock import as_text
 from edge_tsfm.data.fingerprint import fingerprint
-from edge_tsfm.data.frames import cells_of
+from edge_tsfm.data.frames import FrameColumns, cells_of
 from edge_tsfm.data.report import make_report
 from edge_tsfm.data.series import Attributes, Dataset, Series
 from edge_tsfm.data.sources import open_source
@@ -67,12 +67,14 @@ def read_dataset(
             plausible=plausible,
         )
     table = open_source(source, target=target, options=options)
-    cells = cells_of(table)
+    columns = FrameColumns(table.frame)
     with as_data_errors():
-        reading = read(cells, target, options, known=table.layout, otherwise=source.name.split(".")[0])
+        reading = read(
+            cells_of(table, columns), target, options, known=table.layout, otherwise=source.name.split(".")[0]
+        )
     every = reading.every_us
     step = every / STEP_US if reading.clock == "count" else pd.Timedelta(every, unit="us")
-    series = _series(reading, take_attributes(cells, reading), step)
+    series = _series(reading, take_attributes(columns, reading), step)
     if not series:
         raise DataError(f"{source}: {reading.target.name} has {len(reading.kept)} rows and not one usable value")
     return Dataset(

@@ -1,14 +1,13 @@
 """CSV and Parquet files as one frame, with the file and line of every row kept for messages."""
 
-import io
 import re
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from device_runtime.series.dialect import decode, may_hold_commas, ragged, split_head, split_rows, unpack
 from edge_tsfm.data.layouts import Layout
@@ -16,7 +15,7 @@ from edge_tsfm.errors import DataError, as_data_errors
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".psv", ".csv.gz", ".tsv.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-_BLANK = re.compile(r"^[ \t]*$", re.MULTILINE)
+_BLANK = re.compile(r"^ *$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +67,18 @@ def _read_csv(path: Path) -> Table:
         raise DataError(f"{path} cannot be read: {error}") from error
     with as_data_errors():
         text, notes = decode(unpack(data, str(path)), str(path))
-        _, delimiter, body, first = split_head(text, str(path))
-    frame = parse_csv(text, source=path)
-    blank = (frame == "").all(axis=1).to_numpy() if _BLANK.search(body.rstrip("\n")) else None
-    kept = np.arange(len(frame)) if blank is None else np.flatnonzero(~blank)
-    if blank is not None:
-        frame = frame.iloc[kept].reset_index(drop=True)
+        names, delimiter, body, first = split_head(text, str(path))
+        lines: Sequence[int]
+        if '"' in body or _has_blank(body.rstrip("\n"), delimiter):
+            columns, lines = split_rows(body, names, delimiter, str(path), first)
+            frame = pd.DataFrame(columns, dtype=object)
+        else:
+            frame = _split(body.rstrip("\n"), names, delimiter, path, first)
+            lines = range(first, first + len(frame))
     return Table(
         source=path,
         frame=_not_empty(path, frame),
-        where=lambda row: f"{path}, line {kept[row] + first}",
+        where=lambda row: f"{path}, line {lines[row]}",
         notes=notes,
         delimiter=delimiter,
         commas=may_hold_commas(body, delimiter),
@@ -87,7 +88,7 @@ def _read_csv(path: Path) -> Table:
 def parse_csv(text: str, *, source: Path) -> pd.DataFrame:
     """Split CSV text whose first line names the columns; every cell stays text, blank lines stay as empty rows.
 
-    Where no cell is quoted pandas splits, fast; else the device's own splitter. Raises `DataError` for no regular
+    Where no cell is quoted pyarrow splits, fast; else the device's own splitter. Raises `DataError` for no regular
     table.
     """
     with as_data_errors():
@@ -95,33 +96,41 @@ def parse_csv(text: str, *, source: Path) -> pd.DataFrame:
         body = body.rstrip("\n")
         if '"' in body:
             return pd.DataFrame(split_rows(body, names, delimiter, str(source), first)[0], dtype=object)
-        _refuse_ragged(body, len(names), delimiter, source, first)
+        if len(names) > 1 and _has_blank(body, delimiter):
+            body = _BLANK.sub(delimiter * (len(names) - 1), body)  # keeps line numbers true
+        return _split(body, names, delimiter, source, first)
+
+
+def _split(body: str, names: list[str], delimiter: str, source: Path, first: int) -> pd.DataFrame:
+    """Split rows without quotes and without blank lines; ``first`` is the line that ``body`` begins on."""
+    if not body or body.isspace():
+        raise DataError(f"{source} has column names but no rows")
+    _refuse_ragged(body, len(names), delimiter, source, first)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header loses data
-            return pd.read_csv(
-                io.StringIO(body),
-                sep=delimiter,
-                names=names,
-                header=None,
-                index_col=False,
-                dtype=object,
-                na_filter=False,
-                skipinitialspace=True,
-                skip_blank_lines=False,  # keeps line numbers true
-                low_memory=False,
-            )
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{source} has column names but no rows") from error
-    except (ValueError, pd.errors.ParserWarning) as error:  # ParserError is a ValueError
+        table = csv.read_csv(
+            pa.BufferReader(body.encode()),
+            csv.ReadOptions(column_names=names),
+            csv.ParseOptions(delimiter=delimiter, quote_char=False, ignore_empty_lines=False),
+            csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid as error:
         raise DataError(f"{source} is not a regular table: {str(error).strip()}") from error
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _has_blank(body: str, delimiter: str) -> bool:
+    """Say whether a line holds nothing but blanks; of a table parted by tabs, nothing but spaces."""
+    if "\n\n" in body or body.startswith("\n"):
+        return True
+    return re.search(r"\n +\n" if delimiter == "\t" else r"\n[ \t]+\n", body) is not None
 
 
 def _refuse_ragged(body: str, width: int, delimiter: str, source: Path, first: int) -> None:
-    """Refuse a row longer or shorter than the header; ``body`` has no quotes. pandas would fill a short one."""
+    """Refuse a row longer or shorter than the header; ``body`` has no quotes."""
     lines = body.count("\n") + 1
     if body.count(delimiter) == lines * (width - 1):
-        return  # a short row could only hide behind a long one, which pandas refuses
+        return  # a short row could only hide behind a long one, which pyarrow refuses
     for number, line in enumerate(body.split("\n")):
         if line.count(delimiter) != width - 1 and line.strip(" \t"):
             raise ragged(str(source), number + first, line.count(delimiter) + 1, width)
