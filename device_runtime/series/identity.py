@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
-from device_runtime.series.cells import Cells, distinct
+from device_runtime.series.cells import Cells, distinct, over_distinct
 from device_runtime.series.signals import find_event, find_signal
 
 # Rows of one time that disagree about it, as a share of the observed ones: more are two patients under one name.
@@ -24,24 +24,26 @@ class Parts:
     part: NDArray[np.int64]  # [R]
 
 
-def take_parts(cells: Cells, id_column: str | None, part_column: str | None, otherwise: str) -> Parts:
-    """Return each row's part; without an id column all rows are ``otherwise``'s.
+def take_ids(cells: Cells, id_column: str | None, otherwise: str) -> NDArray[np.object_]:
+    """Return each row's id ``[R]``; without an id column all rows are ``otherwise``'s.
 
     Ids are text: ``007`` is not ``7``, ``NA`` is an id. Only where every one is written as a float (``10.0``) does it
     lose its ``.0``. Raises `InputError` for an empty one, or for one number written in both ways.
     """
-    ids = np.full(cells.rows, otherwise, dtype=object) if id_column is None else cells.texts(id_column)
+    if id_column is None:
+        return np.full(cells.rows, otherwise, dtype=object)
+    ids = cells.texts(id_column)
     if (empty := ids == "").any():
         raise InputError(f"column {id_column!r} is empty ({cells.where(int(np.argmax(empty)))})")
-    codes, names = distinct(ids)
-    names = whole_numbers(names, str(id_column), cells.source)
+    return _whole_numbers(ids, id_column, cells.source)
+
+
+def take_parts(cells: Cells, ids: NDArray[np.object_], part_column: str | None) -> Parts:
+    """Return each row's part: its id ``[R]``, and where there is such a column its stay or record."""
+    code, order = _sorted(ids)
     if part_column is None:
-        code, order = _sorted(codes, names)
         return Parts(item_ids=tuple(order), names=("",) * len(order), part=code)
-    stays, stay_names = distinct(cells.texts(part_column))
-    stay_names = whole_numbers(stay_names, part_column, cells.source)
-    code, order = _sorted(codes, names)
-    stay, stay_order = _sorted(stays, stay_names)
+    stay, stay_order = _sorted(_whole_numbers(cells.texts(part_column), part_column, cells.source))
     both, part = np.unique(code * len(stay_order) + stay, return_inverse=True)
     return Parts(
         item_ids=tuple(order[one // len(stay_order)] for one in both),
@@ -50,24 +52,26 @@ def take_parts(cells: Cells, id_column: str | None, part_column: str | None, oth
     )
 
 
-def _sorted(codes: NDArray[np.int64], names: list[str]) -> tuple[NDArray[np.int64], list[str]]:
-    order = sorted(set(names))
+def _sorted(texts: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
+    codes, names = distinct(texts)
+    order = sorted(names)
     place = {name: at for at, name in enumerate(order)}
     return np.array([place[name] for name in names], dtype=np.int64)[codes], order
 
 
-def whole_numbers(names: list[str], column: str, source: str) -> list[str]:
+def _whole_numbers(texts: NDArray[np.object_], column: str, source: str) -> NDArray[np.object_]:
     """Return ids that were written as floats as whole numbers; raises `InputError` where only some were."""
+    names = distinct(texts)[1]
     floats = [name for name in names if name.endswith(".0") and name[:-2].lstrip("-").isdigit()]
     if len(floats) == sum(name != "" for name in names):
-        return [name.removesuffix(".0") for name in names]
+        return over_distinct(texts, lambda name: name.removesuffix(".0"))
     both = sorted({name[:-2] for name in floats} & set(names))
     if both:
         raise InputError(
             f"{source}: column {column!r} has {both[0]!r} and {both[0] + '.0'!r}: one id or two?",
             hint="write the ids in one way",
         )
-    return names
+    return texts
 
 
 def identity_by_structure(

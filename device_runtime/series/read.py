@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,14 @@ from device_runtime.series.clean import Cleaned, clean
 from device_runtime.series.clock import choose_interval, gap_limit
 from device_runtime.series.flags import flagged, where_rows
 from device_runtime.series.grid import Grid, Ordered, conflicts, lay_on_grid, put_in_order
-from device_runtime.series.identity import MAX_CONFLICTS, Parts, identity_by_structure, refuse_conflicts, take_parts
+from device_runtime.series.identity import (
+    MAX_CONFLICTS,
+    Parts,
+    identity_by_structure,
+    refuse_conflicts,
+    take_ids,
+    take_parts,
+)
 from device_runtime.series.layout import Layout, find_layout
 from device_runtime.series.numerals import Numerals, decide
 from device_runtime.series.options import ReadOptions
@@ -22,6 +29,8 @@ from device_runtime.series.signals import Signal
 from device_runtime.series.target import Target, find_target, take_values
 from device_runtime.series.times import STEP_US, Clock, Times, read_times
 
+# Ids [R], times in microseconds [R] and which rows of the table they are [R] → ids [R], and what to say of them.
+Refine = Callable[[NDArray[np.object_], NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.object_], str | None]]
 # Above this share of impossible values the column is not what it is said to be, most often another unit.
 MAX_IMPLAUSIBLE_SHARE = 0.5
 
@@ -93,11 +102,19 @@ class Reading:
 
 
 def read(
-    cells: Cells, target: str | None, options: ReadOptions, *, known: Layout | None = None, otherwise: str = "series"
+    cells: Cells,
+    target: str | None,
+    options: ReadOptions,
+    *,
+    known: Layout | None = None,
+    otherwise: str = "series",
+    refine: Refine | None = None,
 ) -> Reading:
-    """Read one channel of a table; ``known`` is a layout that the file's kind gives, ``otherwise`` an item without id.
+    """Read one channel of a table.
 
-    Raises `InputError` for a table that cannot be read as asked, `OptionError` for impossible options.
+    ``known`` is a layout that the file's kind gives, ``otherwise`` an item without id, ``refine`` tells apart what one
+    id means in several files. Raises `InputError` for a table that cannot be read as asked, `OptionError` for
+    impossible options.
     """
     layout = find_layout(cells, options, known)
     wanted = find_target(cells, layout, target)
@@ -112,7 +129,9 @@ def read(
     bounds = options.plausible or (None if wanted.signal is None else (wanted.signal.low, wanted.signal.high))
     cleaned = clean(value, bounds)
     _refuse_wrong_unit(cells, wanted, cleaned, bounds)
-    layout, parts = _identify(cells, replace(layout, flag_columns=flags), times, cleaned.value, options, otherwise)
+    layout, ids = _identify(cells, replace(layout, flag_columns=flags), times, cleaned.value, options, otherwise)
+    ids, id_note = (ids, None) if refine is None else refine(ids, times.time_us, kept)
+    parts = take_parts(cells, ids, layout.part_column)
     if options.duplicates in (None, "error"):
         _refuse_conflicts(cells, layout, wanted, times, parts, cleaned.value, options)
     rows = put_in_order(parts.part, times.time_us, cleaned.value, duplicates=options.duplicates or "median")
@@ -139,7 +158,7 @@ def read(
         numerals=numerals,
         notes=tuple(
             note
-            for note in (*cells.notes, *layout.notes, numerals.note, *times.notes, wanted.note, *flag_notes)
+            for note in (*cells.notes, *layout.notes, numerals.note, *times.notes, wanted.note, *flag_notes, id_note)
             if note
         ),
     )
@@ -195,7 +214,7 @@ def _refuse_wrong_unit(cells: Cells, wanted: Target, cleaned: Cleaned, bounds: t
 
 def _identify(
     cells: Cells, layout: Layout, times: Times, value: NDArray[np.float32], options: ReadOptions, otherwise: str
-) -> tuple[Layout, Parts]:
+) -> tuple[Layout, NDArray[np.object_]]:
     """Say whose each row is; where no column's name says so but times come twice, by the table's structure."""
     if layout.id_column is None and layout.timestamp_columns and cells.rows > 1:
         order = np.sort(times.time_us)
@@ -214,7 +233,7 @@ def _identify(
                     f"{cells.source}: times go back where column {found} ({count} distinct) changes: whose are they?",
                     hint=f"say --id-column {found} if that is the patient, or sort the rows by time",
                 )
-    return layout, take_parts(cells, layout.id_column, layout.part_column, otherwise)
+    return layout, take_ids(cells, layout.id_column, otherwise)
 
 
 def _refuse_conflicts(
