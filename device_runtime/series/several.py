@@ -12,7 +12,8 @@ from device_runtime.errors import InputError
 from device_runtime.series.cells import Cells
 from device_runtime.series.clock import say_interval
 from device_runtime.series.options import MIN_OBSERVED, OptionError, ReadOptions
-from device_runtime.series.read import Reading, Stretch, read
+from device_runtime.series.read import read
+from device_runtime.series.reading import Reading, Stretch
 from device_runtime.series.signals import Signal
 
 FloatArray = NDArray[np.float32]

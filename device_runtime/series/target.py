@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
 from device_runtime.series.cells import MISSING, Cells, distinct, listed, named_column
-from device_runtime.series.layout import Layout
+from device_runtime.series.layouts import Layout
 from device_runtime.series.numerals import Numerals, read_numbers
 from device_runtime.series.options import OptionError, ReadOptions
 from device_runtime.series.signals import Signal, find_event, find_signal, rank_of_name, unit_of_name

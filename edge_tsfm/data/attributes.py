@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device_runtime.series.cells import MISSING, Column, distinct
 from device_runtime.series.numerals import Numerals
-from device_runtime.series.read import Reading
+from device_runtime.series.reading import Reading
 from device_runtime.series.signals import find_signal
 from edge_tsfm.data.frames import FrameColumns
 from edge_tsfm.data.series import Attribute, Attributes

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from device_runtime.series.dialect import split_head
-from device_runtime.series.layout import Layout, known_layout
+from device_runtime.series.layouts import Layout, known_layout
 from device_runtime.series.options import ReadOptions
 from device_runtime.series.signals import find_event
 from device_runtime.series.target import event_is

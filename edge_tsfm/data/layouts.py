@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from device_runtime.series.layout import Layout
+from device_runtime.series.layouts import Layout
 from device_runtime.series.words import id_tier
 
 __all__ = ["Layout", "names_an_id"]

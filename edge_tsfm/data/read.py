@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from device_runtime.series.options import ReadOptions
-from device_runtime.series.read import Reading, read
+from device_runtime.series.read import read
+from device_runtime.series.reading import Reading
 from device_runtime.series.times import STEP_US
 from edge_tsfm.data.attributes import take_attributes
 from edge_tsfm.data.clock import as_text

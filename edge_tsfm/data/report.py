@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from device_runtime.series.read import Reading
+from device_runtime.series.reading import Reading
 from edge_tsfm.data.clock import say_interval
 from edge_tsfm.data.series import ImportReport, Series
 from edge_tsfm.data.tables import Table
