@@ -10,7 +10,7 @@ from device_runtime.series.cells import MISSING, Cells, distinct, listed, named_
 from device_runtime.series.layouts import Layout, known_layout
 from device_runtime.series.options import ReadOptions
 from device_runtime.series.signals import find_event
-from device_runtime.series.times import time_columns
+from device_runtime.series.times import holds_stamps, is_date_alone, time_columns
 from device_runtime.series.units import find_unit
 from device_runtime.series.words import (
     TIERS,
@@ -36,7 +36,7 @@ def find_layout(cells: Cells, options: ReadOptions, known: Layout | None = None)
         layout = _guess(cells, layout, said)
     time = said["--timestamp-column"]
     if time is None and not layout.timestamp_columns:
-        time = first_of(TIMESTAMPS, [name for name in cells.names if name != layout.value_column])
+        time = _time_column(cells, [name for name in cells.names if name != layout.value_column])
         if time is None and {"year", "month", "day"} <= {fold(name) for name in cells.names}:
             time = next(name for name in cells.names if fold(name) == "year")
     if time is not None:
@@ -54,6 +54,15 @@ def find_layout(cells: Cells, options: ReadOptions, known: Layout | None = None)
         part = layout.part_column if layout.part_column != said["--id-column"] else None
         return replace(layout, id_column=said["--id-column"], part_column=part)
     return layout if layout.id_column is not None else _with_id(cells, layout)
+
+
+def _time_column(cells: Cells, names: Sequence[str]) -> str | None:
+    """Return the column of the times: by name, but a date alone only where no other one has the time of day too."""
+    first = first_of(TIMESTAMPS, names)
+    if first is None or not is_date_alone(cells, first):
+        return first
+    others = [name for name in names if fold(name) in TIMESTAMPS and holds_stamps(cells, name)]
+    return others[0] if others else first
 
 
 def id_columns(cells: Cells, used: Sequence[str | None] = ()) -> list[str]:

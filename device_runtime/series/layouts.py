@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from device_runtime.series.duration import UNITS_US, say_duration
 
-ATTRIBUTES_OF_2019 = ("Age", "Gender", "Unit1", "Unit2", "HospAdmTime")
+ATTRIBUTES_OF_2019 = ("age", "gender", "unit1", "unit2", "hospadmtime")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def known_layout(names: Sequence[str]) -> Layout | None:
             timestamp_columns=(have["iculos"],),
             step_us=UNITS_US["h"],
             interval_us=UNITS_US["h"],
-            attributes=tuple(name for name in names if name in ATTRIBUTES_OF_2019),
+            attributes=tuple(name for name in names if name.casefold() in ATTRIBUTES_OF_2019),
         )
     for kind, offset in (("vitalPeriodic", "observationoffset"), ("nurseCharting", "nursingchartoffset")):
         if {"patientunitstayid", offset} <= set(have):

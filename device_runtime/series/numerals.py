@@ -21,10 +21,9 @@ _HINT = "say which with --decimal . or --decimal ,"
 
 @dataclass(frozen=True)
 class Numerals:
-    """How a file writes numbers: the decimal mark, and the mark between thousands where one was seen."""
+    """How a file writes numbers: its decimal mark, and what to say of it."""
 
     decimal: str = "."
-    thousands: str | None = None
     note: str | None = None
 
     def number(self, text: str) -> float | None:

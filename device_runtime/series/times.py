@@ -19,6 +19,7 @@ from device_runtime.series.stamps import (
     days_from_civil,
     is_ambiguous_day,
     is_day,
+    parse_stamp,
     parse_stamps,
     parse_time_of_day,
 )
@@ -131,6 +132,19 @@ def time_columns(cells: Cells, chosen: str) -> tuple[str, ...]:
         beside = [name for name in others if fold(name) in DATES and _all(cells, name, is_day)]
         return (beside[0], chosen) if beside else (chosen,)
     return (chosen,)
+
+
+def is_date_alone(cells: Cells, name: str) -> bool:
+    """Say whether a column holds dates without a time of day, and no other column has that."""
+    return fold(name) in DATES and _all(cells, name, is_day) and time_columns(cells, name) == (name,)
+
+
+def holds_stamps(cells: Cells, name: str) -> bool:
+    """Say whether a column holds dates with a time of day."""
+    if cells.columns[name].dtype.kind == "M":
+        return not _all(cells, name, is_day)
+    texts = distinct(cells.texts(name))[1]
+    return all(parse_stamp(text) is not None and ":" in text for text in texts)
 
 
 def _all(cells: Cells, name: str, test: Callable[[str], bool]) -> bool:

@@ -55,8 +55,10 @@ def _read_parquet(path: Path) -> Table:
     except (OSError, ValueError) as error:  # pyarrow's errors derive from ValueError and OSError
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
     if frame.index.name is not None or isinstance(frame.index, pd.MultiIndex):
-        frame = frame.reset_index()
+        frame = frame.reset_index(allow_duplicates=True)
     frame.columns = [str(name).strip() for name in frame.columns]
+    if twice := frame.columns[frame.columns.duplicated()].tolist():
+        raise DataError(f"{path} has two columns called {twice[0]!r}", hint="rename one of them (or the index)")
     return Table(source=path, frame=_not_empty(path, frame), where=lambda row: f"{path}, row {row + 1}")
 
 
