@@ -57,9 +57,9 @@ def test_day_or_month_first_cannot_be_told() -> None:
 
 def test_times_of_day() -> None:
     hour = 3_600_000_000
-    assert [parse_time_of_day(text) for text in ("00:00", "4:30", "12:00 am", "2 PM", "2:00 PM", "13:00 PM", "24:00")] == [
-        0, hour * 9 // 2, 0, None, 14 * hour, None, 24 * hour,
-    ]  # fmt: skip
+    texts = ("00:00", "4:30", "12:00 am", "2 PM", "2:00 PM", "13:00 PM", "24:00")
+    times = [0, hour * 9 // 2, 0, None, 14 * hour, None, 24 * hour]
+    assert [parse_time_of_day(text) for text in texts] == times
 
 
 @given(st.lists(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 30)), min_size=70, max_size=90), st.booleans())
