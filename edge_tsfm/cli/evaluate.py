@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from device_runtime.cli.read_options import read_options
+from device_runtime.cli.read_options import min_observed_option, read_options
 from edge_tsfm.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ BATCH = 256  # windows between two steps of the progress bar
 @click.option("--allow-trained-patients", is_flag=True, help="Score patients the run was trained on, and say so.")
 @click.option("--target", help="Channel or column.  [default: what the run was trained on]")
 @read_options
+@min_observed_option("as the run")
 @click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")
 @click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
 @click.option(
@@ -116,6 +117,7 @@ def command(
     html_file: Path | None,
     plots: Path | None,
     as_json: bool,
+    min_observed: int | None,
     **reading: Any,
 ) -> None:
     """Score a RUN's adapter on the test patients of DATA, left out: the data it was trained on.
@@ -141,7 +143,7 @@ def command(
         raise click.UsageError("--block-length is for a run split by time; by item, intervals draw whole items")
     dataset = _read(trained, data, reading)
     series, seen, notes = _patients(trained, dataset, split, allow_trained_patients)
-    windows = _windows(trained, dataset, split, block_length)
+    windows = _windows(trained, dataset, split, block_length, min_observed)
     if most is not None and most < len(windows):
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
         windows = windows.draw(most, seed)
@@ -218,11 +220,11 @@ def _read(run: Run, data: Path | None, reading: dict[str, Any]) -> Dataset:
     return read_dataset(source, **(run.config.reading() | {name: given for name, given in reading.items() if given}))
 
 
-def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None) -> Windows:
+def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None, min_observed: int | None) -> Windows:
     """Cut the windows to score. Raises `DataError` where there is none."""
     from edge_tsfm.training.run import cut
 
-    config = run.config
+    config = run.config if min_observed is None else replace(run.config, min_observed=min_observed)
     parts = run.split if block_length is None else replace(run.split, block_length=block_length)
     windows = cut(dataset, parts, split, config)
     if not len(windows):
