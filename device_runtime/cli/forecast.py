@@ -92,6 +92,10 @@ def command(
     )
     for line in (read.summary(), *read.notes):
         click.echo(f"{source.name}: {line}", err=True)
+    for item, fault in read.faults.items():
+        click.echo(f"{source.name}: item {item} left out: {fault}", err=True)
+    for item in read.empty_items:
+        click.echo(f"{source.name}: item {item} left out: not one usable value", err=True)
     length = context_length or 0  # 0: all
     kept = -length
     contexts = {item: one.context(length, min_observed, f"{source.name}: {item}") for item, one in read.items.items()}

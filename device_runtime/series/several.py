@@ -51,6 +51,7 @@ class Items:
     items: dict[str, Item]
     readings: tuple[Reading, ...]  # of each target and covariate, in the order asked for
     empty_items: tuple[str, ...]  # of which the first target has no value
+    faults: dict[str, InputError]  # items that cannot be forecast from, and why
 
     @property
     def signal(self) -> Signal | None:
@@ -94,8 +95,8 @@ def read_items(
     """Read targets and covariates of a table by the rules of ``SERIES.md``: item id → its latest stretch.
 
     A target None is the only value column. With ``future_covariates`` the last ``prediction_length`` steps of every
-    item are the ones to forecast: they hold those covariates and nothing else. Raises `InputError` naming the line or
-    the item.
+    item are the ones to forecast: they hold those covariates and nothing else. An item that cannot be forecast from is
+    a fault and stops no other. Raises `InputError` for a table that cannot be read, or of which no item can be used.
     """
     names = [*targets, *past_covariates, *future_covariates]
     options = options or ReadOptions(rows_are_steps=True)
@@ -118,18 +119,25 @@ def read_items(
         if stretch.item_id not in latest or stretch.start_us > latest[stretch.item_id].start_us:
             latest[stretch.item_id] = stretch
     items: dict[str, Item] = {}
+    faults: dict[str, InputError] = {}
     for item_id, stretch in latest.items():
-        values = {names[0]: stretch.values} | {
-            name: _beside(stretch, stretches.get(item_id, []), first.every_us) for name, stretches in others.items()
-        }
         where = f"{cells.source}: {item_id}"
-        items[item_id] = _divide(values, targets, past_covariates, future_covariates, ahead, where)
+        try:
+            values = {names[0]: stretch.values} | {
+                name: _beside(stretch, stretches.get(item_id, []), first.every_us) for name, stretches in others.items()
+            }
+            items[item_id] = _divide(values, targets, past_covariates, future_covariates, ahead, where)
+        except InputError as error:
+            faults[item_id] = error
+    if faults and not items:
+        raise next(iter(faults.values()))
     if not items:
         raise InputError(f"{cells.source}: {first.target.name} has {len(first.kept)} rows and not one usable value")
     return Items(
         items=items,
         readings=tuple(readings.values()),
-        empty_items=tuple(sorted(set(first.parts.item_ids) - set(items))),
+        empty_items=tuple(sorted(set(first.parts.item_ids) - set(latest))),
+        faults=faults,
     )
 
 
