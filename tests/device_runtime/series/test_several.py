@@ -132,4 +132,4 @@ def test_what_does_not_fit_together_is_refused(options: dict[str, Any], message:
 def test_an_item_that_cannot_be_forecast_from_stops_no_other() -> None:
     got = items(TABLE + "c,60,50,7\n", targets=["HR"], future_covariates=["dose"], prediction_length=1)
     assert list(got.items) == ["a", "b"]
-    assert "c: 0 rows, want more than the 1" in str(got.faults["c"])
+    assert "c: 1 rows, want more than the 1" in str(got.faults["c"])
