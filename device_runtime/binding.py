@@ -15,7 +15,8 @@ from typing import Any
 from device_runtime.errors import InputError, SignalMismatchError
 from device_runtime.layout import MAX_CODE_SIZE, MAX_DIMENSION, MAX_INTERVAL, MAX_NAME_SIZE
 from device_runtime.series.duration import parse_duration, say_duration
-from device_runtime.series.signals import find_signal
+from device_runtime.series.signals import Signal, find_signal
+from device_runtime.series.units import find_unit
 
 # What a person may accept by name although it differs.
 DIFFERENCES = ("signal", "unit", "interval", "context_length", "prediction_length")
@@ -90,6 +91,22 @@ class Binding:
     def interval(self) -> str:
         """The time between steps as people write it: "1h"; empty where steps have no stated length."""
         return say_duration(self.interval_us) if self.interval_us else ""
+
+    @property
+    def own_signal(self) -> Signal | None:
+        """The signal for a reader of files; None where the table of signals has it, or nothing but its name is said."""
+        ranged = math.isfinite(self.low) or math.isfinite(self.high)
+        if find_signal(self.name) is not None or not (ranged or self.unit):
+            return None
+        return Signal(
+            name=self.name,
+            unit=find_unit(self.unit) or self.unit,
+            ucum=self.unit,
+            low=self.low,
+            high=self.high,
+            loinc=self.code,
+            aliases=(),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; an end of the range that is not there is None."""

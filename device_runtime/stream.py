@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from device_runtime.binding import Use
 from device_runtime.errors import InputError
 from device_runtime.forecaster import Forecast
+from device_runtime.series.options import MIN_OBSERVED
 
 STRAYS_AHEAD = 3  # samples
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -92,7 +93,7 @@ class Stream:
         channels: tuple[Channel, ...],
         *,
         context_length: int = 48,
-        min_observed: int = 12,
+        min_observed: int = MIN_OBSERVED,
     ) -> None:
         if not 1 <= min_observed <= context_length:
             raise InputError(f"min_observed {min_observed}: want 1 to context_length {context_length}")

@@ -4,6 +4,12 @@ The command line prints them as ``edge-tsfm: error: <message>`` and ``hint: <hin
 `EdgeTsfmError`. Errors that a monitor can raise live in `device_runtime.errors`, with stable codes.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from device_runtime.errors import InputError
+from device_runtime.series.options import OptionError
+
 
 class EdgeTsfmError(Exception):
     """Something a user can mend: says what, got, wanted and where; ``hint`` says what to do next."""
@@ -39,3 +45,14 @@ class DeployError(EdgeTsfmError):
 
 class GateRefusedError(EdgeTsfmError):
     """A trained adapter did not beat its frozen base and is not accepted (exit status 3)."""
+
+
+@contextmanager
+def as_data_errors() -> Iterator[None]:
+    """Raise what the device's reader refuses as the workstation's own errors, without the device's code."""
+    try:
+        yield
+    except OptionError as error:
+        raise ConfigError(str(error.args[0]), hint=error.hint) from error
+    except InputError as error:
+        raise DataError(str(error.args[0]), hint=error.hint) from error

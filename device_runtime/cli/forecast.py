@@ -6,37 +6,47 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from device_runtime.cli.options import (
+    accept_option,
     adapter_option,
+    binding_of,
     bundle_argument,
     context_steps,
     json_option,
+    require_use_said,
+    said_use,
     session_options,
     settings,
+    signal_of,
+    warn_of_accepted,
+    warn_of_use,
 )
 from device_runtime.cli.outcome import LEFT_OUT, leave_out
+from device_runtime.cli.read_options import min_observed_option, read_options
 
 if TYPE_CHECKING:
-    from device_runtime.errors import DeviceRuntimeError
-    from device_runtime.forecaster import Forecast
+    from device_runtime.binding import Binding, Use
+    from device_runtime.bundle import Bundle
+    from device_runtime.forecaster import Forecast, Forecaster
+    from device_runtime.series.several import Items
+    from device_runtime.session import SessionSettings
 
 
 @click.command()
 @bundle_argument
 @adapter_option
-@click.option("--input", "source", type=click.File("r"), required=True, help="CSV of series, or - for standard input.")
+@click.option("--input", "source", type=click.File("rb"), required=True, help="CSV of series, or - for standard input.")
 @click.option(
     "--target",
     "targets",
     multiple=True,
-    default=("target",),
-    show_default=True,
-    help="Column of the values; several are forecast together (Chronos-2).",
+    help="Vital sign or column; several are forecast together (Chronos-2).  [default: the only value column]",
 )
 @click.option("--past-covariate", "past", multiple=True, help="Column measured beside the target (Chronos-2).")
 @click.option(
@@ -45,23 +55,32 @@ if TYPE_CHECKING:
     multiple=True,
     help="Column also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
 )
-@click.option("--id-column", default="item_id", help="Column that tells series apart, if there is one.")
-@click.option("--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: the base's own]")
-@click.option("--context-length", type=click.IntRange(1), help="Latest steps to use.  [default: the base's own]")
+@read_options
+@min_observed_option("12, or as many as the context has steps")
+@click.option(
+    "--prediction-length",
+    type=click.IntRange(1),
+    help="Steps to forecast.  [default: what the adapter is for, else the base's own]",
+)
+@click.option(
+    "--context-length",
+    type=click.IntRange(1),
+    help="Latest steps to use.  [default: what the adapter is for, else the base's own]",
+)
 @click.option("--quantile-levels", help="Levels, comma-separated.  [default: the base's own]")
 @click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV to write.  [default: print]")
+@accept_option
 @session_options
 @json_option
 def command(
     bundle: Path,
     adapter: Path | None,
-    source: IO[str],
-    targets: tuple[str, ...],
+    source: IO[bytes],
+    targets: tuple[str | None, ...],
     past: tuple[str, ...],
     future: tuple[str, ...],
-    id_column: str,
     prediction_length: int | None,
     context_length: int | None,
     quantile_levels: str | None,
@@ -69,70 +88,105 @@ def command(
     seed: int,
     output: Path | None,
     as_json: bool,
-    **session: Any,
+    accept: tuple[str, ...],
+    threads: int,
+    spinning: bool,
+    providers: tuple[str, ...],
+    min_observed: int | None,
+    **reading: Any,
 ) -> None:
     """Forecast the series of a CSV file with a BUNDLE, merged with an adapter if one is given.
 
-    One row for each step, in time order; an empty cell is a missing value. With --future-covariate each series ends
-    with --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the
-    adapter passes its known-answer test. An item that cannot be forecast is named on standard error and left out; the
-    others are forecast, and the command exits with status 4.
+    The file is read by the rules of SERIES.md, as the workstation reads it; an empty cell is a missing value. Without a
+    column of times each row is the next step of its item. With --future-covariate each series ends with
+    --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the adapter
+    passes its known-answer test; one for another signal, unit or interval than the file's is refused.
 
-    CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.
+    An item that cannot be forecast is named on standard error and left out; the others are forecast, and the command
+    exits with status 4. CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.
     """
-    from device_runtime.errors import ForecastError, InputError
-    from device_runtime.forecaster import Forecaster
-    from device_runtime.table import MAX_TABLE_SIZE, read_items
+    from device_runtime.bundle import Bundle
+    from device_runtime.errors import DeviceRuntimeError, ForecastError, InputError
+    from device_runtime.series import several
+    from device_runtime.series.dialect import read_csv
+    from device_runtime.series.options import ReadOptions
 
+    targets = targets or (None,)
     levels = _levels(quantile_levels)
-    try:
-        text = source.read(MAX_TABLE_SIZE + 1)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source.name}: not a CSV file in UTF-8: {error.reason} at byte {error.start}") from error
-    if len(text) > MAX_TABLE_SIZE:
-        raise InputError(
-            f"{source.name}: more than {MAX_TABLE_SIZE:,} characters", hint="forecast fewer series at a time"
-        )
-    forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
-    kept = -context_steps(forecaster, context_length)
-    steps = prediction_length or forecaster.bundle.manifest.prediction_length
-    items = read_items(
-        text,
+    base = Bundle.open(bundle)
+    bound = binding_of(adapter)
+    steps = prediction_length or (bound or base.manifest).prediction_length
+    read = several.read_items(
+        read_csv(source.read(several.MAX_TABLE_SIZE + 1), source.name, limit=several.MAX_TABLE_SIZE),
         targets=targets,
         past_covariates=past,
         future_covariates=future,
         prediction_length=steps,
-        id_column=id_column,
-        where=source.name,
+        options=ReadOptions(**reading, rows_are_steps=True, signal=bound.own_signal if bound else None),
     )
+    for line in (read.summary(), *read.notes):
+        click.echo(f"{source.name}: {line}", err=True)
+    forecaster = _opened(base, adapter, _use(read, targets, bound), accept, settings(threads, spinning, providers))
+    length = context_steps(forecaster, context_length)
+    forecaster.check(replace(forecaster.use, context_length=length, prediction_length=steps))
+    left_out: dict[str, str] = {item: str(why) for item, why in read.faults.items()}
+    left_out |= dict.fromkeys(read.empty_items, "not one usable value")
     forecasts: dict[str, Forecast] = {}
-    left_out: dict[str, DeviceRuntimeError] = {}
-    for item, one in items.items():
+    failed: dict[str, DeviceRuntimeError] = {}
+    for item, one in read.items.items():
         try:
+            context = one.context(length, min_observed)
             forecasts[item] = forecaster.forecast(
-                one.targets[:, kept:] if len(targets) > 1 else one.targets[0, kept:],
-                prediction_length,
+                context if len(targets) > 1 else context[0],
+                steps,
                 levels,
                 num_samples=num_samples,
                 seed=seed,
                 groups=[0] * len(targets) if len(targets) > 1 else None,
-                past_covariates={name: values[kept:] for name, values in one.past_covariates.items()},
+                past_covariates={name: values[-length:] for name, values in one.past_covariates.items()},
                 future_covariates=one.future_covariates,
             )
         except (InputError, ForecastError) as error:
-            left_out[item] = error
-    if len({str(why) for why in left_out.values()}) == 1 and not forecasts:
-        raise next(iter(left_out.values()))  # what is wrong is not an item's
-    for item, why in left_out.items():
-        leave_out("edge-tsfm-device", f"item {item}", str(why))
+            failed[item] = error
+    if not forecasts and not left_out and len({str(why) for why in failed.values()}) == 1:
+        raise next(iter(failed.values()))  # what is wrong is not an item's
+    left_out |= {item: f"{why} ({why.hint})" if why.hint else str(why) for item, why in failed.items()}
+    for item, why in sorted(left_out.items()):
+        leave_out("edge-tsfm-device", f"item {item}", why)
     if not forecasts:
-        raise InputError(f"{source.name}: none of its {len(items)} items can be forecast")
+        raise InputError(f"{source.name}: none of its {len(left_out)} items can be forecast")
+    warn_of_accepted(next(iter(forecasts.values())))
     _write(forecasts, targets, output, as_json=as_json)
     if left_out:
         click.get_current_context().exit(LEFT_OUT)
 
 
-def _write(forecasts: Mapping[str, Forecast], targets: tuple[str, ...], output: Path | None, *, as_json: bool) -> None:
+def _use(read: Items, targets: tuple[str | None, ...], bound: Binding | None) -> Use:
+    """Say what is about to be forecast; a column that is called no more than ``value`` does not say its signal."""
+    from device_runtime.binding import Use
+
+    first = read.readings[0]
+    signal: str | None = signal_of([one.target.name for one in read.readings[: len(targets)]], bound)
+    if targets == (None,) and first.signal is None and not (bound and bound.is_signal(first.target.name)):
+        signal = None
+    return Use(signal=signal, unit=first.signal.ucum if first.signal else None, interval_us=read.interval_us)
+
+
+def _opened(
+    base: Bundle, adapter: Path | None, use: Use, accept: tuple[str, ...], session: SessionSettings
+) -> Forecaster:
+    """Open what will forecast; an adapter for something else is refused, one that is unbound said."""
+    from device_runtime.forecaster import Forecaster
+
+    forecaster = Forecaster.open(base, adapter, settings=session, use=use, accept=accept)
+    require_use_said(forecaster)
+    warn_of_use(forecaster)
+    return forecaster
+
+
+def _write(
+    forecasts: Mapping[str, Forecast], targets: tuple[str | None, ...], output: Path | None, *, as_json: bool
+) -> None:
     """Print or write the forecasts of all items."""
     if as_json:
         records = [record for item, one in forecasts.items() for record in _records(item, one, targets)]
@@ -140,26 +194,38 @@ def _write(forecasts: Mapping[str, Forecast], targets: tuple[str, ...], output: 
         return
     from device_runtime.digits import say
 
-    several = ["target_name"] if len(targets) > 1 else []
-    named = [f"{level:g}" for level in next(iter(forecasts.values())).quantile_levels]
-    lines = [["item_id", *several, "step", *named, "base", "adapter"]]
+    beside = ["target_name"] if len(targets) > 1 else []
+    any_one = next(iter(forecasts.values()))
+    used = _columns_of_use(any_one)
+    named = [f"{level:g}" for level in any_one.quantile_levels]
+    lines = [["item_id", *beside, "step", *named, "base", "adapter", *used]]
     for item, forecast in forecasts.items():
-        names = [forecast.base[:16], (forecast.adapter or "none")[:16]]
+        names = [forecast.base[:16], (forecast.adapter or "none")[:16], *used.values()]
         lines += [
-            [item, *([target] if several else []), str(step + 1), *(say(value) for value in row), *names]
+            [item, *([str(target)] if beside else []), str(step + 1), *(say(value) for value in row), *names]
             for target, quantiles in _by_target(forecast, targets)
             for step, row in enumerate(quantiles)
         ]
     _emit(_csv(lines), output)
 
 
-def _by_target(forecast: Forecast, targets: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def _columns_of_use(forecast: Forecast) -> dict[str, str]:
+    """Return the columns that say what the adapter is for: of the frozen base alone there is none."""
+    said = {"signal": forecast.binding.name} if forecast.binding else {}
+    if forecast.unbound:
+        said["unbound"] = "true"
+    if forecast.accepted_differences:
+        said["accepted_differences"] = " ".join(forecast.accepted_differences)
+    return said
+
+
+def _by_target(forecast: Forecast, targets: tuple[str | None, ...]) -> Iterator[tuple[str | None, Any]]:
     """Pair every target with its quantiles ``[H, Q]``."""
     each = forecast.quantiles if len(targets) > 1 else forecast.quantiles[None]
     return zip(targets, each, strict=True)
 
 
-def _records(item: str, forecast: Forecast, targets: tuple[str, ...]) -> list[dict[str, Any]]:
+def _records(item: str, forecast: Forecast, targets: tuple[str | None, ...]) -> list[dict[str, Any]]:
     """Return a forecast as JSON-ready records, one for each target."""
     from device_runtime.digits import shortest
 
@@ -172,6 +238,7 @@ def _records(item: str, forecast: Forecast, targets: tuple[str, ...]) -> list[di
             "base": forecast.base,
             "adapter": forecast.adapter,
             "adapter_version": forecast.adapter_version,
+            **said_use(forecast),
         }
         for target, quantiles in _by_target(forecast, targets)
     ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from device_runtime.binding import Binding
     from device_runtime.forecaster import Forecast, Forecaster
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,6 +40,44 @@ def session_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def binding_of(adapter: Path | None) -> Binding | None:
+    """Read what an adapter is for before the data are read, which it may say the range and unit of; None: nothing."""
+    if adapter is None:
+        return None
+    from device_runtime.blob import blob_size, decode
+    from device_runtime.files import about, read_bounded
+    from device_runtime.forecaster import MAX_SIGNATURES_SIZE
+    from device_runtime.layout import MAX_BLOB_SIZE
+
+    data = read_bounded(adapter, MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
+    with about(adapter):
+        return decode(data[: blob_size(data)]).binding
+
+
+def signal_of(names: Sequence[str], binding: Binding | None) -> str:
+    """Return which of the targets an adapter is held against: the first that it is not for, else the first."""
+    return next((name for name in names if binding is not None and not binding.is_signal(name)), names[0])
+
+
+def require_use_said(forecaster: Forecaster) -> None:
+    """Refuse a bound adapter where nobody said which signal, or how long a step, the data are; say by which option.
+
+    Raises `SignalMismatchError`.
+    """
+    if forecaster.binding is None:
+        return
+    from device_runtime.binding import require_said
+    from device_runtime.errors import SignalMismatchError
+
+    try:
+        require_said(forecaster.binding, forecaster.use)
+    except SignalMismatchError as error:
+        unsaid = "--interval says how long a step is, such as --interval 1h"
+        if forecaster.use.signal is None:
+            unsaid = f"--target NAME says what the column of values is, such as --target {forecaster.binding.name}"
+        raise SignalMismatchError(str(error.args[0]), hint=unsaid) from error
 
 
 def said_use(forecast: Forecast) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def parse_duration(text: str, *, what: str = "interval") -> int:
     if re.fullmatch(r"[+-]?\d+(\.\d*)?", said):
         first, second = _likely(float(said))
         raise InputError(f"{what} {text!r} has no unit", hint=f"say {said}{first} or {said}{second}")
+    negative = said.startswith("-")
+    said = said.lstrip("-")
     total, end = Fraction(0), 0
     for term in _TERM.finditer(said):
         if said[end : term.start()].strip():
@@ -54,6 +56,7 @@ def parse_duration(text: str, *, what: str = "interval") -> int:
         end = term.end()
     if not end or said[end:].strip():
         raise InputError(f"{what} {text!r} is not a span of time", hint=_HINT)
+    total = -total if negative else total
     if total <= 0 or total > LONGEST_US:
         raise InputError(f"{what} {text!r} is {'not longer than nothing' if total <= 0 else 'too long'}", hint=_HINT)
     if total.denominator != 1:

@@ -5,55 +5,79 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.series.cells import MISSING, Cells, distinct
+
 if TYPE_CHECKING:
-    import pandas as pd
+    from device_runtime.series.layouts import Layout
+    from device_runtime.series.numerals import Numerals
+    from device_runtime.series.options import ReadOptions
 
-    from edge_tsfm.data.layouts import Layout
 
-
-def list_columns(path: Path) -> dict[str, Any]:
+def list_columns(path: Path, options: ReadOptions) -> dict[str, Any]:
     """Describe every column of a data file or folder; of a table of events, every kind of event.
 
-    Raises `DataError` for what no reader understands.
+    Raises `DataError` for what no reader understands, or for an option that names no column.
     """
-    from edge_tsfm.data.columns import find_layout
-    from edge_tsfm.data.layouts import ID_COLUMNS
+    from device_runtime.series.layout import find_layout
+    from device_runtime.series.numerals import Numerals, decide
+    from edge_tsfm.data.frames import FrameColumns, cells_of
+    from edge_tsfm.data.names import files_below, has_ending
     from edge_tsfm.data.sources import open_source
-    from edge_tsfm.errors import DataError
+    from edge_tsfm.errors import DataError, as_data_errors
 
-    headers = [path] if path.suffix == ".hea" else sorted(path.glob("*.hea")) if path.is_dir() else []
+    headers = [one for one in (files_below(path) if path.is_dir() else [path]) if has_ending(one, (".hea",))]
     if headers:
         return {"data": path.name, "layout": "WFDB", "records": len(headers), "signals": _wfdb(headers)}
-    table = open_source(path, target=None, text_columns=ID_COLUMNS)
+    table = open_source(path, target=None, options=options)
+    cells = cells_of(table, FrameColumns(table.frame))
+    layout, numerals, notes = None, Numerals(), list(cells.notes)
     try:
-        layout = find_layout(table, id_column=None, timestamp_column=None, step=None)
-        note = layout.note
+        with as_data_errors():
+            layout = find_layout(cells, options, table.layout)
+            notes += layout.notes
+            numerals = decide(cells, [layout.id_column or "", layout.part_column or ""], decimal=options.decimal)
+            notes += [numerals.note] if numerals.note else []
     except DataError as error:
-        layout, note = None, f"{error}; {error.hint}" if error.hint else str(error)
-    facts: dict[str, Any] = {"data": path.name, "rows": len(table.frame)}
+        notes.append(f"{error}; {error.hint}" if error.hint else str(error))
+    facts: dict[str, Any] = {"data": path.name, "rows": cells.rows}
     if layout is not None:
         facts["layout"] = layout.name
         if layout.id_column is not None:
-            facts["items"] = int(table.frame[layout.id_column].nunique())
-    if note:
-        facts["note"] = note
+            facts["items"] = len(distinct(cells.texts(layout.id_column))[1])
+    if notes:
+        facts["note"] = "; ".join(notes)
     if layout is not None and layout.name_column is not None and layout.value_column is not None:
-        facts["signals"] = _events(table.frame, layout)
+        facts["signals"] = _events(cells, layout.name_column, layout.value_column, numerals)
     else:
-        facts["columns"] = [_column(table.frame[name], layout) for name in table.frame.columns]
+        facts["columns"] = [_column(cells, name, layout, numerals) for name in cells.names]
     return facts
 
 
-def _column(values: pd.Series[Any], layout: Layout | None) -> dict[str, Any]:
-    """Count and bound one column, and guess what it is."""
-    import pandas as pd
+def _numbers(cells: Cells, name: str, numerals: Numerals) -> tuple[NDArray[np.float64], int]:
+    """Return a column as numbers ``[R]``, NaN where there is none, and how many of its cells are something else."""
+    column = cells.columns[name]
+    if column.dtype.kind in "fi":
+        return column.astype(np.float64), 0
+    codes, texts = distinct(cells.texts(name))
+    read = [numerals.number(text) for text in texts]
+    other = np.array([number is None for number in read], dtype=bool)
+    values = np.array([np.nan if number is None else number for number in read], dtype=np.float64)
+    return values[codes], int(other[codes].sum())
 
-    name = str(values.name)
-    one: dict[str, Any] = {"column": name, "values": int(values.notna().sum()), "missing": int(values.isna().sum())}
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values) and one["values"]:
-        one |= {"low": float(values.min()), "high": float(values.max())}
+
+def _column(cells: Cells, name: str, layout: Layout | None, numerals: Numerals) -> dict[str, Any]:
+    """Count and bound one column, and guess what it is."""
+    codes, texts = distinct(cells.texts(name))
+    missing = int(np.array([text.casefold() in MISSING for text in texts], dtype=bool)[codes].sum())
+    one: dict[str, Any] = {"column": name, "values": cells.rows - missing, "missing": missing}
+    values, others = _numbers(cells, name, numerals)
+    if not others and one["values"]:
+        one |= {"low": float(np.nanmin(values)), "high": float(np.nanmax(values))}
     elif one["values"]:
-        one["kinds"] = int(values.nunique())
+        one["kinds"] = sum(text.casefold() not in MISSING for text in texts)
     role = _role(name, layout)
     return one | ({"is": role} if role else _signal(name) if "low" in one else {})
 
@@ -64,7 +88,7 @@ def _role(name: str, layout: Layout | None) -> str | None:
         return None
     if name in (layout.id_column, layout.part_column):
         return "identity" if name == layout.id_column else "stay or record"
-    if name == layout.timestamp_column:
+    if name in layout.timestamp_columns:
         return "time"
     return "attribute" if name in (layout.attributes or ()) else None
 
@@ -81,14 +105,14 @@ def _signal(name: str) -> dict[str, Any]:
     return {"signal": channel.name, "unit": unit_of_name(name) or channel.unit, "loinc": channel.loinc}
 
 
-def _events(frame: pd.DataFrame, layout: Layout) -> list[dict[str, Any]]:
+def _events(cells: Cells, name_column: str, value_column: str, numerals: Numerals) -> list[dict[str, Any]]:
     """Describe each kind of event of a table whose rows are single measurements, the most frequent first."""
     import pandas as pd
 
-    values = pd.to_numeric(frame[layout.value_column], errors="coerce")
-    found = values.groupby(frame[layout.name_column].astype(str)).agg(["size", "count", "min", "max"])
+    values, _ = _numbers(cells, value_column, numerals)
+    found = pd.Series(values).groupby(cells.texts(name_column)).agg(["size", "count", "min", "max"])
     rows = []
-    for name, size, count, low, high in found.sort_values("count", ascending=False).itertuples():
+    for name, size, count, low, high in found.sort_values("count", ascending=False, kind="stable").itertuples():
         one = {"event": str(name), "values": int(count), "missing": int(size - count)}
         if count:
             one |= {"low": float(low), "high": float(high)}

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from device_runtime.cli.options import accept_option
+from device_runtime.cli.read_options import min_observed_option
 from edge_tsfm.cli.progress import Progress, quiet_option
-from edge_tsfm.cli.reading import ids_across_files_option, unit_option
+from edge_tsfm.cli.reading import read_options
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import DataError
 from edge_tsfm.progress import Work
@@ -20,7 +21,6 @@ from edge_tsfm.progress import Work
 if TYPE_CHECKING:
     from device_runtime.forecaster import Forecaster
     from edge_tsfm.data import Dataset, Part, Series, Windows
-    from edge_tsfm.data.across import AcrossFiles
     from edge_tsfm.evaluation import Report
     from edge_tsfm.training.run import Run
 
@@ -70,11 +70,8 @@ BATCH = 256  # windows between two steps of the progress bar
 )
 @click.option("--allow-trained-patients", is_flag=True, help="Score patients the run was trained on, and say so.")
 @click.option("--target", help="Channel or column.  [default: what the run was trained on]")
-@click.option("--id-column", help="Column of the patient.  [default: as the run]")
-@click.option("--timestamp-column", help="Column of the time.  [default: as the run]")
-@click.option("--interval", help="Time between steps, such as 1h.  [default: as the run]")
-@unit_option
-@ids_across_files_option
+@read_options
+@min_observed_option("as the run")
 @click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")
 @click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
 @click.option(
@@ -129,7 +126,8 @@ def command(
     quiet: bool,
     as_json: bool,
     accept: tuple[str, ...],
-    **columns: str | None,
+    min_observed: int | None,
+    **reading: Any,
 ) -> None:
     """Score a RUN's adapter on the test patients of DATA, left out: the data it was trained on.
 
@@ -150,9 +148,9 @@ def command(
     trained = open_run(run)
     _check_options(trained, bundle, adapter, block_length)
     config = trained.config
-    dataset = _read(trained, data, columns)
+    dataset = _read(trained, data, reading)
     series, seen, notes = _patients(trained, dataset, split, allow_trained_patients)
-    windows = _windows(trained, dataset, split, block_length)
+    windows = _windows(trained, dataset, split, block_length, min_observed)
     if most is not None and most < len(windows):
         notes.append(f"{most:,} of {len(windows):,} windows, drawn by seed {seed}")
         windows = windows.draw(most, seed)
@@ -239,24 +237,15 @@ def _write_together(files: Mapping[Path, bytes]) -> None:
             write_atomic(path, data)
 
 
-def _read(run: Run, data: Path | None, columns: dict[str, str | None]) -> Dataset:
-    """Read ``data`` with the run's options, but for the ``columns`` given."""
+def _read(run: Run, data: Path | None, reading: dict[str, Any]) -> Dataset:
+    """Read ``data`` with the run's options, but for those in ``reading`` that were given."""
     from edge_tsfm.data import read_dataset
 
     source = data or Path(run.config.data)
     if not source.exists():
         hint = None if data else "the run was trained on it; give the data: edge-tsfm evaluate RUN DATA"
         raise DataError(f"{source} does not exist", hint=hint)
-    asked = {name: given or getattr(run.config, name) for name, given in columns.items()}
-    return read_dataset(
-        source,
-        target=asked["target"],
-        id_column=asked["id_column"],
-        timestamp_column=asked["timestamp_column"],
-        interval=asked["interval"],
-        unit=asked["unit"],
-        ids_across_files=cast("AcrossFiles | None", asked["ids_across_files"]),
-    )
+    return read_dataset(source, **(run.config.reading() | {name: given for name, given in reading.items() if given}))
 
 
 def _on_device(
@@ -280,11 +269,11 @@ def _accepted(run: Run, dataset: Dataset, accept: tuple[str, ...]) -> list[str]:
     return [f"the run was trained for another {what}; accepted by hand" for what in differences]
 
 
-def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None) -> Windows:
+def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None, min_observed: int | None) -> Windows:
     """Cut the windows to score. Raises `DataError` where there is none."""
     from edge_tsfm.training.run import cut
 
-    config = run.config
+    config = run.config if min_observed is None else replace(run.config, min_observed=min_observed)
     parts = run.split if block_length is None else replace(run.split, block_length=block_length)
     windows = cut(dataset, parts, split, config)
     if not len(windows):

@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from device_runtime.cli.options import accept_option, context_steps, said_use, warn_of_accepted, warn_of_use
+from device_runtime.cli.options import (
+    accept_option,
+    binding_of,
+    context_steps,
+    require_use_said,
+    said_use,
+    signal_of,
+    warn_of_accepted,
+    warn_of_use,
+)
 from device_runtime.cli.outcome import LEFT_OUT, leave_out
+from device_runtime.cli.read_options import min_observed_option
 from device_runtime.errors import ForecastError
-from edge_tsfm.cli.reading import ids_across_files_option, unit_option
+from edge_tsfm.cli.reading import read_options
 from edge_tsfm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -53,11 +63,8 @@ PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, of the base alone
 )
 @click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
-@click.option("--id-column", help="Column of the patient.")
-@click.option("--timestamp-column", help="Column of the time.")
-@click.option("--interval", help="Time between steps, such as 1h.")
-@unit_option
-@ids_across_files_option
+@read_options
+@min_observed_option("12, or as many as the context has steps")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv or .parquet  [default: print CSV]")
 @accept_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -75,7 +82,8 @@ def command(
     out: Path | None,
     as_json: bool,
     accept: tuple[str, ...],
-    **columns: Any,
+    min_observed: int | None,
+    **reading: Any,
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
 
@@ -91,11 +99,13 @@ def command(
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{out}: want a name that ends in .csv or .parquet")
     from device_runtime.digits import shortest
+    from device_runtime.series.options import MIN_OBSERVED
     from edge_tsfm.data.beside import read_beside, take_contexts
 
-    dataset, stretches = read_beside(data, [*targets, *past, *future], **columns)
-    forecaster = _opened(bundle, adapter, dataset, accept)
-    bound = forecaster.binding
+    bound = binding_of(adapter)
+    own = bound.own_signal if bound else None
+    dataset, stretches = read_beside(data, [*targets, *past, *future], signal=own, **reading)
+    forecaster = _opened(bundle, adapter, dataset, targets, accept)
     prediction_length = prediction_length or (bound.prediction_length if bound else PREDICTION_LENGTH)
     context_length = context_length or (bound.context_length if bound else CONTEXT_LENGTH)
     context_steps(forecaster, context_length)
@@ -107,6 +117,7 @@ def command(
         future=future,
         context_length=context_length,
         prediction_length=prediction_length,
+        min_observed=min_observed or min(MIN_OBSERVED, context_length),
     )
     left_out = {f"item {item}": "not one usable value" for item in dataset.empty_items} | dict(contexts.left_out)
     if not contexts.kept:
@@ -153,15 +164,17 @@ def command(
         click.get_current_context().exit(LEFT_OUT)
 
 
-def _opened(bundle: Path, adapter: Path | None, dataset: Dataset, accept: tuple[str, ...]) -> Forecaster:
+def _opened(
+    bundle: Path, adapter: Path | None, dataset: Dataset, targets: tuple[str, ...], accept: tuple[str, ...]
+) -> Forecaster:
     """Open what will forecast ``dataset``; an adapter for something else is refused, one that is unbound said."""
-    from device_runtime.binding import require_said
     from device_runtime.forecaster import Forecaster
     from edge_tsfm.data.use import use_of
 
-    forecaster = Forecaster.open(bundle, adapter, use=use_of(dataset), accept=accept)
-    if forecaster.binding is not None:
-        require_said(forecaster.binding, forecaster.use)
+    use = use_of(dataset)
+    use = replace(use, signal=signal_of([dataset.channel, *targets[1:]], binding_of(adapter)))
+    forecaster = Forecaster.open(bundle, adapter, use=use, accept=accept)
+    require_use_said(forecaster)
     warn_of_use(forecaster)
     return forecaster
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import click
 from edge_tsfm.cli.inspect_data import list_columns, read_as_train
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.cli.train import command as train
-from edge_tsfm.errors import DataError
+from edge_tsfm.errors import DataError, as_data_errors
 
 # What of train's options says nothing about which data are read, nor how.
 TRAINING = {
@@ -45,6 +46,7 @@ def inspect(
 ) -> tuple[dict[str, Any], list[str]]:
     """Describe what ``path`` is, for programs and for people. Raises `DataError` when it is none of the four."""
     from device_runtime.manifest import MANIFEST_FILE
+    from device_runtime.series.options import ReadOptions
     from edge_tsfm.training.config import load_config
     from edge_tsfm.training.record import RUN_FILE
 
@@ -64,7 +66,9 @@ def inspect(
     if len(targets) > 1:
         raise click.UsageError("--target: one at a time, as train takes it")
     if not targets and config_file is None:
-        return list_columns(path)
+        with as_data_errors():
+            options = ReadOptions(**{one.name: asked[one.name] for one in fields(ReadOptions) if one.name in asked})
+        return list_columns(path, options)
     try:
         config = load_config(config_file, {"data": str(path), "target": targets[0] if targets else None, **asked})
         return read_as_train(config)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from device_runtime.series.options import ReadOptions
     from edge_tsfm.data import Dataset, Part, Series
     from edge_tsfm.training.config import TrainConfig
 
@@ -46,7 +47,7 @@ def read_as_train(config: TrainConfig) -> tuple[dict[str, Any], list[str]]:
         "prediction_length": config.prediction_length,
         "fingerprint": dataset.fingerprint,
     }
-    return facts, [*dataset.report.lines(), *_lines(facts), *plot(longest)]
+    return facts, [*dataset.report.lines(), *dataset.report.columns, *_lines(facts), *plot(longest)]
 
 
 def _parts(dataset: Dataset, config: TrainConfig) -> dict[str, dict[str, int]]:
@@ -109,12 +110,12 @@ def _columns(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.array([np.median(one) if len(one) else np.nan for one in stretches], dtype=np.float64)
 
 
-def list_columns(path: Path) -> tuple[dict[str, Any], list[str]]:
+def list_columns(path: Path, options: ReadOptions) -> tuple[dict[str, Any], list[str]]:
     """List what a data file holds, for who does not know yet what to ask for: facts, and lines for people."""
     from edge_tsfm.cli.columns import column_lines
     from edge_tsfm.cli.columns import list_columns as listed
 
-    facts = listed(path)
+    facts = listed(path, options)
     rows = facts.get("columns") or facts.get("signals") or []
     told = [f"{key:18} {value}" for key, value in facts.items() if key not in ("columns", "signals")]
     return facts, [*told, *column_lines(rows), "--target NAME says what train would read of one of them"]

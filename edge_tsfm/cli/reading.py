@@ -1,13 +1,20 @@
-"""Options that say how data are read, each once for all commands."""
+"""Options that say how data are read: the device's, and what a folder of files needs beside them."""
 
 from __future__ import annotations
 
 import click
 
-unit_option = click.option("--unit", help="What the values are in, where that is not the signal's unit: kPa, degF.")
+from device_runtime.cli.read_options import F
+from device_runtime.cli.read_options import read_options as of_a_table
+
 # `edge_tsfm.data.across.ACROSS_FILES`, which would import pandas to show a help text.
-ids_across_files_option = click.option(
+_ids_across_files = click.option(
     "--ids-across-files",
     type=click.Choice(["same", "per-file"]),
     help="An id in several files: one patient, or one for each file.  [default: refused where times overlap]",
 )
+
+
+def read_options(function: F) -> F:
+    """Add the options of `edge_tsfm.data.read_dataset`, but for the target."""
+    return of_a_table(_ids_across_files(function))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from device_runtime.cli.read_options import min_observed_option
 from edge_tsfm.cli.progress import Progress, quiet_option
-from edge_tsfm.cli.reading import ids_across_files_option, unit_option
+from edge_tsfm.cli.reading import read_options
 from edge_tsfm.errors import ConfigError, GateRefusedError
 from edge_tsfm.progress import Work
 
@@ -41,11 +43,8 @@ from edge_tsfm.progress import Work
 @click.option("--batch-size", type=click.IntRange(1), help="Windows in a step.  [default: 256]")
 @click.option("--learning-rate", type=float, help="Peak.  [default: the method's own]")
 @click.option("--seed", type=int, help="Same seed, same adapter (on CPU).  [default: 0]")
-@click.option("--id-column", help="Column of the patient.")
-@click.option("--timestamp-column", help="Column of the time, or of a step number with --interval.")
-@click.option("--interval", help="Time between steps, such as 1h.")
-@unit_option
-@ids_across_files_option
+@read_options
+@min_observed_option("12")
 @click.option(
     "--split-by",
     type=click.Choice(["item", "time"]),
@@ -89,7 +88,7 @@ def command(
     options["target"] = targets[0] if targets else None
     if options["target_modules"]:
         options["target_modules"] = tuple(part.strip() for part in options["target_modules"].split(","))
-    config = load_config(config_file, {"data": str(Path(data).resolve()) if data else None, **options})
+    config = load_config(config_file, {"data": os.path.realpath(data) if data else None, **options})
     with Progress(f"train {config.method}", Work(), quiet=quiet) as progress:
 
         def report(step: int, loss: float, held: float) -> None:

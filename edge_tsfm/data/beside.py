@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from edge_tsfm.data.across import AcrossFiles
 from edge_tsfm.data.read import read_dataset
 from edge_tsfm.data.series import Dataset, Series
 from edge_tsfm.errors import ConfigError, DataError
@@ -31,31 +31,16 @@ class Stretch:
 def read_beside(
     path: str | Path,
     names: Sequence[str],
-    *,
-    id_column: str | None = None,
-    timestamp_column: str | None = None,
-    interval: str | pd.Timedelta | None = None,
-    unit: str | None = None,
-    ids_across_files: AcrossFiles | None = None,
+    **reading: Any,
 ) -> tuple[Dataset, tuple[Stretch, ...]]:
     """Read the channels ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
 
-    ``unit`` is the first one's. Every channel is read as `read_dataset` reads it. A series whose other channels do not
-    fit beside it has a ``fault`` and none of their values: it stops no other. Raises as that does, `ConfigError` for a
-    channel named twice and `DataError` for channels whose clocks differ.
+    Every channel is read as `read_dataset` reads it, with its options ``reading``, of which ``unit`` is the first
+    one's. A series whose other channels do not fit beside it has a ``fault`` and none of their values: it stops no
+    other. Raises as that does, `ConfigError` for a channel named twice, `DataError` for channels whose clocks differ.
     """
-    read = {
-        name: read_dataset(
-            path,
-            target=name,
-            id_column=id_column,
-            timestamp_column=timestamp_column,
-            interval=interval,
-            unit=unit if name == names[0] else None,
-            ids_across_files=ids_across_files,
-        )
-        for name in names
-    }
+    beside = {**reading, "unit": None}
+    read = {name: read_dataset(path, target=name, **(reading if name == names[0] else beside)) for name in names}
     channels = [dataset.channel for dataset in read.values()]
     if len(set(channels)) < len(names):
         raise ConfigError(f"{', '.join(names)}: a channel is named twice")
@@ -119,7 +104,7 @@ def _places_between(series: Series, other: Series) -> int:
 class Contexts:
     """N stretches cut to what a forecaster takes; NaN is missing, or before the series."""
 
-    kept: tuple[Series, ...]  # N: those of which every target was observed
+    kept: tuple[Series, ...]  # N: those of which every target was observed often enough
     left_out: Mapping[str, str]  # what cannot be forecast → why
     targets: NDArray[np.float32]  # [N * targets, L], a stretch's targets one after the other
     past: Mapping[str, NDArray[np.float32]]  # name → [N, L]
@@ -145,11 +130,13 @@ def take_contexts(
     future: Sequence[str] = (),
     context_length: int,
     prediction_length: int,
+    min_observed: int = 1,
 ) -> Contexts:
     """Cut the latest ``context_length`` places of every stretch; with ``future`` those before the steps to forecast.
 
     ``future`` names what is known ahead: then the last ``prediction_length`` places of each item's last stretch are the
-    steps to forecast, and its other stretches are not taken. What cannot be forecast is left out and stops no other.
+    steps to forecast, and its other stretches are not taken. What cannot be forecast is left out and stops no other,
+    neither does a stretch of which a target has fewer than ``min_observed`` observed values there.
     """
     ahead = prediction_length if future else 0
     if future:
@@ -157,7 +144,7 @@ def take_contexts(
     kept: list[Stretch] = []
     left_out: dict[str, str] = {}
     for one in stretches:
-        if why := one.fault or _unfit(one, targets, past, future, context_length, ahead):
+        if why := one.fault or _unfit(one, targets, past, future, context_length, ahead, min_observed):
             left_out[one.where] = why
         else:
             kept.append(one)
@@ -181,7 +168,13 @@ def take_contexts(
 
 
 def _unfit(
-    one: Stretch, targets: Sequence[str], past: Sequence[str], future: Sequence[str], context_length: int, ahead: int
+    one: Stretch,
+    targets: Sequence[str],
+    past: Sequence[str],
+    future: Sequence[str],
+    context_length: int,
+    ahead: int,
+    min_observed: int,
 ) -> str:
     """Say why a stretch cannot be forecast; nothing when it can."""
     length = len(one.series) - ahead
@@ -198,6 +191,9 @@ def _unfit(
             return f"{name} has no value in the last {ahead} places, the steps to forecast"
     begin = max(length - context_length, 0)
     for name in targets:
-        if not np.isfinite(one.values[name][begin:length]).any():
-            return f"{name} was not observed in the last {context_length} steps"
+        if (seen := int(np.isfinite(one.values[name][begin:length]).sum())) < min_observed:
+            return (
+                f"{name} has {seen} observed values in the last {context_length} steps, want {min_observed}: "
+                "--min-observed takes fewer, --interval a longer step"
+            )
     return ""

@@ -7,6 +7,7 @@ from hashlib import sha256
 import numpy as np
 import pandas as pd
 
+from edge_tsfm.data.clock import microseconds
 from edge_tsfm.data.series import Series
 
 _QUIET_NAN = np.float32(np.nan)
@@ -30,9 +31,3 @@ def fingerprint(series: Iterable[Series]) -> str:
         values = np.where(np.isnan(one.target), _QUIET_NAN, one.target)
         digest.update(values.astype("<f4").tobytes())
     return digest.hexdigest()
-
-
-def microseconds(moment: pd.Timestamp | pd.Timedelta) -> int:
-    """Return a time or a span in microseconds: de-identified years such as 2896 overflow nanoseconds."""
-    kind = "datetime64[us]" if isinstance(moment, pd.Timestamp) else "timedelta64[us]"
-    return int(moment.to_numpy().astype(kind).astype(np.int64))

@@ -50,8 +50,8 @@ def read_bidmc_folder(files: Sequence[Path], *, source: Path) -> Table:
             name="BIDMC numerics",
             id_column="item_id",
             part_column="record",
-            timestamp_column="Time [s]",
-            step=pd.Timedelta("1s"),
+            timestamp_columns=("Time [s]",),
+            step_us=1_000_000,
             attributes=("age", "sex"),
         ),
     )

@@ -3,12 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from edge_tsfm.data.clean import Cleaned
+from device_runtime.series.reading import Reading
 from edge_tsfm.data.clock import say_interval
-from edge_tsfm.data.columns import Target
-from edge_tsfm.data.grid import Grid, Ordered
-from edge_tsfm.data.layouts import Layout
-from edge_tsfm.data.samples import Samples
 from edge_tsfm.data.series import ImportReport, Series
 from edge_tsfm.data.tables import Table
 
@@ -16,25 +12,14 @@ from edge_tsfm.data.tables import Table
 FEW_ROWS = 0.25
 
 
-def make_report(
-    *,
-    table: Table,
-    layout: Layout,
-    wanted: Target,
-    samples: Samples,
-    cleaned: Cleaned,
-    rows: Ordered,
-    grid: Grid,
-    series: tuple[Series, ...],
-    step: pd.Timedelta | float,
-    bounds: tuple[float, float] | None,
-) -> ImportReport:
-    """Count what every stage did; ``step`` is the clock and ``bounds`` the plausible range."""
+def make_report(table: Table, reading: Reading, series: tuple[Series, ...], step: pd.Timedelta | float) -> ImportReport:
+    """Count what every stage did; ``step`` is the clock."""
+    wanted, layout, grid, rows = reading.target, reading.layout, reading.grid, reading.rows
     values = sum(int((~np.isnan(one.target)).sum()) for one in series)
     places = sum(len(one) for one in series)
     items = len({one.item_id for one in series})
-    notes = [*table.notes, *(note for note in (layout.note, wanted.note, samples.note) if note)]
-    if wanted.channel is None:
+    notes = list(reading.notes)
+    if wanted.signal is None:
         notes.append(f"{wanted.name} is not in the channel table: no plausible range, values passed through")
     if not grid.aligned:
         notes.append(f"times are not on one clock: median of each bin [t, t + {say_interval(step)})")
@@ -48,25 +33,28 @@ def make_report(
     return ImportReport(
         source=table.source.name,
         layout=layout.name,
-        column=layout.value_column or wanted.column,
+        column=wanted.column,
         channel=wanted.name,
-        unit=None if wanted.channel is None else wanted.channel.unit,
+        unit=reading.unit,
         interval=say_interval(step),
-        rows=len(samples.value),
+        rows=len(reading.kept),
         items=items,
         series=len(series),
         values=values,
         share_observed=values / places,
-        missing=cleaned.missing,
-        non_positive=cleaned.non_positive,
-        implausible=cleaned.implausible,
-        plausible_range=bounds,
-        converted=samples.converted,
+        missing=reading.cleaned.missing - reading.in_error,
+        non_positive=reading.cleaned.non_positive,
+        implausible=reading.cleaned.implausible,
+        plausible_range=reading.bounds,
+        converted=reading.converted,
         duplicates_identical=rows.duplicates_identical,
         duplicates_conflicting=rows.duplicates_conflicting,
         unsorted=rows.unsorted,
         merged=grid.merged,
         gaps=grid.gaps,
-        items_without_values=len(set(samples.item_ids)) - items,
+        items_without_values=len(set(reading.parts.item_ids)) - items,
+        in_error=reading.in_error,
+        left_out=reading.left_out,
+        columns=tuple(layout.lines()),
         notes=tuple(notes),
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_tsfm.data.split import SplitName, split_of
 
 Attribute = str | float
+Attributes = tuple[Mapping[str, Attribute], ...]  # of each part of a table
 _NO_ATTRIBUTES: Mapping[str, Attribute] = MappingProxyType({})
 
 
@@ -75,6 +76,9 @@ class ImportReport:
     merged: int  # values that share a bin with another, beyond one
     gaps: int  # places where a series was cut
     items_without_values: int
+    in_error: int = 0  # values of rows that a flag calls wrong, made missing
+    left_out: int = 0  # rows that do not meet every condition
+    columns: tuple[str, ...] = ()  # what each column was taken for, a line each
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
@@ -90,7 +94,9 @@ class ImportReport:
         ]
         low_high = "-" if self.plausible_range is None else "{:g} to {:g}".format(*self.plausible_range)
         counts = (
+            (self.left_out, "rows left out by --where"),
             (self.missing, "rows without a value"),
+            (self.in_error, "values of rows that a flag calls wrong made missing"),
             (self.non_positive, "values <= 0 made missing"),
             (self.implausible, f"values outside {low_high}{unit} made missing"),
             (self.converted, "values converted to the channel's unit"),

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from edge_tsfm.data.channels import find_channel
+from edge_tsfm.data.clock import parse_interval
 from edge_tsfm.data.monitor import record
 from edge_tsfm.data.physiology import simulate_body
-from edge_tsfm.data.times import parse_interval
 from edge_tsfm.data.wards import SIMULATED, WARDS
 from edge_tsfm.errors import ConfigError
 

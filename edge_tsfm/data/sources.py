@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from device_runtime.series.options import ReadOptions
 from edge_tsfm.data.events import read_events
-from edge_tsfm.data.layouts import ID_COLUMNS, first_present
+from edge_tsfm.data.layouts import names_an_id
 from edge_tsfm.data.names import TABLE_ENDINGS, TEXT_ENDINGS, files_below, has_ending, is_about, names_of, stem
 from edge_tsfm.data.psv import read_psv_folder
 from edge_tsfm.data.records import read_bidmc_folder
@@ -18,7 +19,7 @@ from edge_tsfm.errors import DataError
 MOST_NAMED = 5  # files, in a note
 
 
-def open_source(path: Path, *, target: str | None, text_columns: Sequence[str]) -> Table:
+def open_source(path: Path, *, target: str | None, options: ReadOptions) -> Table:
     """Read the file or folder at ``path``; ``target`` lets record readers skip other signals.
 
     A folder is, in this order: WFDB (has ``.hea``), PhysioNet 2019 (``.psv``), BIDMC (``*_Numerics.csv``), or
@@ -30,16 +31,16 @@ def open_source(path: Path, *, target: str | None, text_columns: Sequence[str]) 
     if has_ending(path, (".hea",)):
         return read_wfdb([path], source=path, target=target)
     if not path.is_dir():
-        events = read_events(path, target=target, text_columns=text_columns)
-        return read_table(path, text_columns=text_columns) if events is None else events
-    return _read_folder(path, target=target, text_columns=text_columns)
+        events = read_events(path, target=target, options=options)
+        return read_table(path) if events is None else events
+    return _read_folder(path, target=target, options=options)
 
 
-def _read_folder(path: Path, *, target: str | None, text_columns: Sequence[str]) -> Table:
+def _read_folder(path: Path, *, target: str | None, options: ReadOptions) -> Table:
     """Read the files of one kind in a folder, or below it, and note the others."""
 
     def tables(files: Sequence[Path]) -> Table:
-        return _stack(path, [read_table(one, text_columns=text_columns) for one in files], text_columns)
+        return _stack(path, [read_table(one) for one in files], named=options.id_column is not None)
 
     kinds: tuple[tuple[Callable[[Path], bool], Callable[[Sequence[Path]], Table]], ...] = (
         (lambda one: has_ending(one, (".hea",)), lambda files: read_wfdb(files, source=path, target=target)),
@@ -88,11 +89,10 @@ def _belongs(path: Path, records: set[tuple[Path, str]], table: Table) -> bool:
     return (path.parent, name) in records
 
 
-def _stack(source: Path, tables: list[Table], text_columns: Sequence[str]) -> Table:
+def _stack(source: Path, tables: list[Table], *, named: bool) -> Table:
     """Lay tables of one shape end to end; a file without an id column is one item, named after the file."""
     first = list(tables[0].frame.columns)
-    known = (*(name for name in text_columns if name not in ID_COLUMNS), *ID_COLUMNS)  # the one asked for first
-    named = first_present(tuple(name.casefold() for name in known), first) is not None
+    named = named or names_an_id(first)
     names = names_of(source, [table.source for table in tables])
     frames = []
     for table, name in zip(tables, names, strict=True):
@@ -116,4 +116,6 @@ def _stack(source: Path, tables: list[Table], text_columns: Sequence[str]) -> Ta
         notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
         file=np.repeat(np.arange(len(tables)), sizes) if named else None,
         files=names,
+        delimiter=next((table.delimiter for table in tables if table.delimiter), None),
+        commas=any(table.commas for table in tables),
     )

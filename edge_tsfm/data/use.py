@@ -6,7 +6,7 @@ import pandas as pd
 
 from device_runtime.binding import Use
 from device_runtime.series.signals import find_signal
-from edge_tsfm.data.fingerprint import microseconds
+from edge_tsfm.data.clock import microseconds
 from edge_tsfm.data.series import Dataset
 
 

@@ -78,7 +78,7 @@ def read_wfdb(headers: Sequence[Path], *, source: Path, target: str | None) -> T
             name="WFDB numerics",
             id_column="item_id",
             part_column="record",
-            timestamp_column="timestamp",
+            timestamp_columns=("timestamp",),
             unit_column="unit",
             attributes=("age", "sex", "signal"),
         ),

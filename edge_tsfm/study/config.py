@@ -15,11 +15,11 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL
 from edge_tsfm.methods import Options, find_method
 from edge_tsfm.models.base import DEFAULT_BASE
-from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.config import READING, TrainConfig
 
 YARDSTICKS = {"nhits": "neuralforecast", "auto_ets": "statsforecast"}  # and the library each needs
 METHOD_OPTIONS = tuple(one.name for one in fields(Options))
-COLUMNS = ("id_column", "timestamp_column", "interval")
+COLUMNS = tuple(name for name in READING if name != "target")
 # What [train] may set for every cell: lengths and budget. The rest is the study's own to vary.
 SHARED = tuple(
     one.name
@@ -97,7 +97,16 @@ class StudyFile:
     yardsticks: tuple[str, ...] = ()
     id_column: str | None = None
     timestamp_column: str | None = None
+    variable_column: str | None = None
+    value_column: str | None = None
+    unit_column: str | None = None
     interval: str | None = None
+    max_gap: str | None = None
+    unit: str | None = None
+    decimal: str | None = None
+    duplicates: str | None = None
+    where: tuple[str, ...] | None = None
+    ids_across_files: str | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
     search: Search | None = None
     nhits: Network = field(default_factory=Network)
@@ -114,7 +123,7 @@ class StudyConfig:
     bases: tuple[str, ...] = (DEFAULT_BASE,)
     seeds: tuple[int, ...] = (0, 1, 2)
     yardsticks: tuple[str, ...] = ()
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     search: Search | None = None
     nhits_steps: int = 3_000

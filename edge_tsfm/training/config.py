@@ -9,12 +9,32 @@ from typing import Any
 
 from device_runtime.binder import bind
 from device_runtime.documents import read_toml
+from device_runtime.series.options import MIN_OBSERVED, ReadOptions
 from edge_tsfm.data import Dataset, season_steps
 from edge_tsfm.data.across import ACROSS_FILES
-from edge_tsfm.errors import ConfigError
+from edge_tsfm.errors import ConfigError, as_data_errors
 from edge_tsfm.methods import Options
 from edge_tsfm.methods.entries import CHOICES, SEEDED
 from edge_tsfm.models.base import DEFAULT_BASE
+
+# How the data are read: options of `edge_tsfm.data.read_dataset`.
+READING = (
+    "target",
+    "id_column",
+    "timestamp_column",
+    "variable_column",
+    "value_column",
+    "unit_column",
+    "interval",
+    "max_gap",
+    "unit",
+    "decimal",
+    "duplicates",
+    "where",
+    "ids_across_files",
+)
+# Those of them that only the workstation has: the target, and what reads more than one table.
+_NOT_OF_A_TABLE = ("target", "ids_across_files")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +45,15 @@ class TrainConfig:
     target: str | None = None
     id_column: str | None = None
     timestamp_column: str | None = None
+    variable_column: str | None = None
+    value_column: str | None = None
+    unit_column: str | None = None
     interval: str | None = None
+    max_gap: str | None = None
     unit: str | None = None  # of the target's values, where it is not the signal's own
+    decimal: str | None = None
+    duplicates: str | None = None  # rows of one time that disagree: mean, last, median or error
+    where: tuple[str, ...] | None = None  # only rows that meet every COLUMN=VALUE
     ids_across_files: str | None = None  # "same" or "per-file": an id in several files of a folder
     split_by: str = "item"  # or "time": of series too few to be split by item
     block_length: int | None = None  # by time: steps that intervals draw together; a context when left out
@@ -45,7 +72,7 @@ class TrainConfig:
     entries_seed: int = 777
     context_length: int = 48
     prediction_length: int = 6
-    min_observed: int = 12
+    min_observed: int = MIN_OBSERVED
     train_stride: int = 6
     steps: int = 800
     batch_size: int = 256
@@ -61,6 +88,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
+        with as_data_errors():
+            ReadOptions(**{name: value for name, value in self.reading().items() if name not in _NOT_OF_A_TABLE})
         positive = ("context_length", "prediction_length", "min_observed", "train_stride", "steps", "batch_size")
         for name in (*positive, "evaluate_every", "patience", "gate_windows"):
             if getattr(self, name) < 1:
@@ -93,6 +122,10 @@ class TrainConfig:
             raise ConfigError(f"entries: want one of {', '.join(CHOICES)}, got {self.entries!r}")
         if self.entries != SEEDED and "fourierft" not in self.method.split("+"):
             raise ConfigError(f"entries: {self.method} has none to choose", hint="entries belong to fourierft")
+
+    def reading(self) -> dict[str, Any]:
+        """Return what `read_dataset` is given, by name."""
+        return {name: getattr(self, name) for name in READING} | {"where": self.where or ()}
 
     @property
     def validation_step(self) -> int:
@@ -133,11 +166,12 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "") -> TrainConfig:
         """Read what `to_dict` wrote; ``where`` names the file in errors. Raises `ConfigError`."""
-        return bind(cls, {**values, "target_modules": values.get("target_modules") or None}, where, error=ConfigError)
+        lists = {name: values.get(name) or None for name in ("target_modules", "where")}
+        return bind(cls, {**values, **lists}, where, error=ConfigError)
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> TrainConfig:
-    """Make a configuration: defaults, then the TOML file, then what the command line gave (``None``: not given).
+    """Make a configuration: defaults, then the TOML file, then what the command line gave (``None``, ``()``: not).
 
     The file's ``data`` is looked for beside the file. Raises `ConfigError` for a file that is not TOML, a key that is
     not known, a value of another kind, or a run without data.
@@ -147,7 +181,7 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> TrainConfig:
         values = read_toml(path, error=ConfigError)
         if isinstance(values.get("data"), str) and "\0" not in values["data"]:
             values["data"] = str((path.parent / values["data"]).resolve())
-    given = {key: value for key, value in overrides.items() if value is not None}
+    given = {key: value for key, value in overrides.items() if value not in (None, ())}
     where = str(path or "") if path is None or not given else f"{path} and the command line"
     values |= given
     if "data" not in values:

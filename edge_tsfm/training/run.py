@@ -21,7 +21,6 @@ from device_runtime.delta import Delta, Dtype
 from device_runtime.quantiles import ascending
 from device_runtime.series.duration import parse_duration
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
-from edge_tsfm.data.across import AcrossFiles
 from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.evaluation.verdict import RunVerdict
@@ -63,15 +62,7 @@ def binding_of(signal: str, interval_us: int, config: TrainConfig) -> Binding:
 
 def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Dataset:
     """Read a run's data with the options the run recorded; ``data`` is another file of the same layout."""
-    return read_dataset(
-        data or config.data,
-        target=config.target,
-        id_column=config.id_column,
-        timestamp_column=config.timestamp_column,
-        interval=config.interval,
-        unit=config.unit,
-        ids_across_files=cast(AcrossFiles | None, config.ids_across_files),  # its configuration checked
-    )
+    return read_dataset(data or config.data, **config.reading())
 
 
 def split_of_run(config: TrainConfig, dataset: Dataset) -> Split:

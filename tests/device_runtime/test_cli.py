@@ -33,7 +33,7 @@ def test_forecast_prints_a_row_for_each_item_and_step_and_names_base_and_adapter
     done = run("forecast", dummy_bundle, "--adapter", BLOB, "--input", series, "--prediction-length", 3)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "item_id,step,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,base,adapter"
+    assert lines[0] == "item_id,step,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,base,adapter,unbound"
     assert [line.split(",")[:2] for line in lines[1:]] == [[item, str(step)] for item in "ab" for step in (1, 2, 3)]
     assert all("none" not in line for line in lines[1:])
 
@@ -50,7 +50,7 @@ def test_a_context_length_below_one_is_a_usage_error_and_a_table_too_long_is_not
     dummy_bundle: Path, series: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("forecast", dummy_bundle, "--input", series, "--context-length", "-3").returncode == 2
-    monkeypatch.setattr("device_runtime.table.MAX_TABLE_SIZE", 10)
+    monkeypatch.setattr("device_runtime.series.several.MAX_TABLE_SIZE", 10)
     result = CliRunner().invoke(forecast, [str(dummy_bundle), "--input", str(series)])
     assert isinstance(result.exception, InputError)
 
@@ -58,7 +58,7 @@ def test_a_context_length_below_one_is_a_usage_error_and_a_table_too_long_is_not
 def test_errors_are_text_with_a_code_and_a_hint_and_exit_1(dummy_bundle: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("item_id,value\na,1\n")
-    done = run("forecast", dummy_bundle, "--input", bad)
+    done = run("forecast", dummy_bundle, "--input", bad, "--target", "HRV")
     assert done.returncode == 1
     assert done.stderr.startswith("edge-tsfm-device: error: [500]")
     assert "hint: name the values with --target" in done.stderr
@@ -67,13 +67,22 @@ def test_errors_are_text_with_a_code_and_a_hint_and_exit_1(dummy_bundle: Path, t
 
 def test_an_item_that_cannot_be_forecast_is_named_and_left_out(dummy_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "series.csv"
-    items = {"a": [80, 81, 82], "empty": ["", "", ""], "huge": [1e38, -3e38, 2e38], "z": [7e-05, 8e-05, 9e-05]}
+    tiny = [(7 + step % 3) * 1e-05 for step in range(12)]
+    items = {
+        "a": [80, 81, 82] * 4,
+        "empty": [""] * 12,
+        "few": [80] + [""] * 11,
+        "huge": [1e38, -3e38, 2e38] * 4,
+        "z": tiny,
+    }
     rows = [f"{item},{step},{value}" for item, values in items.items() for step, value in enumerate(values)]
     path.write_text("\n".join(["item_id,timestamp,target", *rows]) + "\n")
     done = run("forecast", dummy_bundle, "--input", path, "--prediction-length", 1)
     assert done.returncode == 4
-    assert done.stderr.splitlines() == [
-        "edge-tsfm-device: item empty left out: [500] context: row 0 has no observed value",
+    assert [line for line in done.stderr.splitlines() if "left out" in line] == [
+        "edge-tsfm-device: item empty left out: not one usable value",
+        "edge-tsfm-device: item few left out: [500] 1 observed values in its last 12 steps, want 12 "
+        "(--min-observed takes fewer, --interval a longer step)",
         "edge-tsfm-device: item huge left out: [501] the model's quantiles are not finite",
     ]
     lines = [line.split(",") for line in done.stdout.splitlines()]

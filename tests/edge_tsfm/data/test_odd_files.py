@@ -58,7 +58,7 @@ def test_all_odd_columns_at_once(tmp_path: Path) -> None:
 
 
 def test_the_kept_case_of_a_list_column(cases: Path) -> None:
-    data = read_dataset(cases / "data" / "g3_list_attr.parquet", target="flow")
+    data = read_dataset(cases / "data" / "g3_list_attr.parquet", target="MAP")
     assert data.report.values
 
 
@@ -115,19 +115,25 @@ def damaged(path: Path, kind: str) -> None:
             "cut": packed[:middle],
             "bit": packed[:middle] + bytes([packed[middle] ^ 0xFF]) + packed[middle + 1 :],
             "head": b"\x1f\x8b" + b"\0" * 40,
-            "not": TEXT.encode(),
             "empty": b"",
             "tail": packed + b"garbage",
         }[kind]
     )
 
 
-@pytest.mark.parametrize("kind", ["cut", "bit", "head", "not", "empty", "tail"])
+@pytest.mark.parametrize("kind", ["cut", "bit", "head", "empty", "tail"])
 @pytest.mark.parametrize("target", ["HR", None])
 def test_damaged_gzip_is_an_error_that_names_the_file(tmp_path: Path, kind: str, target: str | None) -> None:
     damaged(tmp_path / "t.csv.gz", kind)
     with pytest.raises(DataError, match=r"t\.csv\.gz"):
         read_dataset(tmp_path / "t.csv.gz", target=target)
+
+
+def test_gzip_is_known_by_its_first_bytes_not_by_the_name(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_text(TEXT)
+    (tmp_path / "t.csv").write_bytes(gzip.compress(TEXT.encode()))
+    for name in ("t.csv.gz", "t.csv"):
+        assert read_dataset(tmp_path / name, target="HR").report.values == 6
 
 
 @pytest.mark.parametrize("cut", [0, 3, 100, -1, -20])

@@ -187,6 +187,7 @@ def test_large_event_tables_are_read_in_pieces(tmp_path: Path, monkeypatch: pyte
     path = write(tmp_path / "a.csv", EVENTS)
     whole = read_dataset(path, target="Temperature", interval="1h")
     monkeypatch.setattr("edge_tsfm.data.events.CHUNK_ROWS", rows)
+    monkeypatch.setattr("edge_tsfm.data.events.WHOLE_BYTES", 0)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(EVENTS.encode()))
     assert read_dataset(tmp_path / "a.csv.gz", target="Temperature", interval="1h").fingerprint == whole.fingerprint
     write(path, EVENTS + "2,12,2150-01-01 06:10,676,warm,Deg. C\n")

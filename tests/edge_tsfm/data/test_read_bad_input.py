@@ -68,7 +68,10 @@ def test_unsorted_and_repeated_rows_are_mended_and_counted(tmp_path: Path) -> No
     lines = GOOD.splitlines(keepends=True)
     path = tmp_path / "ward.csv"
     path.write_text(HEAD + "".join([lines[3], *lines[:3], *lines[4:], lines[5], "p1,2026-01-01 05:00,77\n"]))
-    data = read_dataset(path, target="HR")
+    with pytest.raises(DataError, match=r"1 of 8 values are of a time that has another value.*ward\.csv, line 9") as no:
+        read_dataset(path, target="HR")
+    assert "--duplicates" in (no.value.hint or "")
+    data = read_dataset(path, target="HR", duplicates="median")
     assert data.series[0].target.tolist() == [70, 71, 72, 73, 74, 75]  # of 75, 75 and 77 the median
     report = data.report
     assert (report.unsorted, report.duplicates_identical, report.duplicates_conflicting) == (1, 1, 1)
@@ -127,7 +130,7 @@ def test_what_is_not_data(tmp_path: Path) -> None:
     (tmp_path / "broken.csv.gz").write_bytes(b"\x1f\x8b\x08\x00")
     (tmp_path / "empty").mkdir()
     for name, says in (
-        ("a.parquet", "Parquet"), ("a.xlsx", "do not know how"), ("latin.csv", "UTF-8"),
+        ("a.parquet", "Parquet"), ("a.xlsx", "do not know how"), ("latin.csv", "one row for each item"),
         ("broken.csv.gz", "cannot be read"), ("empty", "no .hea"), ("absent.csv", "does not exist"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=says):

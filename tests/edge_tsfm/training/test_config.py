@@ -53,3 +53,34 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, match: str) -> None:
 def test_impossible_values_are_refused_however_they_come(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         TrainConfig(data="x", **changes)
+
+
+def test_how_data_are_read_is_part_of_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        'data = "ward.csv"\ntarget = "map"\nduplicates = "last"\nwhere = ["site=B", "unit=MICU"]\nmax_gap = "2d"\n'
+        'variable_column = "kanal"\nvalue_column = "wert"\nunit = "kPa"\ndecimal = ","\n'
+    )
+    config = load_config(file, {"interval": "1h"})
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    reading = config.reading()
+    assert reading["where"] == ("site=B", "unit=MICU")
+    assert (reading["interval"], reading["duplicates"], reading["variable_column"]) == ("1h", "last", "kanal")
+    assert TrainConfig(data="ward.csv").reading()["where"] == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('interval = "60"', "interval '60' has no unit"),
+        ('max_gap = "2 months"', "months, quarters and years have no one length"),
+        ('duplicates = "first"', "want one of mean, last, median, error"),
+        ('where = "site=B"', "want tuple"),
+        ('unit = "furlong"', "not a unit known here"),
+    ],
+)
+def test_how_data_are_read_is_checked_before_they_are(tmp_path: Path, text: str, match: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(f'data = "ward.csv"\n{text}\n')
+    with pytest.raises(ConfigError, match=match):
+        load_config(file, {})

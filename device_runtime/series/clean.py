@@ -19,12 +19,12 @@ class Cleaned:
 def clean(value: NDArray[np.float32], plausible: tuple[float, float] | None) -> Cleaned:
     """Make values <= 0 and outside ``plausible`` (ends included) missing.
 
-    Monitors and charts write 0 (WFDB numerics, many exports) or -1 for "not measured". Without a range, as
-    for another domain's channel, only infinite values go.
+    Monitors and charts write 0 (WFDB numerics, many exports) or -1 for "not measured"; where ``plausible`` begins at or
+    below 0 they are readings. Without a range, as for another domain's channel, only infinite values go.
     """
     absent = np.isnan(value)
-    non_positive = np.zeros(len(value), dtype=bool) if plausible is None else value <= 0
     low, high = plausible or (-np.inf, np.inf)
+    non_positive = value <= 0 if low > 0 else np.zeros(len(value), dtype=bool)
     outside = ~absent & ~non_positive & ((value < low) | (value > high) | np.isinf(value))
     return Cleaned(
         value=np.where(non_positive | outside, np.float32(np.nan), value),

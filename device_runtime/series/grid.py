@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tsfm.errors import ConfigError
+from device_runtime.series.options import OptionError
 
 MAX_PLACES = 500_000_000  # 2 GB of float32
 
@@ -32,7 +32,7 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Ordered:
-    """Rows in order of part, then time, rows of one time merged into their median."""
+    """Rows in order of part, then time, rows of one time settled into one."""
 
     part: NDArray[np.int64]  # [R]
     time_us: NDArray[np.int64]  # [R], strictly rising within a part
@@ -42,24 +42,58 @@ class Ordered:
     duplicates_conflicting: int
 
 
-def put_in_order(part: NDArray[np.int64], time_us: NDArray[np.int64], value: NDArray[np.float32]) -> Ordered:
-    """Sort rows, drop repeated ones and take the median of those that disagree about one time."""
+def put_in_order(
+    part: NDArray[np.int64], time_us: NDArray[np.int64], value: NDArray[np.float32], *, duplicates: str = "median"
+) -> Ordered:
+    """Sort rows, drop repeated ones and settle those that disagree about one time: their median, mean or last.
+
+    The last is the last in the order given. A missing value disagrees with none.
+    """
     same_part = part[1:] == part[:-1]
     unsorted = int((same_part & (time_us[1:] < time_us[:-1])).sum())
     order = np.lexsort((value, time_us, part))  # NaN sorts last
-    part, time_us, value = part[order], time_us[order], value[order]
-    again = (part[1:] == part[:-1]) & (time_us[1:] == time_us[:-1])
-    alike = (value[1:] == value[:-1]) | (np.isnan(value[1:]) & np.isnan(value[:-1]))
-    first = np.concatenate([[True], ~again])
-    begin = np.flatnonzero(first)
+    ordered = value[order]
+    new = np.concatenate([[True], ~_same(part[order], time_us[order])])
+    begin = np.flatnonzero(new)
+    alike = (ordered[1:] == ordered[:-1]) | np.isnan(ordered[1:])
+    if duplicates == "last":
+        by_place = np.lexsort((np.where(np.isnan(value), -1, np.arange(len(value))), time_us, part))
+        settled = value[by_place][np.append(begin[1:], len(value)) - 1]
+    else:
+        settled = (_means if duplicates == "mean" else _medians)(ordered, begin)
     return Ordered(
-        part=part[begin],
-        time_us=time_us[begin],
-        value=_medians(value, begin),
+        part=part[order][begin],
+        time_us=time_us[order][begin],
+        value=settled,
         unsorted=unsorted,
-        duplicates_identical=int((again & alike).sum()),
-        duplicates_conflicting=int((again & ~alike).sum()),
+        duplicates_identical=int((~new[1:] & alike).sum()),
+        duplicates_conflicting=int((~new[1:] & ~alike).sum()),
     )
+
+
+def conflicts(*keys: NDArray[np.int64], value: NDArray[np.float32]) -> tuple[int, int]:
+    """Return how many observed values ``[R]`` have another one with the same ``keys``, and the row of the first."""
+    rows = np.flatnonzero(~np.isnan(value))
+    order = rows[np.lexsort([value[rows], *(key[rows] for key in reversed(keys))])]  # type: ignore[arg-type]
+    differ = _same(*(key[order] for key in keys)) & (value[order][1:] != value[order][:-1])
+    return int(differ.sum()), int(order[1:][differ].min()) if differ.any() else 0
+
+
+def _same(*keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say of each row but the first whether it has the keys of the one before."""
+    same = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
+    for key in keys:
+        same &= key[1:] == key[:-1]
+    return same
+
+
+def _means(value: NDArray[np.float32], begin: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the mean of the observed values of each run of ``value``, NaN where there is none."""
+    observed = np.add.reduceat(~np.isnan(value), begin, dtype=np.int64)
+    total = np.add.reduceat(np.nan_to_num(value.astype(np.float64)), begin)
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float32] = (total / observed).astype(np.float32)
+    return mean
 
 
 def _medians(value: NDArray[np.float32], begin: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -97,7 +131,7 @@ def _first_of_part(part: NDArray[np.int64]) -> NDArray[np.int64]:
 def lay_on_grid(rows: Ordered, *, interval_us: int, max_gap: int) -> Grid:
     """Bin rows by ``interval_us``; cut where more than ``max_gap`` intervals pass without a row.
 
-    Raises `ConfigError` when the clock would need more than `MAX_PLACES`.
+    Raises `OptionError` when the clock would need more than `MAX_PLACES`.
     """
     aligned = not off_clock(rows, interval_us).any()
     origin = rows.time_us[_first_of_part(rows.part)] if aligned else np.zeros_like(rows.time_us)
@@ -117,7 +151,7 @@ def lay_on_grid(rows: Ordered, *, interval_us: int, max_gap: int) -> Grid:
     lengths = bins[ends] - bins[starts] + 1
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [S + 1]
     if offsets[-1] > MAX_PLACES:
-        raise ConfigError(
+        raise OptionError(
             f"{offsets[-1]} places on a clock of {interval_us / 1e6:g} s are more than {MAX_PLACES}",
             hint="is --interval finer than the file's, or max_gap too long?",
         )

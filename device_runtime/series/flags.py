@@ -1,0 +1,104 @@
+"""Columns that say whether a row counts: errors, validity, status, quality. Known words only, and every use is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.errors import InputError
+from device_runtime.series.cells import MISSING, Cells, distinct, named_column
+from device_runtime.series.words import fold
+
+_YES = "1 true yes y t"
+_NO = "0 false no n f"
+_GOOD_WORDS = "good ok okay valid normal pass passed accepted final amended corrected preliminary registered active"
+_BAD_WORDS = (
+    "bad poor invalid error enteredinerror cancelled canceled rejected artifact artefact fail failed unreliable "
+    "deleted unknown nosignal leadoff"
+)
+# Column -> (cells that keep a row, cells that take it out); a column with any other cell is no flag.
+_ERROR = (_NO, _YES)
+_VALID = (_YES, _NO)
+_WORDS = (_GOOD_WORDS, _BAD_WORDS)
+FLAGS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
+    {
+        name: (frozenset(keep.split()), frozenset(drop.split()))
+        for names, (keep, drop) in (
+            ("error errorflag iserror inerror haserror enteredinerror invalid isinvalid artifact artefact isartifact "
+             "isartefact artifactflag artefactflag deleted isdeleted cancelled canceled rejected isrejected exclude "
+             "excluded", _ERROR),
+            ("valid isvalid validity validflag accepted isaccepted", (f"{_YES} {_GOOD_WORDS}", f"{_NO} {_BAD_WORDS}")),
+            ("status observationstatus quality signalquality qualityflag qc qcflag qcstatus", _WORDS),
+        )
+        for name in names.split()
+    }
+)  # fmt: skip
+
+
+def flagged(cells: Cells, used: Sequence[str | None]) -> tuple[NDArray[np.bool_], tuple[str, ...], tuple[str, ...]]:
+    """Return which rows ``[R]`` a known flag takes out, the flags obeyed, and what to say of those that are not.
+
+    MIMIC's ``error`` is 1 where a value was charted in error; its ``warning`` takes nothing out.
+    """
+    out = np.zeros(cells.rows, dtype=bool)
+    obeyed: list[str] = []
+    notes: list[str] = []
+    for name in cells.names:
+        words = FLAGS.get(fold(name))
+        if words is None or name in used:
+            continue
+        codes, texts = distinct(cells.texts(name))
+        kinds = [_kind(text, *words) for text in texts]
+        if None in kinds:
+            strange = texts[kinds.index(None)]
+            notes.append(f"column {name} is not used as a flag: {strange!r} says neither good nor bad")
+            continue
+        out |= np.array(kinds, dtype=bool)[codes]
+        obeyed.append(name)
+    return out, tuple(obeyed), tuple(notes)
+
+
+def _kind(text: str, keep: frozenset[str], drop: frozenset[str]) -> bool | None:
+    """Say whether a cell takes its row out; None where it is no flag's. An empty one keeps it."""
+    word = fold(text.removesuffix(".0"))
+    if text.casefold() in MISSING or word in keep:
+        return False
+    return True if word in drop else None
+
+
+def where_rows(cells: Cells, conditions: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which rows ``[R]`` meet every ``COLUMN=VALUE``; of several with one column, one is enough.
+
+    Values are compared as text without the blanks around it, or as numbers (``1`` is ``1.0``). Raises `InputError`
+    for a condition of another form, an unknown column, or one that no row meets.
+    """
+    wanted: dict[str, list[str]] = {}
+    for condition in conditions:
+        name, mark, value = condition.partition("=")
+        if not mark or not name.strip():
+            raise InputError(f"--where {condition}: want COLUMN=VALUE", hint="such as --where unit=MICU")
+        column = named_column(cells.names, name.strip(), option="--where", source=cells.source)
+        wanted.setdefault(column, []).append(value.strip())
+    kept = np.ones(cells.rows, dtype=bool)
+    for name, values in wanted.items():
+        codes, texts = distinct(cells.texts(name))
+        meets = np.array([any(_same(text, value) for value in values) for text in texts], dtype=bool)
+        if not meets.any():
+            shown = ", ".join(sorted(texts)[:8])
+            raise InputError(f"{cells.source}: no row has {name}={' or '.join(values)}", hint=f"it has: {shown}")
+        kept &= meets[codes]
+    if not kept.any():
+        raise InputError(f"{cells.source}: no row meets {' and '.join(conditions)} together")
+    return kept
+
+
+def _same(text: str, value: str) -> bool:
+    if text == value:
+        return True
+    try:
+        return float(text) == float(value)
+    except ValueError:
+        return False

@@ -1,0 +1,83 @@
+"""What a person may say about a file, the same for every command that reads one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from device_runtime.errors import InputError
+from device_runtime.series.duration import parse_duration
+from device_runtime.series.signals import Signal
+from device_runtime.series.units import find_unit
+
+DUPLICATES = ("mean", "last", "median", "error")
+MIN_OBSERVED = 12  # observed values a context needs: fewer say nothing of a patient's level or variation
+
+
+class OptionError(InputError):
+    """An option is unknown, contradictory or out of range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How to read one channel of a table; everything may be left out that the file says itself.
+
+    ``where`` are conditions ``COLUMN=VALUE``; ``duplicates`` says what becomes of rows of one time that disagree
+    (None: their median, refused above a small share); ``plausible`` replaces the range of the signal table; ``signal``
+    is one that the table has not, as an adapter brings it: its name, range and unit are then known;
+    ``rows_are_steps`` reads a table without times as steps in order, each ``interval`` long.
+    """
+
+    id_column: str | None = None
+    timestamp_column: str | None = None
+    variable_column: str | None = None
+    value_column: str | None = None
+    unit_column: str | None = None
+    interval: str | None = None
+    max_gap: str | None = None
+    unit: str | None = None
+    duplicates: str | None = None
+    where: tuple[str, ...] = ()
+    decimal: str | None = None
+    plausible: tuple[float, float] | None = None
+    rows_are_steps: bool = False
+    signal: Signal | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no file could be read with."""
+        self.interval_us()
+        if self.max_gap is not None:
+            _span(self.max_gap, "max_gap")
+        if self.duplicates is not None and self.duplicates not in DUPLICATES:
+            raise OptionError(f"--duplicates {self.duplicates}: want one of {', '.join(DUPLICATES)}")
+        if self.decimal is not None and self.decimal not in (".", ","):
+            raise OptionError(f"--decimal {self.decimal}: want . or ,")
+        own = None if self.signal is None else self.signal.ucum
+        if self.unit is not None and self.unit != own and find_unit(self.unit) is None:
+            raise OptionError(f"--unit {self.unit} is not a unit known here", hint="such as mmHg, kPa, degC or degF")
+        if self.plausible is not None and not self.plausible[0] < self.plausible[1]:
+            raise OptionError(f"plausible range {self.plausible[0]:g} to {self.plausible[1]:g} holds nothing")
+
+    def interval_us(self) -> int | None:
+        """Return the interval in microseconds, None where it was not said."""
+        return None if self.interval is None else _span(self.interval, "interval")
+
+    def max_gap_us(self) -> int | None:
+        """Return the longest stretch without a row inside one series in microseconds, None where it was not said."""
+        return None if self.max_gap is None else _span(self.max_gap, "max_gap")
+
+    def named(self) -> dict[str, str | None]:
+        """Return the columns that were named: option → column."""
+        return {
+            "--id-column": self.id_column,
+            "--timestamp-column": self.timestamp_column,
+            "--variable-column": self.variable_column,
+            "--value-column": self.value_column,
+            "--unit-column": self.unit_column,
+        }
+
+
+def _span(text: str, what: str) -> int:
+    try:
+        return parse_duration(text, what=what)
+    except InputError as error:
+        raise OptionError(str(error.args[0]), hint=error.hint) from error

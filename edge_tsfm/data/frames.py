@@ -1,0 +1,85 @@
+"""A pandas frame as the device's rules see a table: columns of text, or of plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from device_runtime.series.cells import Cells, Column
+from edge_tsfm.data.tables import Table
+
+
+def cells_of(table: Table, columns: FrameColumns) -> Cells:
+    """Return a table as `device_runtime.series` reads it; columns are converted when they are asked for."""
+    return Cells(
+        source=table.source.name,
+        columns=columns,
+        rows=len(table.frame),
+        where=table.where,
+        delimiter=table.delimiter,
+        commas=table.commas,
+        notes=table.notes,
+    )
+
+
+class FrameColumns(Mapping[str, Column]):
+    """The columns of a frame as arrays, each made once."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+        self._made: dict[str, Column] = {}
+
+    def some(self, begin: int, end: int) -> FrameColumns:
+        """Return a few rows of the columns, which may not be needed whole."""
+        return FrameColumns(self._frame.iloc[begin:end])
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._made:
+            self._made[name] = as_column(self._frame[name])
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frame.columns)
+
+    def __len__(self) -> int:
+        return len(self._frame.columns)
+
+
+def as_column(values: pd.Series[Any]) -> Column:
+    """Return a frame's column as text (``""`` for an empty cell), float64, int64 or datetime64[us]."""
+    kind = values.dtype
+    if pd.api.types.is_datetime64_any_dtype(kind):
+        if values.dt.tz is not None:
+            values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        return values.to_numpy().astype("datetime64[us]")
+    if isinstance(kind, pd.ArrowDtype) and pa.types.is_string(kind.pyarrow_dtype):
+        trimmed = pc.utf8_ltrim(pa.chunked_array(values.array.__arrow_array__()), " ")
+        return np.asarray(trimmed.to_pandas(), dtype=object)
+    if pd.api.types.is_bool_dtype(kind):
+        return _texts(values)
+    if pd.api.types.is_integer_dtype(kind) and not values.isna().any():
+        return values.to_numpy(dtype=np.int64)
+    if isinstance(kind, np.dtype) and kind.kind == "f":
+        return values.to_numpy()
+    if pd.api.types.is_numeric_dtype(kind):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return _texts(values)
+
+
+def _texts(values: pd.Series[Any]) -> Column:
+    cells = values.to_numpy(dtype=object)
+    if values.dtype == object and pd.api.types.infer_dtype(cells, skipna=False) == "string":
+        return cells
+    made = np.empty(len(cells), dtype=object)
+    made[:] = ["" if _is_missing(cell) else str(cell) for cell in cells]
+    return made
+
+
+def _is_missing(cell: object) -> bool:
+    """Say whether a cell is one of the ways in which pandas writes that there is nothing."""
+    return cell is None or cell is pd.NaT or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell))
