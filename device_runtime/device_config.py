@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from device_runtime.errors import FormatError
+from device_runtime.counter import TPM, counter_for
+from device_runtime.errors import FormatError, StorageError
 from device_runtime.files import read_bounded
 from device_runtime.health import HealthRules
 from device_runtime.rollout import NAME
@@ -85,6 +87,9 @@ class DeviceConfig:
     root: Path | None = None  # the factory's root.json
     report_to: str = ""  # a folder, or https://…
     report_token: Path | None = None  # file with a bearer token for reports over HTTP
+    signed_only: bool = False  # also `forecast`, `stream` and `selftest` with --adapter take nothing unsigned
+    counter: str = ""  # where the floor's number is kept too: a file on another partition, or tpm2:INDEX
+    trial_days: float = 14.0  # after which a trial that nobody ended is over
     policy: Policy = field(default_factory=Policy)
     health: HealthRules = field(default_factory=HealthRules)
 
@@ -100,6 +105,11 @@ class DeviceConfig:
             check_address("repository", self.repository)
         if "://" in self.report_to:
             check_address("report_to", self.report_to, secret=self.report_token is not None)
+        if not isinstance(self.signed_only, bool):
+            raise FormatError(f"signed_only: want true or false, got {self.signed_only!r}")
+        if not isinstance(self.trial_days, int | float) or not 0 < self.trial_days <= 3650:
+            raise FormatError(f"trial_days: want more than 0 and at most 3650, got {self.trial_days!r}")
+        counter_for(self.counter, Path())
         if not 1 <= self.threshold <= len(set(self.trusted_keys)):
             raise FormatError(
                 f"threshold {self.threshold}: want 1 to {len(set(self.trusted_keys))}, the number of keys"
@@ -107,10 +117,15 @@ class DeviceConfig:
 
 
 def read_config(path: Path) -> DeviceConfig:
-    """Read a device's settings; relative paths start at the file's folder. Raises `FormatError`, `StorageError`."""
+    """Read a device's settings; relative paths start at the file's folder. Raises `FormatError`, `StorageError`.
+
+    A file that others than its owner may write, or that belongs to neither root nor this user, is refused: it holds the
+    keys that are trusted.
+    """
+    _check_owner(path)
     try:
         value = tomllib.loads(read_bounded(path, MAX_CONFIG_SIZE).decode())
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"{path}: {error}") from error
     here = path.parent
 
@@ -135,6 +150,27 @@ def read_config(path: Path) -> DeviceConfig:
         for name in ("repository", "report_to"):
             if fields.get(name) and "://" not in fields[name]:
                 fields[name] = str(here / fields[name])
+        counter = fields.get("counter", "")
+        if counter and not str(counter).startswith(TPM):
+            fields["counter"] = str(here / counter)
         return DeviceConfig(**fields)
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: {error}") from error
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse settings that others could have written. Raises `StorageError`."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    if found.st_mode & 0o022:
+        raise StorageError(
+            f"{path} may be written by others (mode {found.st_mode & 0o7777:o}): the keys in it are not trusted",
+            hint=f"look what it says, then chmod go-w {path}",
+        )
+    if found.st_uid not in (0, os.geteuid()):
+        raise StorageError(
+            f"{path} belongs to user {found.st_uid}: the keys in it are not trusted",
+            hint=f"look what it says, then chown root {path}",
+        )

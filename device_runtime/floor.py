@@ -1,7 +1,8 @@
 """What a device never goes below, kept outside of TUF's cache.
 
 python-tuf forgets its rollback protection when its cache is emptied (a power cut can do that); this floor does not. It
-only rises, is kept in two copies, and is raised before what it protects is committed.
+only rises, is kept in two copies, and is raised before what it protects is committed. Whatever became of one copy, the
+higher of each limit counts. Both are replaced within room that is held for them: a full disk takes a revocation.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any
 
 from device_runtime import disk as files
 from device_runtime.disk import Disk
-from device_runtime.errors import DeviceRuntimeError, RollbackError, StorageError
+from device_runtime.errors import DeviceRuntimeError, FormatError, RollbackError, StorageError
 from device_runtime.sealed import seal, unseal
 
 COPIES = ("floor.a", "floor.b")
 MAX_SIZE = 65_536  # bytes
 MAX_REVOKED = 256  # files of one device's life; a publisher lists at most 32 at a time
+BLOCK = 4_096  # bytes; a copy's size is a multiple of it
+HEADROOM = 4_096  # bytes that the next change may add on a full disk: 32 revoked files take 2,200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,7 @@ class Floor:
     roles: Mapping[str, Role] = field(default_factory=dict)  # TUF role -> last accepted
     time: float = 0.0  # seconds since 1970; the latest moment known to have passed
     time_keys: str = ""  # digest of the keys that vouched for it: with new keys it is forgotten
+    number: int = 0  # rises with every write; held against the device's counter (device_runtime.counter)
 
     def __post_init__(self) -> None:
         """Freeze the maps."""
@@ -103,7 +107,20 @@ class Floor:
             roles={**self.roles, **other.roles},
             time=other.time,
             time_keys=other.time_keys,
+            number=max(self.number, other.number),
         )
+
+    def highest(self, other: Floor) -> Floor:
+        """Return the higher of two copies in every limit; the one written later decides where keys differ."""
+        older, newer = (other, self) if other.number <= self.number else (self, other)
+        joined = older.joined(newer)
+        roles = dict(joined.roles)
+        for name, role in older.roles.items():
+            known = roles[name]
+            if (name == "root" or known.keys == role.keys) and role.version > known.version:
+                roles[name] = role
+        time = max(older.time, newer.time) if older.time_keys == newer.time_keys else newer.time
+        return replace(joined, roles=roles, time=time)
 
     def accept_revocations(self, channel: str, revoked: Iterable[str], minimum: int) -> Floor:
         """Add revoked files and raise a channel's security minimum. Raises `StorageError` when there are too many."""
@@ -123,28 +140,75 @@ def to_value(floor: Floor) -> dict[str, Any]:
         "roles": {name: [role.version, role.keys] for name, role in floor.roles.items()},
         "time": floor.time,
         "time_keys": floor.time_keys,
+        "number": floor.number,
     }
 
 
 def from_value(value: Any) -> Floor:
-    """Decode a floor. Raises `StorageError`."""
+    """Decode a floor. Raises `FormatError` for anything that `to_value` does not write."""
     try:
         return Floor(
-            sequences={channel: (int(number), str(file)) for channel, (number, file) in value["sequences"].items()},
-            security_minimum={channel: int(number) for channel, number in value["security_minimum"].items()},
-            revoked=tuple(value["revoked"]),
-            roles={name: Role(version=version, keys=keys) for name, (version, keys) in value["roles"].items()},
-            time=float(value["time"]),
-            time_keys=str(value["time_keys"]),
+            sequences={
+                _text(channel): (_whole(number, -1), _text(file))
+                for channel, (number, file) in value["sequences"].items()
+            },
+            security_minimum={_text(channel): _whole(number) for channel, number in value["security_minimum"].items()},
+            revoked=tuple(_text(file) for file in _list(value["revoked"])),
+            roles={
+                _text(name): Role(version=_whole(version), keys=_text(keys))
+                for name, (version, keys) in value["roles"].items()
+            },
+            time=_seconds(value["time"]),
+            time_keys=_text(value["time_keys"]),
+            number=_whole(value.get("number", 0)),  # older releases wrote none
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"floor: {error}") from error
+        raise FormatError(f"floor: {error}") from error
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"want a list, got {str(value)[:80]}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"want text, got {str(value)[:80]}")
+    return value
+
+
+def _whole(value: Any, low: int = 0) -> int:
+    if type(value) is not int or not low <= value < 2**64:
+        raise TypeError(f"want a whole number from {low}, got {str(value)[:80]}")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < 1e11:
+        raise TypeError(f"want seconds since 1970, got {str(value)[:80]}")
+    return float(value)
+
+
+def room(floor: Floor) -> int:
+    """Return how many bytes a copy takes so that the next change fits into it as well."""
+    return -(-(len(seal(to_value(floor))) + HEADROOM) // BLOCK) * BLOCK
 
 
 def write(disk: Disk, floor: Floor) -> None:
-    """Write both copies durably, one after the other: whatever is cut, one is whole."""
+    """Write both copies durably, one after the other: whatever is cut, one is whole. Raises `StorageError`."""
+    value = to_value(floor)
     for name in COPIES:
-        files.replace(disk, name, seal(to_value(floor)))
+        try:
+            files.replace_in_reserve(disk, name, seal(value, room=room(floor)))
+        except StorageError:  # no room for more headroom: then without
+            files.replace_in_reserve(disk, name, seal(value))
+
+
+def reserve(disk: Disk, floor: Floor) -> None:
+    """Hold room for the next change of both copies. Raises `StorageError` when there is none."""
+    for name in COPIES:
+        files.reserve(disk, name, room(floor))
 
 
 def read(disk: Disk, *, fresh: bool) -> Floor:
@@ -153,22 +217,20 @@ def read(disk: Disk, *, fresh: bool) -> Floor:
     ``fresh`` says that the device has never installed anything: then, and only then, no copy means the lowest floor.
     Raises `StorageError` when there is no whole copy otherwise: nothing is installed without a floor.
     """
-    found = []
-    present = False
+    found: list[Floor] = []
+    problem = ""
     for name in COPIES:
         try:
             data = disk.read(name, MAX_SIZE)
-            present = present or data is not None
             if data is not None:
                 found.append(from_value(unseal(data, name)))
-        except DeviceRuntimeError:
-            present = True
+        except DeviceRuntimeError as error:
+            problem = str(error)
     if found:
-        # The first copy is written first, so it is the higher one whenever both are whole.
-        return found[0]
-    if fresh and not present:
+        return found[0] if len(found) == 1 else found[0].highest(found[1])
+    if fresh and not problem:
         return Floor()
     raise StorageError(
-        "no copy of the floor can be read: nothing new is installed",
+        f"no copy of the floor can be read: nothing new is installed{': ' if problem else ''}{problem}",
         hint="what runs goes on; have the device's storage looked at, then enrol it again",
     )
