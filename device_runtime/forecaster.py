@@ -119,14 +119,18 @@ class Forecaster:
         if family is None:
             raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
         if adapter is None:
-            return cls(bundle, family(bundle, {}, settings), None, None)
+            alone = cls(bundle, family(bundle, {}, settings), None, None)
+            alone.self_test()
+            return alone
         data = (
             adapter if isinstance(adapter, bytes) else read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
         )
         blob = data[: blob_size(data)]
         decoded = decode(blob)
-        merged = merge(bundle.manifest, bundle.tensor, decoded)
-        forecaster = cls(bundle, family(bundle, merged, settings), decoded, hashlib.sha256(blob).hexdigest())
+        with bundle.in_memory():  # what is merged into is what the sessions are opened with
+            merged = merge(bundle.manifest, bundle.tensor, decoded)
+            model = family(bundle, merged, settings)
+        forecaster = cls(bundle, model, decoded, hashlib.sha256(blob).hexdigest())
         if decoded.known_answer is not None:
             forecaster.self_test()
         elif not allow_unproven:
@@ -137,12 +141,12 @@ class Forecaster:
         return forecaster
 
     def self_test(self) -> float | None:
-        """Run the adapter's known-answer test; return the largest absolute difference, in the target's unit.
+        """Run the known-answer test, the adapter's or that of the base alone; return the largest absolute difference.
 
-        Raises `SelfTestError` when it exceeds the tolerance, or when the tolerance is so wide that passing would
-        prove nothing (FORMAT.md §7). None: no adapter, or no test in it, so nothing is proven.
+        It is in the target's unit. Raises `SelfTestError` when it exceeds the tolerance, or when the tolerance is so
+        wide that passing would prove nothing (FORMAT.md §7). None: there is no test, so nothing is proven.
         """
-        answer = self.adapter.known_answer if self.adapter else None
+        answer = self.adapter.known_answer if self.adapter else self.bundle.manifest.known_answer
         if answer is None:
             return None
         widest = widest_tolerance(answer.context)
@@ -156,7 +160,9 @@ class Forecaster:
         if not difference <= answer.tolerance:  # also when it is NaN
             raise SelfTestError(
                 f"known-answer test: off by {difference:.6g}, allowed {answer.tolerance:.6g}",
-                hint="the merged model is not the one that was approved; the adapter is not used",
+                hint="the merged model is not the one that was approved; the adapter is not used"
+                if self.adapter
+                else "the base is not the one that was exported: copy the bundle again, or try another onnxruntime",
             )
         return difference
 

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from device_runtime import canonical
+from device_runtime.adapter import KnownAnswer
 from device_runtime.errors import FormatError, UnsupportedError
-from device_runtime.layout import MAX_DIMENSION, MAX_TENSORS
+from device_runtime.layout import MAX_CONTEXT, MAX_DIMENSION, MAX_EXPECTED, MAX_TENSORS
 
 FORMAT_NAME = "edge-tsfm bundle"
 BUNDLE_VERSION = 1
@@ -73,6 +76,7 @@ class Manifest:
     files: Mapping[str, PinnedFile]
     tensors: tuple[TensorEntry, ...]
     digest: bytes  # SHA-256 of the manifest's bytes
+    known_answer: KnownAnswer | None = None  # of the base alone; bundles of older releases have none
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -107,6 +111,7 @@ class Manifest:
                     for entry in value["tensors"]
                 ),
                 digest=hashlib.sha256(data).digest(),
+                known_answer=_known_answer(value["known_answer"]) if "known_answer" in value else None,
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise FormatError(f"{MANIFEST_FILE}: field missing or of the wrong type: {error!r}") from error
@@ -137,6 +142,20 @@ class Manifest:
             whole = all(type(side) is int and 1 <= side <= MAX_DIMENSION for side in entry.shape)
             if not (whole and len(entry.shape) in (1, 2)) or entry.offset + 4 * entry.size > limit:
                 raise FormatError(f"{MANIFEST_FILE}: tensor {entry.name!r}: shape {entry.shape} at {entry.offset}")
+
+
+def _known_answer(value: Mapping[str, Any]) -> KnownAnswer:
+    """Return the base's own known-answer test, with the limits that an adapter's has."""
+    context, expected = ([_number(item) for item in value[name]] for name in ("context", "expected"))
+    if not 1 <= len(context) <= MAX_CONTEXT or not 1 <= len(expected) <= MAX_EXPECTED:
+        sizes = f"{len(context)} and {len(expected)} numbers"
+        raise ValueError(f"known_answer: {sizes}, want 1 to {MAX_CONTEXT} and {MAX_EXPECTED}")
+    tolerance = _number(value["tolerance"])
+    if not tolerance > 0:
+        raise ValueError(f"known_answer: tolerance {tolerance}: want more than 0")
+    return KnownAnswer(
+        context=np.array(context, dtype=np.float32), expected=np.array(expected, dtype=np.float32), tolerance=tolerance
+    )
 
 
 def _text(value: Mapping[str, Any], key: str) -> str:

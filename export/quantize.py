@@ -20,6 +20,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.delta import Delta
 from device_runtime.files import write_atomic
 from device_runtime.manifest import MANIFEST_FILE
+from export.base_answer import give_known_answer
 from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure
 from export.errors import ExportError
 from export.folder import appearing, pinned_files, write_tunable
@@ -87,7 +88,7 @@ def export_precision(
                     model = store_float16(model, names, entries)
             left += float_weights(model)
             onnx.save_model(model, str(scratch / graph.file))
-        manifest = read_manifest(source) | {
+        manifest = {name: value for name, value in read_manifest(source).items() if name != "known_answer"} | {
             "precision": precision,
             "max_deviation": allowed,
             "files": pinned_files(scratch),
@@ -103,9 +104,10 @@ def export_precision(
         data = None if contexts is None else measure(source, stored, [contexts], allowed, "the data's contexts")
         check_tensors(source, stored, progress)
         kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
+        digest = give_known_answer(stored).digest
     return PrecisionExport(
         path=out,
-        digest=stored.digest.hex(),
+        digest=digest.hex(),
         precision=precision,
         bytes=_size(out),
         float32_bytes=_size(source.path),
