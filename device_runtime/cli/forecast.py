@@ -68,6 +68,7 @@ def command(
     with --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the
     adapter passes its known-answer test.
     """
+    from device_runtime.cli.signed_only import check_signed
     from device_runtime.errors import InputError
     from device_runtime.forecaster import Forecaster
     from device_runtime.table import MAX_TABLE_SIZE, read_items
@@ -78,7 +79,7 @@ def command(
         raise InputError(
             f"{source.name}: more than {MAX_TABLE_SIZE:,} characters", hint="forecast fewer series at a time"
         )
-    forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
+    forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))
     steps = prediction_length or forecaster.bundle.manifest.prediction_length
     items = read_items(
         text,
