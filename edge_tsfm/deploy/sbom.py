@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from typing import TYPE_CHECKING, Any
 
 from device_runtime.blob import blob_size, decode
+from edge_tsfm.deploy.acts import acts
+from edge_tsfm.deploy.ledger import Channel, read_channel
 from edge_tsfm.deploy.repository import Repository
 
 if TYPE_CHECKING:
@@ -36,11 +38,13 @@ def sbom_of(repository: Repository) -> str:
         base = decode(data[: blob_size(data)]).base_digest.hex()
         bases.setdefault(base, _base(base))
         file = target.hashes["sha256"]
-        adapter = _adapter(repository, path, target)
+        channel = read_channel(repository, path.split("/")[1])
+        gone = _taken_back(repository, channel, file)
+        adapter = _adapter(repository, path, target, gone)
         bom.components.add(adapter)
         bom.register_dependency(adapter, [bases[base]])
         if file in records:
-            cards[f"adapter:{file}"] = _card(records[file])
+            cards[f"adapter:{file}"] = _card(records[file], gone)
     bom.components.update(bases.values())
     bom.register_dependency(bom.metadata.component, list(packages.values()))
     value = json.loads(JsonV1Dot6(bom).output_as_string())
@@ -79,8 +83,18 @@ def _base(digest: str) -> Component:
     )
 
 
-def _adapter(repository: Repository, path: str, target: Any) -> Component:
-    """Describe an approved adapter."""
+def _taken_back(repository: Repository, channel: Channel, file: str) -> str:
+    """Say when and why an adapter was revoked, as its record says; empty for one that monitors may run."""
+    if channel.live(file):
+        return ""
+    for act in reversed(acts(repository, channel.name, "revoke")):
+        if any(one["file"] == file for one in act["adapters"]):
+            return f"revoked at {act['at']} by {act['who']}: {act['why']}"
+    return "revoked" if file in channel.revoked else f"below the security minimum {channel.security_minimum}"
+
+
+def _adapter(repository: Repository, path: str, target: Any, gone: str) -> Component:
+    """Describe an approved adapter, or one that was ``gone`` since."""
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
@@ -91,7 +105,10 @@ def _adapter(repository: Repository, path: str, target: Any) -> Component:
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref=f"adapter:{file}",
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=file)],
+        description=gone or "approved",
         properties=[
+            Property(name="edge-tsfm:status", value="revoked" if gone else "approved"),
+            *([Property(name="edge-tsfm:revocation", value=gone)] if gone else []),
             Property(name="edge-tsfm:size", value=str(target.length)),
             Property(name="edge-tsfm:gate", value=repository.config["gate"]),
         ],
@@ -107,8 +124,8 @@ def _records(repository: Repository) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _card(predicate: dict[str, Any]) -> dict[str, Any]:
-    """Return a model card: what the model does, what it was judged on, and how it did beside its base."""
+def _card(predicate: dict[str, Any], gone: str) -> dict[str, Any]:
+    """Return a model card: what the model does, what it was judged on, how it did, and whether it is taken back."""
     evaluation = predicate["evaluation"]
     metrics = [
         {"type": metric, "slice": name, "value": f"{figure['value']:.6g}"}
@@ -130,4 +147,5 @@ def _card(predicate: dict[str, Any]) -> dict[str, Any]:
             **({"datasets": described} if described else {}),
         },
         "quantitativeAnalysis": {"performanceMetrics": metrics},
+        **({"considerations": {"technicalLimitations": [f"Not to be used: {gone}."]}} if gone else {}),
     }
