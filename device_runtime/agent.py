@@ -137,9 +137,9 @@ class Agent:
         self._keep(view, lost)
         revoked, minimum = view.revocations(channel)
         with self._slots() as slots:
-            slots.expire(self.config.trial_days)
             if slots.revoke(channel, revoked, minimum, who="publisher"):
                 return "rolled back", "revoked by the publisher", rollout.sequence if rollout else None
+            slots.expire(self.config.trial_days)
         if (first := lost or problem) is not None:
             raise first
         if rollout is None:
