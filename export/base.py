@@ -78,9 +78,10 @@ def export_base(
         tensors = {part: [names.index(one) for one in used[part]] for part in graphs}
         manifest = _manifest(scratch, described, family, name, tensors, entries, dead, provenance)
         write_atomic(scratch / MANIFEST_FILE, manifest)
-        with threads_for(model):
-            parity = check_base(model, Bundle.open(scratch), progress)
-        digest = give_known_answer(Bundle.open(scratch)).digest
+        bundle = Bundle.open(scratch)
+        with threads_for(model), bundle.in_memory():  # hundreds of sessions: read and checked once
+            parity = check_base(model, bundle, progress)
+        digest = give_known_answer(bundle).digest
     return BaseExport(
         path=out,
         digest=digest.hex(),

@@ -100,10 +100,11 @@ def export_precision(
         }
         write_atomic(scratch / MANIFEST_FILE, canonical.dumps(manifest))
         stored = Bundle.open(scratch)
-        synthetic = measure(source, stored, long_and_short(source), allowed, "synthetic contexts")
-        data = None if contexts is None else measure(source, stored, [contexts], allowed, "the data's contexts")
-        check_tensors(source, stored, progress)
-        kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
+        with source.in_memory(), stored.in_memory():  # many sessions: read and checked once
+            synthetic = measure(source, stored, long_and_short(source), allowed, "synthetic contexts")
+            data = None if contexts is None else measure(source, stored, [contexts], allowed, "the data's contexts")
+            check_tensors(source, stored, progress)
+            kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
         digest = give_known_answer(stored).digest
     return PrecisionExport(
         path=out,
