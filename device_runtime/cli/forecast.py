@@ -80,6 +80,7 @@ def command(
 
     CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.
     """
+    from device_runtime.cli.signed_only import check_signed
     from device_runtime.errors import ForecastError, InputError
     from device_runtime.forecaster import Forecaster
     from device_runtime.table import MAX_TABLE_SIZE, read_items
@@ -93,7 +94,7 @@ def command(
         raise InputError(
             f"{source.name}: more than {MAX_TABLE_SIZE:,} characters", hint="forecast fewer series at a time"
         )
-    forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
+    forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))
     kept = -context_steps(forecaster, context_length)
     steps = prediction_length or forecaster.bundle.manifest.prediction_length
     items = read_items(
