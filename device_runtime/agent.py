@@ -20,17 +20,24 @@ from device_runtime.agent_fetch import Fetcher, fetcher_for
 from device_runtime.agent_repository import OfflineError, Repository, StaleError
 from device_runtime.cohort import takes_part
 from device_runtime.device_config import DeviceConfig
-from device_runtime.disk import PosixDisk
 from device_runtime.errors import DeviceRuntimeError, FormatError, RollbackError, SignatureError, StorageError
+from device_runtime.faults import Fault, fault_of
 from device_runtime.files import read_bounded
+from device_runtime.floor import Floor
 from device_runtime.install import Installer
-from device_runtime.lifecycle import State
-from device_runtime.report import report_of, send
+from device_runtime.lifecycle import State, barred
+from device_runtime.notes import POLL, Polled, leave, polled
+from device_runtime.report import report_on
 from device_runtime.rollout import MAX_SIZE, Rollout, decode, nothing_target, rollout_target
-from device_runtime.slots import LOCK_WAIT, MAX_FILE_SIZE, Slots, locked
+from device_runtime.slots import LOCK_WAIT, MAX_FILE_SIZE, Slots, locked, slots_of
 
 ROOT_LIMIT = 16_384  # bytes
+DEADLINE = 300.0  # seconds that the network may take in one poll
 POLL_LOCK = "poll.lock"  # one agent at a time; the state's own lock is for changes
+
+
+RUNNING, UP_TO_DATE = "a trial is running", "up to date"
+HAS_IT = (RUNNING, UP_TO_DATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,23 +70,45 @@ class Agent:
         *,
         fetcher: Fetcher | None = None,
         clock: Callable[[], float] = time.time,
+        deadline: float = DEADLINE,
     ) -> None:
-        self.config, self.installer, self.clock = config, installer, clock
+        self.config, self.installer, self.clock, self.deadline = config, installer, clock, deadline
+        self._view_of_poll: Repository | None = None
         made, self.url = fetcher_for(config.repository)
         self.fetcher = fetcher or made
 
     def poll(self, *, activate_now: bool = False, who: str = "agent") -> Outcome:
-        """Poll once; every `DeviceRuntimeError` becomes an outcome. ``activate_now`` overrides a manual policy."""
+        """Poll once; every `DeviceRuntimeError` becomes an outcome. ``activate_now`` overrides a manual policy.
+
+        Whatever a server does, what is read of it takes at most ``deadline`` seconds, and the report a few more.
+        """
         before = self.fetcher.received
+        self.fetcher.begin(self.deadline)
         try:
             with locked(self.config.state, POLL_LOCK):
                 action, reason, sequence = self._poll(activate_now, who)
             outcome: dict[str, Any] = {"action": action, "reason": reason, "sequence": sequence}
         except DeviceRuntimeError as error:
-            refused = 100 <= error.code < 400
+            refused = fault_of(error) in (Fault.SENDER, Fault.SETTINGS)
             outcome = {"action": "refused" if refused else "failed", "reason": str(error), "code": error.code}
+        self._leave_note(outcome)
         outcome["report_failed"] = self._report(int(outcome.get("code", 0)))
         return Outcome(received=self.fetcher.received - before, **outcome)
+
+    def _leave_note(self, outcome: dict[str, Any]) -> None:
+        """Say when this poll was, and what it read: `status` shows it."""
+        before, now = polled(self.config.state), round(self.clock(), 3)
+        problem = outcome["reason"] if "code" in outcome else ""
+        view = self._view_of_poll
+        read = view is not None and view.knows_revocations
+        note = Polled(
+            tried=now,
+            good=before.good if problem else now,
+            problem=problem,
+            revocations_signed=view.floor.time if view and read else before.revocations_signed,
+            expires=view.expires() if view and read else before.expires,
+        )
+        leave(self.config.state, POLL, note)
 
     @contextlib.contextmanager
     def _slots(self) -> Iterator[Slots]:
@@ -89,13 +118,14 @@ class Agent:
 
     def _read(self) -> Slots:
         """Read the device's state: every file of it is replaced whole, so no lock is needed for that."""
-        return Slots(PosixDisk(self.config.state), device_id=self.config.device_id, clock=self.clock)
+        return slots_of(self.config, clock=self.clock)
 
     def _poll(self, activate_now: bool, who: str) -> tuple[str, str, int | None]:
         channel = self.config.channel
-        view = self._view()
+        floor, lost = self._floor()
+        view = self._view_of_poll = self._view(floor)
         view.refresh()
-        self._keep(view)
+        self._keep(view, lost)
         rollout, problem = self._rollout(view)
         found = None
         try:
@@ -104,13 +134,14 @@ class Agent:
             if not view.knows_revocations:
                 raise
             problem = problem or error  # a hash bin below the approved role
-        self._keep(view)
+        self._keep(view, lost)
         revoked, minimum = view.revocations(channel)
         with self._slots() as slots:
             if slots.revoke(channel, revoked, minimum, who="publisher"):
                 return "rolled back", "revoked by the publisher", rollout.sequence if rollout else None
-        if problem is not None:
-            raise problem
+            slots.expire(self.config.trial_days)
+        if (first := lost or problem) is not None:
+            raise first
         if rollout is None:
             return "nothing", f"nothing is rolled out on channel {channel}", None
         if rollout.signed_file in revoked or rollout.sequence < minimum:
@@ -118,24 +149,35 @@ class Agent:
         target = _approved(rollout, found)
         with self._slots() as slots:
             slots.floor().check_sequence(channel, rollout.sequence, rollout.signed_file)
+            with contextlib.suppress(StorageError):
+                slots.reserve()
             answer = self._answer(slots, rollout)
         if answer:
+            if answer in HAS_IT:
+                self._mend(view, target)
             return "nothing", answer, rollout.sequence
         if not self._waits(rollout):
             self._stage(view.download(target, MAX_FILE_SIZE), rollout.sequence, who)
         return self._activate(rollout, activate_now, who)
 
-    def _view(self) -> Repository:
+    def _floor(self) -> tuple[Floor, StorageError | None]:
+        """Read the floor; without one nothing is installed, and what is revoked is still taken back."""
+        try:
+            return self._read().floor(), None
+        except StorageError as error:
+            return Floor(), error
+
+    def _view(self, floor: Floor) -> Repository:
         """Open the repository."""
         if self.config.root is None or not self.config.repository:
             raise FormatError("update needs repository and root, the factory's root.json to trust it by")
         root = read_bounded(self.config.root, ROOT_LIMIT)
-        return Repository(
-            self.config.state / "tuf", self.url, self.fetcher, root, self._read().floor(), now=self.clock()
-        )
+        return Repository(self.config.state / "tuf", self.url, self.fetcher, root, floor, now=self.clock())
 
-    def _keep(self, view: Repository) -> None:
+    def _keep(self, view: Repository, lost: StorageError | None) -> None:
         """Make durable what was read, before anything depends on it."""
+        if lost is not None:
+            return
         with self._slots() as slots:
             slots.raise_floor(view.floor)
 
@@ -156,20 +198,31 @@ class Agent:
     def _answer(self, slots: Slots, rollout: Rollout) -> str:
         """Say why an acceptable roll-out asks nothing of this device; empty when it does."""
         sequence, record = rollout.sequence, slots.record
-        if record.state is State.TRIAL:
-            return "a trial is running"
+        if record.state is State.TRIAL and record.candidate and record.candidate.sequence >= sequence:
+            return RUNNING
         if record.current and record.current.file == rollout.signed_file and record.current.sequence == sequence:
-            return "up to date"
-        if sequence <= record.failed_sequence:
+            return UP_TO_DATE
+        if barred(record, sequence, self.installer.has):
             return f"sequence {sequence} failed here before"
         if rollout.halt:
-            if record.candidate and record.candidate.file == rollout.signed_file:
+            if record.state is State.STAGED and record.candidate and record.candidate.file == rollout.signed_file:
                 slots.discard("the roll-out was halted", who="publisher")
             return "the roll-out is halted"
         groups = {"groups": rollout.groups, "own_groups": self.config.groups}
         if not takes_part(rollout.salt, slots.device_id, rollout.permille, **groups):
             return f"not among the first {rollout.permille} of 1000"
         return ""
+
+    def _mend(self, view: Repository, target: Any) -> None:
+        """Fetch again what is installed, where its slot has lost it."""
+        slots = self._read()
+        entry = slots.record.runs
+        if entry is None or entry.file != target.hashes.get("sha256") or not slots.lacks(entry):
+            return
+        data = view.download(target, MAX_FILE_SIZE)
+        with self._slots() as slots:
+            if slots.record.runs == entry:
+                slots.mend(data, entry)
 
     def _waits(self, rollout: Rollout, slots: Slots | None = None) -> bool:
         """Whether what is rolled out is staged."""
@@ -182,14 +235,14 @@ class Agent:
         )
 
     def _stage(self, data: bytes, sequence: int, who: str) -> None:
-        """Prove and stage; what fails for good is not fetched again."""
+        """Prove and stage; what fails by its own fault is not fetched again, what the machine kept from it is."""
         try:
             entry = self.installer.prove(self._read(), data, self.config.channel, sequence=sequence)
-        except StorageError:
-            raise  # a full disk mends itself
         except DeviceRuntimeError as error:
-            with self._slots() as slots:
-                slots.refuse(sequence, str(error), who=who)
+            failed_on = self.installer.failed_on(error)
+            if failed_on is not None:
+                with self._slots() as slots:
+                    slots.refuse(sequence, str(error), failed_on=failed_on, who=who)
             raise
         with self._slots() as slots:
             slots.stage(data, entry, self.config.channel, who=who)
@@ -208,17 +261,7 @@ class Agent:
 
     def _report(self, code: int) -> str:
         """Send the status; a report that cannot be sent never changes an update."""
-        if not self.config.report_to:
-            return ""
-        try:
-            token = read_bounded(self.config.report_token, 4_096).decode().strip() if self.config.report_token else ""
-            report = report_of(
-                self._read(), channel=self.config.channel, base=self.installer.base_digest.hex(), code=code
-            )
-            send(report, self.config.report_to, token=token)
-        except (DeviceRuntimeError, UnicodeDecodeError) as error:
-            return str(error)
-        return ""
+        return report_on(self.config, self._read(), self.installer.base_digest.hex(), code=code)
 
 
 def _approved(rollout: Rollout, target: Any) -> Any:

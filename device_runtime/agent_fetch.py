@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
+import math
 import time
 import urllib.error
 import urllib.request
@@ -10,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient.fetcher import FetcherInterface
 
 from device_runtime.web import open_url
@@ -22,12 +25,31 @@ FOLDER = "folder:///"  # TUF wants addresses; a folder gets one of its own
 AS_IT_IS = "%/:?#[]@!$&'()*+,;=~"  # what an address may hold; anything else in a target's path is quoted
 
 
-class HttpFetcher(FetcherInterface):
+class _InMemory(FetcherInterface):
+    """Takes what it fetches into memory, bounded by what is expected: no temporary file, so a full disk takes it."""
+
+    @contextlib.contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[io.BytesIO]:
+        """Download at most ``max_length`` bytes. Raises `DownloadError`."""
+        data = io.BytesIO()
+        for chunk in self.fetch(url):
+            if data.write(chunk) and data.tell() > max_length:
+                raise DownloadLengthMismatchError(f"{url}: more than {max_length} bytes")
+        data.seek(0)
+        yield data
+
+
+class HttpFetcher(_InMemory):
     """Plain GET with the system's certificates; python-tuf bounds each download by the length it expects."""
 
     def __init__(self, timeout: float = TIMEOUT, file_time: float = FILE_TIME) -> None:
         self.timeout, self.file_time = timeout, file_time
         self.received = 0  # bytes of bodies
+        self._until = math.inf
+
+    def begin(self, seconds: float) -> None:
+        """Let everything that is fetched from now on be over in ``seconds``."""
+        self._until = time.monotonic() + seconds
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         if urlsplit(url).scheme not in ("http", "https"):
@@ -35,43 +57,51 @@ class HttpFetcher(FetcherInterface):
         request = urllib.request.Request(  # noqa: S310 - scheme checked
             quote(url, safe=AS_IT_IS), headers={"User-Agent": "edge-tsfm"}
         )
-        until = time.monotonic() + self.file_time
-        try:
-            response = open_url(request, self.timeout)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise DownloadHTTPError(f"{url}: {error.code}", error.code) from error
-        return self._chunks(url, response, until)
+        return self._chunks(url, request)
 
-    def _chunks(self, url: str, response: http.client.HTTPResponse, until: float) -> Iterator[bytes]:
-        with response:
-            try:
+    def _chunks(self, url: str, request: urllib.request.Request) -> Iterator[bytes]:
+        until = min(time.monotonic() + self.file_time, self._until)
+        try:
+            with open_url(request, self.timeout, until=until) as response:
                 # read1 returns with every packet: the clock is looked at however slowly they come.
                 while chunk := response.read1(CHUNK):
                     if time.monotonic() > until:
-                        raise DownloadError(f"{url}: not whole after {self.file_time:g} s")
+                        raise TimeoutError
                     self.received += len(chunk)
                     yield chunk
-            except (OSError, http.client.HTTPException) as error:
-                raise DownloadError(f"{url}: {error}") from error
-            if response.length:
-                raise DownloadError(f"{url}: {response.length} bytes are missing at the end")
+                if time.monotonic() <= until and response.length:
+                    raise DownloadError(f"{url}: {response.length} bytes are missing at the end")
+        except urllib.error.HTTPError as error:
+            with error:
+                raise DownloadHTTPError(f"{url}: {error.code}", error.code) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise DownloadError(f"{url}: {error}") from error
 
 
-class FolderFetcher(FetcherInterface):
+class FolderFetcher(_InMemory):
     """Reads below one folder: a USB stick or a mirror on a share."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.received = 0  # bytes
+        self._until = math.inf
+
+    def begin(self, seconds: float) -> None:
+        """Let everything that is fetched from now on be over in ``seconds``; one file of a share that hangs is not."""
+        self._until = time.monotonic() + seconds
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         # TUF quotes role names once for the address and a server would unquote them once.
         path = (self.root / unquote(url.removeprefix(FOLDER))).resolve()
         if not path.is_relative_to(self.root):
             raise DownloadError(f"{url} leads out of {self.root}")
-        if not path.is_file():
-            raise DownloadHTTPError(f"{path} is not there", 404)
+        if time.monotonic() > self._until:
+            raise DownloadError(f"{path}: not read in time")
+        try:
+            if not path.is_file():
+                raise DownloadHTTPError(f"{path} is not there", 404)
+        except OSError as error:
+            raise DownloadError(f"{path}: {error.strerror or error}") from error
         return self._chunks(path)
 
     def _chunks(self, path: Path) -> Iterator[bytes]:

@@ -2,14 +2,17 @@
 
 The factory's root is always the bootstrap (a damaged link to root.json heals); limits are a monitor's; expiry is judged
 by the later of the clock and the time floor; the versions that were accepted go to the durable floor; and the cache is
-flushed to disk. A cache that led below the floor is thrown away.
+flushed to disk. A cache that led below the floor is thrown away, and so is one with anything in it that is not a plain
+file; where the disk takes none, a cache in memory serves for this poll: a revocation is read on a full disk too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -34,6 +37,8 @@ LIMITS = {
     "max_delegations": 8,
     "max_root_rotations": 64,
 }  # bytes, bytes, bytes, bytes, roles, versions
+ROLES = ("timestamp", "snapshot", "targets", "approved", "rollout")
+IN_MEMORY = ("/dev/shm", "/run", "/tmp")  # noqa: S108 - a folder of its own is made there, for one poll
 REVOKED = "x-revoked"  # field of the approved role: channel -> files and minimum
 
 
@@ -51,34 +56,55 @@ class Repository:
     def __init__(self, cache: Path, url: str, fetcher: Fetcher, root: bytes, floor: Floor, *, now: float) -> None:
         self.cache, self.floor, self._now = cache, floor, now
         self._source = (url, fetcher, root)
+        self._memory: tempfile.TemporaryDirectory[str] | None = None
         self._begin(max(now, floor.time))
 
     def _begin(self, reference: float) -> None:
         """Make a client that judges expiry at the time ``reference``, in seconds since 1970."""
-        url, fetcher, root = self._source
         try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            for stale in self.cache.glob("tmp*"):  # python-tuf's, left by a cut
-                stale.unlink()
-            self.updater = Updater(
-                str(self.cache),
-                url + "metadata/",
-                target_base_url=url + "targets/",
-                fetcher=fetcher,
-                config=UpdaterConfig(**LIMITS),  # type: ignore[arg-type]  # lengths and counts, all integers
-                bootstrap=root,
-            )
-        except (OSError, RepositoryError) as error:
-            raise StorageError(f"TUF cache {self.cache}: {error}") from error
+            _sweep(self.cache)
+            self._open(self.cache)
+        except (OSError, RepositoryError):
+            _discard(self.cache)
+            self._elsewhere()
         # python-tuf (pinned below 8) has no setting for this; a test fails should the attribute go.
         self._trusted: Any = self.updater._trusted_set
         self._reference = reference
         self._trusted.reference_time = datetime.fromtimestamp(reference, UTC)
 
+    def _open(self, cache: Path) -> None:
+        """Make a client with a cache. Raises `OSError`, `RepositoryError`."""
+        url, fetcher, root = self._source
+        cache.mkdir(parents=True, exist_ok=True)
+        self.updater = Updater(
+            str(cache),
+            url + "metadata/",
+            target_base_url=url + "targets/",
+            fetcher=fetcher,
+            config=UpdaterConfig(**LIMITS),  # type: ignore[arg-type]  # lengths and counts, all integers
+            bootstrap=root,
+        )
+
+    def _elsewhere(self) -> None:
+        """Make a client with a new cache, in memory where the disk takes none. Raises `StorageError`."""
+        try:
+            self._open(self.cache)
+        except (OSError, RepositoryError) as error:
+            problem = error
+        else:
+            return
+        for folder in IN_MEMORY:
+            with contextlib.suppress(OSError, RepositoryError):
+                self._memory = tempfile.TemporaryDirectory(dir=folder, prefix="edge-tsfm-")
+                self.cache = Path(self._memory.name)
+                self._open(self.cache)
+                return
+        raise StorageError(f"TUF cache {self.cache}: {problem}") from problem
+
     def refresh(self) -> Floor:
         """Read what is new; return the floor raised by it. Raises `RollbackError`, `SignatureError`, `OfflineError`."""
         try:
-            self._guarded(self.updater.refresh)
+            self._refresh_somewhere()
         except StaleError:
             # The time floor is what the old timestamp keys vouched for: whoever stole them may have signed any date.
             if self._reference <= self._now or self._keys("timestamp") == self.floor.time_keys:
@@ -86,6 +112,24 @@ class Repository:
             self._begin(self._now)
             self._guarded(self.updater.refresh)
         return self._accept()
+
+    def _refresh_somewhere(self) -> None:
+        """Read the top-level roles; where the cache's disk refuses, once more with one in memory."""
+        try:
+            self._guarded(self.updater.refresh)
+        except StorageError as error:
+            if isinstance(error, OfflineError) or self._memory is not None:
+                raise
+            _discard(self.cache)
+            self._elsewhere()
+            self._trusted = self.updater._trusted_set
+            self._trusted.reference_time = datetime.fromtimestamp(self._reference, UTC)
+            self._guarded(self.updater.refresh)
+
+    def expires(self) -> dict[str, float]:
+        """Return when the signatures of each role that was read end, in seconds since 1970."""
+        trusted = {name: self._trusted[name] for name in ROLES if name in self._trusted}
+        return {name: role.expires.timestamp() for name, role in {"root": self._trusted.root, **trusted}.items()}
 
     @property
     def knows_revocations(self) -> bool:
@@ -170,7 +214,7 @@ class Repository:
         try:
             floor = self.floor.accept_roles(roles).accept_time(self._signed_at(), self._keys("timestamp"))
         except RollbackError:
-            shutil.rmtree(self.cache, ignore_errors=True)
+            _discard(self.cache)
             raise
         self._flush()
         self.floor = floor
@@ -192,6 +236,8 @@ class Repository:
 
     def _flush(self) -> None:
         """Make the cache durable: python-tuf renames without fsync."""
+        if self._memory is not None:
+            return
         try:
             for path in self.cache.rglob("*.json"):
                 handle = os.open(path, os.O_RDONLY)
@@ -203,6 +249,31 @@ class Repository:
                 sync_folder(folder)
         except OSError as error:
             raise StorageError(f"TUF cache {self.cache}: {error.strerror or error}") from error
+
+
+def _sweep(cache: Path) -> None:
+    """Throw a cache away that holds anything but plain files and python-tuf's own link. Raises `OSError`."""
+    if not cache.is_dir() or cache.is_symlink():
+        _discard(cache)
+        return
+    for path in sorted(cache.rglob("*")):
+        mode = path.lstat().st_mode
+        own_link = stat.S_ISLNK(mode) and path == cache / "root.json" and path.readlink().parent == Path("root_history")
+        own_folder = stat.S_ISDIR(mode) and path == cache / "root_history"
+        if not (stat.S_ISREG(mode) or own_link or own_folder):
+            _discard(cache)
+            return
+        if path.name.startswith("tmp"):  # python-tuf's, left by a cut
+            path.unlink()
+
+
+def _discard(cache: Path) -> None:
+    """Remove a cache, whatever it is."""
+    with contextlib.suppress(OSError):
+        if cache.is_dir() and not cache.is_symlink():
+            shutil.rmtree(cache, ignore_errors=True)
+        else:
+            cache.unlink(missing_ok=True)
 
 
 def _check_distinct(name: str, keys: Mapping[str, Any], roles: Mapping[str, Any]) -> None:

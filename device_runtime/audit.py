@@ -1,8 +1,9 @@
 """The device's log: one JSON line for each change, chained by SHA-256, so that a missing or altered line shows.
 
-An entry is written *before* the change it announces; the change's generation is in it, so a reader sees which one never
-came to pass (the next entry has the same generation). A line that a power cut tore off is dropped when the log is next
-written; whole lines are never rewritten. Format: ``<sha256 of previous hash and body> <body>``.
+The state record carries the last entries itself and is what commits them: so the log holds what was committed and
+nothing else. Behind the commit they are written to the log's file; what a cut or a full disk kept from it is *owed*
+and is written with the next change. A line that was torn off is cut away; whole lines are never rewritten. A log that
+is full, or cannot be read, becomes the older one. Format: ``<sha256 of previous hash and body> <body>``.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from device_runtime.disk import Disk, replace
-from device_runtime.errors import ChecksumError
+from device_runtime.disk import Disk
+from device_runtime.errors import ChecksumError, DeviceRuntimeError, FormatError
+from device_runtime.files import IrregularError
 from device_runtime.sealed import to_json
 
 LOG, OLDER = "audit.log", "audit.older.log"
 MAX_SIZE = 1_048_576  # bytes; then the log becomes the older one, and that one goes
 MAX_LINE = 4_096  # bytes
 MAX_TEXT = 600  # bytes of one text, as written
+MAX_OWED = 9_216  # bytes of the entries that the record carries
 START = "0" * 64  # what the first line follows
 
 
@@ -59,66 +63,142 @@ def read_lines(data: bytes, *, previous: str | None = None) -> Iterator[Line]:
 
 
 class Audit:
-    """Appends to the log, durably, and reads it back."""
+    """The log's files, and the last entries, which the record carries."""
 
-    def __init__(self, disk: Disk) -> None:
-        self.disk = disk
-        self._torn: bytes | None = None
-        self._size = 0
-        self._head = ""  # not read yet: a forecast asks for the record alone, thousands of times
-
-    def _read(self) -> None:
-        """Find where the log ends."""
-        data = self.disk.read(LOG, 2 * MAX_SIZE) or b""
-        whole = data[: data.rfind(b"\n") + 1]
-        self._torn = whole if whole != data else None
-        self._size = len(whole)
-        self._head = _last(whole) or _last(self.disk.read(OLDER, 2 * MAX_SIZE) or b"") or START
+    def __init__(self, disk: Disk, carried: tuple[Line, ...] = ()) -> None:
+        self.disk, self.carried = disk, carried
+        self._written: str | None = None  # hash of the files' last line; None: not looked at yet
 
     @property
     def head(self) -> str:
         """Hash of the last entry: what a report carries, so that a later export can be held against it."""
-        if not self._head:
-            self._read()
-        return self._head
+        return self.carried[-1].hash if self.carried else self._last_written() or START
 
-    def append(self, event: str, **facts: Any) -> None:
-        """Write one entry durably; texts are cut to keep the line small. Raises `StorageError`."""
-        facts = {name: _short(value) if isinstance(value, str) else value for name, value in facts.items()}
-        previous = self.head
-        self._head = ""  # whatever fails from here on may have left half a line: the next entry looks again
-        body = to_json({"event": event, "follows": previous, **facts})
-        assert len(body) < MAX_LINE, "callers log a handful of short facts"
-        digest = link(previous, body)
-        line = digest.encode() + b" " + body + b"\n"
-        if self._torn is not None:
-            replace(self.disk, LOG, self._torn)
-            self._torn = None
-        if self._size + len(line) > MAX_SIZE:
-            self.disk.rename(LOG, OLDER)
-            self.disk.sync_folder("")
-            self._size = 0
-        created = self._size == 0
-        self.disk.append(LOG, line)
-        self.disk.sync(LOG)
-        if created:
-            self.disk.sync_folder("")
-        self._head, self._size = digest, self._size + len(line)
+    @property
+    def owed(self) -> tuple[Line, ...]:
+        """The entries that are committed and not in the files yet."""
+        return self._behind(self._last_written())
+
+    def _behind(self, written: str) -> tuple[Line, ...]:
+        """Return the carried entries behind the one of hash ``written``: all, where the files do not end with one."""
+        hashes = [line.hash for line in self.carried]
+        return self.carried[hashes.index(written) + 1 :] if written in hashes else self.carried
+
+    def entry(self, event: str, **facts: Any) -> Line:
+        """Make the next entry; texts are cut to keep the line small. It counts once a record that carries it is."""
+        facts = {name: short(value) if isinstance(value, str) else value for name, value in facts.items()}
+        return _line({"event": event, "follows": self.head, **facts})
+
+    def with_entry(self, line: Line) -> tuple[Line, ...]:
+        """Return what the next record carries: what is owed, and ``line``.
+
+        Beyond `MAX_OWED` the newest entries become one that says how many changes it stands for.
+        """
+        lines = [*self.owed, line]
+        while sum(len(to_json(one.body)) for one in lines) > MAX_OWED and len(lines) > 1:
+            last, before = lines.pop(), lines.pop()
+            stands = sum(int(one.body.get("stands_for", 1)) for one in (before, last))
+            lines.append(_line({**last.body, "follows": before.body["follows"], "stands_for": stands}))
+        return tuple(lines)
+
+    def flush(self) -> None:
+        """Write what is owed, durably. Raises `StorageError`: then it stays owed."""
+        if self._written is not None and not self._behind(self._written):
+            return
+        self._written = None  # whatever fails from here on may have left half a line: look again
+        try:
+            data = self.disk.read(LOG, 2 * MAX_SIZE) or b""
+        except (FormatError, IrregularError):  # too long to be ours, or no file
+            self._roll()
+            data = b""
+        size = data.rfind(b"\n") + 1
+        owed = self._behind(_last(data[:size]) or self._last_of(OLDER))
+        if size != len(data):
+            self.disk.cut(LOG, size)
+        lines = b"".join(one.hash.encode() + b" " + to_json(one.body) + b"\n" for one in owed)
+        if size + len(lines) > MAX_SIZE:
+            self._roll()
+            size = 0
+        if lines:
+            self.disk.append(LOG, lines)
+            self.disk.sync(LOG)
+            if not size:
+                self.disk.sync_folder("")
+        self._written = self.head
+
+    def _roll(self) -> None:
+        """Make the log the older one."""
+        self.disk.rename(LOG, OLDER)
+        self.disk.sync_folder("")
+
+    def _last_written(self) -> str:
+        """Return the hash of the last whole line in the files; empty where there is none that can be read."""
+        return self._written or self._last_of(LOG) or self._last_of(OLDER)
+
+    def _last_of(self, name: str) -> str:
+        """Return the hash of a file's last whole line."""
+        try:
+            data = self.disk.read(name, 2 * MAX_SIZE) or b""
+        except DeviceRuntimeError:
+            return ""
+        return _last(data[: data.rfind(b"\n") + 1])
+
+    def last_generation(self) -> int:
+        """Return the highest generation that the log has seen; -1 where it does not say."""
+        try:
+            lines = (self.disk.read(LOG, 2 * MAX_SIZE) or self.disk.read(OLDER, 2 * MAX_SIZE) or b"").split(b"\n")
+        except DeviceRuntimeError:
+            return -1
+        found = -1
+        for line in lines[-20:]:
+            try:
+                value = json.loads(line.partition(b" ")[2])["generation"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+            found = max(found, value) if type(value) is int else found
+        return found
 
     def export(self) -> bytes:
-        """Return the whole log, older part first, without a torn line."""
-        data = (self.disk.read(OLDER, 2 * MAX_SIZE) or b"") + (self.disk.read(LOG, 2 * MAX_SIZE) or b"")
-        return data[: data.rfind(b"\n") + 1]
+        """Return the whole log, older part first, without a torn line and with what is owed."""
+        data = b""
+        for name in (OLDER, LOG):
+            try:
+                part = self.disk.read(name, 2 * MAX_SIZE) or b""
+            except (FormatError, IrregularError):  # too long to be ours, or no file
+                continue
+            data += part[: part.rfind(b"\n") + 1]
+        return data + b"".join(one.hash.encode() + b" " + to_json(one.body) + b"\n" for one in self.owed)
 
 
-def _short(text: str) -> str:
+def _last(whole: bytes) -> str:
+    """Return the hash of the last of whole lines; empty where there is none."""
+    return whole.rstrip(b"\n").rpartition(b"\n")[2].partition(b" ")[0].decode("ascii", "replace")
+
+
+def to_value(lines: tuple[Line, ...]) -> list[dict[str, Any]]:
+    """Encode entries for the record that carries them."""
+    return [line.body for line in lines]
+
+
+def from_value(value: Any) -> tuple[Line, ...]:
+    """Decode the entries that a record carries. Raises `FormatError`."""
+    try:
+        lines = tuple(_line({**body, "follows": str(body["follows"])}) for body in value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"state record: log: {error!r}") from error
+    if any(later.body["follows"] != line.hash for line, later in pairwise(lines)):
+        raise FormatError("state record: log: entries do not follow one another")
+    return lines
+
+
+def _line(body: dict[str, Any]) -> Line:
+    data = to_json(body)
+    assert len(data) < MAX_LINE, "callers log a handful of short facts"
+    return Line(hash=link(str(body["follows"]), data), body=body)
+
+
+def short(text: str) -> str:
     """Cut a text to `MAX_TEXT` bytes of JSON: a character outside of ASCII takes six or twelve."""
     while len(to_json(text)) > MAX_TEXT:
         text = text[: len(text) * MAX_TEXT // len(to_json(text))]
     return text
-
-
-def _last(data: bytes) -> str | None:
-    """Return the hash of the last whole line."""
-    lines = data.split(b"\n")[:-1]
-    return lines[-1].partition(b" ")[0].decode("ascii", "replace") if lines else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from device_runtime.binder import bind
 from device_runtime.binding import Use, check_names
+from device_runtime.counter import TPM, counter_for
 from device_runtime.documents import read_toml
 from device_runtime.errors import FormatError, InputError, StorageError
 from device_runtime.health import HealthRules
@@ -90,6 +92,9 @@ class DeviceConfig:
     root: Path | None = None  # the factory's root.json
     report_to: str = ""  # a folder, or https://…
     report_token: Path | None = None  # file with a bearer token for reports over HTTP
+    signed_only: bool = False  # also `forecast`, `stream` and `selftest` with --adapter take nothing unsigned
+    counter: str = ""  # where the floor's number is kept too: a file on another partition, or tpm2:INDEX
+    trial_days: float = 14.0  # after which a trial that nobody ended is over
     policy: Policy = field(default_factory=Policy)
     health: HealthRules = field(default_factory=HealthRules)
 
@@ -110,6 +115,11 @@ class DeviceConfig:
             check_address("repository", self.repository)
         if "://" in self.report_to:
             check_address("report_to", self.report_to, secret=self.report_token is not None)
+        if not isinstance(self.signed_only, bool):
+            raise FormatError(f"signed_only: want true or false, got {self.signed_only!r}")
+        if not isinstance(self.trial_days, int | float) or not 0 < self.trial_days <= 3650:
+            raise FormatError(f"trial_days: want more than 0 and at most 3650, got {self.trial_days!r}")
+        counter_for(self.counter, Path())
         if not 1 <= self.threshold <= len(set(self.trusted_keys)):
             raise FormatError(
                 f"threshold {self.threshold}: want 1 to {len(set(self.trusted_keys))}, the number of keys"
@@ -122,16 +132,40 @@ class DeviceConfig:
 
 
 def read_config(path: Path) -> DeviceConfig:
-    """Read a device's settings; relative paths start at the file's folder. Raises `FormatError`, `StorageError`."""
+    """Read a device's settings; relative paths start at the file's folder. Raises `FormatError`, `StorageError`.
+
+    A file that others than its owner may write, or that belongs to neither root nor this user, is refused: it holds the
+    keys that are trusted.
+    """
+    _check_owner(path)
     value = read_toml(path, limit=MAX_CONFIG_SIZE, unreadable=StorageError)
     config = bind(DeviceConfig, value, str(path), folder=path.parent)
     return replace(
         config,
         repository=_beside(path, config.repository),
         report_to=_beside(path, config.report_to),
+        counter=config.counter if config.counter.startswith(TPM) else _beside(path, config.counter),
     )
 
 
 def _beside(path: Path, place: str) -> str:
     """Return an address as it is, and a folder as seen from the file's own."""
     return str(path.parent / place) if place and "://" not in place else place
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse settings that others could have written. Raises `StorageError`."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    if found.st_mode & 0o022:
+        raise StorageError(
+            f"{path} may be written by others (mode {found.st_mode & 0o7777:o}): the keys in it are not trusted",
+            hint=f"look what it says, then chmod go-w {path}",
+        )
+    if found.st_uid not in (0, os.geteuid()):
+        raise StorageError(
+            f"{path} belongs to user {found.st_uid}: the keys in it are not trusted",
+            hint=f"look what it says, then chown root {path}",
+        )

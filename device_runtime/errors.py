@@ -1,7 +1,7 @@
 """Every error a monitor can raise: one family, stable codes shared by Python, C and telemetry.
 
-A code's first digit says whose fault it is and what the device does next; `device_runtime/FORMAT.md` §10 has the
-table, and a test compares it with this file and with ``etsa.h``.
+A code says whose fault it is and what the device does next; `device_runtime/FORMAT.md` §10 has the table, and a test
+compares it with this file and with ``etsa.h``. What may cost an adapter is decided in `device_runtime.faults`.
 """
 
 from typing import ClassVar
@@ -97,7 +97,7 @@ class SignalMismatchError(DeviceRuntimeError):
 
 
 class StorageError(DeviceRuntimeError):
-    """The local disk or flash refused a read or write."""
+    """This machine's fault: its disk or flash, memory, file handles, a library that it lacks, its copy of the base."""
 
     code = 400
     action = "keep what runs, retry later"

@@ -1,12 +1,41 @@
-"""The full write protocol for one small file, and bounded reads."""
+"""Opening, reading and replacing single files: regular ones only, bounded, and whole after a power cut."""
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from device_runtime.errors import DeviceRuntimeError, SizeError, StorageError
+
+
+class IrregularError(StorageError):
+    """Where a file should be there is a link, a folder, a FIFO or a device."""
+
+
+def open_regular(path: Path, flags: int, mode: int = 0o640, *, follow: bool = False) -> int:
+    """Open a regular file and nothing else; return its descriptor.
+
+    A FIFO or a device never makes it wait, and a symbolic link is refused unless ``follow``. Raises `OSError`, and
+    `IrregularError` for anything that is no regular file.
+    """
+    flags |= os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link, a FIFO nobody reads, a folder
+            raise _irregular(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _irregular(path)
+    return handle
+
+
+def _irregular(path: Path) -> IrregularError:
+    return IrregularError(f"{path} is not a regular file", hint="look who put it there, then remove it")
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -46,13 +75,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
-    """Read ``path``, refusing more than ``limit`` bytes before allocating for them.
+def read_bounded(path: Path, limit: int, *, follow: bool = True) -> bytes:
+    """Read the regular file ``path``, refusing more than ``limit`` bytes before allocating for them.
 
-    Raises `SizeError` over the limit and `StorageError` when the file cannot be read.
+    Raises `SizeError` over the limit, `IrregularError` for anything but a regular file (with ``follow``, or a link to
+    one) and `StorageError` when it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path, os.O_RDONLY, follow=follow), "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error

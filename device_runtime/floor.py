@@ -1,7 +1,8 @@
 """What a device never goes below, kept outside of TUF's cache.
 
 python-tuf forgets its rollback protection when its cache is emptied (a power cut can do that); this floor does not. It
-only rises, is kept in two copies, and is raised before what it protects is committed.
+only rises, is kept in two copies, and is raised before what it protects is committed. Whatever became of one copy, the
+higher of each limit counts. Both are replaced within room that is held for them: a full disk takes a revocation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from device_runtime.sealed import seal, unseal
 COPIES = ("floor.a", "floor.b")
 MAX_SIZE = 65_536  # bytes
 MAX_REVOKED = 256  # files of one device's life; a publisher lists at most 32 at a time
+BLOCK = 4_096  # bytes; a copy's size is a multiple of it
+HEADROOM = 4_096  # bytes that the next change may add on a full disk: 32 revoked files take 2,200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class Floor:
     roles: Mapping[str, Role] = field(default_factory=dict)  # TUF role -> last accepted
     time: float = 0.0  # seconds since 1970; the latest moment known to have passed
     time_keys: str = ""  # digest of the keys that vouched for it: with new keys it is forgotten
+    number: int = 0  # rises with every write; held against the device's counter (device_runtime.counter)
 
     def __post_init__(self) -> None:
         """Freeze the maps."""
@@ -105,7 +109,20 @@ class Floor:
             roles={**self.roles, **other.roles},
             time=other.time,
             time_keys=other.time_keys,
+            number=max(self.number, other.number),
         )
+
+    def highest(self, other: Floor) -> Floor:
+        """Return the higher of two copies in every limit; the one written later decides where keys differ."""
+        older, newer = (other, self) if other.number <= self.number else (self, other)
+        joined = older.joined(newer)
+        roles = dict(joined.roles)
+        for name, role in older.roles.items():
+            known = roles[name]
+            if (name == "root" or known.keys == role.keys) and role.version > known.version:
+                roles[name] = role
+        time = max(older.time, newer.time) if older.time_keys == newer.time_keys else newer.time
+        return replace(joined, roles=roles, time=time)
 
     def accept_revocations(self, channel: str, revoked: Iterable[str], minimum: int) -> Floor:
         """Add revoked files and raise a channel's security minimum. Raises `StorageError` when there are too many."""
@@ -125,11 +142,12 @@ def to_value(floor: Floor) -> dict[str, Any]:
         "roles": {name: [role.version, role.keys] for name, role in floor.roles.items()},
         "time": floor.time,
         "time_keys": floor.time_keys,
+        "number": floor.number,
     }
 
 
 def from_value(value: Any) -> Floor:
-    """Decode a floor. Raises `StorageError`."""
+    """Decode a floor. Raises `StorageError` for anything that `to_value` does not write."""
     stored = bind(_Stored, value, "floor", error=StorageError)
     return Floor(
         sequences=stored.sequences,
@@ -138,6 +156,7 @@ def from_value(value: Any) -> Floor:
         roles={name: Role(version=version, keys=keys) for name, (version, keys) in stored.roles.items()},
         time=stored.time,
         time_keys=stored.time_keys,
+        number=stored.number,
     )
 
 
@@ -151,12 +170,37 @@ class _Stored:
     roles: Mapping[str, tuple[int, str]]
     time: float
     time_keys: str
+    number: int = 0  # older releases wrote none
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no write ever had: a limit that is too high could not be mended."""
+        pairs = (*self.sequences.values(), *self.roles.values())
+        least = min((number for number, _ in pairs), default=0)
+        if least < -1 or min((*self.security_minimum.values(), self.number), default=0) < 0:
+            raise StorageError("want sequences, versions and numbers that are not negative")
+        if not 0 <= self.time < 1e11:
+            raise StorageError(f"time {self.time:g}: want seconds since 1970")
+
+
+def room(floor: Floor) -> int:
+    """Return how many bytes a copy takes so that the next change fits into it as well."""
+    return -(-(len(seal(to_value(floor))) + HEADROOM) // BLOCK) * BLOCK
 
 
 def write(disk: Disk, floor: Floor) -> None:
-    """Write both copies durably, one after the other: whatever is cut, one is whole."""
+    """Write both copies durably, one after the other: whatever is cut, one is whole. Raises `StorageError`."""
+    value = to_value(floor)
     for name in COPIES:
-        files.replace(disk, name, seal(to_value(floor)))
+        try:
+            files.replace_in_reserve(disk, name, seal(value, room=room(floor)))
+        except StorageError:  # no room for more headroom: then without
+            files.replace_in_reserve(disk, name, seal(value))
+
+
+def reserve(disk: Disk, floor: Floor) -> None:
+    """Hold room for the next change of both copies. Raises `StorageError` when there is none."""
+    for name in COPIES:
+        files.reserve(disk, name, room(floor))
 
 
 def read(disk: Disk, *, fresh: bool) -> Floor:
@@ -165,22 +209,20 @@ def read(disk: Disk, *, fresh: bool) -> Floor:
     ``fresh`` says that the device has never installed anything: then, and only then, no copy means the lowest floor.
     Raises `StorageError` when there is no whole copy otherwise: nothing is installed without a floor.
     """
-    found = []
-    present = False
+    found: list[Floor] = []
+    problem = ""
     for name in COPIES:
         try:
             data = disk.read(name, MAX_SIZE)
-            present = present or data is not None
             if data is not None:
                 found.append(from_value(unseal(data, name)))
-        except DeviceRuntimeError:
-            present = True
+        except DeviceRuntimeError as error:
+            problem = str(error)
     if found:
-        # The first copy is written first, so it is the higher one whenever both are whole.
-        return found[0]
-    if fresh and not present:
+        return found[0] if len(found) == 1 else found[0].highest(found[1])
+    if fresh and not problem:
         return Floor()
     raise StorageError(
-        "no copy of the floor can be read: nothing new is installed",
+        f"no copy of the floor can be read: nothing new is installed{': ' if problem else ''}{problem}",
         hint="what runs goes on; have the device's storage looked at, then enrol it again",
     )

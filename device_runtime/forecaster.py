@@ -143,7 +143,9 @@ class Forecaster:
         if family is None:
             raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
         if adapter is None:
-            return cls(bundle, family(bundle, {}, settings), None, None, use, accept)
+            alone = cls(bundle, family(bundle, {}, settings), None, None, use, accept)
+            alone.self_test()
+            return alone
         if not isinstance(adapter, bytes):
             data = read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
             with about(adapter):
@@ -153,9 +155,10 @@ class Forecaster:
         check_base(bundle.manifest, decoded)  # first: of another base's adapter nothing else matters
         if decoded.binding is not None and use is not None:
             check(decoded.binding, use, accept)
-        merged = merge(bundle.manifest, bundle.tensor, decoded)
-        digest = hashlib.sha256(blob).hexdigest()
-        forecaster = cls(bundle, family(bundle, merged, settings), decoded, digest, use, accept)
+        with bundle.in_memory():  # what is merged into is what the sessions are opened with
+            merged = merge(bundle.manifest, bundle.tensor, decoded)
+            model = family(bundle, merged, settings)
+        forecaster = cls(bundle, model, decoded, hashlib.sha256(blob).hexdigest(), use, accept)
         if decoded.known_answer is not None:
             forecaster.self_test()
         elif not allow_unproven:
@@ -166,12 +169,13 @@ class Forecaster:
         return forecaster
 
     def self_test(self) -> float | None:
-        """Run the adapter's known-answer test; return the largest absolute difference, in the target's unit.
+        """Run the known-answer test, the adapter's or that of the base alone; return the largest absolute difference.
 
-        Raises `SelfTestError` when it exceeds the tolerance, or when the tolerance is so wide that passing would
-        prove nothing (FORMAT.md §7). None: no adapter, or no test in it, so nothing is proven.
+        It is in the target's unit. Raises `SelfTestError` when it exceeds the tolerance, or when the tolerance is so
+        wide that passing would prove nothing (FORMAT.md §7). None: there is no test, so nothing is proven.
         """
-        answer = self.adapter.known_answer if self.adapter else None
+        stated = self.bundle.manifest.known_answer
+        answer = self.adapter.known_answer if self.adapter else stated.as_test() if stated else None
         if answer is None:
             return None
         widest = widest_tolerance(answer.context)
@@ -185,7 +189,9 @@ class Forecaster:
         if not difference <= answer.tolerance:  # also when it is NaN
             raise SelfTestError(
                 f"known-answer test: off by {difference:.6g}, allowed {answer.tolerance:.6g}",
-                hint="the merged model is not the one that was approved; the adapter is not used",
+                hint="the merged model is not the one that was approved; the adapter is not used"
+                if self.adapter
+                else "the base is not the one that was exported: copy the bundle again, or try another onnxruntime",
             )
         return difference
 

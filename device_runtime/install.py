@@ -5,13 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from device_runtime import blob as blobs
 from device_runtime import envelope
 from device_runtime.binding import Binding, require_said
 from device_runtime.device_config import DeviceConfig
 from device_runtime.envelope import Verifier
-from device_runtime.errors import BaseMismatchError, ChecksumError, SignalMismatchError
+from device_runtime.errors import (
+    BaseMismatchError,
+    ChecksumError,
+    DeviceRuntimeError,
+    ForecastError,
+    MergeError,
+    SelfTestError,
+    SignalMismatchError,
+    SignatureError,
+    StorageError,
+    UnsupportedError,
+)
+from device_runtime.faults import Fault, fault_of
 from device_runtime.forecaster import Forecaster
 from device_runtime.layout import CRC_OFFSET, HEADER
 from device_runtime.lifecycle import Entry
@@ -31,6 +44,7 @@ class Installer:
     base_digest: bytes
     self_test: SelfTest
     verifier: Verifier | None = None
+    base_test: Callable[[], object] | None = None  # opens the base alone: whether the machine is to blame
 
     @classmethod
     def of(
@@ -52,6 +66,7 @@ class Installer:
             base_digest=bundle.digest,
             self_test=self_test,
             verifier=verifier,
+            base_test=lambda: self_test(None),
         )
 
     def check(self, data: bytes, sequence: int | None = None) -> Entry:
@@ -63,7 +78,10 @@ class Installer:
         blob, signatures = envelope.split(data)
         if blobs.checksum(blob) != int.from_bytes(blob[CRC_OFFSET : CRC_OFFSET + 4], "little"):
             raise ChecksumError("R4: the adapter is damaged: its checksum does not match")
-        envelope.verify(blob, signatures, self.trusted_keys, self.threshold, verifier=self.verifier)
+        try:
+            envelope.verify(blob, signatures, self.trusted_keys, self.threshold, verifier=self.verifier)
+        except UnsupportedError as error:  # no library to check with: that says nothing of the adapter
+            raise StorageError(f"signatures cannot be checked on this machine: {error}", hint=error.hint) from error
         header = HEADER.unpack_from(blob)
         base, version = header[6], header[7]
         if base != self.base_digest:
@@ -88,8 +106,42 @@ class Installer:
         """Check a signed adapter and run its known-answer test; changes nothing. Raises any `DeviceRuntimeError`."""
         entry = self.check(data, sequence)
         slots.floor().check_sequence(channel, entry.sequence, entry.file)
-        self.self_test(data[: blobs.blob_size(data)])
+        try:
+            self.self_test(data[: blobs.blob_size(data)])
+        except (BaseMismatchError, MergeError, SelfTestError, ForecastError) as error:
+            self._check_machine(error)
+            raise
+        except (OSError, MemoryError, ImportError) as error:
+            raise StorageError(f"this machine kept it from being proven: {type(error).__name__}: {error}") from error
         return entry
+
+    def _check_machine(self, error: DeviceRuntimeError) -> None:
+        """Blame this machine when not even its base alone comes up. Raises `StorageError`."""
+        if self.base_test is None:
+            return
+        try:
+            self.base_test()
+        except (DeviceRuntimeError, OSError, MemoryError) as cause:
+            raise StorageError(
+                f"this monitor's base does not come up, so nothing is said of the adapter: {cause}",
+                hint="edge-tsfm-device selftest BUNDLE --adapter FILE, after copying the bundle again",
+            ) from error
+
+    def failed_on(self, error: DeviceRuntimeError) -> str | None:
+        """Say with what an adapter failed: empty for good, None where the adapter is not to blame.
+
+        A base, trusted keys or a runtime that this monitor gets later may be what the adapter was made for.
+        """
+        if fault_of(error) is not Fault.SENDER or error.code == 210:  # an old one offered again is no failure
+            return None
+        kinds: dict[type[DeviceRuntimeError], int] = {BaseMismatchError: 0, SignatureError: 1, UnsupportedError: 2}
+        return next((self.has[at] for kind, at in kinds.items() if isinstance(error, kind)), "")
+
+    @property
+    def has(self) -> tuple[str, str, str]:
+        """What this monitor checks with: its base, keys and runtime, as a bar names them."""
+        keys = hashlib.sha256(b"".join(sorted(self.trusted_keys)) + bytes([self.threshold])).hexdigest()
+        return f"base {self.base_digest.hex()}", f"keys {keys}", f"runtime {_runtime()}"
 
 
 def _require_said(binding: Binding, config: DeviceConfig) -> None:
@@ -101,3 +153,11 @@ def _require_said(binding: Binding, config: DeviceConfig) -> None:
             f"{error.args[0]}: this monitor's settings leave it out",
             hint=f'if that is what it forecasts, add signal = "{binding.name}" and interval = "{binding.interval}"',
         ) from error
+
+
+def _runtime() -> str:
+    """Return this runtime's version."""
+    try:
+        return version("edge-tsfm")
+    except PackageNotFoundError:
+        return "unknown"

@@ -32,6 +32,9 @@ class Event(StrEnum):
     DISCARD_TO_BASE = "discard_to_base"
     ACTIVATE = "activate"
     START = "start"
+    SPARE = "spare"
+    EXPIRE = "expire"
+    EXPIRE_TO_BASE = "expire_to_base"
     CONFIRM = "confirm"
     FAIL = "fail"
     FAIL_TO_BASE = "fail_to_base"
@@ -46,7 +49,11 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.STAGED, Event.DISCARD): State.CONFIRMED,
     (State.STAGED, Event.DISCARD_TO_BASE): State.BASE,
     (State.STAGED, Event.ACTIVATE): State.TRIAL,
+    (State.TRIAL, Event.STAGE): State.STAGED,
     (State.TRIAL, Event.START): State.TRIAL,
+    (State.TRIAL, Event.SPARE): State.TRIAL,
+    (State.TRIAL, Event.EXPIRE): State.CONFIRMED,
+    (State.TRIAL, Event.EXPIRE_TO_BASE): State.BASE,
     (State.TRIAL, Event.CONFIRM): State.CONFIRMED,
     (State.TRIAL, Event.FAIL): State.CONFIRMED,
     (State.TRIAL, Event.FAIL_TO_BASE): State.BASE,
@@ -86,6 +93,8 @@ class Record:
     candidate: Entry | None = None  # staged or on trial
     tries: int = 0  # starts the trial has left
     failed_sequence: int = -1  # highest sequence that failed or was taken back here; not tried again
+    failed_on: str = ""  # with what it failed (base, keys or runtime): with another it may be tried; "": for good
+    since: float = 0.0  # when the trial began, seconds since 1970 by the monitor's clock; 0: not known
     reason: str = ""  # of the last change, for people
 
     def __post_init__(self) -> None:
@@ -97,6 +106,11 @@ class Record:
             raise FormatError(f"record: state {self.state} does not fit its current adapter")
         if self.tries < 0 or (self.state is not State.TRIAL and self.tries):
             raise FormatError(f"record: {self.tries} tries in state {self.state}")
+        if self.generation < 0 or self.failed_sequence < -1 or not 0 <= self.since < 1e11:
+            raise FormatError(
+                f"record: generation {self.generation}, failed_sequence {self.failed_sequence}, since {self.since:g}: "
+                "want at least 0, -1 and seconds since 1970"
+            )
 
     @property
     def runs(self) -> Entry | None:
@@ -119,7 +133,15 @@ def from_value(value: Any) -> Record:
     return bind(Record, value, "state record")
 
 
-def step(record: Record, event: Event, *, candidate: Entry | None = None, tries: int = 0, reason: str = "") -> Record:
+def step(
+    record: Record,
+    event: Event,
+    *,
+    candidate: Entry | None = None,
+    tries: int = 0,
+    since: float = 0.0,
+    reason: str = "",
+) -> Record:
     """Return the record after ``event``. Raises `StorageError` when the state does not allow it."""
     target = TRANSITIONS.get((record.state, event))
     if target is None:
@@ -128,33 +150,51 @@ def step(record: Record, event: Event, *, candidate: Entry | None = None, tries:
             hint="edge-tsfm-device status says what runs",
         )
     base = replace(record, state=record.state, generation=record.generation + 1, reason=reason)
-    failed = max(record.failed_sequence, record.candidate.sequence if record.candidate else -1)
     match event:
-        case Event.STAGE:
-            return replace(base, state=target, candidate=candidate)
+        case Event.STAGE:  # what was on trial gives way: a newer one was approved
+            return replace(base, state=target, candidate=candidate, tries=0, since=0.0)
         case Event.ACTIVATE:
-            return replace(base, state=target, tries=tries)
+            return replace(base, state=target, tries=tries, since=since)
         case Event.START:
             return replace(base, tries=record.tries - 1)
+        case Event.SPARE:  # the machine's fault: the start does not count
+            return replace(base, tries=record.tries + 1)
         case Event.CONFIRM:
-            return replace(
-                base, state=target, current=record.candidate, previous=record.current, candidate=None, tries=0
-            )
-        case Event.DISCARD | Event.DISCARD_TO_BASE:
-            return replace(base, state=target, candidate=None)
-        case Event.FAIL | Event.FAIL_TO_BASE:
-            return replace(base, state=target, candidate=None, tries=0, failed_sequence=failed)
-        case Event.ROLL_BACK | Event.ROLL_BACK_TO_BASE:
-            gone = record.current.sequence if record.current else -1
-            fallback = record.previous if event is Event.ROLL_BACK else None
             return replace(
                 base,
                 state=target,
-                current=fallback,
-                previous=None,
+                current=record.candidate,
+                previous=record.current,
                 candidate=None,
-                failed_sequence=max(record.failed_sequence, gone),
+                tries=0,
+                since=0.0,
             )
+        case Event.DISCARD | Event.DISCARD_TO_BASE | Event.EXPIRE | Event.EXPIRE_TO_BASE:
+            return replace(base, state=target, candidate=None, tries=0, since=0.0)
+        case Event.FAIL | Event.FAIL_TO_BASE:
+            gone = record.candidate.sequence if record.candidate else -1
+            return bar(replace(base, state=target, candidate=None, tries=0, since=0.0), gone)
+        case Event.ROLL_BACK | Event.ROLL_BACK_TO_BASE:
+            fallback = record.previous if event is Event.ROLL_BACK else None
+            gone = record.current.sequence if record.current else -1
+            return bar(replace(base, state=target, current=fallback, previous=None, candidate=None), gone)
+
+
+def bar(record: Record, sequence: int, *, failed_on: str = "") -> Record:
+    """Remember that a sequence is not to be tried again; where it says with what it failed, only while that is so."""
+    if sequence < max(record.failed_sequence, 0):
+        return record
+    return replace(record, failed_sequence=sequence, failed_on=failed_on)
+
+
+def barred(record: Record, sequence: int, known: Collection[str]) -> bool:
+    """Whether a sequence failed here before, and would again with what the monitor has: ``known``."""
+    return sequence <= record.failed_sequence and (not record.failed_on or record.failed_on in known)
+
+
+def expire(record: Record, *, reason: str) -> Record:
+    """End a trial that nobody ended: what ran before runs again, and the adapter may be tried another time."""
+    return step(record, Event.EXPIRE if record.current else Event.EXPIRE_TO_BASE, reason=reason)
 
 
 def give_up_candidate(record: Record, *, failed: bool, reason: str) -> Record:
@@ -162,9 +202,8 @@ def give_up_candidate(record: Record, *, failed: bool, reason: str) -> Record:
     to_base = record.current is None
     if record.state is State.TRIAL:
         return step(record, Event.FAIL_TO_BASE if to_base else Event.FAIL, reason=reason)
-    sequence = record.candidate.sequence if record.candidate else -1
     out = step(record, Event.DISCARD_TO_BASE if to_base else Event.DISCARD, reason=reason)
-    return replace(out, failed_sequence=max(out.failed_sequence, sequence)) if failed else out
+    return bar(out, record.candidate.sequence) if failed and record.candidate else out
 
 
 def fall_back(record: Record, *, reason: str) -> Record:

@@ -11,14 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from device_runtime import canonical
+from device_runtime.adapter import KnownAnswer
 from device_runtime.binder import bind
 from device_runtime.errors import FormatError, UnsupportedError
-from device_runtime.layout import MAX_DIMENSION, MAX_TENSORS
+from device_runtime.layout import MAX_CONTEXT, MAX_DIMENSION, MAX_EXPECTED, MAX_TENSORS
 
 FORMAT_NAME = "edge-tsfm bundle"
 BUNDLE_VERSION = 1
 MAX_MANIFEST_SIZE = 1_048_576  # bytes
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 TUNABLE_FILE = "tunable.safetensors"
 MANIFEST_FILE = "bundle.json"
 
@@ -73,6 +77,30 @@ class Graph:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaseAnswer:
+    """What the base alone forecasts from a short context, as the manifest states it (FORMAT.md §7)."""
+
+    context: tuple[float, ...]
+    expected: tuple[float, ...]
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        """Check the limits that an adapter's known answer has."""
+        if not 1 <= len(self.context) <= MAX_CONTEXT or not 1 <= len(self.expected) <= MAX_EXPECTED:
+            sizes = f"{len(self.context)} and {len(self.expected)} numbers"
+            raise FormatError(f"{sizes}, want 1 to {MAX_CONTEXT} and {MAX_EXPECTED}")
+        if max(map(abs, (*self.context, *self.expected))) > FLOAT32_MAX:
+            raise FormatError("want numbers that float32 holds")
+        if not self.tolerance > 0:
+            raise FormatError(f"tolerance {self.tolerance:g}: want more than 0")
+
+    def as_test(self) -> KnownAnswer:
+        """Return the numbers as a forecaster takes them."""
+        context, expected = (np.array(numbers, dtype=np.float32) for numbers in (self.context, self.expected))
+        return KnownAnswer(context=context, expected=expected, tolerance=self.tolerance)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything a runtime needs to know of a base before it opens it."""
 
@@ -87,6 +115,7 @@ class Manifest:
     files: Mapping[str, PinnedFile]
     tensors: tuple[TensorEntry, ...]
     digest: bytes  # SHA-256 of the manifest's bytes
+    known_answer: BaseAnswer | None = None  # of the base alone; bundles of older releases have none
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -99,6 +128,8 @@ class Manifest:
             raise UnsupportedError(
                 f"{MANIFEST_FILE}: bundle version {value.get('format_version')}; this runtime reads {BUNDLE_VERSION}"
             )
+        if value.get("known_answer", {}) is None:
+            raise FormatError(f"{MANIFEST_FILE}: known_answer: want a table, got null", hint="leave it out")
         pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}
         # Exporters add fields that a runtime does not need.
         manifest = bind(cls, pinned, MANIFEST_FILE, ignore_unknown=True)

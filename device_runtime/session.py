@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from device_runtime.bundle import Bundle
 from device_runtime.errors import ForecastError, MergeError, StorageError, UnsupportedError
 
+GRAPH_SUFFIX = ".onnx"
+# What ONNX Runtime says when the machine has no more memory, threads or handles.
+OUT_OF = ("bad_alloc", "bad alloc", "failed to allocate", "out of memory", "memory allocation", "cannot allocate",
+          "too many open files", "pthread_create", "resource temporarily unavailable")  # fmt: skip
+
 Session = Any  # onnxruntime.InferenceSession, which ships no types
 
 
@@ -50,17 +55,35 @@ def open_session(
     entry = bundle.manifest.graphs[graph]
     replaced = {bundle.manifest.tensors[i].name: array for i, array in merged.items() if i in entry.tensors}
     options = session_options(settings)
-    values = [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for array in replaced.values()]
-    if values:
-        try:
-            options.add_external_initializers(list(replaced), values)
-        except Exception as error:
-            raise MergeError(f"{entry.file}: onnxruntime refused the merged tensors: {error}") from error
     try:
-        return ort.InferenceSession(str(bundle.path / entry.file), options, providers=list(settings.providers))
+        values = [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for array in replaced.values()]
+        if values:
+            options.add_external_initializers(list(replaced), values)
     except Exception as error:
-        kind = MergeError if "xternal initializer" in str(error) else StorageError
-        raise kind(f"{entry.file}: onnxruntime could not open the graph: {error}") from error
+        kind = StorageError if _of_machine(error) else MergeError
+        raise kind(f"{entry.file}: onnxruntime refused the merged tensors: {error}") from error
+    with bundle.in_memory():
+        # Not by path: these very bytes were compared with the manifest, a file may be another one by now.
+        external = {name: bundle.data(name) for name in bundle.manifest.files if not name.endswith(GRAPH_SUFFIX)}
+        options.add_external_initializers_from_files_in_memory(
+            list(external), list(external.values()), [len(data) for data in external.values()]
+        )
+        try:
+            return ort.InferenceSession(bytes(bundle.data(entry.file)), options, providers=list(settings.providers))
+        except Exception as error:
+            kind = MergeError if "xternal initializer" in str(error) and not _of_machine(error) else StorageError
+            raise kind(f"{entry.file}: onnxruntime could not open the graph: {error}") from error
+
+
+def _of_machine(error: Exception) -> bool:
+    """Whether ONNX Runtime ran out of something: no tensor and no graph is to blame for that."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError | OSError) or any(sign in said for sign in OUT_OF)
+
+
+def _run_error(error: Exception) -> ForecastError | StorageError:
+    """Say whose fault it is that a session did not run."""
+    return (StorageError if _of_machine(error) else ForecastError)(f"onnxruntime: {error}")
 
 
 def session_options(settings: SessionSettings) -> ort.SessionOptions:
@@ -79,21 +102,24 @@ def session_options(settings: SessionSettings) -> ort.SessionOptions:
 
 
 def run(session: Session, output: str, feed: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
-    """Run a session for one output. Raises `ForecastError` when ONNX Runtime does."""
+    """Run a session for one output. Raises `ForecastError`, or `StorageError` when ONNX Runtime had no memory."""
     try:
         (result,) = session.run([output], dict(feed))
     except Exception as error:
-        raise ForecastError(f"onnxruntime: {error}") from error
+        raise _run_error(error) from error
     return np.asarray(result, dtype=np.float32)
 
 
 def run_all(session: Session, feed: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
-    """Run a session for all of its outputs, by name. Raises `ForecastError` when ONNX Runtime does."""
+    """Run a session for all of its outputs, by name.
+
+    Raises `ForecastError` when ONNX Runtime does, `StorageError` for want of memory.
+    """
     names = [output.name for output in session.get_outputs()]
     try:
         results = session.run(names, dict(feed))
     except Exception as error:
-        raise ForecastError(f"onnxruntime: {error}") from error
+        raise _run_error(error) from error
     return dict(zip(names, results, strict=True))
 
 
@@ -119,8 +145,8 @@ class BoundRun:
                 add(name, self._values[id(array)])
 
     def __call__(self) -> None:
-        """Run once. Raises `ForecastError` when ONNX Runtime does."""
+        """Run once. Raises `ForecastError` when ONNX Runtime does, `StorageError` for want of memory."""
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:
-            raise ForecastError(f"onnxruntime: {error}") from error
+            raise _run_error(error) from error

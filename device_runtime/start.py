@@ -2,17 +2,21 @@
 
 Invariants: a trial's try is counted durably before its bytes are loaded, so a crash, a hang or a watchdog during the
 load costs a try; what cannot be counted is not tried. Signature and hash are checked at every start, over the bytes
-that are then used. A disk that cannot be written never stops a forecast.
+that are then used. Only the adapter's own fault is written down, and only once something safer has come up on the same
+machine: a full disk, no memory, no file handles or a damaged base cost no adapter, only this start, and neither do
+settings that say that this monitor forecasts something else than the adapter is for.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from device_runtime import lifecycle
-from device_runtime.errors import DeviceRuntimeError, RollbackError, StorageError
+from device_runtime.errors import BaseMismatchError, DeviceRuntimeError, RollbackError, StorageError, UnsupportedError
+from device_runtime.faults import Fault, fault_of
 from device_runtime.lifecycle import Entry, Record, State
 from device_runtime.slots import Slots
 
@@ -29,36 +33,72 @@ class Started(Generic[T]):
     entry: Entry | None  # None: the base alone
     state: State
     failures: tuple[str, ...]
+    retry: bool = False  # the machine kept something from coming up: worth another attempt
 
 
-def start(slots: Slots, open_adapter: Opener[T], *, channel: str, failed: str = "") -> Started[T]:
+class _SpentError(Exception):
+    """The trial has no starts left."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """One rung of the ladder that did not hold."""
+
+    entry: Entry
+    fault: Fault
+    reason: str
+
+
+def start(
+    slots: Slots, open_adapter: Opener[T], *, channel: str, failed: str = "", keep: Started[T] | None = None
+) -> Started[T]:
     """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
 
     ``channel`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
-    the record names must not run any more: then begin with the fall-back.
+    the record names must not run any more: then begin with the fall-back. ``keep`` is what runs already: it goes on
+    where the fall-back ends at the same adapter.
     """
-    failures: list[str] = [slots.damaged] if slots.damaged else []
-    record = _fall_back(slots, slots.record, failed) if failed else slots.record
-    while record.runs is not None:
-        entry = record.runs
+    rung = _fall_back(slots, slots.record, failed) if failed else slots.record
+    tries = slots.record.tries
+    failures: list[_Failure] = []
+    running: T
+    while True:
+        entry = rung.runs
         try:
-            _check_floor(slots, entry, channel)
-            if record.state is State.TRIAL:
-                record = _count_start(slots)
-            running = open_adapter(slots.load(entry))
-        except Exception as error:  # noqa: BLE001 - whatever an adapter does, something safer must come up
-            reason = str(error) if isinstance(error, DeviceRuntimeError) else f"{type(error).__name__}: {error}"
-            failures.append(f"adapter {entry.adapter[:16]}: {reason}")
-            record = _fall_back(slots, record, reason)
+            if entry is None:
+                running = keep.running if keep and keep.entry is None else open_adapter(None)
+            elif keep and keep.entry == entry and (failures or failed):
+                running = keep.running
+            else:
+                rung = _count(slots, entry, rung, channel)
+                running = open_adapter(slots.load(entry))
+        except Exception as error:
+            if entry is None:
+                raise
+            failures.append(_Failure(entry, _fault(error), _text(error)))
+            rung = lifecycle.fall_back(rung, reason=failures[-1].reason)
             continue
-        return Started(running=running, entry=entry, state=record.state, failures=tuple(failures))
-    return Started(running=open_adapter(None), entry=None, state=record.state, failures=tuple(failures))
+        break
+    proven = keep is None or running is not keep.running or _comes_up(open_adapter, failures)
+    _write_down(slots, failures if proven else [], tries)
+    said = [slots.problem] if slots.problem else []
+    return Started(
+        running=running,
+        entry=entry,
+        state=rung.state,
+        failures=(*said, *(f"adapter {failure.entry.adapter[:16]}: {failure.reason}" for failure in failures)),
+        retry=bool(slots.unreadable) or any(failure.fault is Fault.MACHINE for failure in failures),
+    )
 
 
-def _count_start(slots: Slots) -> Record:
-    """Take one try from the trial, durably."""
-    if slots.record.tries == 0:
-        raise StorageError("the trial has no starts left")
+def _count(slots: Slots, entry: Entry, rung: Record, channel: str) -> Record:
+    """Check that an adapter may run at all, and take a try from a trial, durably. Returns the record then."""
+    _check_floor(slots, entry, channel)
+    slots.check_counter()
+    if rung.state is not State.TRIAL:
+        return rung
+    if rung.tries == 0:
+        raise _SpentError("the trial has no starts left")
     slots.count_start()
     return slots.record
 
@@ -78,12 +118,54 @@ def _check_floor(slots: Slots, entry: Entry, channel: str) -> None:
         )
 
 
+def _fault(error: Exception) -> Fault:
+    """Say whose fault it is that an installed adapter did not come up.
+
+    It was proven on this monitor, with its base and its runtime: should these be others now, the monitor has changed.
+    """
+    if isinstance(error, _SpentError):
+        return Fault.SENDER
+    if isinstance(error, BaseMismatchError | UnsupportedError):
+        return Fault.MACHINE
+    return fault_of(error)
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, DeviceRuntimeError | _SpentError) else f"{type(error).__name__}: {error}"
+
+
+def _comes_up(open_adapter: Opener[T], failures: list[_Failure]) -> bool:
+    """Whether the base alone comes up now: where it does not, the machine is to blame for what failed beside it."""
+    if not any(failure.fault is Fault.SENDER for failure in failures):
+        return True
+    try:
+        open_adapter(None)
+    except Exception:  # noqa: BLE001 - whatever it is, nothing is proven against an adapter
+        return False
+    return True
+
+
+def _write_down(slots: Slots, failures: list[_Failure], tries: int) -> None:
+    """Commit what is proven against the adapters that failed, up to the first that is not to blame itself.
+
+    ``tries`` is how many a trial had before this start. On a disk that refuses, the fall-back holds for this start.
+    """
+    with contextlib.suppress(StorageError):
+        for failure in failures:
+            if failure.entry != slots.record.runs:
+                return
+            if failure.fault is Fault.SENDER:
+                slots.fall_back(failure.reason, who="device")
+                continue
+            if failure.fault in (Fault.MACHINE, Fault.SETTINGS) and slots.record.tries < tries:
+                slots.spare_start(failure.reason)
+            return
+
+
 def _fall_back(slots: Slots, record: Record, reason: str) -> Record:
     """Commit the fall-back; on a disk that refuses, fall back for this start alone."""
     try:
-        if slots.record == record:
-            slots.fall_back(reason, who="device")
-            return slots.record
+        slots.fall_back(reason, who="device")
     except StorageError:
-        pass
-    return lifecycle.fall_back(record, reason=reason)
+        return lifecycle.fall_back(record, reason=reason)
+    return slots.record

@@ -19,9 +19,14 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from device_runtime import canonical
 from device_runtime.bundle import Bundle
+from device_runtime.files import write_atomic
 from device_runtime.forecaster import FAMILIES
+from device_runtime.manifest import MANIFEST_FILE
 from device_runtime.session import SessionSettings
+from export.folder import pinned_files
+from export.record import read_manifest
 
 FloatArray = NDArray[np.float32]
 SESSIONS = ("session", "encoder", "decoder")  # what the families' models call theirs
@@ -48,7 +53,7 @@ def adjustable(bundle: Bundle, names: Collection[str], room: Path) -> Iterator[A
         folder = Path(scratch)
         graphs = {graph.file for graph in bundle.manifest.graphs.values()}
         for file in bundle.path.iterdir():
-            if file.name not in graphs:
+            if file.name not in (*graphs, MANIFEST_FILE):
                 _link(file, folder / file.name)
         for name in graphs:
             graph = onnx.load(str(bundle.path / name), load_external_data=False)
@@ -59,7 +64,9 @@ def adjustable(bundle: Bundle, names: Collection[str], room: Path) -> Iterator[A
                         onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
                     )
             onnx.save_model(graph, str(folder / name))
-        model: Any = FAMILIES[bundle.manifest.family](Bundle(folder, bundle.manifest), {}, SessionSettings())
+        changed = {**read_manifest(bundle), "files": pinned_files(folder)}
+        write_atomic(folder / MANIFEST_FILE, canonical.dumps(changed))
+        model: Any = FAMILIES[bundle.manifest.family](Bundle.open(folder), {}, SessionSettings())
         sessions = []
         for attribute in SESSIONS:
             if hasattr(model, attribute):

@@ -36,10 +36,11 @@ def command(
     """Time activation (check, merge, session, self-test) and forecasts on this device."""
     import numpy as np
 
+    from device_runtime.cli.signed_only import check_signed
     from device_runtime.forecaster import Forecaster
 
     start = time.perf_counter()
-    forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
+    forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))
     activation = time.perf_counter() - start
     context_steps(forecaster, context_length)
     context = np.random.default_rng(0).normal(80, 10, (batch, context_length)).astype(np.float32)

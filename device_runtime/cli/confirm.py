@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, who_option
+from device_runtime.cli.device_options import config_option, device, report_change, who_option
 
 
 @click.command()
@@ -15,8 +15,9 @@ from device_runtime.cli.device_options import config_option, device, who_option
 @who_option
 def command(config_path: Path, reason: str, who: str) -> None:
     """Trust the adapter on trial by hand, without waiting for the health window."""
-    with device(config_path) as (_, slots):
+    with device(config_path) as (config, slots):
         slots.confirm(reason, who=who)
         entry = slots.record.current
     assert entry is not None
     click.echo(f"confirmed: adapter {entry.adapter[:16]}, sequence {entry.sequence}")
+    report_change(config, slots)

@@ -28,9 +28,16 @@ who_option = click.option("--who", default="operator", help="Who does this, for 
 def device(config_path: Path, *, change: bool = True) -> Iterator[tuple[DeviceConfig, Slots]]:
     """Read the settings and open the state; to ``change`` it, wait for the lock, which reading does not need."""
     from device_runtime.device_config import read_config
-    from device_runtime.disk import PosixDisk
-    from device_runtime.slots import LOCK_WAIT, Slots, locked
+    from device_runtime.slots import LOCK_WAIT, locked, slots_of
 
     config = read_config(config_path)
     with locked(config.state, wait=LOCK_WAIT) if change else contextlib.nullcontext():
-        yield config, Slots(PosixDisk(config.state), device_id=config.device_id)
+        yield config, slots_of(config)
+
+
+def report_change(config: DeviceConfig, slots: Slots) -> None:
+    """Report what was changed by hand; a report that cannot be sent is said, and the next poll sends one."""
+    from device_runtime.report import base_of, report_on
+
+    if problem := report_on(config, slots, base_of(config)):
+        click.echo(f"report not sent: {problem}", err=True)

@@ -106,6 +106,7 @@ def command(
     exits with status 4. CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.
     """
     from device_runtime.bundle import Bundle
+    from device_runtime.cli.signed_only import check_signed
     from device_runtime.errors import DeviceRuntimeError, ForecastError, InputError
     from device_runtime.series import several
     from device_runtime.series.dialect import read_csv
@@ -113,8 +114,9 @@ def command(
 
     targets = targets or (None,)
     levels = _levels(quantile_levels)
+    data = check_signed(adapter)
     base = Bundle.open(bundle)
-    bound = binding_of(adapter)
+    bound = binding_of(data, adapter)
     steps = prediction_length or (bound or base.manifest).prediction_length
     read = several.read_items(
         read_csv(source.read(several.MAX_TABLE_SIZE + 1), source.name, limit=several.MAX_TABLE_SIZE),
@@ -126,7 +128,9 @@ def command(
     )
     for line in (read.summary(), *read.notes):
         click.echo(f"{source.name}: {line}", err=True)
-    forecaster = _opened(base, adapter, _use(read, targets, bound), accept, settings(threads, spinning, providers))
+    forecaster = _opened(
+        base, data, adapter, _use(read, targets, bound), accept, settings(threads, spinning, providers)
+    )
     length = context_steps(forecaster, context_length)
     forecaster.check(replace(forecaster.use, context_length=length, prediction_length=steps))
     left_out: dict[str, str] = {item: str(why) for item, why in read.faults.items()}
@@ -173,12 +177,19 @@ def _use(read: Items, targets: tuple[str | None, ...], bound: Binding | None) ->
 
 
 def _opened(
-    base: Bundle, adapter: Path | None, use: Use, accept: tuple[str, ...], session: SessionSettings
+    base: Bundle,
+    data: bytes | None,
+    adapter: Path | None,
+    use: Use,
+    accept: tuple[str, ...],
+    session: SessionSettings,
 ) -> Forecaster:
     """Open what will forecast; an adapter for something else is refused, one that is unbound said."""
+    from device_runtime.files import about
     from device_runtime.forecaster import Forecaster
 
-    forecaster = Forecaster.open(base, adapter, settings=session, use=use, accept=accept)
+    with about(adapter or base.path):
+        forecaster = Forecaster.open(base, data, settings=session, use=use, accept=accept)
     require_use_said(forecaster)
     warn_of_use(forecaster)
     return forecaster

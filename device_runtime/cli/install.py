@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, who_option
+from device_runtime.cli.device_options import config_option, device, report_change, who_option
 from device_runtime.cli.options import json_option
 
 
@@ -41,3 +41,4 @@ def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json:
         click.echo(json.dumps({"state": state, **facts}))
     else:
         click.echo(f"{state}: adapter {entry.adapter[:16]}, version {entry.version}, sequence {entry.sequence}")
+    report_change(config, slots)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, who_option
+from device_runtime.cli.device_options import config_option, device, report_change, who_option
 
 
 @click.command()
@@ -19,9 +19,10 @@ def command(config_path: Path, reason: str, to_base: bool, who: str) -> None:
 
     The sequence that was taken back is not tried again here.
     """
-    with device(config_path) as (_, slots):
+    with device(config_path) as (config, slots):
         slots.fall_back(reason, who=who)
         while to_base and slots.record.current is not None:
             slots.fall_back(reason, who=who)
         runs = slots.record.runs
     click.echo(f"{slots.record.state.value}: {f'adapter {runs.adapter[:16]}' if runs else 'the base alone'}")
+    report_change(config, slots)

@@ -20,9 +20,10 @@ from device_runtime.cli.options import bundle_argument, json_option, session_opt
 @json_option
 def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
     """Check every file of a BUNDLE, merge an adapter and run its known-answer test."""
+    from device_runtime.cli.signed_only import check_signed
     from device_runtime.forecaster import Forecaster
 
-    forecaster = Forecaster.open(bundle, adapter, settings=settings(**session))
+    forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))
     merged = forecaster.adapter
     assert merged is not None
     assert merged.known_answer is not None  # or open() had refused it

@@ -3,40 +3,120 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from device_runtime.cli.device_options import config_option, device
 from device_runtime.cli.options import json_option
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from device_runtime.lifecycle import Record
+    from device_runtime.notes import Polled
+    from device_runtime.report import Report
+    from device_runtime.slots import Slots
+
+DAY = 86_400.0  # seconds
+
 
 @click.command()
 @config_option
 @json_option
 def command(config_path: Path, as_json: bool) -> None:
-    """Say which base and adapter run on this monitor, and what waits."""
+    """Say which base and adapter run on this monitor, what waits, and how long ago it heard of the publisher.
+
+    A "problem" says why something else runs than is installed; it is on standard error too.
+    """
     from device_runtime.bundle import Bundle
+    from device_runtime.errors import DeviceRuntimeError
+    from device_runtime.notes import polled, running
     from device_runtime.report import report_of, to_value
 
     with device(config_path, change=False) as (config, slots):
-        base = Bundle.open(config.bundle).digest.hex()
-        report = report_of(slots, channel=config.channel, base=base)
-        record = slots.record
+        problems = []
+        try:
+            base = Bundle.open(config.bundle).digest.hex()
+        except DeviceRuntimeError as error:
+            base = ""
+            problems.append(f"the base: {error}")
+        last = polled(config.state)
+        report = report_of(slots, channel=config.channel, base=base, now=running(config.state), last=last)
+        problems.append(report.problem or _unusable(slots))
+        record, now = slots.record, time.time()
+    problem = "; ".join(filter(None, problems))
     if as_json:
-        click.echo(json.dumps(to_value(report)))
-        return
-    click.echo(f"device    {report.device}, channel {report.channel}")
-    click.echo(f"state     {report.state}{f', {record.tries} tries left' if record.tries else ''}")
-    click.echo(f"base      {report.base[:16]}")
+        soonest = min(last.expires.items(), key=lambda item: item[1], default=("", 0.0))
+        value = {
+            **to_value(report),
+            "problem": problem,
+            "last_poll": {"tried": last.tried, "good": last.good, "problem": last.problem},
+            "next_expiry": {"role": soonest[0], "at": soonest[1]},
+        }
+        click.echo(json.dumps(value))
+    else:
+        for line in (*_state(report, record), *_polls(last, now)):
+            click.echo(line)
+    if problem:
+        click.echo(f"problem: {problem}", err=True)
+
+
+def _unusable(slots: Slots) -> str:
+    """Say why what the record names could not be brought up now, as far as that shows without opening it."""
+    from device_runtime.errors import DeviceRuntimeError
+
+    entry = slots.record.runs
+    if entry is None:
+        return ""
+    try:
+        slots.load(entry)
+        slots.check_counter()
+    except DeviceRuntimeError as error:
+        return str(error)
+    return ""
+
+
+def _state(report: Report, record: Record) -> Iterator[str]:
+    """Give the lines about what is installed."""
+    yield f"device    {report.device}, channel {report.channel}"
+    yield f"state     {report.state}{f', {record.tries} tries left' if record.tries else ''}"
+    yield f"base      {report.base[:16] or 'cannot be read'}"
     for name, entry in (
         ("runs", record.runs),
         ("waits", record.candidate if record.candidate != record.runs else None),
         ("previous", record.current if record.candidate == record.runs and record.candidate else record.previous),
     ):
         if entry:
-            click.echo(f"{name:<10}adapter {entry.adapter[:16]}, version {entry.version}, sequence {entry.sequence}")
+            yield f"{name:<10}adapter {entry.adapter[:16]}, version {entry.version}, sequence {entry.sequence}"
         elif name == "runs":
-            click.echo("runs      the base alone")
+            yield "runs      the base alone"
     if report.reason:
-        click.echo(f"because   {report.reason}")
+        yield f"because   {report.reason}"
+
+
+def _polls(last: Polled, now: float) -> Iterator[str]:
+    """Give the lines about the publisher: a monitor that is cut off says so."""
+    if not last.tried:
+        yield "polled    never"
+        return
+    failed = f"; since then {last.problem}" if last.problem else ""
+    yield f"polled    {_ago(last.good, now) if last.good else 'never with success'}{failed}"
+    if last.revocations_signed:
+        yield f"revoked   list signed {_ago(last.revocations_signed, now)}"
+    if last.expires:
+        role, at = min(last.expires.items(), key=lambda item: item[1])
+        yield f"expires   {role}, {f'in {(at - now) / DAY:.0f} days' if at > now else _ago(at, now)}"
+
+
+def _ago(moment: float, now: float) -> str:
+    """Say how long ago a moment was."""
+    seconds = now - moment
+    if seconds < 0:
+        return "in the future: look at this monitor's clock"
+    for unit, length in (("days", DAY), ("hours", 3_600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return "just now"

@@ -67,6 +67,8 @@ def command(
 
     With --config the stream runs what `install` and `update` put in place, takes over what they change while it
     runs, and judges an adapter on trial by its forecasts: confirmed after the health window, taken back on failure.
+    While something else has to run than is installed, each forecast has a "fallback" that says why, standard error
+    says it once, and what the machine kept from coming up is tried again.
     """
     from device_runtime.digits import shortest
     from device_runtime.errors import DeviceRuntimeError
@@ -92,6 +94,7 @@ def command(
         context_length=context_length,
         min_observed=min_observed,
     )
+    said = _say_problem(stream.forecaster, "")
     for number, line in enumerate(read_lines(sys.stdin.buffer), start=1):
         if not line.strip():
             continue
@@ -101,8 +104,10 @@ def command(
                 continue
             forecast = stream.forecast(channel, prediction_length)
         except DeviceRuntimeError as error:
+            said = _say_problem(stream.forecaster, said)
             click.echo(json.dumps({"line": number, "error": error.code, "message": str(error)}))
             continue
+        said = _say_problem(stream.forecaster, said)
         click.echo(
             json.dumps(
                 {
@@ -114,10 +119,19 @@ def command(
                     "adapter": forecast.adapter and forecast.adapter[:16],
                     "adapter_version": forecast.adapter_version,
                     **said_use(forecast),
+                    **({"fallback": said} if said else {}),
                 }
             )
         )
     click.echo(json.dumps({"counts": dict(stream.counts)}), err=True)
+
+
+def _say_problem(forecaster: Any, said: str) -> str:
+    """Say on standard error why something else runs than was installed, once for each reason; return the reason."""
+    problem = str(getattr(forecaster, "problem", ""))
+    if problem != said:
+        click.echo(f"fallback: {problem}" if problem else "fallback: over, what is installed runs again", err=True)
+    return problem
 
 
 def _forecaster(
@@ -128,17 +142,20 @@ def _forecaster(
     session: dict[str, Any],
 ) -> Any:
     """Open a bundle with an adapter, or what a monitor has installed."""
+    from device_runtime.cli.signed_only import check_signed
     from device_runtime.forecaster import Forecaster
 
     if bundle is not None:
-        return Forecaster.open(bundle, adapter, settings=settings(**session), accept=accept)
+        return Forecaster.open(bundle, check_signed(adapter), settings=settings(**session), accept=accept)
     from device_runtime.device_config import read_config
     from device_runtime.host import Host
     from device_runtime.install import Installer
+    from device_runtime.report import reporter
 
     assert config_path is not None
     config = read_config(config_path)
-    return Host(config, Installer.of(config, settings=settings(**session)).open)
+    installer = Installer.of(config, settings=settings(**session))
+    return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()))
 
 
 def _channel(text: str, interval_ms: int) -> Any:

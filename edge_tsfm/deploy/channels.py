@@ -16,8 +16,9 @@ from device_runtime.documents import read_json
 from device_runtime.errors import DeviceRuntimeError
 from device_runtime.files import write_atomic
 from device_runtime.rollout import Rollout, encode, rollout_target
+from edge_tsfm.deploy.acts import record_act
 from edge_tsfm.deploy.approve import relist, revoke
-from edge_tsfm.deploy.controller import Action, Decision, Stage, check_plan, count, decide
+from edge_tsfm.deploy.controller import Action, Decision, Stage, check_plan, confirming, count, decide, went_back
 from edge_tsfm.deploy.ledger import RolloutState, read_channel, read_rollout, rollouts, write_rollout
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import DeployError
@@ -51,10 +52,21 @@ def start(repository: Repository, channel: str, prefix: str, stages: tuple[Stage
 
 
 def step(repository: Repository, channel: str, reports: Path, *, who: str, approve: bool = False) -> Decision:
-    """Read the reports, decide, and do it."""
-    state = _running(repository, channel)
-    stages = bind(RolloutState, state, f"roll-out of {channel}", error=DeployError).stages
-    confirmed, failed = count(read_reports(reports), channel=channel, sequence=state["sequence"])
+    """Read the reports, decide, and do it.
+
+    A monitor that confirmed and went back since counts as failed. A roll-out that is finished is judged again: it is
+    stopped when too many went back, and `DeployError` says that it is finished where not.
+    """
+    state = _stoppable(repository, channel)
+    kept = bind(RolloutState, state, f"roll-out of {channel}", error=DeployError)
+    stages = kept.stages
+    found = read_reports(reports)
+    about: dict[str, Any] = {"channel": channel, "sequence": kept.sequence}
+    confirmed, failed = count(found, **about)
+    back = went_back(found, **about, confirmed=kept.confirmed)
+    failed += len(set(back) - _failing(found, **about))
+    known = sorted(set(kept.confirmed) | confirming(found, **about))
+    state = {**state, "confirmed": known, "went_back": back}
     decision = decide(
         stages,
         state["stage"],
@@ -64,6 +76,13 @@ def step(repository: Repository, channel: str, reports: Path, *, who: str, appro
         approved=approve,
         paused=state["paused"],
     )
+    if state["finished"] and decision.action is not Action.STOP:
+        write_rollout(repository, state)
+        raise DeployError(
+            f"channel {channel} has no roll-out under way: finished, {confirmed} confirmed, {failed} failed"
+            f"{': ' + ', '.join(back) + ' went back' if back else ''}",
+            hint="edge-tsfm deploy rollout",
+        )
     changes: dict[Action, dict[str, Any]] = {
         Action.ADVANCE: {"stage": state["stage"] + 1, "began": repository.now.timestamp()},
         Action.STOP: {"halt": True},
@@ -72,6 +91,7 @@ def step(repository: Repository, channel: str, reports: Path, *, who: str, appro
     if decision.action in changes:
         _apply(repository, {**state, **changes[decision.action]}, decision.action.value, decision.why, who)
     else:
+        write_rollout(repository, state)
         log(repository, channel, decision.action.value, decision.why, who)
     return decision
 
@@ -97,7 +117,10 @@ def take_back(repository: Repository, channel: str, prefix: str, *, older: bool,
     log(repository, channel, "revoke", f"{known.called(file)}{' and all before it' if older else ''}: {why}", who)
     state = read_rollout(repository, channel)
     if state and not after.live(state["file"]):
-        write_rollout(repository, {**state, "halt": True})
+        state = {**state, "halt": True}
+        write_rollout(repository, state)
+    gone = [one for one in after.sequences if known.live(one) and not after.live(one)] or [file]
+    record_act(repository, after, "revoke", gone, who=who, why=why, offered=state)
     publish(repository)
     return known.adapters[file]
 
@@ -111,6 +134,7 @@ def downgrade(
     file = known.find(prefix)
     after = relist(repository, known, file)
     log(repository, channel, "downgrade", f"{known.called(file)} again as sequence {after.sequences[file]}: {why}", who)
+    record_act(repository, after, "downgrade", [file], who=who, why=why, offered=read_rollout(repository, channel))
     return start(repository, channel, file, stages, who=who)
 
 
@@ -176,6 +200,17 @@ def _document(state: dict[str, Any]) -> Rollout:
     )
 
 
+def _failing(reports: list[dict[str, Any]], *, channel: str, sequence: int) -> set[str]:
+    """Return the devices of a channel that failed a sequence."""
+    return {str(one["device"]) for one in reports if count([one], channel=channel, sequence=sequence) == (0, 1)}
+
+
+def _stoppable(repository: Repository, channel: str) -> dict[str, Any]:
+    """Return a roll-out that is under way or finished."""
+    state = read_rollout(repository, channel)
+    return state if state and state["finished"] and not state["halt"] else _running(repository, channel)
+
+
 def _running(repository: Repository, channel: str) -> dict[str, Any]:
     """Return a roll-out that can still change."""
     state = read_rollout(repository, channel)
@@ -186,8 +221,10 @@ def _running(repository: Repository, channel: str) -> dict[str, Any]:
 
 
 def _apply(repository: Repository, state: dict[str, Any], action: str, why: str, who: str) -> dict[str, Any]:
-    """Write a decision down, log it, then sign and publish it."""
+    """Write a decision down, log and record it, then sign and publish it."""
     write_rollout(repository, state)
     log(repository, state["channel"], action, why, who)
+    channel = read_channel(repository, state["channel"])
+    record_act(repository, channel, action, [state["file"]], who=who, why=why, offered=state)
     publish(repository)
     return state

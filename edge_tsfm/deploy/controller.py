@@ -7,7 +7,7 @@ of two hundred monitors is two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -112,6 +112,30 @@ def count(reports: Iterable[Mapping[str, Any]], *, channel: str, sequence: int) 
         elif report.get("sequence") == sequence and report.get("candidate_sequence") is None:
             confirmed += 1
     return confirmed, failed
+
+
+def confirming(reports: Iterable[Mapping[str, Any]], *, channel: str, sequence: int) -> set[str]:
+    """Return the devices of a channel that confirmed a sequence."""
+    return {
+        str(report.get("device")) for report in reports if count([report], channel=channel, sequence=sequence) == (1, 0)
+    }
+
+
+def went_back(
+    reports: Iterable[Mapping[str, Any]], *, channel: str, sequence: int, confirmed: Collection[str]
+) -> list[str]:
+    """Return the devices that had ``confirmed`` a sequence, or failed with it, and now run something older.
+
+    A monitor that reports nothing is not among them, nor one that has gone on to a newer sequence.
+    """
+    back = []
+    for report in reports:
+        runs = report.get("sequence")
+        older = runs is None or (type(runs) is int and runs < sequence)
+        known = report.get("device") in confirmed or report.get("failed_sequence") == sequence
+        if report.get("channel") == channel and known and (older or report.get("failed_sequence") == sequence):
+            back.append(str(report.get("device")))
+    return sorted(set(back))
 
 
 def decide(

@@ -113,3 +113,29 @@ class RecordFile:
         """Refuse a record about nothing."""
         if not self.subject or "sha256" not in self.subject[-1].digest:
             raise DataError("subject: want at least one, the last with digest.sha256")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatementFile:
+    """Any record: what kind it is, before its predicate is looked at."""
+
+    predicateType: str  # noqa: N815 - in-toto's name
+    predicate: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActOn:
+    """One adapter that an act was about."""
+
+    signed_file: str  # SHA-256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """The record of an act, as far as the bill of materials reads it."""
+
+    channel: str
+    who: str
+    why: str
+    at: str
+    adapters: tuple[ActOn, ...]

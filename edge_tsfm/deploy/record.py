@@ -18,7 +18,7 @@ from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
 from device_runtime.merge import merge
 from edge_tsfm.deploy.gate import Verdict
-from edge_tsfm.deploy.record_page import page
+from edge_tsfm.deploy.record_page import act_page, page
 from edge_tsfm.deploy.signers import digest
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -139,7 +139,7 @@ def statement(
             "tensors": tensors_touched(bundle, adapter, merged),
             "frozen": frozen_proof(bundle, adapter, merged),
             "approvals": approvals,
-            "tools": _tools(),
+            "tools": tool_versions(),
         },
     }
 
@@ -156,7 +156,8 @@ def write_record(folder: Path, value: dict[str, Any]) -> Path:
         number += 1
         path = folder / f"{stem}-{number}.json"
     write_atomic(path, json.dumps(value, indent=1, sort_keys=True).encode())
-    write_atomic(path.with_suffix(".html"), page(value).encode())
+    layout = page if "gate" in predicate else act_page
+    write_atomic(path.with_suffix(".html"), layout(value).encode())
     return path
 
 
@@ -172,8 +173,8 @@ def _sha256(array: NDArray[np.float32]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def _tools() -> dict[str, str]:
-    """Return the versions of what made the decision."""
+def tool_versions() -> dict[str, str]:
+    """Return the versions of what made a decision."""
     found = {}
     for name in TOOLS:
         try:

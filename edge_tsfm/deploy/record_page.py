@@ -18,7 +18,7 @@ JUDGED = {  # the evaluation's name of a forecaster -> in words
 STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "h1 b{padding:.1rem .6rem;border-radius:.3rem;color:#fff;font-weight:600}"
-    ".approved{background:#1a6b3c}.refused{background:#a3261d}"
+    "h1 b{background:#444}.approved,.finish{background:#1a6b3c}.refused,.revoke,.stop,.halt{background:#a3261d}"
     "table{border-collapse:collapse;margin:.6rem 0 1.4rem}"
     "td,th{padding:.22rem .8rem .22rem 0;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}"
     "td.n,th.n{text-align:right}td{min-width:3.2rem}td.h{font:12px ui-monospace,monospace;overflow-wrap:anywhere}"
@@ -137,6 +137,57 @@ def _run(evaluation: Mapping[str, Any], decision: str) -> Iterator[str]:
         f"<p>That is the verdict on the run when it was trained. Whether monitors may have the adapter is decided by "
         f"the gate below, written down before there was anything to judge: <strong>{decision}</strong>.</p>"
     )
+
+
+def act_page(value: Mapping[str, Any]) -> str:
+    """Lay out the record of an act."""
+    return "\n".join(_act_parts(value, value["predicate"])) + "\n"
+
+
+def _act_parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[str]:
+    """Give the page of an act section by section."""
+    act, channel = escape(predicate["decision"]), escape(predicate["channel"])
+    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{channel}: {act}</title>'
+    yield f"<style>{STYLE}</style>"
+    yield f'<h1>{channel}: <b class="{act}">{act}</b></h1>'
+    yield _facts(
+        ("By", predicate["who"]),
+        ("Why", predicate["why"]),
+        ("At", predicate["at"]),
+        ("What it means", predicate["means"]),
+    )
+    yield "<h2>Adapters</h2>"
+    yield _table(
+        ("Adapter", "Version", "Sequence", "Revoked"),
+        [(_called(one), one["version"], one["sequence"], "yes" if one["revoked"] else "no")
+         for one in predicate["adapters"]],
+    )  # fmt: skip
+    offered = predicate["offered"]
+    if offered:
+        yield "<h2>Offered now</h2>"
+        how = [name for name in ("halt", "paused", "finished") if offered[name]]
+        yield _facts(
+            ("Adapter", _called(offered)),
+            ("Sequence", offered["sequence"]),
+            ("To", f"{offered['permille']} of 1000 {' '.join(offered['groups'])}"),
+            ("State", ", ".join(how) or "under way"),
+            ("Went back", ", ".join(offered["went_back"]) or "nobody"),
+        )
+    yield "<h2>Taken back on this channel</h2>"
+    rows = [(_called(one),) for one in predicate["revoked"]]
+    yield f"<p>Everything below sequence {predicate['security_minimum']}, and:</p>"
+    yield _table(("Adapter",), rows) if rows else "<p>nothing</p>"
+    yield "<h2>Hashes</h2>"
+    yield _facts(*((item["name"], item["digest"]["sha256"]) for item in value["subject"]), kind="h")
+    yield "<h2>Signed by</h2>"
+    yield _table(("Role", "Key"), [(role, keyid) for role, ids in predicate["approvals"].items() for keyid in ids])
+    yield "<h2>Made with</h2>"
+    yield _facts(*predicate["tools"].items())
+
+
+def _called(one: Mapping[str, Any]) -> str:
+    """Name an adapter as monitors do; one that nobody approved here by its signed file."""
+    return f"{one['adapter'][:16]}…" if one["adapter"] else f"signed file {one['signed_file'][:16]}…"
 
 
 def _figures(evaluation: Mapping[str, Any], judged: str, field: Mapping[str, Any] | None) -> Iterator[str]:

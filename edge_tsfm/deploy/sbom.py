@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from device_runtime.binder import bind
 from device_runtime.blob import blob_size, decode
 from device_runtime.documents import read_json
+from edge_tsfm.deploy.acts import acts
 from edge_tsfm.deploy.evidence import RecordFile
+from edge_tsfm.deploy.ledger import Channel, read_channel
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest
 from edge_tsfm.errors import DataError
@@ -41,12 +43,14 @@ def sbom_of(repository: Repository) -> str:
         blob = data[: blob_size(data)]
         base = decode(blob).base_digest.hex()
         bases.setdefault(base, _base(base))
-        adapter = _adapter(repository, path, target, digest(blob))
+        file = target.hashes["sha256"]
+        channel = read_channel(repository, path.split("/")[1])
+        gone = _taken_back(repository, channel, file)
+        adapter = _adapter(repository, path, target, digest(blob), gone)
         bom.components.add(adapter)
         bom.register_dependency(adapter, [bases[base]])
-        file = target.hashes["sha256"]
         if file in records:
-            cards[str(adapter.bom_ref.value)] = _card(records[file])
+            cards[str(adapter.bom_ref.value)] = _card(records[file], gone)
     bom.components.update(bases.values())
     bom.register_dependency(bom.metadata.component, list(packages.values()))
     value = json.loads(JsonV1Dot6(bom).output_as_string())
@@ -85,8 +89,18 @@ def _base(digest: str) -> Component:
     )
 
 
-def _adapter(repository: Repository, path: str, target: Any, name: str) -> Component:
-    """Describe an approved adapter; ``name`` is the SHA-256 of its blob."""
+def _taken_back(repository: Repository, channel: Channel, file: str) -> str:
+    """Say when and why an approved signed file was revoked, as its record says; empty for one that monitors may run."""
+    if channel.live(file):
+        return ""
+    for act in reversed(acts(repository, channel.name, "revoke")):
+        if any(one.signed_file == file for one in act.adapters):
+            return f"revoked at {act.at} by {act.who}: {act.why}"
+    return "revoked" if file in channel.revoked else f"below the security minimum {channel.security_minimum}"
+
+
+def _adapter(repository: Repository, path: str, target: Any, name: str, gone: str) -> Component:
+    """Describe an approved adapter, or one that was ``gone`` since; ``name`` is the SHA-256 of its blob."""
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
@@ -98,7 +112,10 @@ def _adapter(repository: Repository, path: str, target: Any, name: str) -> Compo
         # One blob may be approved for several channels: a reference must be unique.
         bom_ref=f"adapter:{channel}:{name}",
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=name)],
+        description=gone or "approved",
         properties=[
+            Property(name="edge-tsfm:status", value="revoked" if gone else "approved"),
+            *([Property(name="edge-tsfm:revocation", value=gone)] if gone else []),
             Property(name="edge-tsfm:channel", value=channel),
             Property(name="edge-tsfm:signed-file", value=target.hashes["sha256"]),
             Property(name="edge-tsfm:size", value=str(target.length)),
@@ -117,8 +134,8 @@ def _records(repository: Repository) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _card(predicate: dict[str, Any]) -> dict[str, Any]:
-    """Return a model card: what the model does, what it was judged on, and how it did beside its base."""
+def _card(predicate: dict[str, Any], gone: str) -> dict[str, Any]:
+    """Return a model card: what the model does, what it was judged on, how it did, and whether it is taken back."""
     evaluation = predicate["evaluation"]
     metrics = [
         {"type": metric, "slice": name, "value": f"{figure['value']:.6g}"}
@@ -140,4 +157,5 @@ def _card(predicate: dict[str, Any]) -> dict[str, Any]:
             **({"datasets": described} if described else {}),
         },
         "quantitativeAnalysis": {"performanceMetrics": metrics},
+        **({"considerations": {"technicalLimitations": [f"Not to be used: {gone}."]}} if gone else {}),
     }

@@ -124,7 +124,7 @@ def device_settings(repository: Repository, *, channel: str, device_id: str, url
     values = {
         "device_id": device_id, "channel": channel, **{name: text for name, text in said.items() if text},
         "bundle": "bundle", "state": "state", "root": "root.json",
-        "repository": url, "trusted_keys": [key.hex() for key in keys], "threshold": threshold,
+        "repository": url, "trusted_keys": [key.hex() for key in keys], "threshold": threshold, "signed_only": True,
     }  # fmt: skip
     # A JSON text, number or list of texts is a TOML one.
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())

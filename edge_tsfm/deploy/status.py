@@ -90,6 +90,10 @@ def lines(value: dict[str, Any]) -> list[str]:
                 f"  offered  adapter {state['adapter'][:16]}, sequence {state['sequence']}, "
                 f"{stage['permille']} of 1000, {how}"
             )
+            if back := state.get("went_back"):
+                out.append(
+                    f"  went back: {', '.join(back[:20])}{f' and {len(back) - 20} more' if len(back) > 20 else ''}"
+                )
     soonest = min(value["days_left"], key=lambda role: value["days_left"][role])
     out.append(f"soonest to expire: {soonest}, in {value['days_left'][soonest]} days")
     return out

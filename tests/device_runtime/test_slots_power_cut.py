@@ -6,13 +6,14 @@ import functools
 import hashlib
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "simulators"))
 
-from disk import CrashState, MemoryDisk, crash_states
+from disk import CrashState, MemoryDisk, Operation, crash_states
 
 from device_runtime import lifecycle
 from device_runtime.audit import read_lines
@@ -21,7 +22,7 @@ from device_runtime.lifecycle import Entry, Event, Record, State
 from device_runtime.slots import Slots
 from device_runtime.start import start
 
-FILES = [f"adapter {number} ".encode() * 20 for number in range(3)]
+FILES = [f"adapter {number} ".encode() * 20 for number in range(4)]
 
 
 def entry(number: int) -> Entry:
@@ -36,6 +37,12 @@ def slots_on(disk: MemoryDisk) -> Slots:
 def open_adapter(data: bytes | None) -> bytes | None:
     if data is not None and data not in FILES:
         raise AssertionError("bytes were loaded that nobody installed")
+    return data
+
+
+def no_memory(data: bytes | None) -> bytes | None:
+    if data in FILES[2:]:
+        raise MemoryError
     return data
 
 
@@ -78,6 +85,16 @@ SCENARIOS: dict[str, tuple[int, list[Step]]] = {
         [("raise", lambda s: s.raise_floor(s.floor().accept_revocations("icu", ["0" * 64], 0)))],
     ),
     "refuse": (1, [("refuse", lambda slots: slots.refuse(9, "wrong answer", who="test"))]),
+    "a start that the machine kept": (1, [*STEPS[:2], ("spare", lambda slots: start(slots, no_memory, channel="icu"))]),
+    "trial expires": (1, [*STEPS, ("expire", lambda slots: slots.expire(-1.0))]),
+    "a newer one supersedes a trial": (
+        1,
+        [*STEPS[:2], ("stage again", lambda slots: slots.stage(FILES[3], entry(3), "icu", who="test"))],
+    ),
+    "a lost slot is mended": (
+        1,
+        [("lose", lambda s: s.disk.unlink(f"slots/{entry(0).file}")), ("mend", lambda s: s.mend(FILES[0], entry(0)))],
+    ),
 }
 
 
@@ -123,18 +140,23 @@ def complaint(state: CrashState, before: dict[str, bytes], records: list[Record]
         return "the floor is below what is installed"
     if record.state is State.TRIAL and record.tries > acknowledged.tries and acknowledged.state is State.TRIAL:
         return "tries rose"
-    lines = disk.files.get("audit.log", b"")
+    lines = slots.audit.export()  # the file's, and what the record says is owed to it
     try:
         entries = list(read_lines(lines))
     except DeviceRuntimeError as error:
         return f"audit: {error}"
-    if not final.startswith(lines[: lines.rfind(b"\n") + 1]):
+    if not final.startswith(lines):
         return "the log is not a prefix"
-    if record.generation > max((int(line.body["generation"]) for line in entries), default=0):
-        return "a change is not in the log"
+    generations = [int(line.body["generation"]) for line in entries]
+    if generations != sorted(set(generations)):
+        return f"a generation is in the log twice: {generations}"
+    if record.generation != max(generations, default=0):
+        return "the log does not end with the change that was committed last"
     started = start(slots, open_adapter, channel="icu")
-    if started.failures and record.tries != 0:
+    if started.failures and record.tries != 0 and "lose" not in state.done:
         return f"it came up in a fall-back: {started.failures}"
+    if "mend" in state.done and started.failures:
+        return f"what was mended does not come up: {started.failures}"
     if started.entry is not None and (
         started.entry.file in floor.revoked or started.entry.sequence < floor.security_minimum.get("icu", 0)
     ):
@@ -151,7 +173,7 @@ def complaint(state: CrashState, before: dict[str, bytes], records: list[Record]
 @functools.cache
 def bad_states(name: str, broken: frozenset[int] = frozenset()) -> tuple[int, list[str]]:
     before, disk, records, _ = record_run(name, broken)
-    final = disk.files["audit.log"]
+    final = slots_on(disk).audit.export()
     found = [(state, complaint(state, before, records, final)) for state in crash_states(before, disk.log)]
     return len(found), [f"after {state.after}: {why}" for state, why in found if why]
 
@@ -160,7 +182,7 @@ def bad_states(name: str, broken: frozenset[int] = frozenset()) -> tuple[int, li
 def test_no_power_cut_leaves_a_bad_state(name: str) -> None:
     count, bad = bad_states(name)
     assert not bad, f"{len(bad)} of {count}: {bad[:5]}"
-    assert count >= 10
+    assert count >= 9
 
 
 def test_the_number_of_states() -> None:
@@ -174,6 +196,16 @@ def syncs(name: str) -> list[str]:
     return record_run(name)[3]
 
 
+def zeroed(name: str) -> list[Operation]:
+    """The syncs of a scenario that make the record's room durable, which begins as zeros."""
+    log = record_run(name)[1].log
+    return [
+        after
+        for before, after in pairwise(log)
+        if after.what == "sync" and after.name == ".tmp-state" and not before.data.strip(b"\0")
+    ]
+
+
 @pytest.mark.parametrize("name", ["install over two", "first install"])
 def test_the_harness_finds_a_removed_sync(name: str) -> None:
     """Each fsync in turn does nothing. Every one must be missed, but those that only guard what a later one guards."""
@@ -182,8 +214,13 @@ def test_the_harness_finds_a_removed_sync(name: str) -> None:
     print(name, f"{len(missed)} of {len(syncs(name))} found; not needed for an invariant: {unneeded}")  # noqa: T201
     kinds = {syncs(name)[number] for number in missed}
     assert {"slots/.tmp-" + entry(2).file, "slots", ".tmp-state", "audit.log"} <= kinds
-    # What is not found: the floor's two copies, each of which stands in for the other, and folders synced again later.
-    assert set(unneeded.values()) <= {".tmp-floor.a", ".tmp-floor.b", ""}
+    # What is not found: the floor's two copies, each of which stands in for the other; folders synced again later; the
+    # room that a new device holds first, of which nothing is read; and the log's last line, which the record carries.
+    last = len(syncs(name)) - 1
+    reserved = sum(operation.what == "sync" for operation in zeroed(name))
+    others = [what for number, what in unneeded.items() if number != last]
+    assert set(others) <= {".tmp-floor.a", ".tmp-floor.b", "", ".tmp-state"}
+    assert others.count(".tmp-state") <= reserved
 
 
 def test_the_harness_finds_both_copies_of_the_floor_unsynced() -> None:

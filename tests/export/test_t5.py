@@ -279,4 +279,4 @@ def test_many_samples_in_bounded_memory_are_the_same_paths(bundle, monkeypatch) 
 def test_a_manifest_out_of_range_is_refused_as_such(bundle, change, message: str) -> None:
     manifest = dataclasses.replace(bundle.manifest, parameters={**bundle.manifest.parameters, **change})
     with pytest.raises(FormatError, match=message):
-        T5Model(Bundle(bundle.path, manifest), {}, SessionSettings())
+        T5Model(Bundle(bundle.path, manifest, {}), {}, SessionSettings())

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from mutate import to_json, to_toml
 
-from device_runtime import canonical, floor, lifecycle, rollout
+from device_runtime import canonical, floor, lifecycle, notes, rollout
 from device_runtime.device_config import DeviceConfig
 from device_runtime.device_config import read_config as read_device
 from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
 from device_runtime.manifest import Manifest
-from edge_tsfm.deploy import channels, gate, ledger, sbom, setup
+from edge_tsfm.deploy import acts, channels, gate, ledger, sbom, setup
 from edge_tsfm.deploy.controller import Plan, read_plan
-from edge_tsfm.deploy.evidence import EvaluationFile, RecordFile
+from edge_tsfm.deploy.evidence import Act, EvaluationFile, RecordFile, StatementFile
 from edge_tsfm.deploy.repository import Repository, RepositoryFile
 from edge_tsfm.deploy.signers import KeyRef
 from edge_tsfm.errors import ConfigError, DataError, DeployError, EdgeTsfmError, ModelError, TrainError
@@ -105,6 +105,10 @@ def _read_record(path: Path) -> object:
     return [sbom._card(one) for one in records.values()]
 
 
+def _read_act(path: Path) -> object:
+    return acts.acts(_Place(_beside(path, "records", "1-revoke.json")), "icu", "revoke")  # type: ignore[arg-type]
+
+
 def _read_latency(path: Path) -> object:
     place = _beside(path, LATENCY_FOLDER, "base-48-6.json")
     return measure_latencies(["base"], place, context_length=48, prediction_length=6, only_read=True)
@@ -137,11 +141,13 @@ def _canonical(value: Any) -> bytes:
 _DEVICE = {
     "device_id": "bed-1", "channel": "icu", "bundle": "bundle", "state": "state", "trusted_keys": [SHA], "threshold": 1,
     "groups": ["canary"], "repository": "https://updates.example", "root": "root.json", "report_to": "reports",
-    "report_token": "token", "policy": {"activation": "window", "window": "02:00-04:30", "inhibit_file": "stop"},
+    "report_token": "token", "signed_only": True, "counter": "counter", "trial_days": 7,
+    "policy": {"activation": "window", "window": "02:00-04:30", "inhibit_file": "stop"},
     "health": {"seconds": 60, "min_forecasts": 3, "max_failures": 1, "latency_budget": 0.5},
 }  # fmt: skip
 _STATE = {"channel": "icu", "file": SHA, "before": None, "sequence": 1, "stage": 0, "halt": False, "paused": False,
-          "finished": False, "approved": "", "began": 1.0, "stages": [STAGE]}  # fmt: skip
+          "finished": False, "approved": "", "began": 1.0, "stages": [STAGE],
+          "confirmed": ["bed-1"], "went_back": ["bed-2"]}  # fmt: skip
 _RUN = {
     "config": asdict(TrainConfig(data="ward.csv")), "channel": "MAP",
     "base": {"name": "b", "source": "b", "family": "chronos-bolt", "digest": SHA},
@@ -208,6 +214,11 @@ READERS: Mapping[str, Reader] = MappingProxyType({
         good={"subject": [{"digest": {"sha256": SHA}}], "predicate": {
             "evaluation": {"models": FIGURES, "data": {"fingerprint": SHA}}, "adapter": {"parameters": 3},
             "frozen": {"base": "b", "tensors_touched": 2}}}),
+    "record of an act": Reader(
+        kinds=(StatementFile, Act), read=_read_act, errors=(DataError,), names_file=False,
+        good={"predicateType": acts.PREDICATE, "predicate": {
+            "channel": "icu", "who": "ops", "why": "test", "at": "2026-11-24T12:00:00+00:00",
+            "adapters": [{"adapter": SHA, "signed_file": SHA, "version": 1, "sequence": 1, "revoked": True}]}}),
     "latency": Reader(
         kinds=(Latency,), read=_read_latency, errors=(DataError,), names_file=False,
         good={"context_length": 48, "prediction_length": 6, "threads": 2, "runtime_ms": 1.0, "torch_ms": 3.0}),
@@ -220,17 +231,25 @@ READERS: Mapping[str, Reader] = MappingProxyType({
         write=_canonical, errors=_DEVICE_ERRORS, names_file=False),
     "rollout document": Reader(
         kinds=(rollout.Rollout,), read=lambda p: rollout.decode(p.read_bytes()), errors=(FormatError,),
-        names_file=False, good=json.loads(rollout.encode(rollout.Rollout(channel="icu", sequence=3, adapter=SHA)))),
+        names_file=False, good=json.loads(rollout.encode(rollout.Rollout(channel="icu", sequence=3, signed_file=SHA)))),
     "state record": Reader(
         kinds=(lifecycle.Record,), read=lambda p: lifecycle.from_value(json.loads(p.read_bytes())),
         errors=(FormatError,), names_file=False,
         good={"state": "trial", "generation": 4, "current": _ENTRY, "previous": None, "candidate": _ENTRY, "tries": 2,
-              "failed_sequence": -1, "reason": "x"}),
+              "failed_sequence": -1, "failed_on": "", "since": 5.5, "reason": "x"}),
     "floor": Reader(
         kinds=(floor._Stored,), read=lambda p: floor.from_value(json.loads(p.read_bytes())), errors=(StorageError,),
         names_file=False,
         good={"sequences": {"icu": [3, SHA]}, "security_minimum": {"icu": 1}, "revoked": [SHA],
-              "roles": {"root": [1, SHA]}, "time": 5.0, "time_keys": SHA}),
+              "roles": {"root": [1, SHA]}, "time": 5.0, "time_keys": SHA, "number": 3}),
+    "note of the last polls": Reader(
+        kinds=(notes.Polled,), read=lambda p: notes.from_value(notes.Polled, json.loads(p.read_bytes())),
+        errors=(FormatError,), names_file=False,
+        good={"tried": 5.0, "good": 4, "problem": "", "revocations_signed": 1.5, "expires": {"timestamp": 9.0}}),
+    "note of what runs": Reader(
+        kinds=(notes.Running,), read=lambda p: notes.from_value(notes.Running, json.loads(p.read_bytes())),
+        errors=(FormatError,), names_file=False,
+        good={"adapter": SHA, "generation": 3, "problem": "", "at": 5.0}),
     "a device's reports": Reader(  # whatever they hold, the others are counted
         kinds=(), good={"device": "bed-1", "channel": "icu", "sequence": 1, "generation": 3},
         read=lambda p: channels.count(channels.read_reports(_beside(p, "reports", "a.json") / "reports"),

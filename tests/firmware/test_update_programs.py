@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 import os
 import shutil
 import socket
@@ -16,16 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "simulators"))
 
+from certificates import certificate
 from publisher import EVERYBODY, approve_version, make_device, make_repository
 
+from device_runtime.slots import locked, slots_of
 from edge_tsfm.deploy import channels
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "firmware_examples" / "update"
@@ -37,25 +33,6 @@ def program(name: str) -> str:
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
-
-
-def certificate(folder: Path, *, signing: bool = False) -> tuple[Path, Path]:
-    """Make a key and a certificate for loopback that signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edge-tsfm test")])
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(days=1))
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-    if not signing:
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    made = builder.sign(key, hashes.SHA256())
-    paths = folder / "cert.pem", folder / "key.pem"
-    paths[0].write_bytes(made.public_bytes(Encoding.PEM))
-    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return paths
 
 
 @contextmanager
@@ -146,3 +123,79 @@ def test_rauc_makes_a_bundle_of_manifest_and_hook(tmp_path: Path) -> None:
     assert info.returncode == 0, info.stderr
     for words in ("bedside-monitor", "rootfs.ext4", "post-install"):
         assert words in info.stdout
+
+
+ARTIFACT_INFO = Path("/etc/mender/artifact_info")
+MODULES = Path("/usr/share/mender/modules/v3")  # where Mender's client looks, and nowhere else
+
+
+@pytest.fixture
+def mender_module() -> Iterator[str]:
+    """Install the example's update module where Mender looks for it, under a name of the test's own."""
+    program("mender")
+    program("mender-artifact")
+    if os.geteuid() or not MODULES.is_dir():
+        pytest.skip("installing an update module needs root and Mender's folder of modules")
+    name = f"edge-tsfm-test-{os.getpid()}"
+    shutil.copy(EXAMPLES / "mender" / "edge-tsfm-adapter", MODULES / name)
+    (MODULES / name).chmod(0o755)
+    made = not ARTIFACT_INFO.exists()  # a device that Mender provisioned has one
+    if made:
+        ARTIFACT_INFO.parent.mkdir(exist_ok=True)
+        ARTIFACT_INFO.write_text("artifact_name=factory\n")
+    try:
+        yield name
+    finally:
+        (MODULES / name).unlink()
+        if made:
+            ARTIFACT_INFO.unlink()
+
+
+def test_mender_installs_commits_and_rolls_back(tmp_path: Path, mender_module: str) -> None:
+    """Mender's own client, standalone, with an artifact that its own tool made."""
+    repository = make_repository(tmp_path, now=dt.datetime.now(dt.UTC))
+    config = make_device(tmp_path / "bed", repository, "bed")
+    data = tmp_path / "mender"
+    data.mkdir()
+    (data / "device_type").write_text("device_type=monitor\n")
+    (tmp_path / "mender.conf").write_text("{}")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "EDGE_TSFM_DEVICE_CONFIG": str(tmp_path / "bed/device.toml"),
+    }
+
+    def mender(*command: object, status: int = 0) -> str:
+        whole = ["mender", "--config", tmp_path / "mender.conf", "--data", data, "--no-syslog", *command]
+        done = subprocess.run(list(map(str, whole)), capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def artifact(version: int) -> Path:
+        file = approve_version(repository, version).file
+        signed = tmp_path / f"map-{version}.etsa"
+        shutil.copy(repository.targets / "approved" / "icu" / f"{file}.{file}.etsa", signed)
+        made = tmp_path / f"map-{version}.mender"
+        command = ["mender-artifact", "write", "module-image", "-T", mender_module, "-n", f"map-{version}"]
+        command += ["-t", "monitor", "-f", str(signed), "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True)
+        return made
+
+    def runs() -> tuple[str, int | None]:
+        record = slots_of(config).record
+        return record.state.value, record.runs.version if record.runs else None
+
+    mender("install", artifact(1))
+    assert runs() == ("trial", 1)
+    mender("commit")
+    with locked(config.state):
+        slots_of(config).confirm("watched", who="test")
+    mender("install", artifact(2))
+    assert runs() == ("trial", 2)
+    mender("rollback")
+    assert runs() == ("confirmed", 1)
+    mender("install", artifact(3))
+    with locked(config.state):
+        slots_of(config).fall_back("the health window failed", who="device")
+    mender("commit", status=1)  # what the monitor took back by itself is not committed
+    assert runs() == ("confirmed", 1)

@@ -66,6 +66,17 @@ class MemoryDisk:
         self._note(Operation(what="append", name=name, data=data))
         self.files[name] = self.files.get(name, b"") + data
 
+    def cut(self, name: str, size: int) -> None:
+        self._note(Operation(what="cut", name=name, data=self.files[name][:size]))
+        self.files[name] = self.files[name][:size]
+
+    def link(self, old: str, new: str) -> bool:
+        if old not in self.files:
+            return False
+        self._note(Operation(what="link", name=old, other=new))
+        self.files[new] = self.files[old]
+        return True
+
     def sync(self, name: str) -> None:
         self._note(Operation(what="sync", name=name))
 
@@ -144,6 +155,14 @@ def _states(start: dict[str, bytes], log: list[Operation]) -> Iterator[dict[str,
             data = operation.data if operation.what == "write" else inode.data + operation.data
             durable = b"" if operation.what == "write" else inode.durable
             inodes[names[name]] = _Inode(durable=durable, data=data, synced=False)
+        elif operation.what == "cut":
+            inode = inodes[names[name]]
+            inodes[names[name]] = _Inode(
+                durable=inode.durable[: len(operation.data)], data=operation.data, synced=False
+            )
+        elif operation.what == "link":
+            journal.append(("link", name, operation.other, names[name]))
+            names[operation.other] = names[name]
         elif operation.what == "sync":
             inode = inodes[names[name]]
             inodes[names[name]] = replace(inode, durable=inode.data, synced=True)
@@ -165,7 +184,8 @@ def _states(start: dict[str, bytes], log: list[Operation]) -> Iterator[dict[str,
         left = dict(zip(start, range(len(start)), strict=True))
         for folder, length in zip(folders, lengths, strict=True):
             for what, name, other, inode_number in journals[folder][:length]:
-                left.pop(name, None)
+                if what != "link":
+                    left.pop(name, None)
                 if what != "unlink":
                     left[other or name] = inode_number
         used = sorted(set(left.values()))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import resource
 import statistics
 import sys
 import tempfile
@@ -161,6 +162,9 @@ class Fleet:
     """A repository, its server, and the monitors that follow it."""
 
     def __init__(self, folder: Path, count: int) -> None:
+        # Each monitor keeps its base's files open: one process is not meant to be hundreds of them.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self.folder = folder
         self.repository = make_repository(folder, now=datetime.now(UTC))
         self.phases: list[Phase] = []

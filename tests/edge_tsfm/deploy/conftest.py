@@ -1,6 +1,41 @@
-"""The simulators: publisher, disk, fleet."""
+"""The simulators (publisher, bed, disk, fleet), and a monitor with two confirmed adapters."""
 
+import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "simulators"))
+
+from bed import CONTEXT, Bed
+from publisher import BUNDLE, make_device, make_repository
+
+from device_runtime.lifecycle import State
+
+
+@pytest.fixture(scope="session")
+def confirmed_twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a repository, a bundle of its own and a monitor on which versions 1 and 2 were confirmed."""
+    folder = tmp_path_factory.mktemp("beds")
+    repository = make_repository(folder)
+    make_device(folder / "bed", repository, "bed")
+    shutil.copytree(BUNDLE, folder / "bundle")
+    bed = Bed(folder)
+    for version in (1, 2):
+        bed.offer(version)
+        assert bed.poll().action == "trial"
+        bed.host().forecast(CONTEXT)
+    assert (bed.record.state, bed.versions) == (State.CONFIRMED, [2, 1])
+    return folder
+
+
+@pytest.fixture
+def bed(confirmed_twice: Path, tmp_path: Path) -> Bed:
+    """A monitor that the test may do anything to."""
+    copy = tmp_path / "copy"
+    shutil.copytree(confirmed_twice, copy, symlinks=True)
+    path = copy / "bed" / "device.toml"
+    text = path.read_text().replace(str(confirmed_twice), str(copy))
+    path.write_text(text.replace(str(BUNDLE), str(copy / "bundle")))
+    return Bed(copy)

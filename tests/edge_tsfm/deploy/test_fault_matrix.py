@@ -22,8 +22,8 @@ import pytest
 from publisher import EVERYBODY, NOW, adapter_blob, approve_version, make_device, make_repository
 from tuf_repository import TufRepository
 
-from device_runtime import agent as agents
 from device_runtime import blob as blobs
+from device_runtime import report as reports
 from device_runtime.agent import Agent, Outcome
 from device_runtime.agent_repository import Repository as ClientRepository
 from device_runtime.device_config import DeviceConfig
@@ -132,7 +132,7 @@ STATES: dict[str, tuple[object, str, Doing]] = {
     "self-test": (Installer, "prove", POLL),
     "stage": (Slots, "stage", POLL),
     "activate": (Slots, "activate", POLL),
-    "report": (agents, "send", POLL),
+    "report": (reports, "send", POLL),
     "trial": (Slots, "count_start", trial_then(Monitor.judge)),
     "confirm": (Slots, "confirm", trial_then(Monitor.judge)),
     "roll back": (Slots, "fall_back", trial_then(Monitor.take_back)),

@@ -23,7 +23,7 @@ from tuf.api.exceptions import DownloadError
 
 from device_runtime.agent import Agent, Outcome
 from device_runtime.agent_fetch import FolderFetcher, HttpFetcher
-from device_runtime.audit import Audit, read_lines
+from device_runtime.audit import LOG, read_lines
 from device_runtime.cli import cli as device_cli
 from device_runtime.device_config import DeviceConfig, read_config
 from device_runtime.disk import PosixDisk
@@ -693,14 +693,18 @@ def test_a_line_torn_by_a_full_disk_is_not_continued(bed: Bed) -> None:
             super().append(name, data)
 
     disk = Filling(bed.config.state)
-    audit = Audit(disk)
-    audit.append("one")
+    slots = Slots(disk, device_id="bed")
+    slots.refuse(1, "one", who="test")
     disk.full = True
-    with pytest.raises(StorageError):
-        audit.append("two")
+    slots.refuse(2, "two", who="test")
+    assert [line.body["reason"] for line in read_lines(slots.audit.export())] == ["one", "two"]
     disk.full = False
-    audit.append("three")
-    assert [line.body["event"] for line in read_lines(audit.export())] == ["one", "three"]
+    slots.refuse(3, "three", who="test")
+    assert [line.body["reason"] for line in read_lines((bed.config.state / LOG).read_bytes())] == [
+        "one",
+        "two",
+        "three",
+    ]
 
 
 def test_a_log_without_its_beginning_says_so(bed: Bed) -> None:

@@ -1,0 +1,62 @@
+"""Whose fault an error is: the one table that decides what may cost an adapter (never the machine's fault)."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from device_runtime.errors import (
+    BaseMismatchError,
+    CanonicalError,
+    ChecksumError,
+    DeviceRuntimeError,
+    ForecastError,
+    FormatError,
+    InputError,
+    LockedError,
+    MergeError,
+    RollbackError,
+    SelfTestError,
+    SignalMismatchError,
+    SignatureError,
+    SizeError,
+    StorageError,
+    UnsupportedError,
+)
+
+
+class Fault(StrEnum):
+    """Whose fault an error is."""
+
+    SENDER = "sender"  # the adapter's bytes: it is refused or taken back, and that is written down
+    MACHINE = "machine"  # disk, memory, file handles, a library, the base on this disk: kept, and tried again later
+    SETTINGS = "settings"  # what this monitor is set to forecast: kept, and tried again once it is started with others
+    CALLER = "caller"  # who asked for a forecast
+    UNKNOWN = "unknown"  # no error of ours: nothing is held against an adapter that was confirmed
+
+
+FAULTS: Mapping[int, Fault] = {
+    FormatError.code: Fault.SENDER,
+    ChecksumError.code: Fault.SENDER,
+    SizeError.code: Fault.SENDER,
+    CanonicalError.code: Fault.SENDER,
+    UnsupportedError.code: Fault.SENDER,
+    SignatureError.code: Fault.SENDER,
+    RollbackError.code: Fault.SENDER,
+    BaseMismatchError.code: Fault.SENDER,
+    MergeError.code: Fault.SENDER,
+    SelfTestError.code: Fault.SENDER,
+    SignalMismatchError.code: Fault.SETTINGS,
+    StorageError.code: Fault.MACHINE,
+    LockedError.code: Fault.MACHINE,
+    InputError.code: Fault.CALLER,
+    ForecastError.code: Fault.SENDER,
+}
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Say whose fault an error is, as far as it tells.
+
+    What looks like the sender's may still be a damaged base: it is proven only when the base alone comes up beside it.
+    """
+    if isinstance(error, DeviceRuntimeError):
+        return FAULTS[error.code]
+    return Fault.MACHINE if isinstance(error, OSError | MemoryError | ImportError) else Fault.UNKNOWN

@@ -1,0 +1,80 @@
+"""The known answer of a base alone: what a device asks of it whenever no adapter runs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from device_runtime import canonical
+from device_runtime.bundle import Bundle
+from device_runtime.files import write_atomic
+from device_runtime.forecaster import FAMILIES, Sampler, widest_tolerance
+from device_runtime.manifest import MANIFEST_FILE, BaseAnswer
+from device_runtime.session import SessionSettings
+from export.contexts import synthetic_contexts
+from export.errors import ExportError
+from export.known_answer import CONTEXT_LENGTH, PROBE_STEPS, tolerances
+from export.record import read_manifest
+
+LEVEL, SPREAD = 80.0, 10.0  # of the synthetic contexts, like a vital sign's
+CANDIDATES = 8
+# After the point, in what is written: processors differ in the sixth, and a digest must not differ between them.
+DIGITS = 2
+STEPS = (1.0, 2.0, 5.0)  # a tolerance is one of these times a power of ten, for the same reason
+
+
+def give_known_answer(bundle: Bundle) -> Bundle:
+    """Write what a bundle forecasts from a synthetic context into its manifest; return the bundle opened again.
+
+    For a bundle that was just written and proven, before it gets its name: its digest changes. Of `CANDIDATES` contexts
+    the first with the narrowest tolerance is taken, which is that of an adapter's known answer (`tolerances`) and the
+    written digits' rounding, rounded up. Raises `ExportError` when none is narrow enough to prove anything.
+    """
+    with bundle.in_memory():  # many sessions: read and checked once
+        answer = _narrowest(bundle)
+    widest = widest_tolerance(answer.as_test().context)
+    if answer.tolerance > widest:
+        raise ExportError(
+            f"known-answer test of the base: rounding alone may move its forecasts by {answer.tolerance:.3g}, "
+            f"want at most {widest:.3g}",
+            hint="a base that sensitive cannot be proven on another processor; use float32 or float16",
+        )
+    stated = {"context": answer.context, "expected": answer.expected, "tolerance": answer.tolerance}
+    data = canonical.dumps({**read_manifest(bundle), "known_answer": stated})
+    write_atomic(bundle.path / MANIFEST_FILE, data)
+    return Bundle.open(bundle.path)
+
+
+def _narrowest(bundle: Bundle) -> BaseAnswer:
+    """Return the candidate that rounding moves least."""
+    manifest = bundle.manifest
+    contexts = synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=LEVEL, spread=SPREAD, seed=0)
+    contexts = np.round(contexts.astype(np.float64), DIGITS).astype(np.float32)
+    model = FAMILIES[manifest.family](bundle, {}, SessionSettings())
+    size = PROBE_STEPS * len(manifest.quantile_levels)
+    if isinstance(model, Sampler):
+        size = min(size, manifest.prediction_length)  # one number a step
+    expected = np.stack([model.probe(context, size) for context in contexts])
+    allowed = tolerances(bundle, {}, contexts, expected)
+    written = 0.5 * 10.0**-DIGITS
+    answers = [
+        BaseAnswer(
+            context=tuple(map(_number, context)),
+            expected=tuple(map(_number, answer)),
+            tolerance=_rounded_up(float(off) + written),
+        )
+        for context, answer, off in zip(contexts, expected, allowed, strict=True)
+    ]
+    return min(answers, key=lambda answer: answer.tolerance)  # the first, where several are equal
+
+
+def _number(value: np.float32) -> float:
+    """Round to `DIGITS`, with one zero."""
+    return round(float(value), DIGITS) + 0.0
+
+
+def _rounded_up(value: float) -> float:
+    """Return the least of `STEPS` times a power of ten that is not below ``value``."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return round(power * next(step for step in (*STEPS, 10.0) if step * power >= value), 9)

@@ -1,0 +1,84 @@
+"""The known answer of a base alone: written at export, asked at every opening, refused where it is off."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from device_runtime import canonical
+from device_runtime.bundle import Bundle
+from device_runtime.errors import FormatError, SelfTestError
+from device_runtime.forecaster import Forecaster
+from export.base_answer import DIGITS, give_known_answer
+
+BASES = Path(__file__).resolve().parents[1] / "dummy_bases"
+
+
+@pytest.fixture
+def answered(tmp_path: Path) -> Path:
+    """The dummy bundle, with an answer."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(BASES / "chronos-bolt-bundle", folder)
+    give_known_answer(Bundle.open(folder))
+    return folder
+
+
+def change(folder: Path, **fields: Any) -> None:
+    path = folder / "bundle.json"
+    value = json.loads(path.read_bytes())
+    value["known_answer"] = {**value["known_answer"], **fields}
+    path.write_bytes(canonical.dumps(value))
+
+
+def test_a_base_alone_is_proven_when_it_is_opened(answered: Path) -> None:
+    forecaster = Forecaster.open(answered)
+    off_by = forecaster.self_test()
+    answer = forecaster.bundle.manifest.known_answer
+    assert answer is not None
+    assert off_by is not None
+    assert off_by <= 0.5 * 10.0**-DIGITS + 1e-4  # what was rounded away when it was written
+    assert answer.tolerance <= 0.02
+    assert give_known_answer(Bundle.open(answered)).digest == forecaster.bundle.digest  # and it is the same every time
+
+
+def test_a_base_that_answers_otherwise_is_not_used(answered: Path) -> None:
+    answer = json.loads((answered / "bundle.json").read_bytes())["known_answer"]
+    change(answered, expected=[value + 1.0 for value in answer["expected"]])
+    with pytest.raises(SelfTestError, match=r"off by (1|0.99)"):
+        Forecaster.open(answered)
+
+
+def test_a_base_without_an_answer_is_opened_as_before() -> None:
+    assert Forecaster.open(BASES / "chronos-bolt-bundle").self_test() is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"context": []}, {"expected": []}, {"context": [1.0] * 513}, {"expected": [1.0] * 1025}, {"tolerance": 0},
+        {"tolerance": "x"}, {"tolerance": -1.0}, {"context": "x"}, {"expected": [True]}, {"context": [None]},
+        {"expected": {"a": 1}},
+    ],
+)  # fmt: skip
+def test_an_answer_of_another_form_is_refused(answered: Path, fields: dict[str, Any]) -> None:
+    change(answered, **fields)
+    with pytest.raises(FormatError, match=r"bundle\.json"):
+        Bundle.open(answered)
+
+
+def test_an_answer_that_any_base_would_give_is_refused(answered: Path) -> None:
+    change(answered, tolerance=1000.0)
+    with pytest.raises(SelfTestError, match="want at most"):
+        Forecaster.open(answered)
+
+
+def test_the_export_gives_every_bundle_its_answer(float32_bundle: Bundle) -> None:
+    answer = float32_bundle.manifest.known_answer
+    assert answer is not None
+    assert np.isfinite(answer.expected).all()
+    Forecaster.open(float32_bundle.path)
