@@ -116,7 +116,7 @@ def command(
     levels = _levels(quantile_levels)
     data = check_signed(adapter)
     base = Bundle.open(bundle)
-    bound = binding_of(data, adapter)
+    bound = binding_of(adapter, data)
     steps = prediction_length or (bound or base.manifest).prediction_length
     read = several.read_items(
         read_csv(source.read(several.MAX_TABLE_SIZE + 1), source.name, limit=several.MAX_TABLE_SIZE),

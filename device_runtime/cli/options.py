@@ -42,16 +42,19 @@ def session_options(function: F) -> F:
     return function
 
 
-def binding_of(data: bytes | None, adapter: Path | None) -> Binding | None:
+def binding_of(adapter: Path | None, data: bytes | None = None) -> Binding | None:
     """Read what an adapter is for before the data are read, which it may say the range and unit of; None: nothing.
 
-    ``data`` are the bytes of the file ``adapter``, as they were checked.
+    ``data`` are the bytes of the file ``adapter``, where they were read already.
     """
-    if data is None or adapter is None:
+    if adapter is None:
         return None
     from device_runtime.blob import blob_size, decode
-    from device_runtime.files import about
+    from device_runtime.files import about, read_bounded
+    from device_runtime.forecaster import MAX_SIGNATURES_SIZE
+    from device_runtime.layout import MAX_BLOB_SIZE
 
+    data = data or read_bounded(adapter, MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
     with about(adapter):
         return decode(data[: blob_size(data)]).binding
 
