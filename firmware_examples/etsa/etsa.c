@@ -916,12 +916,15 @@ etsa_err etsa_fits(const etsa_adapter *adapter, const etsa_bundle *bundle, const
 
 static char folded(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 
-/* Compare with a zero-terminated text, whatever the capitals. */
+/* Compare with a zero-terminated text, whatever the capitals and without the blanks around it. */
 static bool is_named(etsa_text text, const char *what)
 {
     uint32_t i = 0;
+    while (*what == ' ') what++;
     while (i < text.size && what[i] != '\0' && folded(text.at[i]) == folded(what[i])) i++;
-    return text.size > 0 && i == text.size && what[i] == '\0';
+    if (text.size == 0 || i < text.size) return false;
+    while (what[i] == ' ') i++;
+    return what[i] == '\0';
 }
 
 etsa_err etsa_is_for(const etsa_adapter *adapter, const etsa_use *use, uint32_t accepted, uint32_t *differences)
@@ -931,7 +934,7 @@ etsa_err etsa_is_for(const etsa_adapter *adapter, const etsa_use *use, uint32_t 
         bool named = use->signal == NULL || is_named(adapter->signal, use->signal) ||
                      is_named(adapter->signal_code, use->signal);
         if (!named) found |= ETSA_OTHER_SIGNAL;
-        if (use->unit != NULL && adapter->unit.size > 0 && !etsa_text_is(adapter->unit, use->unit)) {
+        if (use->unit != NULL && use->unit[0] != '\0' && adapter->unit.size > 0 && !etsa_text_is(adapter->unit, use->unit)) {
             found |= ETSA_OTHER_UNIT;
         }
         if (use->interval_us != 0 && adapter->interval_us != 0 && use->interval_us != adapter->interval_us) {

@@ -139,7 +139,7 @@ const char *fc_first_difference(uint32_t found)
     return "use";
 }
 
-static etsa_err verify(const uint8_t *data, size_t size, uint32_t blob_size, const uint8_t *key, fc_message message)
+static etsa_err verify(const uint8_t *data, size_t size, uint32_t blob_size, const fc_policy *policy, fc_message message)
 {
 #ifdef ETSA_WITH_SODIUM
     uint8_t *framed = malloc(ETSA_PREFIX_SIZE + (size_t)blob_size);
@@ -150,11 +150,14 @@ static etsa_err verify(const uint8_t *data, size_t size, uint32_t blob_size, con
     }
     memcpy(framed, ETSA_PREFIX, ETSA_PREFIX_SIZE);
     memcpy(framed + ETSA_PREFIX_SIZE, data, blob_size);
-    etsa_err err = etsa_verify(framed, blob_size, data + blob_size, size - blob_size, key, etsa_sodium_ed25519);
+    etsa_err err = ETSA_SIGNATURE_ERROR;
+    for (uint32_t i = 0; i < policy->key_count && err != ETSA_OK; i++) {
+        err = etsa_verify(framed, blob_size, data + blob_size, size - blob_size, policy->keys[i], etsa_sodium_ed25519);
+    }
     free(framed);
-    return err == ETSA_OK ? ETSA_OK : fc_refuse(message, err, "the trusted key did not sign this adapter");
+    return err == ETSA_OK ? ETSA_OK : fc_refuse(message, err, "no trusted key signed this adapter");
 #else
-    (void)data, (void)size, (void)blob_size, (void)key;
+    (void)data, (void)size, (void)blob_size, (void)policy;
     return fc_refuse(message, ETSA_SIGNATURE_ERROR, "built without Ed25519: nothing can be verified");
 #endif
 }
@@ -168,8 +171,8 @@ static etsa_err read_adapter(fc_forecaster *f, const uint8_t *data, size_t size,
     f->blob = malloc(size);
     if (f->blob == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     memcpy(f->blob, data, size);
-    if (policy->key != NULL) {
-        err = verify(f->blob, size, blob_size, policy->key, message);
+    if (policy->key_count > 0) {
+        err = verify(f->blob, size, blob_size, policy, message);
         if (err != ETSA_OK) return err;
     }
     err = etsa_decode(f->blob, blob_size, &f->adapter);
@@ -289,22 +292,22 @@ etsa_err fc_forecast(fc_forecaster *f, const float *context, size_t length, cons
     if (!f->base->family->samples && (sampling->num_samples > 0 || sampling->seed > 0)) {
         return fc_refuse(message, ETSA_INPUT_ERROR, "num_samples and seed: %s does not sample", f->base->family->name);
     }
+    for (size_t i = 0; i < length; i++) {
+        if (isinf(context[i])) return fc_refuse(message, ETSA_INPUT_ERROR, "the context has an infinite value; missing ones are NaN");
+    }
     size_t most = limited(f, bundle->context_length, f->adapter.context_length, ETSA_OTHER_CONTEXT_LENGTH);
     if (length > most) { /* the latest values count */
         context += length - most;
         length = most;
     }
-    for (size_t i = 0; i < length; i++) {
-        if (isinf(context[i])) return fc_refuse(message, ETSA_INPUT_ERROR, "the context has an infinite value; missing ones are NaN");
-        observed = observed || !isnan(context[i]);
-    }
+    for (size_t i = 0; i < length; i++) observed = observed || !isnan(context[i]);
     if (!observed) return fc_refuse(message, ETSA_INPUT_ERROR, "the context has no observed value");
     etsa_err err = f->base->family->predict(f->model, context, length, sampling, quantiles, message);
     if (err != ETSA_OK) return err;
-    size_t count = (size_t)bundle->prediction_length * bundle->level_count;
+    size_t count = (size_t)fc_steps(f) * bundle->level_count;
     if (!all_finite(quantiles, count)) return fc_refuse(message, ETSA_FORECAST_ERROR, "the model's quantiles are not finite");
     if (f->blob == NULL) return ETSA_OK;
-    etsa_calibrate(&f->adapter, quantiles, bundle->prediction_length, bundle->level_count);
+    etsa_calibrate(&f->adapter, quantiles, fc_steps(f), bundle->level_count);
     if (all_finite(quantiles, count)) return ETSA_OK;
     return fc_refuse(message, ETSA_FORECAST_ERROR, "the adapter's calibration makes quantiles that are not finite");
 }
@@ -313,7 +316,14 @@ uint64_t fc_adapter_version(const fc_forecaster *f) { return f->blob == NULL ? 0
 
 const etsa_adapter *fc_adapter(const fc_forecaster *f) { return f->blob == NULL ? NULL : &f->adapter; }
 
-uint32_t fc_differences(const fc_forecaster *f) { return f->differences; }
+uint32_t fc_differences(const fc_forecaster *f, size_t length)
+{
+    if (f->blob == NULL || f->adapter.signal.size == 0) return 0;
+    uint32_t of_base = f->base->bundle.context_length, context = length < of_base ? (uint32_t)length : of_base, found = f->differences;
+    if (context > f->adapter.context_length) found |= f->accepted & ETSA_OTHER_CONTEXT_LENGTH; /* else it is cut */
+    if (fc_steps(f) > f->adapter.prediction_length) found |= ETSA_OTHER_PREDICTION_LENGTH;
+    return found;
+}
 
 uint32_t fc_steps(const fc_forecaster *f)
 {

@@ -15,7 +15,7 @@ static const char USAGE[] =
     "usage: etsa-forecast [options] BUNDLE [FILE]\n"
     "  FILE               numbers, one row a step: the last column is read; standard input when there is none\n"
     "  --adapter FILE     an .etsa blob, with signatures behind it or without\n"
-    "  --key HEX          public key that must have signed the adapter (64 digits)\n"
+    "  --key HEX          public key (64 digits) that must have signed the adapter; repeatable: one of them\n"
     "  --floor N          lowest adapter version\n"
     "  --signal NAME      what the numbers are, as MAP or LOINC's 8478-0: an adapter for another signal is refused\n"
     "  --unit UNIT        their unit (UCUM), as mm[Hg]\n"
@@ -37,7 +37,6 @@ typedef struct options {
     fc_settings settings;
     fc_policy policy;
     fc_sampling sampling;
-    uint8_t key[32];
     uint64_t column, repeat, merged;
     bool stream, print_merged;
 } options;
@@ -62,8 +61,7 @@ static bool parse_value(const char *name, const char *value, options *o)
     if (strcmp(name, "--adapter") == 0) o->adapter = value;
     else if (strcmp(name, "--library") == 0) o->settings.library = value;
     else if (strcmp(name, "--key") == 0) {
-        if (!fc_read_key(value, o->key)) return false;
-        o->policy.key = o->key;
+        return o->policy.key_count < FC_MAX_KEYS && fc_read_key(value, o->policy.keys[o->policy.key_count++]);
     } else if (strcmp(name, "--floor") == 0) return fc_read_count(value, 0, UINT64_MAX, &o->policy.version_floor);
     else if (strcmp(name, "--signal") == 0) o->policy.use.signal = value;
     else if (strcmp(name, "--unit") == 0) o->policy.use.unit = value;
@@ -233,12 +231,12 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
 }
 
 /* What the adapter is for, and in what it is used otherwise. */
-static void print_use(const fc_forecaster *f)
+static void print_use(const fc_forecaster *f, size_t longest)
 {
     const etsa_adapter *adapter = fc_adapter(f);
     if (adapter->signal.size == 0) fprintf(stderr, ", unbound: it does not say which signal it is for");
     else fprintf(stderr, ", for %.*s", (int)adapter->signal.size, adapter->signal.at);
-    for (uint32_t left = fc_differences(f); left != 0; left &= left - 1) {
+    for (uint32_t left = fc_differences(f, longest); left != 0; left &= left - 1) {
         fprintf(stderr, "; USED FOR ANOTHER %s, accepted by hand", fc_first_difference(left));
     }
 }
@@ -295,7 +293,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 8; i++) fprintf(stderr, "%02x", bundle->digest[i]);
     if (o.adapter != NULL) {
         fprintf(stderr, ", adapter version %llu, known answer off by %g", (unsigned long long)fc_adapter_version(f), fc_self_test_difference(f));
-        print_use(f);
+        print_use(f, bundle->context_length);
     }
     fprintf(stderr, "\nbase opened in %.1f ms, adapter and session in %.1f ms\n", opened - started, milliseconds() - opened);
     int status = forecast(&o, bundle, f, started);

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from .conftest import SOURCE, need, run
@@ -39,8 +41,31 @@ def test_first_forecast(built: Path, library: Path) -> None:
         ["/bin/sh", "-c", script], cwd=SOURCE, env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.startswith("step,0.1,0.5,0.9\n1,")
-    (wanted,) = re.findall(r"^# (etsa-forecast: .*)$", second, flags=re.MULTILINE)
-    assert wanted in done.stderr
+    wanted = re.findall(r"^# (etsa-forecast: .*)$", second, flags=re.MULTILINE)
+    assert wanted == re.findall(r"^etsa-forecast: .*$", done.stderr, flags=re.MULTILINE)
+    assert len(wanted) == 2
+
+
+def test_service(built: Path, library: Path) -> None:
+    """The feed, and the forecast as printed: all but latency, and the last digits, which are the processor's."""
+    if not (built / "libetsa_sodium.a").exists():
+        pytest.skip("built without libsodium")
+    need("awk")
+    (command,) = (block for block in blocks("sh") if "etsa-service" in block)
+    (printed,) = blocks("json")
+    environment = {**os.environ, "ONNXRUNTIME_LIBRARY": str(library)}
+    script = command.replace("build/x86-64", str(built))
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], cwd=SOURCE, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "channel 0 runs sample_data/ward.etsa" in done.stderr
+    got, wanted = json.loads(done.stdout), json.loads(printed)
+    assert list(got) == list(wanted)
+    assert got.pop("latency_ms") > 0 < wanted.pop("latency_ms")
+    levels = got.pop("quantiles"), wanted.pop("quantiles")
+    assert got == wanted
+    assert list(levels[0]) == list(levels[1])
+    np.testing.assert_allclose(list(levels[0].values()), list(levels[1].values()), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.slow
