@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from device_runtime import canonical
-from device_runtime.errors import FormatError, UnsupportedError
-from device_runtime.layout import MAX_DIMENSION, MAX_TENSORS
+from device_runtime.errors import FormatError, SizeError, UnsupportedError
+from device_runtime.layout import MAX_DIMENSION, MAX_FILES, MAX_GRAPHS, MAX_LENGTH, MAX_LEVELS, MAX_TENSORS
 
 FORMAT_NAME = "edge-tsfm bundle"
 BUNDLE_VERSION = 1
 MAX_MANIFEST_SIZE = 1_048_576  # bytes
+MAX_WORD = 2**32 - 1  # a C reader keeps numbers in 32 bits, but for the sizes of files
+MAX_WHOLE = 10**18 - 1  # canonical JSON's own limit
 TUNABLE_FILE = "tunable.safetensors"
 MANIFEST_FILE = "bundle.json"
 
@@ -76,7 +79,12 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """Read a manifest. Raises `FormatError` where a field is missing, of the wrong type or out of range."""
+        """Read a manifest. Raises `FormatError` where a field is missing, of the wrong type or out of range.
+
+        And `SizeError` over the limit, `CanonicalError` for another form, `UnsupportedError` for another version.
+        """
+        if len(data) > MAX_MANIFEST_SIZE:
+            raise SizeError(f"{MANIFEST_FILE}: {len(data)} bytes, want at most {MAX_MANIFEST_SIZE}")
         value = canonical.loads(data, MANIFEST_FILE)
         if not isinstance(value, dict) or value.get("format") != FORMAT_NAME:
             raise FormatError(f"{MANIFEST_FILE}: not a bundle's manifest: want format {FORMAT_NAME!r}")
@@ -89,22 +97,24 @@ class Manifest:
             manifest = cls(
                 name=_text(value, "name"),
                 family=_text(value, "family"),
-                context_length=_count(value, "context_length"),
-                prediction_length=_count(value, "prediction_length"),
-                quantile_levels=tuple(_number(level) for level in value["quantile_levels"]),
-                parameters=dict(value["parameters"]),
+                context_length=_count(value, "context_length", least=1, most=MAX_LENGTH),
+                prediction_length=_count(value, "prediction_length", least=1, most=MAX_LENGTH),
+                quantile_levels=tuple(_number(level) for level in _list(value, "quantile_levels")),
+                parameters=_object(value, "parameters"),
                 precision=_text(value, "precision"),
                 graphs={
-                    name: Graph(file=_text(graph, "file"), tensors=tuple(graph["tensors"]))
-                    for name, graph in value["graphs"].items()
+                    name: Graph(file=_text(graph, "file"), tensors=tuple(_list(graph, "tensors")))
+                    for name, graph in _object(value, "graphs").items()
                 },
                 files={
-                    name: PinnedFile(size=_count(file, "size"), sha256=_text(file, "sha256"))
-                    for name, file in value["files"].items()
+                    name: PinnedFile(size=_count(file, "size", most=MAX_WHOLE), sha256=_text(file, "sha256"))
+                    for name, file in _object(value, "files").items()
                 },
                 tensors=tuple(
-                    TensorEntry(name=_text(entry, "name"), shape=tuple(entry["shape"]), offset=_count(entry, "offset"))
-                    for entry in value["tensors"]
+                    TensorEntry(
+                        name=_text(entry, "name"), shape=tuple(_list(entry, "shape")), offset=_count(entry, "offset")
+                    )
+                    for entry in _list(value, "tensors")
                 ),
                 digest=hashlib.sha256(data).digest(),
             )
@@ -118,8 +128,14 @@ class Manifest:
         levels = self.quantile_levels
         if not levels or list(levels) != sorted(set(levels)) or not levels[0] > 0 or not levels[-1] < 1:
             raise FormatError(f"{MANIFEST_FILE}: quantile_levels: want ascending levels in (0, 1), got {levels}")
-        if len(self.tensors) > MAX_TENSORS:
-            raise FormatError(f"{MANIFEST_FILE}: {len(self.tensors)} tensors, want at most {MAX_TENSORS}")
+        for what, count, most in (
+            ("quantile_levels", len(levels), MAX_LEVELS),
+            ("tensors", len(self.tensors), MAX_TENSORS),
+            ("files", len(self.files), MAX_FILES),
+            ("graphs", len(self.graphs), MAX_GRAPHS),
+        ):
+            if count > most:
+                raise FormatError(f"{MANIFEST_FILE}: {what}: {count}, want at most {most}")
         for name, pinned in self.files.items():
             if not name or "/" in name or name.startswith(".") or name == MANIFEST_FILE:
                 raise FormatError(f"{MANIFEST_FILE}: file name {name!r}: want a plain name")
@@ -132,6 +148,8 @@ class Manifest:
                 type(index) is not int or not 0 <= index < len(self.tensors) for index in graph.tensors
             ):
                 raise FormatError(f"{MANIFEST_FILE}: graph {graph.file!r} names a file or tensor that is not there")
+            if any(after <= before for before, after in pairwise(graph.tensors)):
+                raise FormatError(f"{MANIFEST_FILE}: graph {graph.file!r}: tensors: want ascending indices")
         limit = self.files[TUNABLE_FILE].size
         for entry in self.tensors:
             whole = all(type(side) is int and 1 <= side <= MAX_DIMENSION for side in entry.shape)
@@ -153,8 +171,22 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _count(value: Mapping[str, Any], key: str) -> int:
-    """Return a whole number that is not negative."""
-    if not isinstance(value[key], int) or isinstance(value[key], bool) or value[key] < 0:
-        raise TypeError(f"{key}: want a whole number, got {value[key]!r}")
+def _count(value: Mapping[str, Any], key: str, *, least: int = 0, most: int = MAX_WORD) -> int:
+    """Return a whole number within bounds."""
+    if not isinstance(value[key], int) or isinstance(value[key], bool) or not least <= value[key] <= most:
+        raise TypeError(f"{key}: want a whole number from {least} to {most}, got {value[key]!r}")
     return int(value[key])
+
+
+def _list(value: Mapping[str, Any], key: str) -> list[Any]:
+    """Return a list; a text or an object is none, though it can be walked like one."""
+    if not isinstance(value[key], list):
+        raise TypeError(f"{key}: want a list, got {type(value[key]).__name__}")
+    return list(value[key])
+
+
+def _object(value: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return an object; a list of pairs is none."""
+    if not isinstance(value[key], dict):
+        raise TypeError(f"{key}: want an object, got {type(value[key]).__name__}")
+    return dict(value[key])

@@ -1,8 +1,6 @@
 #include "parts.h"
-#ifdef ETSA_WITH_SODIUM
-#include "etsa_sodium.h"
-
-#include <sodium.h>
+#ifdef ETSA_WITH_ED25519
+#include "etsa_ed25519.h"
 #endif
 
 #include <math.h>
@@ -31,12 +29,10 @@ bool fc_path_of(const fc_base *base, etsa_text name, char path[FC_PATH_SIZE])
 
 etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_t most, uint32_t *value, fc_message message)
 {
-    double number = 0;
-    if (!etsa_bundle_parameter(&base->bundle, name, &number) || !(number >= least && number <= most) || number != floor(number)) {
+    if (!etsa_bundle_count(&base->bundle, name, value) || *value < least || *value > most) {
         return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: parameters.%s: want a whole number from %u to %u", name,
                          (unsigned)least, (unsigned)most);
     }
-    *value = (uint32_t)number;
     return ETSA_OK;
 }
 
@@ -75,14 +71,6 @@ static etsa_err open_manifest(fc_base *base, fc_message message)
     if (base->family == NULL) {
         return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: family %.*s: not known here", path, (int)base->bundle.family.size,
                          base->bundle.family.at);
-    }
-    if (base->bundle.context_length < 1 || base->bundle.context_length > 65536 || base->bundle.prediction_length < 1 ||
-        base->bundle.prediction_length > 65536) {
-        return fc_refuse(message, ETSA_FORMAT_ERROR, "%s: lengths that cannot be", path);
-    }
-    if (base->bundle.level_count > FC_MAX_LEVELS) {
-        return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: %u quantile levels, want at most %u", path,
-                         (unsigned)base->bundle.level_count, FC_MAX_LEVELS);
     }
     base->tensors = calloc(base->bundle.tensor_count + 1, sizeof *base->tensors);
     if (base->tensors == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
@@ -141,18 +129,14 @@ const char *fc_first_difference(uint32_t found)
 
 static etsa_err verify(const uint8_t *data, size_t size, uint32_t blob_size, const fc_policy *policy, fc_message message)
 {
-#ifdef ETSA_WITH_SODIUM
+#ifdef ETSA_WITH_ED25519
     uint8_t *framed = malloc(ETSA_PREFIX_SIZE + (size_t)blob_size);
     if (framed == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-    if (sodium_init() < 0) {
-        free(framed);
-        return fc_refuse(message, ETSA_STORAGE_ERROR, "libsodium does not start");
-    }
     memcpy(framed, ETSA_PREFIX, ETSA_PREFIX_SIZE);
     memcpy(framed + ETSA_PREFIX_SIZE, data, blob_size);
     etsa_err err = ETSA_SIGNATURE_ERROR;
     for (uint32_t i = 0; i < policy->key_count && err != ETSA_OK; i++) {
-        err = etsa_verify(framed, blob_size, data + blob_size, size - blob_size, policy->keys[i], etsa_sodium_ed25519);
+        err = etsa_verify(framed, blob_size, data + blob_size, size - blob_size, policy->keys[i], etsa_ed25519_verify);
     }
     free(framed);
     return err == ETSA_OK ? ETSA_OK : fc_refuse(message, err, "no trusted key signed this adapter");

@@ -10,7 +10,6 @@
 #include "etsa.h"
 
 #define FC_MESSAGE_SIZE 256
-#define FC_MAX_LEVELS 1024u /* quantile levels of a base that is opened */
 
 /* Why something was refused: what, got, wanted, where. */
 typedef char fc_message[FC_MESSAGE_SIZE];

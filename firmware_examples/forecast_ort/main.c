@@ -136,8 +136,8 @@ static bool read_number(const char *row, uint64_t column, float *number)
 
 static void print_levels(const etsa_bundle *bundle, bool stream)
 {
-    double levels[FC_MAX_LEVELS];
-    if (etsa_bundle_levels(bundle, levels, FC_MAX_LEVELS) != ETSA_OK) return;
+    double levels[ETSA_MAX_LEVELS];
+    if (etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) != ETSA_OK) return;
     printf(stream ? "row,step" : "step");
     for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%g", levels[j]);
     printf("\n");

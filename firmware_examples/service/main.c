@@ -93,7 +93,7 @@ static void print_use(const sv_forecast *f)
 static void on_forecast(void *user, const sv_forecast *f)
 {
     const etsa_bundle *bundle = user;
-    double levels[FC_MAX_LEVELS];
+    double levels[ETSA_MAX_LEVELS];
     printf("{\"channel\":%u,\"t_ms\":%lld,\"adapter_version\":%llu,\"base\":\"", (unsigned)f->channel, (long long)f->t_ms,
            (unsigned long long)f->adapter_version);
     for (int i = 0; i < 32; i++) printf("%02x", bundle->digest[i]);
@@ -103,7 +103,7 @@ static void on_forecast(void *user, const sv_forecast *f)
         printf(",\"error\":\"");
         print_escaped(f->message);
         printf("\"");
-    } else if (etsa_bundle_levels(bundle, levels, FC_MAX_LEVELS) == ETSA_OK) {
+    } else if (etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) == ETSA_OK) {
         printf(",\"latency_ms\":%.3f,\"quantiles\":{", f->latency_ms);
         for (uint32_t j = 0; j < f->levels; j++) {
             printf("%s\"%g\":[", j > 0 ? "," : "", levels[j]);
