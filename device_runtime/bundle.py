@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from device_runtime.errors import BaseMismatchError, StorageError
 from device_runtime.files import read_bounded
 from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, TUNABLE_FILE, Manifest
+from device_runtime.onnx_files import check_external_files
 
 
 class Bundle:
@@ -25,8 +26,8 @@ class Bundle:
     def open(cls, path: Path | str) -> Bundle:
         """Open the folder ``path`` and check the size and SHA-256 of every file that its manifest pins.
 
-        Raises `StorageError` when a file cannot be read, `FormatError` for a bad manifest and `BaseMismatchError`
-        when a file is not the one the manifest pins.
+        Raises `StorageError` when a file cannot be read, `FormatError` for a bad manifest or a graph that keeps tensors
+        in a file that is not pinned, and `BaseMismatchError` when a file is not the one the manifest pins.
         """
         folder = Path(path)
         manifest_file = folder / MANIFEST_FILE
@@ -38,6 +39,8 @@ class Bundle:
         bundle = cls(folder, Manifest.parse(read_bounded(manifest_file, MAX_MANIFEST_SIZE)))
         for name, pinned in bundle.manifest.files.items():
             bundle._check_file(name, pinned.size, pinned.sha256)
+        for name in sorted({graph.file for graph in bundle.manifest.graphs.values()}):
+            bundle._check_graph(name)
         return bundle
 
     @property
@@ -58,6 +61,15 @@ class Bundle:
             if entry.name == name:
                 return index
         raise KeyError(name)
+
+    def _check_graph(self, name: str) -> None:
+        """Refuse a graph that opens a file beside those pinned."""
+        path = self.path / name
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+                check_external_files(view, self.manifest.files.keys(), str(path))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"cannot read {path}: {error}") from error
 
     def _check_file(self, name: str, size: int, sha256: str) -> None:
         """Compare one file with the manifest; mapped, so that checking costs no memory of its own."""

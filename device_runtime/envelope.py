@@ -93,8 +93,8 @@ def verify(
     """Check that at least ``threshold`` different trusted keys signed ``blob``; return those keys.
 
     ``trusted_keys`` are Ed25519 public keys of 32 bytes. What not all libraries refuse (points of small or mixed order,
-    second encodings) is no signature, whatever ``verifier`` says. Raises `SignatureError`, and `UnsupportedError` when there is
-    nothing to check a signature with.
+    second encodings) is no signature, whatever ``verifier`` says. Raises `SignatureError`, and `UnsupportedError` when
+    there is nothing to check a signature with.
     """
     if threshold < 1:
         raise SignatureError(f"threshold {threshold}: want at least 1")

@@ -443,11 +443,25 @@ bool etsa_bundle_file(const etsa_bundle *bundle, uint32_t index, etsa_file *file
     return false;
 }
 
+static bool read_graph(etsa_text value, etsa_graph *graph)
+{
+    return is(value, '{') && find_text(value, "file", &graph->file) && find_in(value, "tensors", '[', &graph->tensors);
+}
+
 bool etsa_bundle_graph(const etsa_bundle *bundle, const char *name, etsa_graph *graph)
 {
     etsa_text value;
-    return find_in(bundle->graphs, name, '{', &value) && find_text(value, "file", &graph->file) &&
-           find_in(value, "tensors", '[', &graph->tensors);
+    return find(bundle->graphs, name, &value) && read_graph(value, graph);
+}
+
+bool etsa_bundle_graph_at(const etsa_bundle *bundle, uint32_t index, etsa_graph *graph)
+{
+    json in = inside(bundle->graphs);
+    etsa_text key, value;
+    for (uint32_t i = 0; next_member(&in, &key, &value); i++) {
+        if (i == index) return read_graph(value, graph);
+    }
+    return false;
 }
 
 bool etsa_graph_uses(const etsa_graph *graph, uint32_t tensor)

@@ -128,6 +128,8 @@ etsa_err etsa_bundle_levels(const etsa_bundle *bundle, double *levels, uint32_t 
 bool etsa_bundle_file(const etsa_bundle *bundle, uint32_t index, etsa_file *file);
 /* The graph of that name, as "forecast". */
 bool etsa_bundle_graph(const etsa_bundle *bundle, const char *name, etsa_graph *graph);
+/* The graph at an index, in the order of their names; false behind the last. */
+bool etsa_bundle_graph_at(const etsa_bundle *bundle, uint32_t index, etsa_graph *graph);
 /* Whether the graph has the tensor among its external initializers. */
 bool etsa_graph_uses(const etsa_graph *graph, uint32_t tensor);
 /* One of the family's own numbers, as "patch_size"; false when it is not there or not a number. */

@@ -56,6 +56,17 @@ static etsa_err open_files_and_runtime(fc_base *base, fc_message message)
                      name.at);
 }
 
+/* Only what the manifest names as a graph is opened as one. */
+static etsa_err check_graphs(const fc_base *base, fc_message message)
+{
+    etsa_err err = ETSA_OK;
+    etsa_graph graph;
+    for (uint32_t i = 0; err == ETSA_OK && etsa_bundle_graph_at(&base->bundle, i, &graph); i++) {
+        err = fc_check_graph(base, fc_file_of(base, graph.file), message);
+    }
+    return err;
+}
+
 static etsa_err open_manifest(fc_base *base, fc_message message)
 {
     char path[FC_PATH_SIZE];
@@ -90,6 +101,7 @@ etsa_err fc_base_open(const char *folder, const fc_settings *settings, fc_base *
     else strcpy(base->folder, folder);
     if (err == ETSA_OK) err = open_manifest(base, message);
     if (err == ETSA_OK) err = open_files_and_runtime(base, message);
+    if (err == ETSA_OK) err = check_graphs(base, message);
     if (err == ETSA_OK) *out = base;
     else fc_base_close(base);
     return err;

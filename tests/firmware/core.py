@@ -15,7 +15,8 @@ size_t adapter_size(void) { return sizeof(etsa_adapter); }
 size_t delta_size(void) { return sizeof(etsa_delta); }
 size_t bundle_size(void) { return sizeof(etsa_bundle); }
 #include "etsa_ed25519.h"
-etsa_err verify(const uint8_t *message, uint32_t size, const uint8_t *signatures, size_t signatures_size, const uint8_t *key)
+etsa_err verify(const uint8_t *message, uint32_t size, const uint8_t *signatures, size_t signatures_size,
+                const uint8_t *key)
 {
     return etsa_verify(message, size, signatures, signatures_size, key, etsa_ed25519_verify);
 }
@@ -25,7 +26,6 @@ PREFIX = b"edge-tsfm adapter v1\0"
 
 class Text(ctypes.Structure):
     _fields_ = [("at", ctypes.c_void_p), ("size", ctypes.c_uint32)]
-
 
     def bytes(self) -> bytes:
         """The text; valid while what it points into is."""
@@ -179,9 +179,7 @@ class Core:
         if code:
             return code
         blob, signatures = data[: size.value], data[size.value :]
-        return int(
-            self.library.verify(PREFIX + blob, size, signatures, ctypes.c_size_t(len(signatures)), key)
-        )
+        return int(self.library.verify(PREFIX + blob, size, signatures, ctypes.c_size_t(len(signatures)), key))
 
     def merge(
         self, blob: bytes, base: dict[int, np.ndarray], *, may_refuse: bool = False

@@ -1,11 +1,13 @@
-"""Python and C on mutants: one verdict, one rule, the same values, merged bits and uses. Structure kept, sums repaired."""
+"""Python and C on mutants whose structure is kept: one verdict, one rule, the same values, merged bits and uses."""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import random
 import re
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from device_runtime.binding import DIFFERENCES, Use, check, differences
 from device_runtime.blob import decode, encode
 from device_runtime.envelope import split, verify
 from device_runtime.errors import DeviceRuntimeError, FormatError, SignalMismatchError
-from device_runtime.manifest import Manifest
+from device_runtime.manifest import MAX_MANIFEST_SIZE, Manifest
 from device_runtime.parameters import flag, number, whole
 
 from . import mutate
@@ -106,7 +108,9 @@ def same_uses(core: Core, adapter: Adapter, ours: CAdapter, draw: random.Random)
     lengths = (binding.context_length, binding.prediction_length) if binding else (1, 1)
     for _ in range(2):
         use = Use(
-            signal=draw.choice([None, name, name.swapcase(), f" {name} ", code, code.lower(), f"{name}x", name[:-1], ""]),
+            signal=draw.choice(
+                [None, name, name.swapcase(), f" {name} ", code, code.lower(), f"{name}x", name[:-1], ""]
+            ),
             unit=draw.choice([None, "", unit, unit.swapcase(), f"{unit} "]),
             interval_us=draw.choice([None, 0, interval, interval + 1, 1]),
             context_length=max(0, lengths[0] + draw.choice([-1, 0, 1])),
@@ -177,7 +181,9 @@ def same_manifest(core: Core, data: bytes) -> int:
     assert tuple(levels) == manifest.quantile_levels
     tensors = (CTensor * (ours.tensor_count + 1))()
     assert core.library.etsa_bundle_tensors(ctypes.byref(ours), tensors, ours.tensor_count) == 0
-    table = [(t.name.bytes().decode(), (t.rows, t.columns), t.dimensions, t.offset) for t in tensors[: ours.tensor_count]]
+    table = [
+        (t.name.bytes().decode(), (t.rows, t.columns), t.dimensions, t.offset) for t in tensors[: ours.tensor_count]
+    ]
     assert table == [(e.name, e.rows_columns, len(e.shape), e.offset) for e in manifest.tensors]
     same_files_and_graphs(core, manifest, ours)
     same_parameters(core, manifest, ours)
@@ -299,6 +305,55 @@ def test_python_and_c_agree_on_a_hundred_thousand_mutants(core: Core, capsys: py
     with capsys.disabled():
         sys.stdout.write(f"\n100,000 mutants (seed {seed}), 0 differences; by code: {codes}\n")
     deep_enough(codes)
+
+
+def hostile_manifests() -> dict[str, bytes]:
+    """Manifests near the limit of a megabyte, each with much of one thing."""
+    plain = json.loads(next(data for data in payloads("manifest") if b'"encoder.bias"' in data))
+    file, room = {"sha256": "ab" * 32, "size": 1}, MAX_MANIFEST_SIZE - 2_000
+
+    def of(**changes: Any) -> bytes:
+        return json.dumps({**plain, **changes}, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+    def files(count: int, **more: Any) -> dict[str, Any]:
+        return {**plain["files"], **{f"{i:06}.bin": {**file, **more} for i in range(count)}}
+
+    def graphs(count: int, tensors: list[int]) -> dict[str, Any]:
+        return {f"{i:06}": {"file": "forecast.onnx", "tensors": tensors} for i in range(count)}
+
+    tensors = [{"name": f"t{i}", "offset": 80, "shape": [1]} for i in range(4_096)]
+    return {
+        "plain": of(zebra="x" * room),
+        "many files": of(files=files(room // 110)),
+        "many graphs": of(graphs=graphs(room // 60, [])),
+        "files and graphs": of(files=files(room // 220), graphs=graphs(room // 120, [])),
+        "fat files": of(files=files(62, zebra="x" * (room // 70)), graphs=graphs(16, [0, 1])),
+        "fat graphs": of(tensors=tensors, graphs=graphs(16, list(range(4_096)))),
+        "one tensor, often": of(graphs=graphs(1, [0] * (room // 2 - 100))),
+        "many tensors": of(tensors=tensors * 5, graphs={}),
+        "lists": of(zebra=[[0]] * (room // 4 - 10)),
+        "levels": of(quantile_levels=[0.5] * (room // 4 - 10)),
+        "keys": of(**{f"z{i:06}": 0 for i in range(room // 14)}),
+    }
+
+
+def test_a_manifest_takes_time_by_its_size_whatever_is_in_it(core: Core) -> None:
+    """At the limit, within a small multiple of one that is one long text; files against graphs took a hundred times."""
+
+    def seconds(data: bytes) -> float:
+        times = []
+        for _ in range(5):
+            start = time.process_time()
+            core.bundle(data)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    manifests = hostile_manifests()
+    usual = seconds(manifests.pop("plain"))
+    for name, data in manifests.items():
+        assert len(data) <= MAX_MANIFEST_SIZE, name
+        same_manifest(core, data)
+        assert seconds(data) <= 20 * usual, name
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,10 @@ def odd_ones(message: bytes, seed: bytes) -> dict[str, tuple[str, bytes, bytes]]
         if challenge(encoded(add(times(r, BASE), negative)), mixed_key, message) % 8 == 1
     )  # fmt: skip
     return {
-        "r-neutral": ("R is the neutral point", key, sign(message, secret=secret, key=key, r=0, r_bytes=encoded(NEUTRAL))),
+        "r-neutral": (
+            "R is the neutral point", key,
+            sign(message, secret=secret, key=key, r=0, r_bytes=encoded(NEUTRAL)),
+        ),
         "r-neutral-twice": (
             "R is the neutral point in its second encoding", key,
             sign(message, secret=secret, key=key, r=0, r_bytes=second_neutral),
