@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -36,6 +37,40 @@ TOKENS = [
     b"\x7f",
 ]
 TOKENS += [b"0.10", b"-0.0", b"1e5", b"\xc3\xa9", b"0.0001", b"0.00001", b"123456789012345678", b"1234567890123456.5"]
+FORMS = [
+    b"0.0001",
+    b"0.00001",
+    b"0.00011",
+    b"0.000099",
+    b"-0",
+    b"-0.0",
+    b"0.0",
+    b"00",
+    b"01",
+    b"1.",
+    b".5",
+    b"1.50",
+    b"0.50",
+]
+FORMS += [b"1e2", b"1E2", b"-1", b"64.0", b"123456789012345.0", b"1234567890123456.0", b"0.123456789012345", b"1.0"]
+FORMS += [
+    b"0.1234567890123456",
+    b"0.000123456789012345",
+    b"123456789012345678",
+    b"1234567890123456789",
+    b"999999999999999999",
+]
+FORMS += [
+    b"4294967295",
+    b"4294967296",
+    b"+1",
+    b"0x10",
+    b"NaN",
+    b"Infinity",
+    b"0.5",
+    b"99999999999999.9",
+    b"999999999999999.9",
+]
 NUMBERS: list[Any] = [
     0, 1, -1, 2, 3, 64, 1000, 8192, 8193, 65535, 65536, 65537, 2**31, 2**32 - 1, 2**32, 2**40, 10**18 - 1,
     -(10**18 - 1), 10**18, 0.5, 1.0, 0.0, -0.5, 64.0, 0.0001, 0.00012345, 99999999999999.5, 0.1 + 0.2, 1e15, 1e-5,
@@ -104,51 +139,79 @@ def blob(good: bytes, others: list[bytes], draw: random.Random) -> bytes:
     return parts.join(draw)
 
 
+LIMITS = [0xFF, 0xFF, 0xFFFF, *[0xFFFFFFFF] * 5]  # of a record's fields, those before its offset and size
+# Zeros of both signs, the smallest, the largest, no numbers.
+SCALINGS = [0, 0x80000000, 1, 0x80000001, 0x7F7FFFFF, 0x7F800000, 0x7FC00000, 0x3F800000]
+
+
 def _change(parts: Parts, number: int, others: list[bytes], draw: random.Random) -> None:
-    """Make one change."""
-    record, data = parts.records[number], parts.data[number]
-    match draw.randrange(14):
-        case 0:  # a field of a record
-            field = draw.randrange(8)
-            record[field] = draw.choice(WORDS) & [0xFF, 0xFF, 0xFFFF, *[0xFFFFFFFF] * 5][field]
+    """Make one change: of a record's fields, of its data, of the table or of the header."""
+    match draw.randrange(8):
+        case 0 | 1 | 2:
+            _change_record(parts.records[number], draw)
+        case 3 | 4 | 5:
+            _change_data(parts.data[number], parts.records[number][0], draw)
+        case 6:
+            _change_table(parts, number, others, draw)
+        case _:  # version, flags, digest, adapter version, reserved
+            place = draw.choice([4, 5, 6, 14, 15, draw.randrange(16, 60)])
+            parts.header[place] = draw.choice([*BYTES, parts.header[place] ^ 1])
+
+
+def _change_record(record: list[int], draw: random.Random) -> None:
+    """Change a field."""
+    field = draw.randrange(8)
+    match draw.randrange(4):
+        case 0:
+            record[field] = draw.choice(WORDS) & LIMITS[field]
         case 1:
-            field = draw.randrange(8)
-            limit = [0xFF, 0xFF, 0xFFFF, *[0xFFFFFFFF] * 5][field]
-            record[field] = (record[field] + draw.choice([-1, 1])) & limit
-        case 2:  # a kind or dtype that there is
+            record[field] = (record[field] + draw.choice([-1, 1])) & LIMITS[field]
+        case 2:  # a kind and a dtype that there are
             record[0] = draw.choice([1, 2, 3, 4, 5, 16, 17, 18, 19, record[0]])
             record[1] = draw.choice([0, 1, 2, 3, record[1]])
-        case 3:
+        case _:
+            record[7] = draw.choice(SCALINGS)
+
+
+def _change_table(parts: Parts, number: int, others: list[bytes], draw: random.Random) -> None:
+    """Leave a record out, say one twice, change their order, or take one of another blob."""
+    place = draw.randrange(len(parts.records) + 1)
+    match draw.randrange(4):
+        case 0:
             del parts.records[number], parts.data[number]
-        case 4:  # the same again
-            place = draw.randrange(len(parts.records) + 1)
-            parts.records.insert(place, list(record))
-            parts.data.insert(place, bytearray(data))
-        case 5:
+        case 1:
+            parts.records.insert(place, list(parts.records[number]))
+            parts.data.insert(place, bytearray(parts.data[number]))
+        case 2:
             other = draw.randrange(len(parts.records))
             for both in (parts.records, parts.data):
                 both[number], both[other] = both[other], both[number]  # type: ignore[index]  # two lists of one length
-        case 6:  # a record of another blob
+        case _:
             source = Parts.of(draw.choice(others))
             chosen = draw.randrange(len(source.records))
-            place = draw.randrange(len(parts.records) + 1)
             parts.records.insert(place, source.records[chosen])
             parts.data.insert(place, source.data[chosen])
-        case 7:
+
+
+def _change_data(data: bytearray, kind: int, draw: random.Random) -> None:
+    """Change a record's data, knowing what its kind keeps there."""
+    match draw.randrange(7):
+        case 0:
             del data[draw.randrange(len(data) + 1) :]
-        case 8:
+        case 1:
             data += bytes(draw.choice(BYTES) for _ in range(draw.randint(1, 8)))
-        case 9:  # the header: version, flags, digest, adapter version, reserved
-            place = draw.choice([4, 5, 6, 14, 15, draw.randrange(16, 60)])
-            parts.header[place] = draw.choice([*BYTES, parts.header[place] ^ 1])
-        case 10 if len(data) >= 4:  # a float
+        case 2 if len(data) >= 4:  # a float
             struct.pack_into("<I", data, draw.randrange(len(data) - 3), draw.choice(WORDS))
-        case 11 if record[0] == 18:  # metadata: text
+        case 3 | 4 if kind == 18:  # metadata: text
             place = draw.randrange(len(data) + 1)
             data[place : place + draw.randint(0, 2)] = draw.choice(TOKENS)
-        case 12 if record[0] == 19 and len(data) > 20:  # a binding: its sizes, its texts
+        case 3 if kind == 19 and len(data) > 20:  # a binding: its sizes, its texts
             place = draw.randrange(16, len(data))
             data[place] = draw.choice([*BYTES, data[place] ^ 0x20, 0x20, 0x41])
+        case 4 if kind == 19 and len(data) > 20:  # the ends of its texts
+            ends = [20 + sum(data[17 : 17 + n]) for n in range(4)]
+            place = max(20, min(len(data) - 1, draw.choice(ends) - draw.randint(0, 1)))
+            data[place] = draw.choice([0x20, 0x7F, 0x41])
         case _ if data:
             place = draw.randrange(len(data))
             data[place] = draw.choice([*BYTES, data[place] ^ (1 << draw.randrange(8))])
@@ -158,7 +221,11 @@ def _change(parts: Parts, number: int, others: list[bytes], draw: random.Random)
 
 def manifest(good: bytes, draw: random.Random) -> bytes:
     """A mutant of a manifest: mostly of its values, written canonically again; else of its text."""
-    if draw.random() < 0.2:
+    if draw.random() < 0.1:  # a number in another form
+        places = list(re.finditer(rb"(?<=[:\[,])-?[0-9][0-9.]*(?=[,}\]])", good))
+        place = draw.choice(places)
+        return good[: place.start()] + draw.choice(FORMS) + good[place.end() :]
+    if draw.random() < 0.15:
         text = bytearray(good)
         for _ in range(draw.randint(1, 2)):
             place = draw.randrange(len(text) + 1)
@@ -180,7 +247,7 @@ def _edited(value: Any, draw: random.Random) -> Any:
             case 0:
                 return {k: v for k, v in value.items() if k != key}
             case 1:
-                return {**value, draw.choice(["", "zebra", "a b", f"{key}x", "x/y", ".x"]): value[key]}
+                return {**value, draw.choice(["", "zebra", "a b", f"{key}x", "x/y", ".x", "bundle.json"]): value[key]}
             case _:
                 return {**value, key: _edited(value[key], draw)}
     if isinstance(value, list) and value and draw.random() < 0.85:

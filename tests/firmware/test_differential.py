@@ -338,7 +338,7 @@ def hostile_manifests() -> dict[str, bytes]:
 
 
 def test_a_manifest_takes_time_by_its_size_whatever_is_in_it(core: Core) -> None:
-    """At the limit, within a small multiple of one that is one long text; files against graphs took a hundred times."""
+    """At the limit, within a small multiple of one that is one long text; files against graphs took seconds."""
 
     def seconds(data: bytes) -> float:
         times = []
