@@ -22,7 +22,7 @@ etsa_err fc_refuse(fc_message message, etsa_err code, const char *format, ...)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static fc_file file;
+    static fc_file file = {.pinned = {.name = {"forecast.onnx", 13}}};
     static fc_base base = {.files = &file};
     fc_message message;
     uint8_t *copy = malloc(size > 0 ? size : 1); /* exactly as long, so that a byte too far is seen */

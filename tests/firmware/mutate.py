@@ -205,6 +205,8 @@ def _change_data(data: bytearray, kind: int, draw: random.Random) -> None:
         case 3 | 4 if kind == 18:  # metadata: text
             place = draw.randrange(len(data) + 1)
             data[place : place + draw.randint(0, 2)] = draw.choice(TOKENS)
+        case 5 if kind == 19 and len(data) > 20:  # its interval
+            struct.pack_into("<Q", data, 0, draw.choice([0, 1, 10**15 - 1, 10**15, 10**15 + 1, 2**63, 2**64 - 1]))
         case 3 if kind == 19 and len(data) > 20:  # a binding: its sizes, its texts
             place = draw.randrange(16, len(data))
             data[place] = draw.choice([*BYTES, data[place] ^ 0x20, 0x20, 0x41])
