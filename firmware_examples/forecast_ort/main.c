@@ -20,7 +20,8 @@ static const char USAGE[] =
     "  --signal NAME      what the numbers are, as MAP or LOINC's 8478-0: an adapter for another signal is refused\n"
     "  --unit UNIT        their unit (UCUM), as mm[Hg]\n"
     "  --interval SPAN    time between two rows, as 1h, 5min or 1s\n"
-    "  --accept-difference NAME  use an adapter that is for another signal, unit or interval (repeatable, by name)\n"
+    "  --accept-difference NAME  use an adapter that is for another signal, unit or interval (repeatable, by name);\n"
+    "                     a last column of every forecast then names what differs\n"
     "  --column N         column to read, the first is 1\n"
     "  --stream           forecast after every row, not only after the last\n"
     "  --repeat N         run the last forecast N times and print its latency\n"
@@ -134,21 +135,35 @@ static bool read_number(const char *row, uint64_t column, float *number)
     return *end == ',' || *end == '\0';
 }
 
-static void print_levels(const etsa_bundle *bundle, bool stream)
+/* Names joined by '+'. */
+static void print_differences(uint32_t differences)
+{
+    for (uint32_t left = differences; left != 0; left &= left - 1) {
+        printf("%s%s", left == differences ? "" : "+", fc_first_difference(left));
+    }
+}
+
+static void print_levels(const options *o, const etsa_bundle *bundle)
 {
     double levels[ETSA_MAX_LEVELS];
     if (etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) != ETSA_OK) return;
-    printf(stream ? "row,step" : "step");
+    printf(o->stream ? "row,step" : "step");
     for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%g", levels[j]);
-    printf("\n");
+    printf(o->policy.accepted != 0 ? ",accepted_differences\n" : "\n");
 }
 
-static void print_forecast(const etsa_bundle *bundle, uint32_t steps, const float *quantiles, long row)
+/* Where a person accepted differences, each row of a forecast names those there are. length: of its context. */
+static void print_forecast(const options *o, const etsa_bundle *bundle, const fc_forecaster *f, size_t length, const float *quantiles,
+                           long row)
 {
-    for (uint32_t h = 0; h < steps; h++) {
+    for (uint32_t h = 0; h < fc_steps(f); h++) {
         if (row > 0) printf("%ld,", row);
         printf("%u", (unsigned)h + 1);
         for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%.9g", (double)quantiles[h * bundle->level_count + j]);
+        if (o->policy.accepted != 0) {
+            printf(",");
+            print_differences(fc_differences(f, length));
+        }
         printf("\n");
     }
     fflush(stdout);
@@ -194,7 +209,7 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         fprintf(stderr, "etsa-forecast: %s: %s\n", o->file == NULL ? "memory" : o->file, strerror(errno));
         return 1;
     }
-    if (o->stream) print_levels(bundle, true);
+    if (o->stream) print_levels(o, bundle);
     for (long rows = 0; fgets(row, sizeof row, input) != NULL;) {
         if (strchr(row, '\n') == NULL && !feof(input)) return give_up(ETSA_INPUT_ERROR, "a row that is too long, or has a zero byte");
         if (!read_number(row, o->column, &number)) {
@@ -209,7 +224,7 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         rows++;
         if (!o->stream) continue;
         err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
-        if (err == ETSA_OK) print_forecast(bundle, fc_steps(f), quantiles, rows);
+        if (err == ETSA_OK) print_forecast(o, bundle, f, length, quantiles, rows);
         else if (err != ETSA_INPUT_ERROR) return give_up(err, message);
     }
     if (ferror(input)) return give_up(ETSA_INPUT_ERROR, strerror(errno));
@@ -218,8 +233,8 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
         if (err != ETSA_OK) return give_up(err, message);
         fprintf(stderr, "start to first forecast: %.1f ms\n", milliseconds() - started);
-        print_levels(bundle, false);
-        print_forecast(bundle, fc_steps(f), quantiles, 0);
+        print_levels(o, bundle);
+        print_forecast(o, bundle, f, length, quantiles, 0);
     }
     if (o->repeat > 0) {
         err = repeat(o, f, context, length, quantiles, message);

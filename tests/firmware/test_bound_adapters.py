@@ -22,6 +22,16 @@ from .dummy import STEPS, bind, make_adapter
 from .test_samples import SERIES, Service, forecast, quantiles, same
 
 HOUR = 3_600_000_000  # microseconds
+
+
+def split(text: str, columns: int = 4) -> tuple[str, set[str]]:
+    """The table without its last column, and what that column says."""
+    rows = [line.split(",") for line in text.splitlines()]
+    assert rows[0][columns:] == ["accepted_differences"]
+    table = "".join(",".join(row[:columns]) + "\n" for row in rows)
+    return table, {row[columns] for row in rows[1:]}
+
+
 RIGHT = ("--signal", "MAP", "--interval", "1h")
 
 
@@ -97,7 +107,9 @@ def test_another_use_is_refused_unless_accepted_by_its_name(
     assert f", for MAP; USED FOR ANOTHER {difference}, accepted by hand\n" in err
     python = Forecaster.open(bundle, path, use=use, accept=[difference]).forecast(SERIES)
     assert python.accepted_differences == (difference,)
-    same(quantiles(out), python.quantiles)
+    table, said = split(out)
+    same(quantiles(table), python.quantiles)
+    assert said == {difference}
 
 
 @pytest.mark.parametrize("options", [(), ("--signal", "MAP"), ("--interval", "1h")])
@@ -141,11 +153,21 @@ def test_contexts_and_forecasts_are_as_long_as_the_adapter_was_judged_with(
     assert code == 0, err
     longer = Forecaster.open(bundle, path, accept=["prediction_length"]).forecast(SERIES, STEPS)
     assert longer.accepted_differences == ("prediction_length",)
-    same(quantiles(out), longer.quantiles)
+    table, said = split(out)
+    same(quantiles(table), longer.quantiles)
+    assert said == {"prediction_length"}
     assert "USED FOR ANOTHER prediction_length, accepted by hand" in err
     code, out, err = forecast(*command, "--accept-difference", "context_length")
     assert code == 0, err
-    same(quantiles(out), Forecaster.open(bundle, path, accept=["context_length"]).forecast(SERIES).quantiles)
+    table, said = split(out)
+    same(quantiles(table), Forecaster.open(bundle, path, accept=["context_length"]).forecast(SERIES).quantiles)
+    assert said == {"context_length"}
+    accepted = ("--accept-difference", "context_length", "--accept-difference", "prediction_length")
+    lines = "".join(f"{70 + step}\n" for step in range(12))
+    _, out, _ = forecast(built, library, bundle.path, "--adapter", path, *RIGHT, *accepted, "--stream", stdin=lines)
+    rows = [line.split(",") for line in out.splitlines()[1:]]
+    assert {row[5] for row in rows if int(row[0]) <= 9} == {"prediction_length"}
+    assert {row[5] for row in rows if int(row[0]) > 9} == {"context_length+prediction_length"}
     assert "USED FOR ANOTHER context_length, accepted by hand" in err
 
 
