@@ -53,13 +53,13 @@ firmware:  ## build the C core and run its tests on this machine
 
 # On every processor, sanitized, analysed, measured against ceilings, fuzzed; needs what firmware_examples/README.md lists.
 firmware-all: firmware  ## the same cross-compiled under qemu, sanitizers, cppcheck, sizes, libFuzzer
-	cd firmware_examples && for preset in aarch64 armhf sanitize; do \
+	cd firmware_examples && for preset in aarch64 armhf sanitize sodium; do \
 	  cmake --preset $$preset && cmake --build --preset $$preset && ctest --preset $$preset || exit 1; done
 	cd firmware_examples && for compiler in gcc aarch64-linux-gnu-gcc arm-linux-gnueabihf-gcc; do \
 	  $(PYTHON) sizes.py --compiler $$compiler || exit 1; done
 	sh firmware_examples/cppcheck.sh
 	cd firmware_examples && cmake --preset fuzz && cmake --build --preset fuzz && $(PYTHON) fuzz/corpus.py build/corpus
-	cd firmware_examples/build && for target in blob manifest; do mkdir -p found/$$target && \
+	cd firmware_examples/build && for target in blob manifest graph; do mkdir -p found/$$target && \
 	  fuzz/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -dict=../fuzz/json.dict -max_len=8192 \
 	    found/$$target corpus/$$target 2>fuzz_$$target.log || { tail -n 30 fuzz_$$target.log; exit 1; }; \
 	  grep -E "DONE|stat::number_of_executed_units" fuzz_$$target.log; done

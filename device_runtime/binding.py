@@ -131,7 +131,8 @@ class Binding:
 
     def is_signal(self, name: str) -> bool:
         """Say whether ``name`` means this signal: its code, its name, or another name of the same vital sign."""
-        if name.strip().casefold() in (self.name.casefold(), self.code.casefold() or None):
+        plain = name.strip(" ").lower() if name.isascii() else ""  # what is not ASCII is no name here, however it folds
+        if plain and plain in (self.name.lower(), self.code.lower()):
             return True
         known = find_signal(name)
         return known is not None and self.code_system == CodeSystem.LOINC and known.loinc == self.code

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from device_runtime.errors import BaseMismatchError, StorageError
 from device_runtime.files import about, open_regular, read_bounded
 from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, TUNABLE_FILE, Manifest
+from device_runtime.onnx_files import check_external_files
 
 CHUNK = 1 << 20  # bytes read at a time while a file is checked
 
@@ -38,8 +39,8 @@ class Bundle:
     def open(cls, path: Path | str) -> Bundle:
         """Open the folder ``path`` and check the size and SHA-256 of every file that its manifest pins.
 
-        Raises `StorageError` when a file cannot be read, `FormatError` for a bad manifest and `BaseMismatchError`
-        when a file is not the one the manifest pins.
+        Raises `StorageError` when a file cannot be read, `FormatError` for a bad manifest or a graph that keeps tensors
+        in a file that is not pinned, and `BaseMismatchError` when a file is not the one the manifest pins.
         """
         folder = Path(path)
         manifest_file = folder / MANIFEST_FILE
@@ -62,6 +63,8 @@ class Bundle:
             except OSError as error:
                 raise StorageError(f"cannot read {folder / name}: {error.strerror or error}") from error
             bundle._check_file(name)
+        for name in sorted({graph.file for graph in manifest.graphs.values()}):
+            check_external_files(bundle.data(name), manifest.files.keys(), str(folder / name))
         return bundle
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from device_runtime.blob import blob_size
+from device_runtime.ed25519 import is_plain
 from device_runtime.errors import SignatureError, UnsupportedError
 
 # magic, version, algorithm, key_id, signature
@@ -91,8 +92,9 @@ def verify(
 ) -> frozenset[bytes]:
     """Check that at least ``threshold`` different trusted keys signed ``blob``; return those keys.
 
-    ``trusted_keys`` are Ed25519 public keys of 32 bytes. Raises `SignatureError`, and `UnsupportedError` when there is
-    nothing to check a signature with.
+    ``trusted_keys`` are Ed25519 public keys of 32 bytes. What not all libraries refuse (points of small or mixed order,
+    second encodings) is no signature, whatever ``verifier`` says. Raises `SignatureError`, and `UnsupportedError` when
+    there is nothing to check a signature with.
     """
     if threshold < 1:
         raise SignatureError(f"threshold {threshold}: want at least 1")
@@ -104,7 +106,7 @@ def verify(
         key
         for signature in signatures
         for key in keys.get(signature.key_id, ())
-        if check(key, signature.signature, message(blob))
+        if check(key, signature.signature, message(blob)) and is_plain(key, signature.signature)
     }
     if len(good) < threshold:
         raise SignatureError(

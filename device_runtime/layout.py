@@ -31,6 +31,11 @@ MAX_METADATA_SIZE = 1_024  # bytes
 MAX_INTERVAL = 1_000_000_000_000_000  # microseconds: 31 years
 MAX_CODE_SIZE = 32  # bytes; of a unit too
 MAX_NAME_SIZE = 64
+# Of a bundle's manifest.
+MAX_LENGTH = 65_536  # steps of a context or forecast
+MAX_LEVELS = 1_024
+MAX_FILES = 64
+MAX_GRAPHS = 16
 
 
 class Kind(IntEnum):

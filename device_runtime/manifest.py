@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,24 @@ import numpy as np
 from device_runtime import canonical
 from device_runtime.adapter import KnownAnswer
 from device_runtime.binder import bind
-from device_runtime.errors import FormatError, UnsupportedError
-from device_runtime.layout import MAX_CONTEXT, MAX_DIMENSION, MAX_EXPECTED, MAX_TENSORS
+from device_runtime.errors import FormatError, SizeError, UnsupportedError
+from device_runtime.layout import (
+    MAX_CONTEXT,
+    MAX_DIMENSION,
+    MAX_EXPECTED,
+    MAX_FILES,
+    MAX_GRAPHS,
+    MAX_LENGTH,
+    MAX_LEVELS,
+    MAX_TENSORS,
+)
 
 FORMAT_NAME = "edge-tsfm bundle"
 BUNDLE_VERSION = 1
 MAX_MANIFEST_SIZE = 1_048_576  # bytes
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+MAX_WORD = 2**32 - 1  # a C reader keeps numbers in 32 bits, but for the sizes of files
+MAX_WHOLE = 10**18 - 1  # canonical JSON's own limit
 TUNABLE_FILE = "tunable.safetensors"
 MANIFEST_FILE = "bundle.json"
 
@@ -36,8 +48,8 @@ class PinnedFile:
 
     def __post_init__(self) -> None:
         """Check both."""
-        if self.size < 0:
-            raise FormatError(f"size: want at least 0, got {self.size}")
+        if not 0 <= self.size <= MAX_WHOLE:
+            raise FormatError(f"size: want 0 to {MAX_WHOLE}, got {self.size}")
         if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
             raise FormatError(f"sha256: want 64 hexadecimal digits, got {self.sha256[:80]!r}")
 
@@ -53,7 +65,7 @@ class TensorEntry:
     def __post_init__(self) -> None:
         """Check what another tensor cannot put right."""
         whole = all(1 <= side <= MAX_DIMENSION for side in self.shape)
-        if not whole or len(self.shape) not in (1, 2) or self.offset < 0:
+        if not whole or len(self.shape) not in (1, 2) or not 0 <= self.offset <= MAX_WORD:
             raise FormatError(f"tensor {self.name[:80]!r}: shape {self.shape} at {self.offset}")
 
     @property
@@ -119,7 +131,12 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """Read a manifest. Raises `FormatError` where a field is missing, of the wrong type or out of range."""
+        """Read a manifest. Raises `FormatError` where a field is missing, of the wrong type or out of range.
+
+        And `SizeError` over the limit, `CanonicalError` for another form, `UnsupportedError` for another version.
+        """
+        if len(data) > MAX_MANIFEST_SIZE:
+            raise SizeError(f"{MANIFEST_FILE}: {len(data)} bytes, want at most {MAX_MANIFEST_SIZE}")
         value = canonical.loads(data, MANIFEST_FILE)
         if not isinstance(value, dict) or value.get("format") != FORMAT_NAME:
             raise FormatError(f"{MANIFEST_FILE}: not a bundle's manifest: want format {FORMAT_NAME!r}")
@@ -138,15 +155,22 @@ class Manifest:
 
     def _check(self) -> None:
         """Check what concerns several fields."""
-        if self.context_length < 0 or self.prediction_length < 0:
+        if not 1 <= self.context_length <= MAX_LENGTH or not 1 <= self.prediction_length <= MAX_LENGTH:
             raise FormatError(
-                f"{MANIFEST_FILE}: want lengths of at least 0, got {self.context_length}, {self.prediction_length}"
+                f"{MANIFEST_FILE}: want lengths of 1 to {MAX_LENGTH}, got {self.context_length}, "
+                f"{self.prediction_length}"
             )
         levels = self.quantile_levels
         if not levels or list(levels) != sorted(set(levels)) or not levels[0] > 0 or not levels[-1] < 1:
             raise FormatError(f"{MANIFEST_FILE}: quantile_levels: want ascending levels in (0, 1), got {levels}")
-        if len(self.tensors) > MAX_TENSORS:
-            raise FormatError(f"{MANIFEST_FILE}: {len(self.tensors)} tensors, want at most {MAX_TENSORS}")
+        for what, count, most in (
+            ("quantile_levels", len(levels), MAX_LEVELS),
+            ("tensors", len(self.tensors), MAX_TENSORS),
+            ("files", len(self.files), MAX_FILES),
+            ("graphs", len(self.graphs), MAX_GRAPHS),
+        ):
+            if count > most:
+                raise FormatError(f"{MANIFEST_FILE}: {what}: {count}, want at most {most}")
         for name in self.files:
             if not name or "/" in name or name.startswith(".") or name == MANIFEST_FILE:
                 raise FormatError(f"{MANIFEST_FILE}: file name {name!r}: want a plain name")
@@ -155,6 +179,8 @@ class Manifest:
         for graph in self.graphs.values():
             if graph.file not in self.files or any(not 0 <= index < len(self.tensors) for index in graph.tensors):
                 raise FormatError(f"{MANIFEST_FILE}: graph {graph.file!r} names a file or tensor that is not there")
+            if any(after <= before for before, after in pairwise(graph.tensors)):
+                raise FormatError(f"{MANIFEST_FILE}: graph {graph.file!r}: tensors: want ascending indices")
         limit = self.files[TUNABLE_FILE].size
         for entry in self.tensors:
             if entry.offset + 4 * entry.size > limit:

@@ -253,6 +253,11 @@ static bool find_count(etsa_text object, const char *name, uint32_t *number)
     return true;
 }
 
+static bool find_length(etsa_text object, const char *name, uint32_t *number)
+{
+    return find_count(object, name, number) && *number >= 1 && *number <= ETSA_MAX_LENGTH;
+}
+
 /* Digits and a power of ten are both exact in a double, so one division is the correctly rounded value. */
 static bool decimal(etsa_text value, double *number)
 {
@@ -322,7 +327,7 @@ static bool check_files(etsa_bundle *bundle, uint64_t *tunable_size)
     etsa_text key, value;
     etsa_file file;
     for (bundle->file_count = 0; next_member(&in, &key, &value); bundle->file_count++) {
-        if (!read_file(key, value, &file)) return false;
+        if (bundle->file_count == ETSA_MAX_FILES || !read_file(key, value, &file)) return false;
         if (etsa_text_is(file.name, "tunable.safetensors")) {
             tunable = true;
             *tunable_size = file.size;
@@ -343,22 +348,27 @@ static bool check_tensors(etsa_bundle *bundle, uint64_t tunable_size)
     return true;
 }
 
+/* Files are looked up for all graphs in one walk: one for each graph takes seconds at the limit of a manifest's size. */
 static bool check_graphs(const etsa_bundle *bundle)
 {
     json in = inside(bundle->graphs);
-    etsa_text key, value, file, list, item, unused;
+    etsa_text key, value, list, item, files[ETSA_MAX_GRAPHS];
     uint64_t index;
-    while (next_member(&in, &key, &value)) {
-        if (!is(value, '{') || !find_text(value, "file", &file) || !find_in(value, "tensors", '[', &list)) return false;
-        bool pinned = false;
-        json files = inside(bundle->files);
-        while (!pinned && next_member(&files, &key, &unused)) pinned = compare_text(key, file) == 0;
-        if (!pinned) return false;
-        for (json tensors = inside(list); next_item(&tensors, &item);) {
-            if (!whole_number(item, UINT32_MAX, &index) || index >= bundle->tensor_count) return false;
+    uint32_t count = 0, pinned = 0;
+    for (; next_member(&in, &key, &value); count++) {
+        if (count == ETSA_MAX_GRAPHS || !is(value, '{') || !find_text(value, "file", &files[count]) ||
+            !find_in(value, "tensors", '[', &list)) {
+            return false;
+        }
+        uint64_t least = 0;
+        for (json tensors = inside(list); next_item(&tensors, &item); least = index + 1) {
+            if (!whole_number(item, UINT32_MAX, &index) || index < least || index >= bundle->tensor_count) return false;
         }
     }
-    return true;
+    for (in = inside(bundle->files); next_member(&in, &key, &value);) {
+        for (uint32_t i = 0; i < count; i++) pinned += compare_text(key, files[i]) == 0; /* no key comes twice */
+    }
+    return pinned == count;
 }
 
 static bool check_levels(etsa_bundle *bundle)
@@ -367,7 +377,7 @@ static bool check_levels(etsa_bundle *bundle)
     etsa_text value;
     double level, previous = 0.0;
     for (bundle->level_count = 0; next_item(&in, &value); bundle->level_count++) {
-        if (!decimal(value, &level) || !(level > previous && level < 1.0)) return false;
+        if (bundle->level_count == ETSA_MAX_LEVELS || !decimal(value, &level) || !(level > previous && level < 1.0)) return false;
         previous = level;
     }
     return bundle->level_count > 0;
@@ -389,8 +399,8 @@ etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bun
     if (!find_count(top, "format_version", &version) || version != ETSA_BUNDLE_VERSION) return ETSA_UNSUPPORTED_ERROR;
     bool good = find_text(top, "name", &bundle->name) && find_text(top, "family", &bundle->family) &&
                 find_text(top, "precision", &bundle->precision) &&
-                find_count(top, "context_length", &bundle->context_length) &&
-                find_count(top, "prediction_length", &bundle->prediction_length) &&
+                find_length(top, "context_length", &bundle->context_length) &&
+                find_length(top, "prediction_length", &bundle->prediction_length) &&
                 find_in(top, "quantile_levels", '[', &bundle->levels) &&
                 find_in(top, "parameters", '{', &bundle->parameters) &&
                 find_in(top, "graphs", '{', &bundle->graphs) && find_in(top, "files", '{', &bundle->files) &&
@@ -433,11 +443,25 @@ bool etsa_bundle_file(const etsa_bundle *bundle, uint32_t index, etsa_file *file
     return false;
 }
 
+static bool read_graph(etsa_text value, etsa_graph *graph)
+{
+    return is(value, '{') && find_text(value, "file", &graph->file) && find_in(value, "tensors", '[', &graph->tensors);
+}
+
 bool etsa_bundle_graph(const etsa_bundle *bundle, const char *name, etsa_graph *graph)
 {
     etsa_text value;
-    return find_in(bundle->graphs, name, '{', &value) && find_text(value, "file", &graph->file) &&
-           find_in(value, "tensors", '[', &graph->tensors);
+    return find(bundle->graphs, name, &value) && read_graph(value, graph);
+}
+
+bool etsa_bundle_graph_at(const etsa_bundle *bundle, uint32_t index, etsa_graph *graph)
+{
+    json in = inside(bundle->graphs);
+    etsa_text key, value;
+    for (uint32_t i = 0; next_member(&in, &key, &value); i++) {
+        if (i == index) return read_graph(value, graph);
+    }
+    return false;
 }
 
 bool etsa_graph_uses(const etsa_graph *graph, uint32_t tensor)
@@ -455,6 +479,11 @@ bool etsa_bundle_parameter(const etsa_bundle *bundle, const char *name, double *
 {
     etsa_text text;
     return find(bundle->parameters, name, &text) && decimal(text, value);
+}
+
+bool etsa_bundle_count(const etsa_bundle *bundle, const char *name, uint32_t *value)
+{
+    return find_count(bundle->parameters, name, value);
 }
 
 bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value)
@@ -916,12 +945,15 @@ etsa_err etsa_fits(const etsa_adapter *adapter, const etsa_bundle *bundle, const
 
 static char folded(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 
-/* Compare with a zero-terminated text, whatever the capitals. */
+/* Compare with a zero-terminated text, whatever the capitals and without the blanks around it. */
 static bool is_named(etsa_text text, const char *what)
 {
     uint32_t i = 0;
+    while (*what == ' ') what++;
     while (i < text.size && what[i] != '\0' && folded(text.at[i]) == folded(what[i])) i++;
-    return text.size > 0 && i == text.size && what[i] == '\0';
+    if (text.size == 0 || i < text.size) return false;
+    while (what[i] == ' ') i++;
+    return what[i] == '\0';
 }
 
 etsa_err etsa_is_for(const etsa_adapter *adapter, const etsa_use *use, uint32_t accepted, uint32_t *differences)
@@ -931,7 +963,7 @@ etsa_err etsa_is_for(const etsa_adapter *adapter, const etsa_use *use, uint32_t 
         bool named = use->signal == NULL || is_named(adapter->signal, use->signal) ||
                      is_named(adapter->signal_code, use->signal);
         if (!named) found |= ETSA_OTHER_SIGNAL;
-        if (use->unit != NULL && adapter->unit.size > 0 && !etsa_text_is(adapter->unit, use->unit)) {
+        if (use->unit != NULL && use->unit[0] != '\0' && adapter->unit.size > 0 && !etsa_text_is(adapter->unit, use->unit)) {
             found |= ETSA_OTHER_UNIT;
         }
         if (use->interval_us != 0 && adapter->interval_us != 0 && use->interval_us != adapter->interval_us) {
@@ -1301,6 +1333,40 @@ void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t step
 
 /* --- signature -------------------------------------------------------------------------------------------------- */
 
+/* Whether the little-endian number is below the limit. */
+static bool is_below(const uint8_t number[32], const uint8_t limit[32])
+{
+    uint32_t i = 31;
+    while (i > 0 && number[i] == limit[i]) i--;
+    return number[i] < limit[i];
+}
+
+/* A point's encoding that is its only one and none of the eight of small order. Their y are 0, 1, -1 and two more. */
+static bool is_plain_point(const uint8_t point[32])
+{
+    static const uint8_t of_order_8[2][32] = {
+        {0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+         0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05},
+        {0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+         0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a},
+    };
+    uint8_t y[32], minus_one[32], two[32] = {2};
+    memcpy(y, point, 32);
+    y[31] &= 0x7f; /* the other bit is the sign of x */
+    memset(minus_one, 0xff, 32); /* 2^255 - 20; what is above it is a second encoding */
+    minus_one[0] = 0xec;
+    minus_one[31] = 0x7f;
+    return is_below(y, minus_one) && !is_below(y, two) && memcmp(y, of_order_8[0], 32) != 0 && memcmp(y, of_order_8[1], 32) != 0;
+}
+
+/* What a signature and a key must be before any verifier is asked, §8: not all verifiers look. */
+static bool is_plain_signature(const uint8_t signature[64], const uint8_t key[32])
+{
+    static const uint8_t order[32] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7,
+                                      0xa2, 0xde, 0xf9, 0xde, 0x14, [31] = 0x10};
+    return is_below(signature + 32, order) && is_plain_point(signature) && is_plain_point(key);
+}
+
 etsa_err etsa_verify(const uint8_t *message, uint32_t blob_size, const uint8_t *signatures, size_t signatures_size,
                      const uint8_t key[32], etsa_ed25519 *verify)
 {
@@ -1316,7 +1382,7 @@ etsa_err etsa_verify(const uint8_t *message, uint32_t blob_size, const uint8_t *
     for (const uint8_t *p = signatures; p < signatures + signatures_size; p += ETSA_SIGNATURE_SIZE) {
         if (memcmp(p, "ETSG", 4) != 0) return ETSA_SIGNATURE_ERROR;
         bool known = load16(p + 4) == 1 && load16(p + 6) == 1 && memcmp(p + 8, digest, 8) == 0;
-        good = good || (known && verify(p + 16, message, ETSA_PREFIX_SIZE + (size_t)blob_size, key));
+        good = good || (known && is_plain_signature(p + 16, key) && verify(p + 16, message, ETSA_PREFIX_SIZE + (size_t)blob_size, key));
     }
     return good ? ETSA_OK : ETSA_SIGNATURE_ERROR;
 }

@@ -45,6 +45,10 @@ extern "C" {
 #define ETSA_MAX_INTERVAL 1000000000000000u /* microseconds */
 #define ETSA_MAX_CODE_SIZE 32u              /* bytes; of a unit too */
 #define ETSA_MAX_NAME_SIZE 64u
+#define ETSA_MAX_LENGTH 65536u /* steps of a context or forecast; this and the next three of a manifest */
+#define ETSA_MAX_LEVELS 1024u
+#define ETSA_MAX_FILES 64u
+#define ETSA_MAX_GRAPHS 16u
 #define ETSA_MAX_MANIFEST_SIZE 1048576u /* bytes */
 #define ETSA_MAX_SIGNATURES 8u
 
@@ -124,10 +128,14 @@ etsa_err etsa_bundle_levels(const etsa_bundle *bundle, double *levels, uint32_t 
 bool etsa_bundle_file(const etsa_bundle *bundle, uint32_t index, etsa_file *file);
 /* The graph of that name, as "forecast". */
 bool etsa_bundle_graph(const etsa_bundle *bundle, const char *name, etsa_graph *graph);
+/* The graph at an index, in the order of their names; false behind the last. */
+bool etsa_bundle_graph_at(const etsa_bundle *bundle, uint32_t index, etsa_graph *graph);
 /* Whether the graph has the tensor among its external initializers. */
 bool etsa_graph_uses(const etsa_graph *graph, uint32_t tensor);
 /* One of the family's own numbers, as "patch_size"; false when it is not there or not a number. */
 bool etsa_bundle_parameter(const etsa_bundle *bundle, const char *name, double *value);
+/* One of the family's own whole numbers, as "num_layers"; false when it is not there, has a point, or needs over 32 bits. */
+bool etsa_bundle_count(const etsa_bundle *bundle, const char *name, uint32_t *value);
 /* One of the family's own truth values, as "use_eos_token"; false when it is not there or neither true nor false. */
 bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value);
 /* Compare with a zero-terminated text. */
@@ -257,7 +265,9 @@ void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t step
 #define ETSA_PREFIX "edge-tsfm adapter v1"
 #define ETSA_PREFIX_SIZE 21u
 
-/* Ed25519 (RFC 8032) verification: true only for a good signature. etsa_sodium.c has it with libsodium. */
+/* Ed25519 (RFC 8032) verification: true only for a good signature. etsa_ed25519.h has two to link. etsa_verify has checked
+ * the encodings before: S is below the order, R and the key are encoded in their one way and not of small order. What is
+ * left of §8 is the verifier's: that R and the key have prime order. */
 typedef bool etsa_ed25519(const uint8_t signature[64], const uint8_t *message, size_t size, const uint8_t key[32]);
 
 /* message: ETSA_PREFIX, then the blob of blob_size bytes. signatures: 80 bytes each, one to eight; behind the blob or

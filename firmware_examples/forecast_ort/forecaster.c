@@ -1,8 +1,6 @@
 #include "parts.h"
-#ifdef ETSA_WITH_SODIUM
-#include "etsa_sodium.h"
-
-#include <sodium.h>
+#ifdef ETSA_WITH_ED25519
+#include "etsa_ed25519.h"
 #endif
 
 #include <math.h>
@@ -31,12 +29,10 @@ bool fc_path_of(const fc_base *base, etsa_text name, char path[FC_PATH_SIZE])
 
 etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_t most, uint32_t *value, fc_message message)
 {
-    double number = 0;
-    if (!etsa_bundle_parameter(&base->bundle, name, &number) || !(number >= least && number <= most) || number != floor(number)) {
+    if (!etsa_bundle_count(&base->bundle, name, value) || *value < least || *value > most) {
         return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: parameters.%s: want a whole number from %u to %u", name,
                          (unsigned)least, (unsigned)most);
     }
-    *value = (uint32_t)number;
     return ETSA_OK;
 }
 
@@ -60,6 +56,17 @@ static etsa_err open_files_and_runtime(fc_base *base, fc_message message)
                      name.at);
 }
 
+/* Only what the manifest names as a graph is opened as one. */
+static etsa_err check_graphs(const fc_base *base, fc_message message)
+{
+    etsa_err err = ETSA_OK;
+    etsa_graph graph;
+    for (uint32_t i = 0; err == ETSA_OK && etsa_bundle_graph_at(&base->bundle, i, &graph); i++) {
+        err = fc_check_graph(base, fc_file_of(base, graph.file), message);
+    }
+    return err;
+}
+
 static etsa_err open_manifest(fc_base *base, fc_message message)
 {
     char path[FC_PATH_SIZE];
@@ -75,14 +82,6 @@ static etsa_err open_manifest(fc_base *base, fc_message message)
     if (base->family == NULL) {
         return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: family %.*s: not known here", path, (int)base->bundle.family.size,
                          base->bundle.family.at);
-    }
-    if (base->bundle.context_length < 1 || base->bundle.context_length > 65536 || base->bundle.prediction_length < 1 ||
-        base->bundle.prediction_length > 65536) {
-        return fc_refuse(message, ETSA_FORMAT_ERROR, "%s: lengths that cannot be", path);
-    }
-    if (base->bundle.level_count > FC_MAX_LEVELS) {
-        return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: %u quantile levels, want at most %u", path,
-                         (unsigned)base->bundle.level_count, FC_MAX_LEVELS);
     }
     base->tensors = calloc(base->bundle.tensor_count + 1, sizeof *base->tensors);
     if (base->tensors == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
@@ -102,6 +101,7 @@ etsa_err fc_base_open(const char *folder, const fc_settings *settings, fc_base *
     else strcpy(base->folder, folder);
     if (err == ETSA_OK) err = open_manifest(base, message);
     if (err == ETSA_OK) err = open_files_and_runtime(base, message);
+    if (err == ETSA_OK) err = check_graphs(base, message);
     if (err == ETSA_OK) *out = base;
     else fc_base_close(base);
     return err;
@@ -139,22 +139,21 @@ const char *fc_first_difference(uint32_t found)
     return "use";
 }
 
-static etsa_err verify(const uint8_t *data, size_t size, uint32_t blob_size, const uint8_t *key, fc_message message)
+static etsa_err verify(const uint8_t *data, size_t size, uint32_t blob_size, const fc_policy *policy, fc_message message)
 {
-#ifdef ETSA_WITH_SODIUM
+#ifdef ETSA_WITH_ED25519
     uint8_t *framed = malloc(ETSA_PREFIX_SIZE + (size_t)blob_size);
     if (framed == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-    if (sodium_init() < 0) {
-        free(framed);
-        return fc_refuse(message, ETSA_STORAGE_ERROR, "libsodium does not start");
-    }
     memcpy(framed, ETSA_PREFIX, ETSA_PREFIX_SIZE);
     memcpy(framed + ETSA_PREFIX_SIZE, data, blob_size);
-    etsa_err err = etsa_verify(framed, blob_size, data + blob_size, size - blob_size, key, etsa_sodium_ed25519);
+    etsa_err err = ETSA_SIGNATURE_ERROR;
+    for (uint32_t i = 0; i < policy->key_count && err != ETSA_OK; i++) {
+        err = etsa_verify(framed, blob_size, data + blob_size, size - blob_size, policy->keys[i], etsa_ed25519_verify);
+    }
     free(framed);
-    return err == ETSA_OK ? ETSA_OK : fc_refuse(message, err, "the trusted key did not sign this adapter");
+    return err == ETSA_OK ? ETSA_OK : fc_refuse(message, err, "no trusted key signed this adapter");
 #else
-    (void)data, (void)size, (void)blob_size, (void)key;
+    (void)data, (void)size, (void)blob_size, (void)policy;
     return fc_refuse(message, ETSA_SIGNATURE_ERROR, "built without Ed25519: nothing can be verified");
 #endif
 }
@@ -168,8 +167,8 @@ static etsa_err read_adapter(fc_forecaster *f, const uint8_t *data, size_t size,
     f->blob = malloc(size);
     if (f->blob == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     memcpy(f->blob, data, size);
-    if (policy->key != NULL) {
-        err = verify(f->blob, size, blob_size, policy->key, message);
+    if (policy->key_count > 0) {
+        err = verify(f->blob, size, blob_size, policy, message);
         if (err != ETSA_OK) return err;
     }
     err = etsa_decode(f->blob, blob_size, &f->adapter);
@@ -289,23 +288,23 @@ etsa_err fc_forecast(fc_forecaster *f, const float *context, size_t length, cons
     if (!f->base->family->samples && (sampling->num_samples > 0 || sampling->seed > 0)) {
         return fc_refuse(message, ETSA_INPUT_ERROR, "num_samples and seed: %s does not sample", f->base->family->name);
     }
+    for (size_t i = 0; i < length; i++) {
+        if (isinf(context[i])) return fc_refuse(message, ETSA_INPUT_ERROR, "the context has an infinite value; missing ones are NaN");
+    }
     size_t most = limited(f, bundle->context_length, f->adapter.context_length, ETSA_OTHER_CONTEXT_LENGTH);
     if (length > most) { /* the latest values count */
         context += length - most;
         length = most;
     }
-    for (size_t i = 0; i < length; i++) {
-        if (isinf(context[i])) return fc_refuse(message, ETSA_INPUT_ERROR, "the context has an infinite value; missing ones are NaN");
-        observed = observed || !isnan(context[i]);
-    }
+    for (size_t i = 0; i < length; i++) observed = observed || !isnan(context[i]);
     if (!observed) return fc_refuse(message, ETSA_INPUT_ERROR, "the context has no observed value");
     etsa_err err = f->base->family->predict(f->model, context, length, sampling, quantiles, message);
     if (err != ETSA_OK) return err;
-    size_t count = (size_t)bundle->prediction_length * bundle->level_count;
+    size_t count = (size_t)fc_steps(f) * bundle->level_count;
     if (!all_finite(quantiles, count)) return fc_refuse(message, ETSA_FORECAST_ERROR, "the model's quantiles are not finite");
     etsa_sort_levels(quantiles, bundle->prediction_length, bundle->level_count);
     if (f->blob == NULL) return ETSA_OK;
-    etsa_calibrate(&f->adapter, quantiles, bundle->prediction_length, bundle->level_count);
+    etsa_calibrate(&f->adapter, quantiles, fc_steps(f), bundle->level_count);
     if (all_finite(quantiles, count)) return ETSA_OK;
     return fc_refuse(message, ETSA_FORECAST_ERROR, "the adapter's calibration makes quantiles that are not finite");
 }
@@ -314,7 +313,14 @@ uint64_t fc_adapter_version(const fc_forecaster *f) { return f->blob == NULL ? 0
 
 const etsa_adapter *fc_adapter(const fc_forecaster *f) { return f->blob == NULL ? NULL : &f->adapter; }
 
-uint32_t fc_differences(const fc_forecaster *f) { return f->differences; }
+uint32_t fc_differences(const fc_forecaster *f, size_t length)
+{
+    if (f->blob == NULL || f->adapter.signal.size == 0) return 0;
+    uint32_t of_base = f->base->bundle.context_length, context = length < of_base ? (uint32_t)length : of_base, found = f->differences;
+    if (context > f->adapter.context_length) found |= f->accepted & ETSA_OTHER_CONTEXT_LENGTH; /* else it is cut */
+    if (fc_steps(f) > f->adapter.prediction_length) found |= ETSA_OTHER_PREDICTION_LENGTH;
+    return found;
+}
 
 uint32_t fc_steps(const fc_forecaster *f)
 {

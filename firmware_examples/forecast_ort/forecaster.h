@@ -10,7 +10,6 @@
 #include "etsa.h"
 
 #define FC_MESSAGE_SIZE 256
-#define FC_MAX_LEVELS 1024u /* quantile levels of a base that is opened */
 
 /* Why something was refused: what, got, wanted, where. */
 typedef char fc_message[FC_MESSAGE_SIZE];
@@ -34,9 +33,12 @@ const etsa_bundle *fc_bundle(const fc_base *base);
 /* A base with at most one adapter; immutable, so a swap is a new one. One thread at a time forecasts with it. */
 typedef struct fc_forecaster fc_forecaster;
 
+#define FC_MAX_KEYS 8u
+
 /* What may be loaded. */
 typedef struct fc_policy {
-    const uint8_t *key;       /* 32 bytes: the public key that must have signed the adapter; NULL: none asked for */
+    uint8_t keys[FC_MAX_KEYS][32]; /* public keys, of which one must have signed the adapter */
+    uint32_t key_count;       /* 0: no signature is asked for */
     uint64_t version_floor;   /* lowest adapter version */
     etsa_use use;             /* what it will forecast: a bound adapter for something else is refused */
     uint32_t accepted;        /* differences that a person accepted by name, as ETSA_OTHER_SIGNAL */
@@ -58,7 +60,7 @@ typedef struct fc_sampling {
 #define FC_MAX_SAMPLES 4096u
 
 /* context[length], latest value last, NaN for missing; quantiles[prediction_length * level_count], all levels of step 0
- * first. sampling: NULL for the base's number of samples and seed 0; another base refuses samples and seeds. Codes 500
+ * first, of which the first fc_steps steps are the forecast. A context is cut to the adapter's own length. sampling: NULL for the base's number of samples and seed 0; another base refuses samples and seeds. Codes 500
  * and 501. */
 etsa_err fc_forecast(fc_forecaster *forecaster, const float *context, size_t length, const fc_sampling *sampling, float *quantiles,
                      fc_message message);
@@ -67,8 +69,9 @@ etsa_err fc_forecast(fc_forecaster *forecaster, const float *context, size_t len
 uint64_t fc_adapter_version(const fc_forecaster *forecaster);
 /* The adapter, and so what it is for; NULL for the base alone. */
 const etsa_adapter *fc_adapter(const fc_forecaster *forecaster);
-/* In what its use differs from what it is for: only what a person accepted. Name these in every forecast. */
-uint32_t fc_differences(const fc_forecaster *forecaster);
+/* In what a forecast from a context of `length` values differs from what the adapter is for: only what a person accepted.
+ * Name these in every forecast. */
+uint32_t fc_differences(const fc_forecaster *forecaster, size_t length);
 /* Steps of a forecast that were judged when the adapter was made: at most the base's prediction_length. */
 uint32_t fc_steps(const fc_forecaster *forecaster);
 /* Largest difference of the known-answer test, in the target's unit. */

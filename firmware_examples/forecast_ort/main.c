@@ -15,12 +15,13 @@ static const char USAGE[] =
     "usage: etsa-forecast [options] BUNDLE [FILE]\n"
     "  FILE               numbers, one row a step: the last column is read; standard input when there is none\n"
     "  --adapter FILE     an .etsa blob, with signatures behind it or without\n"
-    "  --key HEX          public key that must have signed the adapter (64 digits)\n"
+    "  --key HEX          public key (64 digits) that must have signed the adapter; repeatable: one of them\n"
     "  --floor N          lowest adapter version\n"
     "  --signal NAME      what the numbers are, as MAP or LOINC's 8478-0: an adapter for another signal is refused\n"
     "  --unit UNIT        their unit (UCUM), as mm[Hg]\n"
     "  --interval SPAN    time between two rows, as 1h, 5min or 1s\n"
-    "  --accept-difference NAME  use an adapter that is for another signal, unit or interval (repeatable, by name)\n"
+    "  --accept-difference NAME  use an adapter that is for another signal, unit or interval (repeatable, by name);\n"
+    "                     a last column of every forecast then names what differs\n"
     "  --column N         column to read, the first is 1\n"
     "  --stream           forecast after every row, not only after the last\n"
     "  --repeat N         run the last forecast N times and print its latency\n"
@@ -37,7 +38,6 @@ typedef struct options {
     fc_settings settings;
     fc_policy policy;
     fc_sampling sampling;
-    uint8_t key[32];
     uint64_t column, repeat, merged;
     bool stream, print_merged;
 } options;
@@ -62,8 +62,7 @@ static bool parse_value(const char *name, const char *value, options *o)
     if (strcmp(name, "--adapter") == 0) o->adapter = value;
     else if (strcmp(name, "--library") == 0) o->settings.library = value;
     else if (strcmp(name, "--key") == 0) {
-        if (!fc_read_key(value, o->key)) return false;
-        o->policy.key = o->key;
+        return o->policy.key_count < FC_MAX_KEYS && fc_read_key(value, o->policy.keys[o->policy.key_count++]);
     } else if (strcmp(name, "--floor") == 0) return fc_read_count(value, 0, UINT64_MAX, &o->policy.version_floor);
     else if (strcmp(name, "--signal") == 0) o->policy.use.signal = value;
     else if (strcmp(name, "--unit") == 0) o->policy.use.unit = value;
@@ -136,21 +135,35 @@ static bool read_number(const char *row, uint64_t column, float *number)
     return *end == ',' || *end == '\0';
 }
 
-static void print_levels(const etsa_bundle *bundle, bool stream)
+/* Names joined by '+'. */
+static void print_differences(uint32_t differences)
 {
-    double levels[FC_MAX_LEVELS];
-    if (etsa_bundle_levels(bundle, levels, FC_MAX_LEVELS) != ETSA_OK) return;
-    printf(stream ? "row,step" : "step");
-    for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%g", levels[j]);
-    printf("\n");
+    for (uint32_t left = differences; left != 0; left &= left - 1) {
+        printf("%s%s", left == differences ? "" : "+", fc_first_difference(left));
+    }
 }
 
-static void print_forecast(const etsa_bundle *bundle, uint32_t steps, const float *quantiles, long row)
+static void print_levels(const options *o, const etsa_bundle *bundle)
 {
-    for (uint32_t h = 0; h < steps; h++) {
+    double levels[ETSA_MAX_LEVELS];
+    if (etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) != ETSA_OK) return;
+    printf(o->stream ? "row,step" : "step");
+    for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%g", levels[j]);
+    printf(o->policy.accepted != 0 ? ",accepted_differences\n" : "\n");
+}
+
+/* Where a person accepted differences, each row of a forecast names those there are. length: of its context. */
+static void print_forecast(const options *o, const etsa_bundle *bundle, const fc_forecaster *f, size_t length, const float *quantiles,
+                           long row)
+{
+    for (uint32_t h = 0; h < fc_steps(f); h++) {
         if (row > 0) printf("%ld,", row);
         printf("%u", (unsigned)h + 1);
         for (uint32_t j = 0; j < bundle->level_count; j++) printf(",%.9g", (double)quantiles[h * bundle->level_count + j]);
+        if (o->policy.accepted != 0) {
+            printf(",");
+            print_differences(fc_differences(f, length));
+        }
         printf("\n");
     }
     fflush(stdout);
@@ -196,7 +209,7 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         fprintf(stderr, "etsa-forecast: %s: %s\n", o->file == NULL ? "memory" : o->file, strerror(errno));
         return 1;
     }
-    if (o->stream) print_levels(bundle, true);
+    if (o->stream) print_levels(o, bundle);
     for (long rows = 0; fgets(row, sizeof row, input) != NULL;) {
         if (strchr(row, '\n') == NULL && !feof(input)) return give_up(ETSA_INPUT_ERROR, "a row that is too long, or has a zero byte");
         if (!read_number(row, o->column, &number)) {
@@ -211,7 +224,7 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         rows++;
         if (!o->stream) continue;
         err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
-        if (err == ETSA_OK) print_forecast(bundle, fc_steps(f), quantiles, rows);
+        if (err == ETSA_OK) print_forecast(o, bundle, f, length, quantiles, rows);
         else if (err != ETSA_INPUT_ERROR) return give_up(err, message);
     }
     if (ferror(input)) return give_up(ETSA_INPUT_ERROR, strerror(errno));
@@ -220,8 +233,8 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
         err = fc_forecast(f, context, length, &o->sampling, quantiles, message);
         if (err != ETSA_OK) return give_up(err, message);
         fprintf(stderr, "start to first forecast: %.1f ms\n", milliseconds() - started);
-        print_levels(bundle, false);
-        print_forecast(bundle, fc_steps(f), quantiles, 0);
+        print_levels(o, bundle);
+        print_forecast(o, bundle, f, length, quantiles, 0);
     }
     if (o->repeat > 0) {
         err = repeat(o, f, context, length, quantiles, message);
@@ -233,12 +246,12 @@ static int forecast(const options *o, const etsa_bundle *bundle, fc_forecaster *
 }
 
 /* What the adapter is for, and in what it is used otherwise. */
-static void print_use(const fc_forecaster *f)
+static void print_use(const fc_forecaster *f, size_t longest)
 {
     const etsa_adapter *adapter = fc_adapter(f);
     if (adapter->signal.size == 0) fprintf(stderr, ", unbound: it does not say which signal it is for");
     else fprintf(stderr, ", for %.*s", (int)adapter->signal.size, adapter->signal.at);
-    for (uint32_t left = fc_differences(f); left != 0; left &= left - 1) {
+    for (uint32_t left = fc_differences(f, longest); left != 0; left &= left - 1) {
         fprintf(stderr, "; USED FOR ANOTHER %s, accepted by hand", fc_first_difference(left));
     }
 }
@@ -295,7 +308,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < 8; i++) fprintf(stderr, "%02x", bundle->digest[i]);
     if (o.adapter != NULL) {
         fprintf(stderr, ", adapter version %llu, known answer off by %g", (unsigned long long)fc_adapter_version(f), fc_self_test_difference(f));
-        print_use(f);
+        print_use(f, bundle->context_length);
     }
     fprintf(stderr, "\nbase opened in %.1f ms, adapter and session in %.1f ms\n", opened - started, milliseconds() - opened);
     int status = forecast(&o, bundle, f, started);

@@ -64,6 +64,9 @@ etsa_err fc_check_unchanged(const fc_base *base, fc_message message);
 /* Let the kernel have a file's pages back; they come again when they are read. */
 void fc_forget_pages(const fc_file *file);
 
+/* graphs.c: refuse a graph that keeps tensors in a file that is not pinned. */
+etsa_err fc_check_graph(const fc_base *base, const fc_file *file, fc_message message);
+
 /* merge.c: every delta into merged[tensor_count], which it allocates and the caller frees, also after an error. */
 etsa_err fc_merge(const fc_base *base, const etsa_adapter *adapter, float **merged, fc_message message);
 

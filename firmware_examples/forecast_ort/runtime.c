@@ -38,7 +38,8 @@ etsa_err fc_check(const fc_base *base, OrtStatus *status, etsa_err code, const c
 
 etsa_err fc_load_runtime(fc_base *base, fc_message message)
 {
-    const char *name = base->settings.library != NULL ? base->settings.library : "libonnxruntime.so.1";
+    bool named = base->settings.library != NULL && base->settings.library[0] != '\0';
+    const char *name = named ? base->settings.library : "libonnxruntime.so.1";
     /* Microsoft's builds from 1.29 on write to the home folder and report to Microsoft unless this is set before. */
     const char *silence = getenv(SILENCE);
     if ((silence == NULL || strcmp(silence, "1") != 0) && setenv(SILENCE, "1", 1) != 0) {

@@ -1,8 +1,9 @@
-"""Seed corpus from the vectors: ``python fuzz/corpus.py OUT`` writes OUT/blob/ and OUT/manifest/."""
+"""Seed corpus from the vectors and the sample: ``python fuzz/corpus.py OUT`` writes OUT/blob/, manifest/, graph/."""
 
 import sys
 from pathlib import Path
 
+SAMPLE = Path(__file__).parents[1] / "sample_data" / "bundle"
 VECTORS = Path(__file__).parents[2] / "tests" / "vectors"
 
 
@@ -15,6 +16,9 @@ def main(out: Path) -> None:
             target = out / what / path.stem
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(payload)
+    graph = out / "graph" / "sample"
+    graph.parent.mkdir(parents=True, exist_ok=True)
+    graph.write_bytes((SAMPLE / "forecast.onnx").read_bytes())
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ static const char USAGE[] =
     "  ADAPTER            channel 0's .etsa file, channel 1's, ...; '-' or an empty file for the base alone.\n"
     "                     Read again on SIGHUP\n"
     "  --signal NAME      what a channel is, as MAP: the first for channel 0, ... An adapter for another is refused\n"
+    "  --unit UNIT        its unit (UCUM), as mm[Hg]: the first for channel 0, ...\n"
     "  --interval SPAN    length of a step, as 1h, 60s or 250ms (1h); an adapter for another is refused\n"
     "  --accept-difference NAME  run an adapter that is for another signal or interval; every forecast then says so\n"
-    "  --key HEX          public key that must have signed every adapter (64 digits)\n"
+    "  --key HEX          public key (64 digits) that must have signed every adapter; repeatable: one of them\n"
     "  --floor N          lowest adapter version\n"
     "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
     "  --threads N        of ONNX Runtime (2)\n"
@@ -92,7 +93,7 @@ static void print_use(const sv_forecast *f)
 static void on_forecast(void *user, const sv_forecast *f)
 {
     const etsa_bundle *bundle = user;
-    double levels[FC_MAX_LEVELS];
+    double levels[ETSA_MAX_LEVELS];
     printf("{\"channel\":%u,\"t_ms\":%lld,\"adapter_version\":%llu,\"base\":\"", (unsigned)f->channel, (long long)f->t_ms,
            (unsigned long long)f->adapter_version);
     for (int i = 0; i < 32; i++) printf("%02x", bundle->digest[i]);
@@ -102,7 +103,7 @@ static void on_forecast(void *user, const sv_forecast *f)
         printf(",\"error\":\"");
         print_escaped(f->message);
         printf("\"");
-    } else if (etsa_bundle_levels(bundle, levels, FC_MAX_LEVELS) == ETSA_OK) {
+    } else if (etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) == ETSA_OK) {
         printf(",\"latency_ms\":%.3f,\"quantiles\":{", f->latency_ms);
         for (uint32_t j = 0; j < f->levels; j++) {
             printf("%s\"%g\":[", j > 0 ? "," : "", levels[j]);
@@ -122,8 +123,7 @@ typedef struct options {
     const char *bundle, *adapters[SV_MAX_CHANNELS];
     fc_settings settings;
     sv_settings service;
-    uint8_t key[32];
-    uint32_t named; /* channels whose signal was said */
+    uint32_t named, measured; /* channels whose signal, unit was said */
 } options;
 
 /* An option that takes a value. */
@@ -138,6 +138,9 @@ static bool parse_value(const char *name, const char *value, options *o)
     } else if (strcmp(name, "--signal") == 0) {
         if (o->named == SV_MAX_CHANNELS) return false;
         o->service.signals[o->named++] = value;
+    } else if (strcmp(name, "--unit") == 0) {
+        if (o->measured == SV_MAX_CHANNELS) return false;
+        o->service.units[o->measured++] = value;
     } else if (strcmp(name, "--accept-difference") == 0) {
         o->service.policy.accepted |= fc_read_difference(value);
         return fc_read_difference(value) != 0;
@@ -145,8 +148,8 @@ static bool parse_value(const char *name, const char *value, options *o)
         if (!fc_read_count(value, 1, 256, &count)) return false;
         o->settings.threads = (int)count;
     } else if (strcmp(name, "--key") == 0) {
-        if (!fc_read_key(value, o->key)) return false;
-        o->service.policy.key = o->key;
+        fc_policy *policy = &o->service.policy;
+        return policy->key_count < FC_MAX_KEYS && fc_read_key(value, policy->keys[policy->key_count++]);
     } else return false;
     return true;
 }

@@ -165,7 +165,7 @@ static void forecast_one(sv_service *s, uint32_t number)
     double start = milliseconds();
     sv_forecast forecast = {.channel = number, .t_ms = t_ms, .message = message, .steps = fc_steps(c->current),
                             .levels = bundle->level_count, .adapter_version = fc_adapter_version(c->current),
-                            .differences = fc_differences(c->current)};
+                            .differences = fc_differences(c->current, length)};
     say_use(fc_adapter(c->current), &forecast);
     forecast.err = fc_forecast(c->current, s->work, length, NULL, s->quantiles, message);
     pthread_mutex_unlock(&s->using);
@@ -227,6 +227,7 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
     }
     fc_policy policy = s->settings.policy;
     policy.use.signal = s->settings.signals[number];
+    policy.use.unit = s->settings.units[number];
     policy.use.interval_us = (uint64_t)s->settings.interval_ms * 1000;
     etsa_err err = fc_open(s->base, data, size, &policy, &next, message);
     if (err != ETSA_OK) return err;

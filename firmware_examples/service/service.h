@@ -38,6 +38,7 @@ typedef struct sv_settings {
     uint32_t channels;       /* 1 to SV_MAX_CHANNELS */
     int64_t interval_ms;     /* of a step: what the adapter was trained on, as 3,600,000 for hourly data */
     const char *signals[SV_MAX_CHANNELS]; /* what each channel is, as "MAP"; its adapter must be for that. NULL: not said */
+    const char *units[SV_MAX_CHANNELS];   /* UCUM, as "mm[Hg]"; NULL: not said */
     uint32_t alive_ms;       /* longest time between two calls of on_alive while idle */
     fc_policy policy;        /* what an adapter must have */
     sv_on_forecast *on_forecast;

@@ -10,6 +10,7 @@ import numpy as np
 
 from device_runtime import canonical
 from device_runtime.adapter import Adapter, Calibration, KnownAnswer
+from device_runtime.binding import Binding
 from device_runtime.blob import encode
 from device_runtime.bundle import Bundle
 from device_runtime.delta import Dense, Fourier, LowRank, Numbers, Vera
@@ -100,8 +101,18 @@ def _model(arrays: dict[str, np.ndarray], offsets: dict[str, int]) -> bytes:
     return bytes(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
 
 
-def make_adapter(bundle: Bundle, *, seed: int = 1, version: int = 3, tolerance: float = 1e-3) -> Adapter:
-    """An adapter of four kinds on the dummy bundle, with a calibration and the right known answer."""
+def bind(name: str = "MAP", *, interval_us: int = 3_600_000_000, context: int = CONTEXT, steps: int = STEPS) -> Binding:
+    """What an adapter of the dummy bundle is for: the whole of the base's lengths unless said otherwise."""
+    return Binding.of(name, interval_us=interval_us, context_length=context, prediction_length=steps)
+
+
+def make_adapter(
+    bundle: Bundle, *, seed: int = 1, version: int = 3, tolerance: float = 1e-3, binding: Binding | None = None
+) -> Adapter:
+    """An adapter of four kinds on the dummy bundle, with a calibration and the right known answer.
+
+    Without ``binding`` it is one of format 1, unbound.
+    """
     draw = np.random.default_rng(seed)
 
     def numbers(*shape: int) -> Numbers:
@@ -123,4 +134,5 @@ def make_adapter(bundle: Bundle, *, seed: int = 1, version: int = 3, tolerance: 
         deltas=deltas,
         known_answer=KnownAnswer(context=context, expected=expected, tolerance=float(np.float32(tolerance))),
         calibration=Calibration(offsets=numbers(LEVELS, 2)),
+        binding=binding,
     )

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from device_runtime.blob import encode
 
-from .dummy import make_adapter, make_bundle
+from .dummy import bind, make_adapter, make_bundle
 
 OUT = Path(__file__).parents[2] / "firmware_examples" / "sample_data"
 
@@ -20,7 +20,8 @@ def main() -> None:
     """Write a bundle, an adapter signed with a key that is no secret, and a series."""
     shutil.rmtree(OUT / "bundle", ignore_errors=True)
     (OUT / "bundle").mkdir(parents=True)
-    blob = encode(make_adapter(make_bundle(OUT / "bundle")))
+    bundle = make_bundle(OUT / "bundle")
+    blob = encode(make_adapter(bundle, binding=bind("MAP")))  # hourly
     private = Ed25519PrivateKey.from_private_bytes(b"edge-tsfm sample key, no secret.")
     key = private.public_key().public_bytes_raw()
     head = b"ETSG\1\0\1\0" + hashlib.sha256(key).digest()[:8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -15,10 +16,12 @@ CROSS = {
 }
 
 
-def ctest(folder: Path) -> None:
+def ctest(folder: Path, skipped: str = "0") -> None:
     done = run("ctest", "--test-dir", folder, "--output-on-failure")
     assert done.returncode == 0, done.stdout[-4000:]
     assert "100% tests passed, 0 tests failed out of 2" in done.stdout
+    log = (folder / "Testing" / "Temporary" / "LastTest.log").read_text()
+    assert re.findall(r"^\d+ vectors, (\d+) failures, (\d+) skipped", log, flags=re.MULTILINE) == [("0", skipped)] * 2
 
 
 def test_this_machine(built: Path) -> None:
@@ -35,6 +38,34 @@ def test_under_qemu(target: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_sanitizers(tmp_path: Path) -> None:
     ctest(build(tmp_path, "-DETSA_SANITIZE=ON", "-DCMAKE_BUILD_TYPE=Debug"))
+
+
+def test_a_skipped_vector_is_a_failure_unless_it_was_asked_for(tmp_path: Path) -> None:
+    need("cmake", "cc")
+    build(tmp_path, "-DETSA_ED25519=none")
+    count = sum(b"what: signed" in path.read_bytes() for path in (SOURCE.parent / "tests" / "vectors").rglob("*.vec"))
+    assert count > 20
+    ctest(tmp_path, skipped=str(count))
+    signed = SOURCE.parent / "tests" / "vectors" / "signed" / "ok.vec"
+    assert run(tmp_path / "test" / "vectors", signed).returncode == 1
+    assert run(tmp_path / "test" / "vectors", "--without-signatures", signed).returncode == 0
+
+
+@pytest.mark.slow
+def test_libsodium(tmp_path: Path) -> None:
+    if not Path("/usr/include/sodium.h").exists():
+        pytest.skip("needs libsodium-dev")
+    ctest(build(tmp_path, "-DETSA_ED25519=sodium"))
+
+
+def test_vendored_files_are_unchanged() -> None:
+    folder = SOURCE / "third_party" / "monocypher"
+    stated = dict(
+        re.findall(r"^\| `([\w.-]+)` \| `([0-9a-f]{64})` \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    )
+    assert set(stated) == {path.name for path in folder.glob("*.[ch]")}
+    for name, digest in stated.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
 @pytest.mark.slow

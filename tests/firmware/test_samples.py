@@ -146,16 +146,15 @@ def test_refusals(built: Path, library: Path, bundle: Bundle, files: Path, blob:
 
 def test_signed_adapter(built: Path, library: Path, bundle: Bundle, files: Path, blob: bytes) -> None:
     ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
-    if not (built / "libetsa_sodium.a").exists():
-        pytest.skip("built without libsodium")
     private = ed25519.Ed25519PrivateKey.generate()
     key = private.public_key().public_bytes_raw()
     head = b"ETSG\1\0\1\0" + hashlib.sha256(key).digest()[:8]
     signed = blob + head + private.sign(b"edge-tsfm adapter v1\0" + blob)
     (files / "signed.etsa").write_bytes(signed)
-    arguments = (files / "series.csv", "--adapter", files / "signed.etsa", "--key", key.hex())
-    code, _, err = forecast(built, library, bundle.path, *arguments)
-    assert code == 0, err
+    arguments = (files / "series.csv", "--adapter", files / "signed.etsa")
+    for keys in (("--key", key.hex()), ("--key", "11" * 32, "--key", key.hex())):  # one of the trusted ones
+        code, _, err = forecast(built, library, bundle.path, *arguments, *keys)
+        assert code == 0, err
     other = signed[:-1] + bytes([signed[-1] ^ 1])
     assert refused(built, library, bundle.path, other, files, "--key", key.hex()) == 200
 
@@ -283,8 +282,16 @@ def test_sessions_have_copies_of_merged_tensors(built: Path, library: Path, bund
 class Service:
     """A running etsa-service."""
 
-    def __init__(self, binary: Path, library: Path, bundle: Bundle, *arguments: object, **environment: str) -> None:
-        command = [binary, "--library", library, "--interval", 1000, bundle.path, *arguments]
+    def __init__(
+        self,
+        binary: Path,
+        library: Path,
+        bundle: Bundle,
+        *arguments: object,
+        interval: str = "1s",
+        **environment: str,
+    ) -> None:
+        command = [binary, "--library", library, "--interval", interval, bundle.path, *arguments]
         self.process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -391,7 +398,7 @@ def test_service_refuses_a_swap_on_a_base_that_was_replaced(
 
 def test_service_reads_datagrams_with_and_without_a_newline(built: Path, library: Path, bundle: Bundle) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    command = [built / "service" / "etsa-service", "--library", library, "--interval", 1000, bundle.path]
+    command = [built / "service" / "etsa-service", "--library", library, "--interval", "1s", bundle.path]
     with ours, theirs:
         process = subprocess.Popen(
             [str(part) for part in command], stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -532,10 +539,23 @@ def test_sample_data(built: Path, library: Path, tmp_path: Path) -> None:
     """The README's first forecast: its bundle, its signed adapter, its series."""
     data = SOURCE / "sample_data"
     key = (data / "key.hex").read_text().strip()
-    if not (built / "libetsa_sodium.a").exists():
-        pytest.skip("built without libsodium")
-    arguments = (data / "series.csv", "--adapter", data / "ward.etsa", "--key", key)
+    use = ("--signal", "MAP", "--interval", "1h")
+    arguments = (data / "series.csv", "--adapter", data / "ward.etsa", "--key", key, *use)
     code, out, err = forecast(built, library, data / "bundle", *arguments)
     assert code == 0, err
     series = np.genfromtxt(data / "series.csv", delimiter=",", skip_header=1, usecols=1)
     same(quantiles(out), Forecaster.open(data / "bundle", data / "ward.etsa").forecast(series).quantiles)
+
+
+def test_what_was_released_with_format_1_is_still_read_and_said_to_be_unbound(built: Path, library: Path) -> None:
+    """A signed adapter as an earlier version wrote it, on the bundle of that time (sample_data's)."""
+    data, old = SOURCE / "sample_data", Path(__file__).parents[1] / "released" / "format-1.etsa"
+    series = np.genfromtxt(data / "series.csv", delimiter=",", skip_header=1, usecols=1)
+    made = Forecaster.open(data / "bundle", old).forecast(series)
+    assert (made.unbound, made.binding) == (True, None)
+    key = (data / "key.hex").read_text().strip()
+    arguments = (data / "series.csv", "--adapter", old, "--key", key)
+    code, out, err = forecast(built, library, data / "bundle", *arguments)
+    assert code == 0, err
+    assert "unbound: it does not say which signal it is for" in err
+    same(quantiles(out), made.quantiles)

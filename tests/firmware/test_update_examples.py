@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -191,6 +192,30 @@ def test_the_c_service_gets_what_the_record_says(bed: Bed) -> None:
     assert target.read_bytes() == b""
     config.write_text("nonsense")
     assert "edge-tsfm-hand-over: " in hand_over(status=1)
+
+
+def test_the_c_service_is_told_what_the_settings_say(bed: Bed) -> None:
+    """The lines for its environment file: read back by systemd's rules, which expand nothing."""
+    config = bed.folder / "bed" / "device.toml"
+    text = config.read_text()
+
+    def printed(changed: str, status: int = 0) -> str:
+        config.write_text(changed)
+        return bed.run(sys.executable, HAND_OVER, config, status=status)
+
+    values = dict(part.split("=", 1) for part in shlex.split(printed(text)))
+    first, *others = (key.hex() for key in bed.config.trusted_keys)
+    usual = " ".join([*(f"--key {key}" for key in others), "--unit mm[Hg]"])
+    assert values == {
+        "EDGE_TSFM_KEY": first, "EDGE_TSFM_SIGNAL": "MAP", "EDGE_TSFM_INTERVAL": "1h", "EDGE_TSFM_OPTIONS": usual,
+    }  # fmt: skip
+    head = 'accept_differences = ["interval", "unit"]\n'
+    odd = text.replace('signal = "MAP"', r"""signal = 'pressure of "$HOME" \ `1`'""")
+    values = dict(part.split("=", 1) for part in shlex.split(printed(head + odd)))
+    assert values["EDGE_TSFM_SIGNAL"] == r"""pressure of "$HOME" \ `1`"""
+    wanted = f"{usual} --accept-difference interval --accept-difference unit"
+    assert values["EDGE_TSFM_OPTIONS"] == wanted
+    assert "[110] 2 keys must sign each adapter" in printed(re.sub("threshold = 1", "threshold = 2", text), status=1)
 
 
 def test_settings_fit_the_unit(bed: Bed, tmp_path: Path) -> None:

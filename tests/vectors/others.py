@@ -7,6 +7,7 @@ import json
 import struct
 
 from naive import CODES, blob, dense, entries, projection, vector
+from odd_signatures import odd_ones
 
 
 def manifest(**changes: object) -> bytes:
@@ -95,6 +96,67 @@ def manifests() -> dict[str, bytes]:
         **{f"manifest/missing-{key.replace('_', '-')}": bad(f"no {key}", manifest(**{key: None})) for key in missing},
         "manifest/context-negative": bad("a negative length", manifest(context_length=-1)),
         "manifest/context-decimal": bad("a length with a point", manifest(context_length=64.0)),
+        "manifest/context-32-bits": bad("a length beyond 32 bits", manifest(context_length=2**32)),
+        "manifest/context-zero": bad("a length of 0", manifest(context_length=0)),
+        "manifest/context-long": bad("a length of 65,537", manifest(context_length=65_537)),
+        "manifest/ok-longest": ok(
+            "the longest there may be", manifest(context_length=65_536, prediction_length=65_536), 2
+        ),
+        "manifest/prediction-zero": bad("a length of 0", manifest(prediction_length=0)),
+        "manifest/version-32-bits": bad(
+            "a version beyond 32 bits", manifest(format_version=2**32 + 1), "UnsupportedError"
+        ),
+        "manifest/parameters-list": bad("parameters are a list", manifest(parameters=[])),
+        "manifest/parameters-pairs": bad("parameters are pairs", manifest(parameters=[["patch_size", 16]])),
+        "manifest/parameters-text": bad("parameters are an empty text", manifest(parameters="")),
+        "manifest/levels-object": bad("levels are an object", manifest(quantile_levels={"0.5": 0.5})),
+        "manifest/levels-many": bad(
+            "1,025 levels", manifest(quantile_levels=[round((i + 1) / 2000, 4) for i in range(1025)])
+        ),
+        "manifest/graphs-list": bad("graphs are a list", manifest(graphs=[])),
+        "manifest/graphs-many": bad(
+            "17 graphs", manifest(graphs={f"g{i:02}": {"file": "forecast.onnx", "tensors": []} for i in range(17)})
+        ),
+        "manifest/graph-list": bad("a graph is a list", manifest(graphs={"forecast": []})),
+        "manifest/graph-tensors-object": bad(
+            "a graph's tensors are an object", manifest(graphs={"forecast": {"file": "forecast.onnx", "tensors": {}}})
+        ),
+        "manifest/graph-tensors-text": bad(
+            "a graph's tensors are an empty text",
+            manifest(graphs={"forecast": {"file": "forecast.onnx", "tensors": ""}}),
+        ),
+        "manifest/graph-tensors-order": bad(
+            "a graph's tensors descend", manifest(graphs={"forecast": {"file": "forecast.onnx", "tensors": [1, 0]}})
+        ),
+        "manifest/graph-tensors-twice": bad(
+            "a graph's tensor comes twice",
+            manifest(graphs={"forecast": {"file": "forecast.onnx", "tensors": [1, 1]}}),
+        ),
+        "manifest/files-list": bad("files are a list", manifest(files=[], graphs={}, tensors=[])),
+        "manifest/files-many": bad(
+            "65 files",
+            manifest(
+                files={
+                    "tunable.safetensors": {"sha256": "00" * 32, "size": 400},
+                    **{f"{i:02}.bin": {"sha256": "00" * 32, "size": 1} for i in range(64)},
+                },
+                graphs={},
+            ),
+        ),
+        "manifest/file-text": bad("a file is a text", manifest(files={"tunable.safetensors": "x"}, graphs={})),
+        "manifest/tensors-object": bad("tensors are an object", manifest(tensors={}, graphs={})),
+        "manifest/tensors-text": bad("tensors are an empty text", manifest(tensors="", graphs={})),
+        "manifest/tensor-shape-object": bad(
+            "a shape is an object", manifest(tensors=[{"name": "x", "offset": 80, "shape": {}}], graphs={})
+        ),
+        "manifest/tensor-32-bits": bad(
+            "an offset beyond 32 bits",
+            manifest(
+                files={"tunable.safetensors": {"sha256": "00" * 32, "size": 2**33}},
+                tensors=[{"name": "x", "offset": 2**32, "shape": [1]}],
+                graphs={},
+            ),
+        ),
         "manifest/levels-none": bad("no quantile levels", manifest(quantile_levels=[])),
         "manifest/levels-order": bad("levels descend", manifest(quantile_levels=[0.5, 0.1])),
         "manifest/levels-one": bad("a level of 1", manifest(quantile_levels=[0.5, 1.0])),
@@ -148,12 +210,18 @@ def signed() -> dict[str, bytes]:
         head = b"ETSG" + struct.pack("<HH", version, algorithm) + hashlib.sha256(public).digest()[:8]
         return head + private.sign(prefix + data)
 
-    def of(comment: str, data: bytes, good: bool = False) -> bytes:
+    def of(comment: str, data: bytes, good: bool = False, trusted: bytes = key) -> bytes:
         expect = "ok" if good else f"SignatureError {CODES['SignatureError']}"
-        return vector([("what", "signed"), ("expect", expect), ("comment", comment), ("key", key.hex())], data)
+        return vector([("what", "signed"), ("expect", expect), ("comment", comment), ("key", trusted.hex())], data)
+
+    def odd(comment: str, trusted: bytes, signature: bytes) -> bytes:
+        head = b"ETSG" + struct.pack("<HH", 1, 1) + hashlib.sha256(trusted).digest()[:8]
+        return of(comment, payload + head + signature, trusted=trusted)
 
     mine, other = sign(ours), sign(others)
+    odd_made = odd_ones(b"edge-tsfm adapter v1\0" + payload, bytes([7]) * 32)
     return {
+        **{f"signed/{name}": odd(*made) for name, made in odd_made.items()},
         "signed/ok": of("one signature", payload + mine, True),
         "signed/ok-second": of("another key's comes first", payload + other + mine, True),
         "signed/ok-eight": of("the most there may be", payload + other * 7 + mine, True),
