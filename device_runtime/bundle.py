@@ -64,7 +64,7 @@ class Bundle:
                 raise StorageError(f"cannot read {folder / name}: {error.strerror or error}") from error
             bundle._check_file(name)
         for name in sorted({graph.file for graph in manifest.graphs.values()}):
-            check_external_files(bundle.data(name), manifest.files.keys(), str(folder / name))
+            check_external_files(bytes(bundle.data(name)), manifest.files.keys(), str(folder / name))
         return bundle
 
     @property
