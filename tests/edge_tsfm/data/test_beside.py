@@ -58,7 +58,8 @@ def test_targets_and_covariates_are_cut_alike(table: Path) -> None:
     got = take_contexts(stretches, targets=["HR", "MAP"], past=["dose"], context_length=3, prediction_length=2)
     assert [one.item_id for one in got.kept] == ["b"]  # nobody measured a's MAP lately
     assert got.left_out == {
-        "item a, segment 0": "MAP has 0 observed values in the last 3 steps, want 1: --min-observed takes fewer, --interval a longer step"
+        "item a, segment 0": "MAP has 0 observed values in the last 3 steps, want 1: "
+        "--min-observed takes fewer, --interval a longer step"
     }
     np.testing.assert_array_equal(got.targets, [[96, NAN, NAN], [76, NAN, NAN]])
     np.testing.assert_array_equal(got.past["dose"], [[6, 7, 8]])
