@@ -74,11 +74,12 @@ def _column(cells: Cells, name: str, layout: Layout | None, numerals: Numerals) 
     missing = int(np.array([text.casefold() in MISSING for text in texts], dtype=bool)[codes].sum())
     one: dict[str, Any] = {"column": name, "values": cells.rows - missing, "missing": missing}
     values, others = _numbers(cells, name, numerals)
-    if not others and one["values"]:
+    role = _role(name, layout)
+    ids = role in ("identity", "stay or record")  # are text, whatever they are written in
+    if not ids and not others and one["values"]:
         one |= {"low": float(np.nanmin(values)), "high": float(np.nanmax(values))}
     elif one["values"]:
         one["kinds"] = sum(text.casefold() not in MISSING for text in texts)
-    role = _role(name, layout)
     return one | ({"is": role} if role else _signal(name) if "low" in one else {})
 
 

@@ -18,7 +18,7 @@ from edge_tsfm.errors import DataError, as_data_errors
 # What of train's options says nothing about which data are read, nor how.
 TRAINING = {
     "data", "out", "method", "base", "preset", "target_modules", "n_frequency", "entries", "rank", "norms", "biases",
-    "steps", "batch_size", "learning_rate", "seed", "season", "resume", "force", "as_json",
+    "steps", "batch_size", "learning_rate", "seed", "season", "resume", "force", "quiet", "as_json",
 }  # fmt: skip
 
 
@@ -65,16 +65,18 @@ def inspect(
         return facts, [f"{key:18} {_say(value)}" for key, value in facts.items()]
     if len(targets) > 1:
         raise click.UsageError("--target: one at a time, as train takes it")
-    if not targets and config_file is None:
-        with as_data_errors():
-            options = ReadOptions(**{one.name: asked[one.name] for one in fields(ReadOptions) if one.name in asked})
-        return list_columns(path, options)
+    nameless = not targets and config_file is None
     try:
+        if nameless:
+            with as_data_errors():
+                options = ReadOptions(**{one.name: asked[one.name] for one in fields(ReadOptions) if one.name in asked})
+            return list_columns(path, options)
         config = load_config(config_file, {"data": str(path), "target": targets[0] if targets else None, **asked})
         return read_as_train(config)
     except DataError as error:
+        data = "data" if nameless else "such data"
         raise DataError(
-            f"{path} is no bundle, no adapter blob, no run, and no such data: {error}", hint=error.hint
+            f"{path} is no bundle, no adapter blob, no run, and no {data}: {error}", hint=error.hint
         ) from error
 
 

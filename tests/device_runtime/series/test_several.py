@@ -73,9 +73,8 @@ def test_a_context_wants_as_many_observed_values_as_training() -> None:
     with pytest.raises(InputError, match="11 observed values in its last 11 steps, want 12") as caught:
         item.context(48)
     assert "--min-observed" in (caught.value.hint or "")
-    assert item.context(48, 11, "ward").shape == (1, 11)
+    assert item.context(48, 11).shape == (1, 11)
     assert item.context(8).shape == (1, 8)
-    assert item.context(0, 1, "ward").shape == (1, 11)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ LEVELS = [f"{k / 10:g}" for k in range(1, 10)]
 
 
 def invoke(data: Path, *arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(BUNDLE), str(data), *map(str, arguments)])
+    return CliRunner().invoke(command, [str(BUNDLE), str(data), "--min-observed", "1", *map(str, arguments)])
 
 
 def write(path: Path, items: dict[str, list[float | str]]) -> Path:
@@ -42,7 +42,8 @@ def test_what_cannot_be_forecast_is_named_and_left_out(mixed: Path) -> None:
     assert result.exit_code == 4, result.output
     assert result.stderr.splitlines() == [
         "edge-tsfm: item empty left out: not one usable value",
-        "edge-tsfm: item late, segment 0 left out: flow was not observed in the last 6 steps",
+        "edge-tsfm: item late, segment 0 left out: flow has 0 observed values in the last 6 steps, want 1: "
+        "--min-observed takes fewer, --interval a longer step",
         "edge-tsfm: item huge, segment 0 left out: [501] the model's quantiles are not finite",
     ]
     rows = [line.split(",")[:3] for line in result.stdout.splitlines()[1:]]
@@ -60,7 +61,7 @@ def test_nothing_left_out_is_exit_0_and_nothing_left_is_an_error(tmp_path: Path)
     none = write(tmp_path / "none.csv", {"a": [80, 81, *[""] * 8], "b": [""] * 3})
     result = invoke(none, "--target", "flow", "--context-length", 4)
     assert isinstance(result.exception, DataError)
-    assert "none of its 2 series can be forecast; item a, segment 0: flow was not" in str(result.exception)
+    assert "none of its 2 series can be forecast; item a, segment 0: flow has 0 observed" in str(result.exception)
 
 
 def test_numbers_have_significant_digits_and_read_back_whole(tmp_path: Path) -> None:

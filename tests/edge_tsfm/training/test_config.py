@@ -75,7 +75,7 @@ def test_how_data_are_read_is_part_of_a_run(tmp_path: Path) -> None:
         ('interval = "60"', "interval '60' has no unit"),
         ('max_gap = "2 months"', "months, quarters and years have no one length"),
         ('duplicates = "first"', "want one of mean, last, median, error"),
-        ('where = "site=B"', "want tuple"),
+        ('where = "site=B"', "want a list of texts"),
         ('unit = "furlong"', "not a unit known here"),
     ],
 )
