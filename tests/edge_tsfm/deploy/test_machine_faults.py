@@ -17,9 +17,20 @@ from typing import Any
 import pytest
 from bed import CONTEXT, Bed, swap_tunables
 
-from device_runtime.errors import SelfTestError, StorageError, UnsupportedError
+from device_runtime import faults
+from device_runtime.binding import Use
+from device_runtime.device_config import read_config
+from device_runtime.errors import (
+    DeviceRuntimeError,
+    SelfTestError,
+    SignalMismatchError,
+    StorageError,
+    UnsupportedError,
+)
+from device_runtime.faults import Fault, fault_of
 from device_runtime.forecaster import Forecaster
 from device_runtime.host import Host
+from device_runtime.install import Installer
 from device_runtime.lifecycle import State
 from device_runtime.slots import Slots, locked
 from edge_tsfm.deploy import channels
@@ -306,3 +317,79 @@ def test_no_memory_for_the_base_is_a_typed_error_and_what_was_taken_back_does_no
             host.forecast(CONTEXT)
     host._open = good
     assert host.forecast(CONTEXT).adapter is None
+
+
+# --- settings that say another use --------------------------------------------------------------------------
+
+
+def set_for(bed: Bed, signal: str) -> None:
+    """Change what the settings say that this monitor forecasts, as a person does, and start everything anew."""
+    path = bed.folder / "bed" / "device.toml"
+    lines = [line for line in path.read_text().splitlines() if line.split(" ")[0] not in ("signal", "unit")]
+    path.write_text("\n".join([f'signal = "{signal}"', *lines]) + "\n")
+    bed.config = dataclasses.replace(read_config(path), health=bed.config.health)
+    bed.installer = Installer.of(bed.config)
+
+
+def test_every_error_has_an_owner() -> None:
+    family = {DeviceRuntimeError}
+    while more := {child for kind in family for child in kind.__subclasses__()} - family:
+        family |= more
+    assert {kind.code for kind in family - {DeviceRuntimeError}} == set(faults.FAULTS)
+    assert fault_of(SignalMismatchError("for MAP")) is Fault.SETTINGS
+
+
+def test_settings_for_another_signal_cost_no_confirmed_adapter(bed: Bed) -> None:
+    before = bed.record
+    set_for(bed, "HR")
+    host = bed.host()
+    assert host.forecast(CONTEXT).adapter is None
+    assert "signal HR, want MAP" in host.problem
+    for bed.seconds in (2.0, 5_000.0, 10_000.0):  # other settings come with another start, not with time
+        assert host.forecast(CONTEXT).adapter is None
+    assert (bed.record, bed.versions) == (before, [2, 1])
+    done = bed.stream()
+    assert '"fallback"' in done.stdout
+    assert "signal HR, want MAP" in done.stdout
+    assert "fallback:" in done.stderr
+    command = [sys.executable, "-m", "device_runtime.cli", "status", "--config", str(bed.folder / "bed/device.toml")]
+    status = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "signal HR, want MAP" in status.stdout + status.stderr
+    assert (bed.record, bed.versions) == (before, [2, 1])
+    set_for(bed, "MAP")
+    assert bed.host().forecast(CONTEXT).adapter_version == 2
+
+
+def test_settings_for_another_signal_cost_a_trial_no_try(bed: Bed) -> None:
+    bed.offer(3)
+    assert bed.poll().action == "trial"
+    tries = bed.record.tries
+    set_for(bed, "HR")
+    for _ in range(tries + 2):
+        assert bed.host().forecast(CONTEXT).adapter is None
+    assert (bed.record.state, bed.record.tries, bed.record.failed_sequence) == (State.TRIAL, tries, -1)
+    set_for(bed, "MAP")
+    assert bed.host().forecast(CONTEXT).adapter_version == 3
+
+
+def test_settings_for_another_signal_bar_no_sequence(bed: Bed) -> None:
+    bed.offer(3)
+    set_for(bed, "HR")
+    for _ in range(2):  # asked again at every poll, until the settings fit
+        outcome = bed.poll()
+        assert (outcome.action, outcome.code) == ("refused", 330)
+    assert (bed.record.failed_sequence, bed.versions) == (-1, [2, 1])
+    set_for(bed, "MAP")
+    assert bed.poll().action == "trial"
+
+
+def test_a_forecast_of_another_signal_ends_no_trial(bed: Bed) -> None:
+    bed.offer(3)
+    bed.poll()
+    host = bed.host()
+    for _ in range(5):
+        with pytest.raises(SignalMismatchError):
+            host.forecast(CONTEXT, use=Use.of("HR"))
+    assert bed.record.state is State.TRIAL
+    host.forecast(CONTEXT)
+    assert bed.versions == [3, 2]
