@@ -207,14 +207,17 @@ def test_small_weights_and_a_calibrated_blob(
     dict(tuned.named_parameters())[name].data += 0.3
     plain = export_adapter(
         bundle=small, base=base.model, tuned=tuned, deltas={name: delta}, contexts=contexts, version=1, metadata={},
-        binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
+        binding=Binding.of(
+            "HR", interval_us=3_600_000_000, context_length=bundle.manifest.context_length,
+            prediction_length=bundle.manifest.prediction_length,
+        ),
     ).blob  # fmt: skip
     calibrated = with_calibration(
         small, plain, Calibration(offsets=Numbers.of(np.linspace(-0.5, 0.5, 54).reshape(9, 6), "int8"))
     )
     forecasts = []
     for blob in (None, plain, calibrated):
-        code, got, err = by_c(small.path, blob)
+        code, got, err = by_c(small.path, blob, "--signal", "HR", "--interval", "1h")
         assert code == 0, err
         same(got, Forecaster.open(small, blob).forecast(SERIES).quantiles)
         forecasts.append(got)
