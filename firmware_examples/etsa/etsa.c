@@ -383,6 +383,29 @@ static bool check_levels(etsa_bundle *bundle)
     return bundle->level_count > 0;
 }
 
+static bool check_numbers_of(etsa_text object, const char *name, uint32_t most)
+{
+    etsa_text list, item;
+    double number;
+    uint32_t count = 0;
+    if (!find_in(object, name, '[', &list)) return false;
+    for (json in = inside(list); next_item(&in, &item); count++) {
+        if (count == most || !decimal(item, &number)) return false;
+    }
+    return count > 0;
+}
+
+/* The base's own known answer, where there is one. Canonical numbers are all within a float's range. */
+static bool check_answer(etsa_text top)
+{
+    etsa_text answer, value;
+    double tolerance;
+    if (!find(top, "known_answer", &answer)) return true;
+    return is(answer, '{') && check_numbers_of(answer, "context", ETSA_MAX_CONTEXT) &&
+           check_numbers_of(answer, "expected", ETSA_MAX_EXPECTED) && find(answer, "tolerance", &value) &&
+           decimal(value, &tolerance) && tolerance > 0;
+}
+
 etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bundle)
 {
     etsa_sha256_state state;
@@ -405,7 +428,7 @@ etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bun
                 find_in(top, "parameters", '{', &bundle->parameters) &&
                 find_in(top, "graphs", '{', &bundle->graphs) && find_in(top, "files", '{', &bundle->files) &&
                 find_in(top, "tensors", '[', &bundle->tensors) && check_levels(bundle) &&
-                check_files(bundle, &tunable_size) && check_tensors(bundle, tunable_size) && check_graphs(bundle);
+                check_files(bundle, &tunable_size) && check_tensors(bundle, tunable_size) && check_graphs(bundle) && check_answer(top);
     if (!good) return ETSA_FORMAT_ERROR;
     etsa_sha256_start(&state);
     etsa_sha256_add(&state, manifest, size);

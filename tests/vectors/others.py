@@ -85,6 +85,23 @@ def manifests() -> dict[str, bytes]:
         "manifest/ok-unknown-field": ok(
             "fields that a reader does not know are passed over", manifest(zebra=[{"a": "}"}]), 2
         ),
+        "manifest/ok-known-answer": ok(
+            "what the base alone forecasts",
+            manifest(known_answer={"context": [80, 81.5], "expected": [80.5], "tolerance": 0.01}),
+            2,
+        ),
+        **{
+            f"manifest/answer-{name}": bad(comment, manifest(known_answer=answer))
+            for name, comment, answer in (
+                ("list", "an answer that is a list", []),
+                ("empty", "an answer of nothing", {}),
+                ("context", "an answer to no context", {"context": [], "expected": [80.5], "tolerance": 0.01}),
+                ("long", "513 numbers", {"context": [80] * 513, "expected": [80.5], "tolerance": 0.01}),
+                ("text", "a number as text", {"context": [80], "expected": ["80.5"], "tolerance": 0.01}),
+                ("true", "a truth value", {"context": [True], "expected": [80.5], "tolerance": 0.01}),
+                ("tolerance", "a tolerance of 0", {"context": [80], "expected": [80.5], "tolerance": 0.0}),
+            )
+        },
         "manifest/ok-no-tensor": ok("nothing to tune", manifest(tensors=[], graphs={}), 0),
         "manifest/empty": bad("no bytes", b"", "CanonicalError"),
         "manifest/cut": bad("the last byte is missing", good[:-1], "CanonicalError"),
