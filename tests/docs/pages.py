@@ -33,7 +33,7 @@ KEYS = ("not run", "needs", "file", "output", "numbers within", "exit")
 FENCE = re.compile(r"^```(.*)$")
 MARK = re.compile(r"^<!-- ([a-z ]+?)(?:: | (?=\d)|(?= -->))(.*?) ?-->$")
 AFTER = re.compile(r"^<!-- after: (\S+) -->$", re.MULTILINE)
-COMMAND = re.compile(r"^\s*(?:\$ |edge-tsfm|pip install|python3? -m|make )", re.MULTILINE)
+COMMAND = re.compile(r"^\s*(?:\$ |edge-tsfm(?:-device)? |pip install|python3? -m|make )", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
