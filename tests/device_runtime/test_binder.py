@@ -154,7 +154,7 @@ def test_what_is_no_json(data: bytes, says: str) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"cannot read .*absent: No such file"):
         read_toml(tmp_path / "absent")
-    with pytest.raises(StorageError, match="Is a directory") as refused:
+    with pytest.raises(StorageError, match="is not a regular file") as refused:
         read_json(tmp_path, unreadable=StorageError, hint="give a file")
     assert refused.value.hint == "give a file"
     (tmp_path / "huge").write_bytes(b"#" * 100)

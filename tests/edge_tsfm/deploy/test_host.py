@@ -133,7 +133,7 @@ def test_a_rollback_by_hand_is_taken_over(monitor: Monitor) -> None:
 
 def test_the_stream_command_runs_what_is_installed(monitor: Monitor) -> None:
     monitor.update()
-    command = [sys.executable, "-m", "device_runtime.cli", "stream", "--channel", "MAP", "--interval", "3600000"]
+    command = [sys.executable, "-m", "device_runtime.cli", "stream", "--channel", "MAP", "--interval", "1h"]
     command += ["--context-length", "8", "--min-observed", "3", "--config", str(monitor.folder / "bed" / "device.toml")]
     samples = "".join(f"MAP,{step * 3_600_000},{70 + step % 5}\n" for step in range(6))
     done = subprocess.run(command, input=samples, capture_output=True, text=True, check=True)
