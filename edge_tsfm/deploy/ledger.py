@@ -146,7 +146,10 @@ def describe(repository: Repository, name: str, *, signal: str, interval: str, u
 
 def _adapter_in(repository: Repository, channel: str, file: str) -> str:
     """Return the SHA-256 of the blob in a signed file: a ledger of an older release does not name it."""
-    data = repository.target_bytes(repository.approved()[adapter_target(channel, file)])
+    target = repository.approved().get(adapter_target(channel, file))
+    if target is None:
+        raise DeployError(f"channel {channel}: signed file {file[:16]} has a sequence, but is not approved")
+    data = repository.target_bytes(target)
     return digest(data[: blob_size(data)])
 
 

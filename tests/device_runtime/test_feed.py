@@ -60,8 +60,8 @@ def test_any_bytes_are_samples_or_errors(lines: list[bytes]) -> None:
             assert isinstance(value, float)
 
 
-def stream(bundle: Path, feed: bytes, *options: object) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "device_runtime.cli", "stream", bundle, "--channel", "MAP", *options]
+def stream(bundle: Path, feed: bytes, *options: object, channel: str = "MAP") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "device_runtime.cli", "stream", bundle, "--channel", channel, *options]
     locale = {"LC_ALL": "C.UTF-8", "PATH": ""}
     return subprocess.run([str(one) for one in command], input=feed, capture_output=True, check=False, env=locale)
 
@@ -108,8 +108,9 @@ def test_streamed_quantiles_read_back_as_the_float32_that_were_forecast(dummy_bu
     from device_runtime.forecaster import Forecaster
 
     values = [7e-05 * (1 + 0.01 * k) for k in range(12)]
-    feed = "".join(f"flow,{60_000 * k},{value!r}\n" for k, value in enumerate(values)).encode()
-    done = stream(dummy_bundle, feed, "--channel", "flow", "--prediction-length", 3, "--min-observed", 12)
+    feed = "".join(f"MAP,{60_000 * k},{value!r}\n" for k, value in enumerate(values)).encode()
+    # Far from a pressure, so that the digits count: the range says that they are plausible.
+    done = stream(dummy_bundle, feed, "--prediction-length", 3, "--min-observed", 12, channel="MAP:0:1")
     got = np.array(json.loads(done.stdout.splitlines()[-1])["quantiles"], dtype=np.float32)
     context = np.array([np.nan] * 36 + values, dtype=np.float32)
     np.testing.assert_array_equal(got, Forecaster.open(dummy_bundle).forecast(context, 3).quantiles)

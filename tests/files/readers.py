@@ -67,6 +67,9 @@ class _Place:
     def revocations(self) -> dict[str, Any]:
         return {}
 
+    def approved(self) -> dict[str, Any]:
+        return {}
+
 
 def _beside(path: Path, folder: str, name: str) -> Path:
     """Move a file to where its reader looks for it; return the folder above."""
@@ -102,7 +105,7 @@ def _read_keys(path: Path) -> object:
 
 def _read_record(path: Path) -> object:
     records = sbom._records(_Place(_beside(path, "records", "1-approved.json")))  # type: ignore[arg-type]
-    return [sbom._card(one) for one in records.values()]
+    return [sbom._card(one, "") for one in records.values()]
 
 
 def _read_act(path: Path) -> object:
@@ -200,7 +203,7 @@ READERS: Mapping[str, Reader] = MappingProxyType({
     "channel": Reader(
         kinds=(ledger.Channel,), read=_read_channel, errors=(DeployError,), names_file=False,
         good={"name": "icu", "sequence": 3, "revoked": [SHA], "security_minimum": 1, "sequences": {SHA: 3},
-              "versions": {SHA: 3}}),
+              "versions": {SHA: 3}, "adapters": {SHA: SHA}, "signal": "MAP", "unit": "mm[Hg]", "interval": "1h"}),
     "rollout": Reader(kinds=(ledger.RolloutState,), good=_STATE, read=_read_rollout, errors=(DeployError,),
                       names_file=False),
     "deploy.json": Reader(

@@ -205,6 +205,7 @@ def test_one_adapter_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "plan.toml").write_text("[[stage]]\npermille = 1000\nsoak_hours = 0.0\n")
     run(cli, "deploy", "keygen", keys)
     run(cli, "deploy", "init", repository, "--gate", tmp_path / "gate.toml")
+    run(cli, "deploy", "channel", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
     bed.mkdir()
     settings = run(cli, "deploy", "device-settings", repository, "icu", "bed-1", "--url", repository / "public")
     config = bed / "device.toml"
@@ -263,6 +264,7 @@ def test_a_ledger_of_an_older_release_learns_the_names(tmp_path: Path) -> None:
     (tmp_path / "gate.toml").write_text(GATE)
     run(cli, "deploy", "keygen", keys)
     run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
+    run(cli, "deploy", "channel", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
     (tmp_path / "map.etsa").write_bytes(adapter_blob(1))
     figures = write_json(tmp_path / "evaluation.json", evaluation())
     facts = ["--channel", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q", "--keys", keys]
@@ -293,6 +295,7 @@ def test_the_record_has_the_runs_own_verdict_and_says_which_gate_decides(
     (tmp_path / "gate.toml").write_text(GATE)
     run(cli, "deploy", "keygen", keys)
     run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
+    run(cli, "deploy", "channel", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
     (tmp_path / "map.etsa").write_bytes(adapter_blob(1))
     figures = evaluation()
     figures["run"]["gate"] = gate
