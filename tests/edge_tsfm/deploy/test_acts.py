@@ -218,7 +218,7 @@ def verbs(bed: Bed, adapter: Path) -> dict[str, list[str]]:
     bundle = str(bed.config.bundle)
     given = ["--adapter", str(adapter)]
     return {
-        "forecast": ["forecast", bundle, *given, "--input", str(series)],
+        "forecast": ["forecast", bundle, *given, "--input", str(series), "--target", "MAP", "--interval", "1h"],
         "selftest": ["selftest", bundle, *given],
         "stream": ["stream", bundle, *given, "--channel", "MAP", "--interval", "1h"],
         "bench": ["bench", bundle, *given, "--runs", "3", "--context-length", "8"],
