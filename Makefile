@@ -7,7 +7,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-slow test-processors lint types contracts device firmware firmware-all clean
+.PHONY: demo test test-slow test-exhaustive test-processors lint types contracts device firmware firmware-all clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,10 +18,13 @@ demo: $(VENV)/.installed  ## simulate two wards, adapt to one, export, merge, fo
 	$(BIN)/edge-tsfm demo --out demo
 
 test: $(VENV)/.installed  ## the default suite: under five minutes on two cores
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow and not exhaustive" -n 2
 
 test-slow: $(VENV)/.installed  ## what takes longer
 	$(BIN)/python -m pytest -m slow
+
+test-exhaustive: $(VENV)/.installed  ## every page as printed, every command at every wrong path
+	$(BIN)/python -m pytest -m exhaustive
 
 test-processors: $(VENV)/.installed  ## numbers on other processors: SSE, AVX, AVX2; aarch64 as tests/processors/aarch64.sh says
 	$(BIN)/python -m pytest -m slow tests/processors
@@ -44,7 +47,7 @@ contracts: $(VENV)/.installed
 
 device: .venv-device/.installed  ## tests/device_runtime without torch, onnx or pandas
 	.venv-device/bin/python -c "import importlib.util as u; assert not u.find_spec('torch') and not u.find_spec('onnx')"
-	.venv-device/bin/python -m pytest tests/device_runtime -m "not slow"
+	.venv-device/bin/python -m pytest tests/device_runtime -m "not slow and not exhaustive"
 
 firmware:  ## build the C core and run its tests on this machine
 	cmake -S firmware_examples --preset x86-64

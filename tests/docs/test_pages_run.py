@@ -82,7 +82,7 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", [name for name in PAGES if running(name)])
 def test_the_page_runs_as_printed(name: str, run_page: Callable[[str], Path]) -> None:

@@ -164,7 +164,7 @@ def cases() -> Iterator[object]:
                 yield pytest.param(program, template, number, name, kind, id=f"{program} {verb} {name}, {kind}")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("program", "template", "number", "name", "kind"), cases())
 def test_a_wrong_path_is_named(
     program: str,
