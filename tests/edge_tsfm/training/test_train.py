@@ -94,7 +94,7 @@ def test_a_run_without_digests_opens_and_says_so(finished: Path, tmp_path: Path)
     (tmp_path / "run" / "run.json").write_text(json.dumps({k: v for k, v in record.items() if k != "files"}))
     assert "older than its digests" in load_run(tmp_path / "run").unpinned
     (tmp_path / "run" / "run.json").write_text("{}")
-    with pytest.raises(TrainError, match="not the record of a run"):
+    with pytest.raises(TrainError, match="config is missing"):
         load_run(tmp_path / "run")
 
 
