@@ -35,7 +35,9 @@ def write(out: Path, one: Cell, mse: float, *, spread: float = 0.0, fingerprint:
     (out / one.folder).mkdir()
     (out / one.folder / "test_scores.npz").write_bytes(buffer.getvalue())
     if one.kind == "adapter":
-        run = {"parameters": 100, "training": {"seconds": 60.0 + one.config.seed}, "gate": {"accepted": True}}
+        training = {"best": 0.1, "seconds": 60.0 + one.config.seed}
+        gate = {"accepted": True, "reason": "made by a test"}
+        run = {"config": {}, "parameters": 100, "training": training, "gate": gate}
         (out / one.folder / "run.json").write_text(json.dumps(run))
     return one
 
