@@ -54,7 +54,7 @@ def test_a_full_disk_in_training_is_named_and_no_run_is_left(config: TrainConfig
     load_run(out).tuned_model()
 
 
-@pytest.mark.parametrize("size", [100, 20_000, 60_000])
+@pytest.mark.parametrize("size", [100, 20_000, 40_000])
 def test_a_full_disk_in_export_is_named_and_leaves_nothing(tmp_path: Path, size: int) -> None:
     base = load_base(str(DUMMY))
     provenance = {"source": "test", "weights": base.digest, "licence": "Apache-2.0"}
