@@ -42,7 +42,7 @@ def by_pipeline(base: Any, inputs: Any, steps: int) -> np.ndarray:
 
     pipeline = Chronos2Pipeline(base.model)
     quantiles, _ = pipeline.predict_quantiles(inputs, prediction_length=steps, quantile_levels=list(pipeline.quantiles))
-    return torch.cat(list(quantiles)).numpy()
+    return np.sort(torch.cat(list(quantiles)).numpy())  # in order, as the runtime gives them: the pipeline's cross
 
 
 def same(got: np.ndarray, wanted: np.ndarray, context: np.ndarray) -> None:
