@@ -41,6 +41,7 @@ COMMANDS = {
         "export base --base {base} --out bundle --run {run} --data {data} --precision int8",
         "export merged {run} --out {new_folder}",
         "inspect {bundle}",
+        "inspect {data} --target HR --config {train}",
         "verify {blob} --bundle {bundle}",
         "forecast {bundle} {data} --target HR --adapter {blob} --out {new_file}",
         "bench --config {config} --runs 10",
@@ -48,6 +49,7 @@ COMMANDS = {
         "study {study} {data} --out {new_folder}",
         "deploy approve {updates} {blob} --keys {keys} --channel icu --bundle {bundle} --evaluation {evaluation}"
         " --field-evaluation {field} --who x",
+        "deploy channel {updates} icu --signal MAP --interval 1h --keys {keys}",
         "deploy device-settings {updates} icu bed-1 --url x --keys {keys}",
         "deploy downgrade {updates} icu abcd --keys {keys} --plan {plan} --who x --why y",
         "deploy halt {updates} icu --keys {keys} --who x --why y",
