@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from device_runtime.binder import bind_value
 from device_runtime.documents import read_json
 from edge_tsfm.errors import ModelError
+from edge_tsfm.models.base_config import CONFIG_FILE, check_config
 
 BUNDLED_FOLDER = Path(__file__).resolve().parent / "bundled"
 BUNDLED = (
@@ -22,7 +25,8 @@ HINT = (
     f"bundled bases, which need no network: {', '.join(BUNDLED) or 'none'}; or give a local folder with config.json "
     "and model.safetensors, or a hub id such as amazon/chronos-bolt-tiny"
 )
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+WEIGHTS_FILE = "model.safetensors"
+REASON = 300  # characters of a library's message
 POINTER = b"version https://git-lfs.github.com/spec/"
 DEFAULT_BASE = "edge-bolt-micro"
 
@@ -93,18 +97,23 @@ def open_pipeline(source: str) -> Any:
     else:
         place = source
     _refuse_pointers(Path(place))
+    check_config(Path(place), source, HINT)
     try:
         pipeline = BaseChronosPipeline.from_pretrained(place, device_map="cpu", torch_dtype=torch.float32)
     except MemoryError:
         raise
     except Exception as error:
-        kind = "folder" if Path(source).exists() else "hub id"
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"cannot load base {source!r} as a {kind}: {reason}",
-            hint=HINT,
-        ) from error
+        kind = "folder" if Path(place).exists() else "hub id"
+        raise ModelError(f"cannot load base {source!r} as a {kind}: {_reason(error)}", hint=HINT) from error
     return pipeline
+
+
+def _reason(error: Exception) -> str:
+    """Say why a base could not be opened: a library's words where they are of files, ours where of objects."""
+    first = next(iter(str(error).splitlines()), "")[:REASON]
+    if isinstance(error, OSError | ValueError | SafetensorError) and first:
+        return first
+    return f"{CONFIG_FILE} and {WEIGHTS_FILE} do not make one Chronos model"
 
 
 def context_of(base: Base) -> int:

@@ -77,15 +77,8 @@ def other_rows(
     pipeline: Any, data: Path, limit: int, context_length: int, prediction_length: int = 24
 ) -> Iterator[Row]:
     """Score other domains against the seasonal naive forecast; targets do not overlap."""
-    import pandas as pd
-
     for file, season in OTHERS:
-        try:
-            table = pd.read_csv(data / file)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{data / file}: {error}", hint="docs/pretraining.md says what DATA holds") from error
-        for column in table.columns[1:]:
-            values = table[column].to_numpy(np.float32)
+        for column, values in _columns(data / file):
             starts = np.arange(0, len(values) - context_length - prediction_length + 1, prediction_length)
             if not len(starts):
                 raise DataError(
@@ -104,6 +97,28 @@ def other_rows(
                 "persistence": _point(persistence(windows), windows),
             }
             yield Row(name=windows.name, windows=len(starts), scores=scores, gain=None)
+
+
+def _columns(path: Path) -> Iterator[tuple[str, FloatArray]]:
+    """Read a CSV's columns but the first, the time: each name and its values ``[N]``. Raises `DataError`."""
+    import pandas as pd
+
+    hint = "docs/pretraining.md says what DATA holds"
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as CSV: {error}", hint=hint) from error
+    if len(table.columns) < 2:
+        raise DataError(f"{path} has {len(table.columns)} column, want the time and at least one of values", hint=hint)
+    for column in table.columns[1:]:
+        try:
+            values = table[column].to_numpy(np.float32)
+        except ValueError as error:
+            numbers = pd.to_numeric(table[column], errors="coerce")
+            line = int((numbers.isna() & table[column].notna()).to_numpy().argmax())
+            got = str(table[column].iloc[line])[:80]
+            raise DataError(f"{path}: {column}: want numbers, got {got!r} at line {line + 2}", hint=hint) from error
+        yield str(column), values
 
 
 def gain_interval(windows: Scored, ours: FloatArray, baseline: FloatArray, *, draws: int = 500) -> tuple[float, float]:

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from safetensors.torch import load_file, save_file
 
 from device_runtime.bundle import Bundle
 from device_runtime.forecaster import Forecaster
 from edge_tsfm.cli.export import command
 from edge_tsfm.data.simulate import encode_table, simulate_ward
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import NUMBERS_FILE
 from edge_tsfm.training.train import train
 from export import ExportError
+
+from .runs import redraw
 
 pytestmark = pytest.mark.slow
 
@@ -35,9 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data.write_bytes(encode_table(frame, data))
     config = TrainConfig(data=str(data), target="MAP", steps=2, batch_size=8, evaluate_every=1, warmup_steps=1)
     train(config, folder / "run", force=True)
-    numbers = load_file(folder / "run" / NUMBERS_FILE)
-    torch.manual_seed(0)
-    save_file({name: torch.randn_like(value) for name, value in numbers.items()}, folder / "run" / NUMBERS_FILE)
+    redraw(folder / "run", torch.randn_like)
     return folder / "run"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,6 +29,8 @@ from edge_tsfm.deploy.evidence import Act, EvaluationFile, RecordFile, Statement
 from edge_tsfm.deploy.repository import Repository, RepositoryFile
 from edge_tsfm.deploy.signers import KeyRef
 from edge_tsfm.errors import ConfigError, DataError, DeployError, EdgeTsfmError, ModelError, TrainError
+from edge_tsfm.models import load_base
+from edge_tsfm.models.base_config import Architecture, BoltConfig, Chronos2Config, T5Config
 from edge_tsfm.pretraining.bundle import bundle_base
 from edge_tsfm.pretraining.config import PretrainConfig, read_config
 from edge_tsfm.study.config import MethodTable, StudyFile, load_study
@@ -134,6 +137,19 @@ def _read_digests(path: Path) -> object:
     return bundle_base(source, "made", bundled=bundled)
 
 
+def _read_base(path: Path, family: str) -> object:
+    base = path.parent / "base"
+    shutil.copytree(DUMMY.parent.parent / family, base, dirs_exist_ok=True)
+    (base / "config.json").write_bytes(path.read_bytes())
+    return load_base(str(base))
+
+
+def _base_config(family: str, kind: type) -> Reader:
+    good = json.loads((DUMMY.parent.parent / family / "config.json").read_bytes())
+    return Reader(kinds=(Architecture, kind), good=good, read=partial(_read_base, family=family),
+                  errors=(ModelError,), names_file=False)  # fmt: skip
+
+
 def _canonical(value: Any) -> bytes:
     try:
         return canonical.dumps(value)
@@ -228,6 +244,9 @@ READERS: Mapping[str, Reader] = MappingProxyType({
     "scores": Reader(
         kinds=(ScoresRecord,), read=_read_scores, errors=(DataError,), names_file=False,
         good={"config": {}, "fingerprint": SHA, "windows": 3, "values": 9, "unit": "patient", "versions": {}}),
+    "Bolt's config.json": _base_config("chronos-bolt", BoltConfig),
+    "T5's config.json": _base_config("chronos-t5", T5Config),
+    "Chronos-2's config.json": _base_config("chronos-2", Chronos2Config),
     "digests.json": Reader(kinds=(), good={"a": SHA}, read=_read_digests, errors=(ModelError,), names_file=False),
     "bundle.json": Reader(
         kinds=(Manifest,), good=json.loads(DUMMY.read_bytes()), read=lambda p: Manifest.parse(p.read_bytes()),

@@ -51,6 +51,7 @@ OTHERWISE = {
 }
 # Where `bind` is given its class by a name that is no class: which ones it may be.
 BY_NAME = {
+    ("edge_tsfm/models/base_config.py", "kind"): ("BoltConfig", "Chronos2Config", "T5Config"),
     ("edge_tsfm/training/record.py", "kind"): ("RunRecord", "CellRecord"),
     ("device_runtime/notes.py", "kind"): ("Polled", "Running"),
 }

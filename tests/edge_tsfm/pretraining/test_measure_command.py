@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge_tsfm.cli import run
-from edge_tsfm.pretraining.measure import main
+from edge_tsfm.errors import DataError
+from edge_tsfm.pretraining.measure import OTHERS, main, other_rows
 
 BASE = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
 
@@ -41,3 +42,20 @@ def test_a_folder_that_is_no_base(measure, tmp_path: Path) -> None:
     status, said = measure(tmp_path, tmp_path)
     assert status == 1
     assert said.startswith(f"measure: error: cannot load base '{tmp_path}'")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("date,OT\n1,2\n2,warm\n", "OT: want numbers, got 'warm' at line 3"),
+        ("date\n1\n", "has 1 column, want the time"),
+        ("", "cannot be read as CSV"),
+    ],
+)
+def test_a_series_that_is_none(text: str, said: str, tmp_path: Path) -> None:
+    file, _ = OTHERS[0]
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DataError, match=said) as refused:
+        next(other_rows(None, tmp_path, 1, 48))
+    assert str(tmp_path / file) in str(refused.value)
