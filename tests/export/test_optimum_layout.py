@@ -1,6 +1,7 @@
 """Optimum's folder of a Chronos-T5: opened with optimum's own class, decoded token for token as torch does."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,6 @@ from export import ExportError, export_optimum
 from export.contexts import synthetic_contexts
 from export.optimum_layout import ORIGIN_FILE, tokenize
 from export.parity import replaced
-
-from .runs import redraw
 
 DUMMY = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-t5"
 TABLE = "decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
@@ -120,7 +119,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_is_merged_through_the_command(tmp_path: Path) -> None:
+def test_a_run_is_merged_through_the_command(redraw: Callable[..., None], tmp_path: Path) -> None:
     data, run = tmp_path / "ward.csv", tmp_path / "run"
     frame = simulate_ward(
         patients=60, hours=60, site="A", seed=1, interval="1h", channels=["MAP"], on_patient=lambda: None

@@ -1,6 +1,7 @@
 """int8 and float16 of the bundled base, through the command, and a run's adapter on it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,6 @@ from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.train import train
 from export import ExportError
 
-from .runs import redraw
-
 pytestmark = pytest.mark.slow
 
 
@@ -25,7 +24,7 @@ def invoke(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, redraw: Callable[..., None]) -> Path:
     """A run on the bundled base, its numbers drawn: two steps of training have none that matter."""
     folder = tmp_path_factory.mktemp("run")
     data = folder / "ward.csv"

@@ -140,7 +140,7 @@ class _Sick(Forecaster):
     def __init__(self, healthy: Forecaster) -> None:
         self.__dict__.update(healthy.__dict__)
 
-    def forecast(self, *_: Any) -> Forecast:
+    def forecast(self, *_: Any, **__: Any) -> Forecast:
         raise ForecastError("the model's quantiles are not finite")
 
 
