@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from device_runtime.cli.device_options import config_option, who_option
-from device_runtime.cli.options import json_option
+from device_runtime.cli.options import FiniteRange, json_option
 from device_runtime.errors import UnsupportedError
 
 
@@ -24,7 +24,9 @@ from device_runtime.errors import UnsupportedError
 @click.option("--activate", is_flag=True, help="Begin the trial now, whatever the policy says but an inhibit file.")
 @click.option("--deadline", type=click.IntRange(1), default=300, help="Seconds after which a hanging poll is ended.")
 @click.option(
-    "--every", type=click.FloatRange(60), help="Poll for ever, this many seconds apart, with jitter and backoff."
+    "--every",
+    type=FiniteRange(60, 30 * 86_400),
+    help="Poll for ever, this many seconds apart, with jitter and backoff.",
 )
 @who_option
 @json_option

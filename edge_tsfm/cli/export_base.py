@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from device_runtime.cli.options import FiniteRange
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import ModelError
 
@@ -51,7 +52,7 @@ Progress = Callable[[str, int, int], None]
 )
 @click.option(
     "--max-deviation",
-    type=click.FloatRange(1e-4, 1),
+    type=FiniteRange(1e-4, 1),
     help="Largest mean deviation of forecasts from float32, of the contexts' scale.  [default: 0.01]",
 )
 @click.option(

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from device_runtime.cli.options import FiniteRange
+
 
 @click.command("simulate")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help=".parquet or .csv file")
 @click.option("--patients", default=200, type=click.IntRange(min=1), help="how many")
-@click.option("--hours", default=72.0, type=click.FloatRange(min=2), help="longest stay; the shortest is half of it")
+@click.option("--hours", default=72.0, type=FiniteRange(min=2), help="longest stay; the shortest is half of it")
 @click.option(
     "--site",
     default="A",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from device_runtime.cli.options import FiniteRange
 from device_runtime.cli.read_options import min_observed_option
 from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.cli.reading import read_options
@@ -41,7 +42,7 @@ from edge_tsfm.progress import Work
 @click.option("--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: 6]")
 @click.option("--steps", type=click.IntRange(1), help="Training steps at most.  [default: 800]")
 @click.option("--batch-size", type=click.IntRange(1), help="Windows in a step.  [default: 256]")
-@click.option("--learning-rate", type=float, help="Peak.  [default: the method's own]")
+@click.option("--learning-rate", type=FiniteRange(), help="Peak.  [default: the method's own]")
 @click.option("--seed", type=int, help="Same seed, same adapter (on CPU).  [default: 0]")
 @read_options
 @min_observed_option("12")

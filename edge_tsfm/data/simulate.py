@@ -1,5 +1,6 @@
 """Plausible vital signs of a ward that does not exist, so that everything can be tried offline."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def simulate_ward(
     step = parse_interval(interval)
     names = [_simulated_name(channel) for channel in channels]
     interval_h = step / pd.Timedelta("1h")
-    longest = int(hours / interval_h)
+    longest = int(hours / interval_h) if math.isfinite(hours) else 0
     if patients < 1 or longest < 2 or not names:
         raise ConfigError(f"{patients} patients of {hours:g} h every {interval} leave nothing to simulate")
     if patients * longest > MAX_ROWS:

@@ -45,5 +45,5 @@ def test_a_wrong_ending_is_refused_before_the_work(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_usage_errors(tmp_path: Path) -> None:
-    for wrong in (["--site", "C"], ["--patients", "0"], ["--hours", "1"]):
+    for wrong in (["--site", "C"], ["--patients", "0"], ["--hours", "1"], ["--hours", "nan"], ["--hours", "inf"]):
         assert CliRunner().invoke(command, ["--out", str(tmp_path / "a.csv"), *wrong]).exit_code == 2
