@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edge_tsfm.evaluation.bootstrap import patient_sums
 from edge_tsfm.evaluation.metrics import METRICS, score_windows
+from edge_tsfm.evaluation.report import FEW_PATIENTS
 
 # Standard deviations of (adapter's loss − base's) / base's, of adapters trained on hospital A with the defaults.
 WITHIN = 0.115  # between a patient's windows
@@ -49,6 +50,11 @@ class Sight:
 
     def __str__(self) -> str:
         """Say it before training begins."""
+        if self.patients < FEW_PATIENTS:
+            return (
+                f"the gate has {self.patients:,} validation {self.unit}s and needs {FEW_PATIENTS}: it will refuse "
+                "whatever is trained on these data"
+            )
         return (
             f"the gate has {self.patients:,} validation {self.unit}s with {self.windows:,} windows (frozen base: WQL "
             f"{self.base:.4g}): expect a 95 % interval of roughly ±{100 * self.half_width:.1f} %, so a gain of "

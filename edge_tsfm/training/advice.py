@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge_tsfm.evaluation.report import FEW_PATIENTS
 from edge_tsfm.evaluation.sight import patients_for
 
 ROSE = 1.002  # a last validation score this much above the best one has risen, not wavered
@@ -27,6 +29,13 @@ def advice(record: Mapping[str, Any], curve: Sequence[tuple[int, float, float]])
 
 def _more_patients(gate: Mapping[str, Any], items: int, unit: str) -> list[str]:
     """Say how many patients would show the measured gain, or that more would not."""
+    judged = int(gate["patients"])
+    if judged < FEW_PATIENTS:  # whatever the gain
+        times = FEW_PATIENTS / judged
+        if unit == "block":
+            return [f"series about {times:.1f} times as long, for the {FEW_PATIENTS} {unit}s that the gate needs"]
+        return [f"about {_rounded(math.ceil(items * times)):,} {unit}s in all (now {items:,}), for the "
+                f"{FEW_PATIENTS} that the gate needs"]  # fmt: skip
     difference, (low, high) = gate["difference"], gate["interval"]
     if difference is None or high is None:
         return []

@@ -75,3 +75,11 @@ def test_it_is_said_in_words_and_kept_as_numbers() -> None:
 def test_how_many_patients_a_gain_needs(gain: float, half_width: float, now: int, wanted: int | None) -> None:
     found = patients_for(gain, half_width, now)
     assert found == (wanted if wanted is None else pytest.approx(wanted, abs=1))
+
+
+def test_a_gate_that_will_refuse_whatever_comes_says_so() -> None:
+    windows = ward(patients=19)
+    said = str(look_ahead(mean_forecast(windows), windows, LEVELS))
+    assert said.startswith("the gate has 19 validation patients and needs 20: it will refuse")
+    better = np.repeat(np.nan_to_num(windows.target)[:, :, None], len(LEVELS), axis=2)
+    assert not judge(better, mean_forecast(windows), windows, LEVELS).accepted

@@ -20,7 +20,7 @@ def record(
 ) -> dict[str, Any]:
     best = min(curve, key=lambda row: row[2])
     return {
-        "gate": {"difference": difference, "interval": [low, high], "unit": "patient"},
+        "gate": {"difference": difference, "interval": [low, high], "unit": "patient", "patients": 150},
         "data": {"items": 1_500},
         "config": {"steps": 100, "learning_rate": None, "learning_rate_factor": 1.0, "method": "fourierft"} | config,
         "learning_rates": [0.1],
@@ -41,6 +41,14 @@ def test_no_gain_is_not_made_by_more_patients() -> None:
 
 def test_a_gain_too_small_for_anybody_is_called_that() -> None:
     assert "too small to be shown" in advice(record(-0.0002, -0.016, 0.0160), FLAT)[0]
+
+
+def test_a_gate_with_too_few_patients_says_how_many_it_takes() -> None:
+    made = record(-0.010, -0.030, -0.005)
+    made["gate"]["patients"], made["data"]["items"] = 6, 120
+    assert advice(made, FLAT)[0] == "about 400 patients in all (now 120), for the 20 that the gate needs"
+    made["gate"]["unit"] = "block"
+    assert advice(made, FLAT)[0] == "series about 3.3 times as long, for the 20 blocks that the gate needs"
 
 
 def test_a_split_by_time_is_told_to_have_longer_series() -> None:
