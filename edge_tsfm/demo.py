@@ -130,7 +130,7 @@ def _export(out: Path, runs: dict[str, Run], say: Say) -> tuple[Bundle, dict[str
             contexts=run.windows("validation").context[:256],
             binding=run.binding,
             version=1,
-            metadata={"method": method},
+            metadata=run.blob_metadata,
             forced=not run.gate["accepted"],
         )
         write_atomic(out / f"map-{method}.etsa", result.blob)

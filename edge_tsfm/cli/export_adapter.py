@@ -63,7 +63,7 @@ def export_adapter_command(
         contexts=trained.held_contexts(data=data),
         binding=trained.binding,
         version=adapter_version,
-        metadata={"method": trained.method, "run": trained.numbers_digest[:16]},
+        metadata=trained.blob_metadata,
         forced=not trained.gate["accepted"],
     )
     blob = _calibrated(trained, opened, result.blob, data) if calibrate else result.blob

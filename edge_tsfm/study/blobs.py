@@ -83,6 +83,7 @@ def _blob(folder: Path, bundle: Bundle) -> bytes:
         contexts=run.held_contexts(),
         binding=run.binding,
         version=1,
-        metadata={"method": run.method},
+        metadata=run.blob_metadata,
+        forced=not run.gate["accepted"],
     ).blob
     return blob

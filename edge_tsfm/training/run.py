@@ -171,6 +171,11 @@ class Run:
         return hashlib.sha256((self.path / NUMBERS_FILE).read_bytes()).hexdigest()
 
     @property
+    def blob_metadata(self) -> dict[str, str]:
+        """What a blob of this run says of where it is from: `evaluate` finds the run of a blob by it."""
+        return {"method": self.method, "run": self.numbers_digest[:16]}
+
+    @property
     def unpinned(self) -> str | None:
         """What to say of a run whose record has no digests of its files, as older ones; None for others."""
         if "files" in self.record:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from device_runtime.blob import decode
+from edge_tsfm.training.run import load_run
+
 pytestmark = pytest.mark.slow
 
 
@@ -25,6 +28,9 @@ def test_a_small_demo_makes_all_it_promises(tmp_path: Path) -> None:
     assert {"base", "adapter", "persistence"} <= set(report["ward_a"]["models"])
     for name in ("forecasts.png", "map-fourierft.etsa", "map-bitfit.etsa", "bundle/bundle.json", "ward-a.csv"):
         assert (out / name).stat().st_size > 0
+    for method in ("fourierft", "bitfit"):  # as export adapter writes it: evaluate finds the run of a blob
+        blob = decode((out / f"map-{method}.etsa").read_bytes())
+        assert blob.metadata == load_run(out / f"run-{method}").blob_metadata
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
