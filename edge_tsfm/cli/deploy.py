@@ -361,7 +361,7 @@ def downgrade(
 @keys_option
 @click.option("--name", help="Make a new key file of this name.")
 @click.option("--hsm-token", help="Take a key of the PKCS#11 token of this label (PYKCS11LIB names the module).")
-@click.option("--hsm-key", type=int, default=2, help="Its id on the token.")
+@click.option("--hsm-key", type=click.IntRange(0), default=2, help="Its id on the token.")
 @json_option
 def rotate_key(
     repository: Path,

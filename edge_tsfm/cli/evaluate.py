@@ -95,7 +95,13 @@ BATCH = 256  # windows between two steps of the progress bar
     type=click.IntRange(1),
     help="Score at most so many windows, drawn by the seed.  [default: all]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and of windows drawn and shown.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of the bootstrap and of windows drawn and shown.",
+)
 @click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of patients.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write every figure as CSV.")
 @click.option(

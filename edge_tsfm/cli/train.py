@@ -43,7 +43,7 @@ from edge_tsfm.progress import Work
 @click.option("--steps", type=click.IntRange(1), help="Training steps at most.  [default: 800]")
 @click.option("--batch-size", type=click.IntRange(1), help="Windows in a step.  [default: 256]")
 @click.option("--learning-rate", type=FiniteRange(), help="Peak.  [default: the method's own]")
-@click.option("--seed", type=int, help="Same seed, same adapter (on CPU).  [default: 0]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same adapter (on CPU).  [default: 0]")
 @read_options
 @min_observed_option("12")
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -107,7 +108,7 @@ class TrainConfig:
                 f"block_length {self.block_length} is shorter than prediction_length {self.prediction_length}"
             )
         for name in ("n_frequency", "rank", "learning_rate", "learning_rate_factor", "scaling", "alpha", "clip_norm"):
-            if (value := getattr(self, name)) is not None and not value > 0:
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name}: want a positive number, got {value}")
         for name in ("warmup_steps", "seed", "entries_seed"):
             if not 0 <= getattr(self, name) < 2**32:

@@ -35,3 +35,16 @@ def test_no_number_of_an_option_is_unbounded_in_kind() -> None:
     assert len(NUMBERS) >= 4
     assert all(isinstance(case.values[0].type, FiniteRange) for case in NUMBERS)
     assert not math.isfinite(click.FloatRange(min=1).convert("nan", None, None))  # why
+
+
+def test_every_whole_number_of_an_option_has_a_least_one() -> None:
+    """What numpy, torch and time say of a seed or a count below zero is of their inside."""
+    found = 0
+    for name, command in COMMANDS:
+        for parameter in command.params:
+            if isinstance(parameter.type, click.types.IntParamType):
+                found += 1
+                assert isinstance(parameter.type, click.IntRange), (name, parameter.name)
+                assert parameter.type.min is not None, (name, parameter.name)
+                assert parameter.type.min >= 0, (name, parameter.name)
+    assert found > 30
