@@ -17,6 +17,7 @@ from torch import nn
 from device_runtime.manifest import TUNABLE_FILE, TensorEntry
 from export.errors import ExportError
 from export.quiet import quiet
+from export.repeat import Stack, repeat
 
 FROZEN_FILE = "frozen.bin"
 ALIGNMENT = 64  # bytes
@@ -33,6 +34,7 @@ class Part:
     dynamic: tuple[Any, ...]  # each input's dynamic dimensions, as torch.export takes them
     input_names: Sequence[str]
     output_names: Sequence[str]
+    stacks: tuple[Stack, ...] = ()  # of which the module computes the first blocks only
 
 
 def trace(part: Part, elsewhere: Collection[str] = ()) -> onnx.ModelProto:
@@ -59,7 +61,10 @@ def trace(part: Part, elsewhere: Collection[str] = ()) -> onnx.ModelProto:
         if name in elsewhere and held is not None:
             shape = onnx_ir.Shape(held.shape.numpy())
             value.const_value = onnx_ir.ExternalTensor(TUNABLE_FILE, 0, held.nbytes, held.dtype, shape=shape, name=name)
-    return program.model_proto
+    model = program.model_proto
+    for stack in part.stacks:
+        repeat(model.graph, stack)
+    return model
 
 
 def tunable_names(graph: onnx.ModelProto, module: nn.Module, frozen: Sequence[str]) -> list[str]:
