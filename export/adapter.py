@@ -20,8 +20,9 @@ from device_runtime.merge import merge
 from export.deviation import allowed_deviation, effect_kept, mean_deviation
 from export.errors import ExportError
 from export.families import torch_witness
+from export.judge import in_float64
 from export.known_answer import choose_known_answer
-from export.parity import TOLERANCE, difference, replaced, runtime_witness
+from export.parity import check_forecasts, difference, replaced, runtime_witness
 from export.threads import threads_for
 
 FloatArray = NDArray[np.float32]
@@ -34,7 +35,8 @@ class AdapterExport:
     blob: bytes
     parameters: int
     tensors: int
-    parity: float  # torch with the blob's merged tensors against the runtime, on held windows
+    parity: float  # the runtime against torch in float64, both with the blob's merged tensors, on held windows
+    parity_float32: float  # torch in float32 against the same
     rounding: float  # the run's own tuned model against the runtime: what rounding the numbers costs
     effect: float  # the adapter against its base
     effect_kept: float  # share of its effect in torch, float32, that the bundle's precision keeps
@@ -86,8 +88,9 @@ def export_adapter(
         torch_tuned = torch_witness(bundle.manifest.family, tuned, contexts)
         with replaced(base, by_name):
             torch_merged = torch_witness(bundle.manifest.family, base, contexts)
-    parity = difference(torch_merged, runtime, contexts)
-    _check_parity(bundle, parity, mean_deviation(torch_merged, runtime, contexts))
+            with in_float64():
+                judge = torch_witness(bundle.manifest.family, base, contexts)
+    parity, parity_float32 = _check_parity(bundle, runtime, judge, torch_merged, contexts)
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
     answer, margin = choose_known_answer(bundle, merged, level=round(level, 1), spread=max(round(spread, 1), 0.1))
     blob = encode(replace(adapter, known_answer=answer))
@@ -99,6 +102,7 @@ def export_adapter(
         parameters=adapter.parameters,
         tensors=len(adapter.deltas),
         parity=parity,
+        parity_float32=parity_float32,
         rounding=difference(torch_tuned, runtime, contexts),
         effect=difference(runtime, frozen, contexts),
         effect_kept=effect_kept(torch_frozen, torch_merged, frozen, runtime, contexts),
@@ -118,19 +122,24 @@ def with_calibration(bundle: Bundle, blob: bytes, calibration: Calibration) -> b
     return calibrated
 
 
-def _check_parity(bundle: Bundle, largest: float, mean: float) -> None:
-    """Refuse a merged runtime that differs from torch; with int8 or float16, by more than the bundle allows."""
+def _check_parity(
+    bundle: Bundle, runtime: FloatArray, judge: FloatArray, float32: FloatArray, contexts: FloatArray
+) -> tuple[float, float]:
+    """Return the errors of the merged runtime and of torch in float32 against torch in float64.
+
+    Refuse a runtime that errs more than rounding does; with int8 or float16, more than the bundle allows on average.
+    """
     allowed = allowed_deviation(bundle)
-    if allowed is None and not largest <= TOLERANCE:
-        raise ExportError(
-            f"parity: merged, the runtime differs from torch by {largest:.3g} of the scale, allowed {TOLERANCE}"
-        )
-    if allowed is not None and not mean <= allowed:
+    if allowed is None:
+        return check_forecasts("merged, the runtime", runtime, judge, float32, contexts)
+    mean = mean_deviation(runtime, judge, contexts)
+    if not mean <= allowed:
         raise ExportError(
             f"parity: merged, the runtime ({bundle.manifest.precision}) deviates from torch by {mean:.3g} of the scale "
             f"on average, the bundle allows {allowed}",
             hint="export the adapter for a float32 bundle, or a bundle with more tensors in --keep",
         )
+    return difference(runtime, judge, contexts), difference(float32, judge, contexts)
 
 
 def _why_missing(bundle: Bundle, name: str) -> str:

@@ -23,8 +23,8 @@ from export.families import FamilyExport, find_family
 from export.folder import StoredTensors, appearing, pinned_files, write_tunable
 from export.graph import embed, externalise, name_ties, share, trace, tunable_names
 from export.parity import BaseParity, check_base
-from export.threads import threads_for
-from export.wiring import survey, unheard
+from export.survey import survey, unheard
+from export.threads import one_thread
 
 Progress = Callable[[str, int, int], None]
 
@@ -63,13 +63,13 @@ def export_base(
     model = model.eval()
     described = recipe.describe(model)
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    with appearing(out) as scratch, threads_for(model):
+    with appearing(out) as scratch, one_thread():
         graphs = _traced(model, recipe, progress)
         used = {part: tunable_names(graph, model, recipe.frozen) for part, graph in graphs.items()}
         names = sorted(set().union(*used.values()))
         progress("prove", 0, 3)
         entries = write_tunable(scratch, _arrays(parameters, names))
-        places = survey(model, family, StoredTensors(scratch, entries))
+        places = survey(model, recipe.response, StoredTensors(scratch, entries), longest=described["context_length"])
         silent = unheard(places, names)
         if silent:
             names = [name for name in names if name not in silent]

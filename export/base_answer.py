@@ -9,12 +9,11 @@ import numpy as np
 from device_runtime import canonical
 from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
-from device_runtime.forecaster import FAMILIES, Sampler, widest_tolerance
+from device_runtime.forecaster import widest_tolerance
 from device_runtime.manifest import MANIFEST_FILE, BaseAnswer
-from device_runtime.session import SessionSettings
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
-from export.known_answer import CONTEXT_LENGTH, PROBE_STEPS, tolerances
+from export.known_answer import CONTEXT_LENGTH, probes, tolerances
 from export.record import read_manifest
 
 LEVEL, SPREAD = 80.0, 10.0  # of the synthetic contexts, like a vital sign's
@@ -48,14 +47,9 @@ def give_known_answer(bundle: Bundle) -> Bundle:
 
 def _narrowest(bundle: Bundle) -> BaseAnswer:
     """Return the candidate that rounding moves least."""
-    manifest = bundle.manifest
     contexts = synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=LEVEL, spread=SPREAD, seed=0)
     contexts = np.round(contexts.astype(np.float64), DIGITS).astype(np.float32)
-    model = FAMILIES[manifest.family](bundle, {}, SessionSettings())
-    size = PROBE_STEPS * len(manifest.quantile_levels)
-    if isinstance(model, Sampler):
-        size = min(size, manifest.prediction_length)  # one number a step
-    expected = np.stack([model.probe(context, size) for context in contexts])
+    expected = probes(bundle, {}, contexts)
     allowed = tolerances(bundle, {}, contexts, expected)
     written = 0.5 * 10.0**-DIGITS
     answers = [

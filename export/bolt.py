@@ -22,15 +22,21 @@ from device_runtime.bolt import BoltModel
 from export.errors import ExportError
 from export.graph import Part
 from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, norm, residual, standardise
+from export.repeat import Stack, traced_blocks
 
 FloatArray = NDArray[np.float32]
 
 
 class BoltGraph(nn.Module):
-    """Context ``[B, L]`` (NaN for missing, L a multiple of the patch size) to quantiles ``[B, Q, H]``."""
+    """Context ``[B, L]`` (NaN for missing, L a multiple of the patch size) to quantiles ``[B, Q, H]``.
+
+    To be traced it computes with the first blocks only where `export.repeat` writes the rest.
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
+        self.encoder_blocks = traced_blocks(model.encoder.block)
+        self.decoder_blocks = traced_blocks(model.decoder.block)
         config = model.config
         self.chronos: Any = model.chronos_config
         check_layers(config, "Chronos-Bolt")
@@ -71,7 +77,7 @@ class BoltGraph(nn.Module):
             hidden = torch.cat([hidden, reg], dim=1)
             attended = torch.cat([attended, torch.ones_like(attended[:, :1])], dim=1)
         blocked = ((1.0 - attended) * BLOCKED)[:, None, None, :]  # [B, 1, 1, T]
-        hidden = encode(self.encoder, hidden, blocked, self.buckets, self.heads, self.width)
+        hidden = encode(self.encoder, hidden, blocked, self.buckets, self.heads, self.width, self.encoder_blocks)
         out = residual(self.output_patch_embedding, self._decode(hidden, blocked))
         quantiles = out.reshape(batch, self.quantile_count, -1)
         return quantiles * scale[:, :, None] + loc[:, :, None]
@@ -80,7 +86,7 @@ class BoltGraph(nn.Module):
         """Run the decoder for its one token: ``[B, 1, D]``."""
         batch = encoded.shape[0]
         x = self.shared.weight[self.start_token][None, None, :]  # [1, 1, D]; the first self-attention folds
-        for number, block in enumerate(self.decoder.block):
+        for number, block in enumerate(self.decoder.block[: self.decoder_blocks]):
             own = block.layer[0].SelfAttention
             x = x + own.o(own.v(norm(block.layer[0].layer_norm, x)))
             cross = block.layer[1].EncDecAttention
@@ -125,6 +131,19 @@ def parts(model: Any) -> list[Part]:
             dynamic=({0: batch, 1: size * patches},),
             input_names=["context"],
             output_names=["quantiles"],
+            stacks=tuple(
+                Stack(
+                    blocks=f"{name}.block",
+                    depth=len(stack.block),
+                    first_norm="layer.0.layer_norm.weight",
+                    final_norm=f"{name}.final_layer_norm.weight",
+                )
+                for name, stack, traced in (
+                    ("encoder", model.encoder, module.encoder_blocks),
+                    ("decoder", model.decoder, module.decoder_blocks),
+                )
+                if traced < len(stack.block)
+            ),
         )
     ]
 

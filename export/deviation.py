@@ -15,8 +15,11 @@ from device_runtime.merge import merge
 from export.adjustable import Adjustable, adjustable
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
-from export.parity import TOLERANCE, deviations, runtime_witness
+from export.judge import ULPS
+from export.known_answer import NUDGE, ROUNDOFF
+from export.parity import deviations, runtime_witness
 from export.record import read_manifest
+from export.survey import SEEN
 
 FloatArray = NDArray[np.float32]
 Tensors = Mapping[str, FloatArray]
@@ -107,18 +110,19 @@ def check_tensors(source: Bundle, stored: Bundle, progress: Progress) -> list[st
     silent = []
     room = stored.path.parent
     with adjustable(source, tensors, room) as old, adjustable(stored, tensors, room) as new:
-        places: list[tuple[Tensors, FloatArray, FloatArray]] = [
-            (place, old.witness(place, context), new.witness(place, context)) for place in ({}, elsewhere)
+        places: list[tuple[Tensors, FloatArray, FloatArray, float]] = [
+            (place, old.witness(place, context), new.witness(place, context), _rounding(old, place, tensors, context))
+            for place in ({}, elsewhere)
         ]
         for number, (name, tensor) in enumerate(tensors.items()):
             progress("perturb", number, len(tensors))
-            for place, before, own in places:
+            for place, before, own, rounding in places:
                 least = np.inf
                 for strength in STRENGTHS:
                     moved = {**place, name: perturbed(place.get(name, tensor), strength, seed=number)}
                     wanted, got = old.witness(moved, context) - before, new.witness(moved, context) - own
                     move = mean_deviation(wanted, np.zeros_like(wanted), context)
-                    if move > TOLERANCE:
+                    if move > SEEN * rounding:
                         least = min(least, mean_deviation(got, wanted, context) / move)
                     if least <= MISSED:
                         break
@@ -135,6 +139,19 @@ def check_tensors(source: Bundle, stored: Bundle, progress: Progress) -> list[st
         if not silent:
             _check_merged(stored, new, tensors, context)
     return silent
+
+
+def _rounding(graph: Adjustable, place: Tensors, tensors: Tensors, context: FloatArray) -> float:
+    """Return the mean deviation that rounding may cause at ``place``: what moving every tensor by `NUDGE` does."""
+    draw = np.random.default_rng(0)
+    here = {name: place.get(name, tensor) for name, tensor in tensors.items()}
+    nudged = {
+        name: np.asarray(tensor * (1 + NUDGE * draw.uniform(-1, 1, tensor.shape)), dtype=np.float32)
+        for name, tensor in here.items()
+    }
+    before = graph.witness(place, context)
+    level = mean_deviation(before, np.zeros_like(before), context)
+    return mean_deviation(graph.witness(nudged, context), before, context) + ULPS * ROUNDOFF * level
 
 
 def _check_merged(stored: Bundle, graph: Adjustable, tensors: Tensors, context: FloatArray) -> None:

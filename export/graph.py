@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import gc
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,14 @@ import numpy as np
 import onnx
 import onnx_ir
 import torch
+import torch._dynamo
 from numpy.typing import NDArray
 from torch import nn
 
 from device_runtime.manifest import TUNABLE_FILE, TensorEntry
 from export.errors import ExportError
 from export.quiet import quiet
+from export.repeat import Stack, repeat
 
 FROZEN_FILE = "frozen.bin"
 ALIGNMENT = 64  # bytes
@@ -33,6 +37,7 @@ class Part:
     dynamic: tuple[Any, ...]  # each input's dynamic dimensions, as torch.export takes them
     input_names: Sequence[str]
     output_names: Sequence[str]
+    stacks: tuple[Stack, ...] = ()  # of which the module computes the first blocks only
 
 
 def trace(part: Part, elsewhere: Collection[str] = ()) -> onnx.ModelProto:
@@ -41,7 +46,7 @@ def trace(part: Part, elsewhere: Collection[str] = ()) -> onnx.ModelProto:
     Of the initializers named ``elsewhere`` only name, type and shape come back, their bytes are written apart: a model
     need not be in memory twice.
     """
-    with quiet("torch.onnx", "onnx_ir"):
+    with quiet("torch.onnx", "onnx_ir"), _swift():
         program = torch.onnx.export(
             part.module.eval(),
             part.inputs,
@@ -59,7 +64,28 @@ def trace(part: Part, elsewhere: Collection[str] = ()) -> onnx.ModelProto:
         if name in elsewhere and held is not None:
             shape = onnx_ir.Shape(held.shape.numpy())
             value.const_value = onnx_ir.ExternalTensor(TUNABLE_FILE, 0, held.nbytes, held.dtype, shape=shape, name=name)
-    return program.model_proto
+    model = program.model_proto
+    for stack in part.stacks:
+        repeat(model.graph, stack)
+    return model
+
+
+@contextmanager
+def _swift() -> Iterator[None]:
+    """Leave out what takes a quarter of the time of tracing and gives nothing there.
+
+    Cyclic garbage is looked for among millions of live objects; outputs found in the cache of fake tensors are made
+    anew from symbolic sizes, which costs more than computing them.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    known = hasattr(torch._dynamo.config, "fake_tensor_cache_enabled")
+    try:
+        with torch._dynamo.config.patch(fake_tensor_cache_enabled=False) if known else nullcontext():
+            yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def tunable_names(graph: onnx.ModelProto, module: nn.Module, frozen: Sequence[str]) -> list[str]:

@@ -43,13 +43,9 @@ def choose_known_answer(
     ``level`` and ``spread`` are the target's typical mean and standard deviation: the contexts are synthetic, so a
     blob carries nobody's values. Raises `ExportError` when no candidate tells the adapter from its base.
     """
-    base, tuned = _model(bundle, {}), _model(bundle, merged)
-    size = PROBE_STEPS * len(bundle.manifest.quantile_levels)
-    if isinstance(base, Sampler):
-        size = min(size, bundle.manifest.prediction_length)  # one number a step
     contexts = synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=level, spread=spread, seed=seed)
-    expected = np.stack([tuned.probe(context, size) for context in contexts])  # [N, size]
-    moves = np.abs(expected - np.stack([base.probe(context, size) for context in contexts])).max(axis=1)  # [N]
+    expected = probes(bundle, merged, contexts)  # [N, size]
+    moves = np.abs(expected - probes(bundle, {}, contexts)).max(axis=1)  # [N]
     finalists = np.argsort(-moves / contexts.std(axis=1))[:FINALISTS]
     contexts, expected, moves = contexts[finalists], expected[finalists], moves[finalists]
     allowed = tolerances(bundle, merged, contexts, expected)
@@ -65,6 +61,18 @@ def choose_known_answer(
         )
     answer = KnownAnswer(context=contexts[best], expected=expected[best], tolerance=float(allowed[best]))
     return answer, float(margins[best])
+
+
+def probes(bundle: Bundle, merged: Mapping[int, FloatArray], contexts: FloatArray) -> FloatArray:
+    """Return what a known-answer test asks of each of ``contexts`` ``[N, L]``: ``[N, size]``.
+
+    The sessions are closed again: those of a large base are twice its size.
+    """
+    model = _model(bundle, merged)
+    size = PROBE_STEPS * len(bundle.manifest.quantile_levels)
+    if isinstance(model, Sampler):
+        size = min(size, bundle.manifest.prediction_length)  # one number a step
+    return np.stack([model.probe(context, size) for context in contexts])
 
 
 def tolerances(
@@ -88,6 +96,7 @@ def tolerances(
             moved = context + np.maximum(nudge, 2 * ROUNDOFF * np.abs(context)) * draw.uniform(-1, 1, context.shape)
             difference = model.probe(moved.astype(np.float32), expected.shape[1]).astype(np.float64) - expected[n]
             largest[n] = max(largest[n], float(np.abs(difference).max()))
+        del model  # before the next one takes as much memory
     return np.asarray(MARGIN * largest + LEVEL * np.abs(contexts).max(axis=1), dtype=np.float32)
 
 

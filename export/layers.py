@@ -84,8 +84,10 @@ def joined_projections(attention: Any, x: Tensor) -> Tensor:
     )
 
 
-def encode(stack: Any, x: Tensor, blocked: Tensor, rows: Tensor, heads: int, width: int) -> Tensor:
-    """Run an encoder stack: ``[B, T, D]`` to ``[B, T, D]``.
+def encode(
+    stack: Any, x: Tensor, blocked: Tensor, rows: Tensor, heads: int, width: int, depth: int | None = None
+) -> Tensor:
+    """Run an encoder stack, or its first ``depth`` blocks: ``[B, T, D]`` to ``[B, T, D]``.
 
     ``blocked`` ``[B, 1, 1, T]`` is added to every score; ``rows`` ``[2 * N - 1]`` are the `buckets` of the distances
     ``1 - N`` to ``N - 1``, N the longest T.
@@ -96,7 +98,7 @@ def encode(stack: Any, x: Tensor, blocked: Tensor, rows: Tensor, heads: int, wid
     position = torch.arange(length, device=x.device)
     index = position[None, :] - position[:, None] + (rows.shape[0] // 2)  # [query, key]
     bias = by_distance[:, index][None] + blocked  # [B, heads, T, T]
-    for block in stack.block:
+    for block in stack.block[:depth]:
         attention = block.layer[0].SelfAttention
         qkv = joined_projections(attention, norm(block.layer[0].layer_norm, x))
         qkv = qkv.reshape(batch, -1, 3, heads, width).permute(2, 0, 3, 1, 4)  # [3, B, heads, T, width]

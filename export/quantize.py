@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 PRECISIONS = ("float32", "int8", "float16")
 FAMILIES = ("chronos-bolt", "chronos-t5", "chronos-2")  # `runtime_witness` compares all without chance
 MAX_DEVIATION = 0.01  # of the contexts' scale; the bundled base's int8 is at 0.002
-LEAST_DEVIATION = 1e-4  # what parity with torch allows in float32; canonical JSON writes nothing smaller
+LEAST_DEVIATION = 1e-4  # a user's bound below is float32's own noise; canonical JSON writes nothing smaller
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,8 @@ def redrawn(model: Any, originals: Mapping[str, FloatArray], place: int) -> Iter
             for name, parameter in parameters.items():
                 generator = torch.Generator().manual_seed(zlib.crc32(f"{place} {name}".encode()))
                 mean = 1.0 if parameter.ndim < 2 and name.endswith("layer_norm.weight") else 0.0
-                parameter.normal_(mean, spread(model, name), generator=generator)
+                drawn = torch.empty(parameter.shape).normal_(mean, spread(model, name), generator=generator)
+                parameter.copy_(drawn)  # wherever it lies: the numbers are the same on every device
         yield {name: parameter.detach() for name, parameter in parameters.items()}
     finally:
         with torch.no_grad():

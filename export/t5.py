@@ -18,7 +18,9 @@ from export.t5_graphs import EncoderGraph, StepGraph
 FloatArray = NDArray[np.float32]
 COUNTS = ("n_tokens", "n_special_tokens", "pad_token_id", "eos_token_id", "num_samples", "top_k")
 FROZEN = ("shared.weight", "lm_head.weight")  # embeddings of the tokens: no method tunes them
-EDGE = 1e-6  # of the bins' range: closer to an edge, rounding decides
+# Of the bins' range: closer to an edge, rounding decides. A mean over the context, a division and an edge, each rounded
+# to the size of the range at most: 16 roundings are several times that.
+EDGE = 16 * 2.0**-24
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # what a forecast reads off its samples unless asked for others
 
 
@@ -41,7 +43,7 @@ def describe(model: Any) -> dict[str, Any]:
         "d_kv": int(config.d_kv),
     }
     ours, torchs = Tokenizer.parse(parameters).boundaries, tokenizer(model).boundaries.numpy()
-    if ours.shape != torchs.shape or not np.allclose(ours, torchs, rtol=1e-6, atol=EDGE * parameters["high_limit"]):
+    if ours.shape != torchs.shape or not np.allclose(ours, torchs, rtol=0, atol=EDGE * parameters["high_limit"]):
         raise ExportError("this torch places the tokenizer's bins elsewhere than the device does")
     return {
         "context_length": int(chronos["context_length"]),

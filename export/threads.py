@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -22,8 +22,19 @@ def threads_for(model: nn.Module) -> Iterator[None]:
     spin while they wait, so a thread that must share its core holds up the rest: on two cores the second thread saves
     a third of the time when nothing else computes, and multiplies it when something does (docs/training.md).
     """
+    with one_thread() if sum(p.numel() for p in model.parameters()) < SMALL else nullcontext():
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread, unless ``OMP_NUM_THREADS`` says otherwise.
+
+    Also right for a large model that forecasts a few windows only, as in the proof of an export: it is bound by reading
+    weights, and on two busy cores the waiting threads of chronos-bolt-tiny's shape used ten times what the work did.
+    """
     before = torch.get_num_threads()
-    if "OMP_NUM_THREADS" not in os.environ and sum(p.numel() for p in model.parameters()) < SMALL:
+    if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     try:
         yield

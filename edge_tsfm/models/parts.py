@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-ROUNDING = 1e-5  # what float32 may leave of nothing, relative to the largest of its kind
+from export.survey import survey, unheard
+
+AHEAD = 8  # of a context's last steps, to be forecast
 
 ROLES = {
     "patch": ("hidden_layer", "output_layer", "residual_layer"),
@@ -29,11 +33,11 @@ class Parts:
     tables: tuple[str, ...]  # relative-position biases
     norms: tuple[str, ...]  # scales
     attention_norms: tuple[str, ...]  # those in front of attention
-    dead: tuple[str, ...]  # no gradient and no effect on any forecast
+    dead: tuple[str, ...]  # no effect on any forecast, whatever they hold
 
 
 def find_parts(model: Any, family: Any) -> Parts:
-    """Sort the parameters of ``model`` and leave out the dead ones, found by gradient and by effect."""
+    """Sort the parameters of ``model`` and leave out those that no forecast hears."""
     dead = find_dead(model, family)
     linear: dict[str, list[str]] = {role: [] for role in ROLES}
     biases, tables, norms = [], [], []
@@ -75,34 +79,26 @@ def _beside_attention(model: Any, block: str) -> bool:
 
 
 def find_dead(model: Any, family: Any) -> set[str]:
-    """Find parameters that cannot matter: zero gradient on synthetic windows *and* no effect when perturbed.
+    """Find parameters that no forecast can hear, whatever they hold: what an export leaves out as well.
 
-    Both are asked, because a gradient can vanish at one point only, and an effect can be too small to see.
+    Judged where all weights are drawn anew, as an export is (docs/adr/0019), not at the base's own numbers, where a
+    live tensor behind zeros looks dead, and rounding may make a dead one look alive. Embeddings keep their numbers, for
+    no method tunes them: what they leave unheard (a start token of zero) is dead.
     """
-    generator = torch.Generator().manual_seed(0)
-    context = torch.randn(4, 64, generator=generator).cumsum(-1)
-    context[0, :20] = float("nan")
-    target = context[:, -1:] + torch.randn(4, 8, generator=generator)
-    names = dict(model.named_parameters())
-    kept = {name: parameter.requires_grad for name, parameter in names.items()}
-    try:
-        model.requires_grad_(True)
-        loss = family.loss(model, context, target)
-        gradients = torch.autograd.grad(loss, list(names.values()), allow_unused=True)
-    finally:
-        for name, parameter in names.items():
-            parameter.requires_grad_(kept[name])
-    slopes = {name: 0.0 if g is None else float(g.abs().max()) for name, g in zip(names, gradients, strict=True)}
-    # Not zero to the bit: fused attention leaves rounding where the mathematics cancels.
-    silent = [name for name, slope in slopes.items() if slope <= ROUNDING * max(slopes.values())]
-    with torch.no_grad():
-        reference = family.outputs(model, context, target)
-        dead = set()
-        for name in silent:
-            original = names[name].detach().clone()
-            names[name].add_(torch.randn(original.shape, generator=generator) * (original.square().mean().sqrt() + 0.1))
-            moved = (family.outputs(model, context, target) - reference).abs().max()
-            names[name].copy_(original)
-            if moved <= ROUNDING * reference.abs().max():
-                dead.add(name)
-    return dead
+    embeddings = {
+        id(module.weight)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and not name.endswith("relative_attention_bias")
+    }
+    originals = {
+        name: parameter.detach().cpu().numpy().copy()
+        for name, parameter in model.named_parameters()
+        if id(parameter) not in embeddings
+    }
+
+    def respond(model: Any, context: NDArray[np.float32]) -> Tensor:
+        series = torch.from_numpy(context.copy()).to(next(model.parameters()).device)
+        outputs: Tensor = family.outputs(model, series[:, :-AHEAD], series[:, -AHEAD:])
+        return outputs
+
+    return set(unheard(survey(model, respond, originals), list(originals)))

@@ -21,7 +21,7 @@ from edge_tsfm.models import Base  # noqa: E402
 from export import ExportError, export_adapter, export_base, export_optimum, export_precision  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
 from export.parity import difference, runtime_witness  # noqa: E402
-from tests.support.rounding import assert_near, noise  # noqa: E402
+from tests.support.rounding import ANY_ORDER, FACTOR, assert_near, noise  # noqa: E402
 
 FAMILIES = ["chronos-bolt", "chronos-t5", "chronos-2"]
 Exported = Callable[..., tuple[Base, Bundle]]
@@ -82,7 +82,7 @@ def test_an_adapter_of_added_biases_reaches_the_device(exported: Exported, famil
         contexts=synthetic_contexts(8, 48, missing=0.1, seed=5), version=1, metadata={},
         binding=Binding.of("HR", interval_us=3_600_000_000, context_length=2_048, prediction_length=1_024),
     )  # fmt: skip
-    assert result.parity < 1e-4
+    assert result.parity <= FACTOR * result.parity_float32 + ANY_ORDER
     assert result.effect > 0.01
     assert set(decode(result.blob).deltas) == {bundle.index_of(name) for name in deltas}
     assert Forecaster.open(bundle, result.blob).self_test() >= 0

@@ -16,6 +16,8 @@ from device_runtime.forecaster import Forecaster  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
 from export.judge import allowed_error  # noqa: E402
+from export.survey import SEEN  # noqa: E402
+from tests.support.rounding import ANY_ORDER, FACTOR  # noqa: E402
 
 PROVENANCE = {"source": "test", "licence": "none", "weights": "none"}
 LAYERS = {"num_layers": 2, "num_decoder_layers": 2}
@@ -82,9 +84,9 @@ def test_the_runtime_follows_torch_in_every_tensor(tmp_path: Path, name: str) ->
     family = name.rsplit("-", 1)[0]
     model = alive(bolt() if family == "chronos-bolt" else t5(T5_SHAPES[name.rsplit("-", 1)[1]]))
     made = export_base(model, family=family, name=name, out=tmp_path / "bundle", provenance=PROVENANCE)
-    assert made.parity.base < 1e-4
+    assert made.parity.base <= FACTOR * made.parity.float32 + ANY_ORDER
     assert made.parity.redrawn <= allowed_error(made.parity.redrawn_float32, 1.0)
-    assert made.parity.weakest_effect > 1e-3
+    assert made.parity.weakest_effect > SEEN * allowed_error(made.parity.redrawn_float32, 1.0)
     tunable = {entry.name for entry in Bundle.open(tmp_path / "bundle").manifest.tensors}
     sites = [n for n, p in model.named_parameters() if p.ndim == 2 and n.split(".")[-2] in {"q", "k", "v", "o"}]
     dead = {n for n in sites if n not in tunable}

@@ -16,13 +16,14 @@ torch = pytest.importorskip("torch")
 from device_runtime import canonical  # noqa: E402
 from device_runtime.bundle import Bundle  # noqa: E402
 from device_runtime.manifest import MANIFEST_FILE  # noqa: E402
-from export import wiring  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.errors import ExportError  # noqa: E402
+from export.families import find_family  # noqa: E402
 from export.folder import StoredTensors, pinned_files  # noqa: E402
 from export.judge import in_float64  # noqa: E402
 from export.redraw import redrawn  # noqa: E402
-from export.wiring import Place, check_wiring, distance, runtime_response, survey, unheard  # noqa: E402
+from export.survey import SEEN, Place, distance, survey, unheard  # noqa: E402
+from export.wiring import check_wiring, runtime_response  # noqa: E402
 
 PROVENANCE = {"source": "test", "licence": "none", "weights": "none"}
 FAMILIES = ("chronos-bolt", "chronos-t5", "chronos-2")
@@ -30,7 +31,8 @@ Drawn = Mapping[str, torch.Tensor]
 
 
 def surveyed(model: Any, bundle: Bundle) -> list[Place]:
-    return survey(model, bundle.manifest.family, StoredTensors(bundle.path, bundle.manifest.tensors))
+    numbers = StoredTensors(bundle.path, bundle.manifest.tensors)
+    return survey(model, find_family(bundle.manifest.family).response, numbers, longest=bundle.manifest.context_length)
 
 
 def miswirings(bundle: Bundle, drawn: Drawn) -> Iterator[tuple[str, Drawn]]:
@@ -59,7 +61,7 @@ def test_every_miswired_tensor_is_caught(exported: Any, family: str) -> None:
             for what, wrong in miswirings(bundle, drawn)
         }
     assert len(errors) > 1.5 * len(numbers)
-    assert min(errors.values()) > wiring.SEEN * place.allowed, min(errors, key=errors.__getitem__)
+    assert min(errors.values()) > SEEN * place.allowed, min(errors, key=errors.__getitem__)
 
 
 def pinned_again(folder: Path) -> Bundle:

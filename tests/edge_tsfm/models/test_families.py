@@ -13,6 +13,7 @@ from edge_tsfm.models.chronos2 import Chronos2
 from edge_tsfm.models.direct import FAR
 from edge_tsfm.models.parts import find_dead, find_parts
 from edge_tsfm.models.t5 import LEVELS, T5
+from export import export_base
 from tests.support.rounding import ANY_ORDER, assert_near, noise
 
 DUMMIES = Path(__file__).resolve().parents[2] / "dummy_bases"
@@ -148,6 +149,47 @@ def test_a_zero_gradient_alone_does_not_make_a_tensor_dead() -> None:
             return self.outputs(model, context, target).sum()
 
     assert find_dead(Square(), OfSquare()) == {"unused"}
+
+
+def silence(name: str, parameter: Any) -> None:
+    if name.endswith((".wo.weight", ".o.weight", "output_layer.weight")):
+        parameter.zero_()
+
+
+def whisper(name: str, parameter: Any) -> None:
+    if parameter.ndim == 2 and not name.startswith(("shared", "lm_head")):
+        parameter.mul_(1e-4)
+
+
+def shout(name: str, parameter: Any) -> None:
+    if parameter.ndim == 2:
+        parameter.mul_(1e3)
+
+
+@pytest.mark.parametrize("change", [silence, whisper, shout])
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_what_is_dead_does_not_depend_on_a_bases_numbers(name: str, change: Any) -> None:
+    """As in a checkpoint that starts layers at zero, that hardly uses a part, or whose rounding is loud."""
+    model, family = load_base(str(DUMMIES / name)).model, FAMILIES[name]
+    wanted = find_dead(model, family)
+    with torch.no_grad():
+        for tensor, parameter in model.named_parameters():
+            change(tensor, parameter)
+    before = {tensor: parameter.clone() for tensor, parameter in model.named_parameters()}
+    assert find_dead(model, family) == wanted
+    assert all(torch.equal(parameter, before[tensor]) for tensor, parameter in model.named_parameters())
+
+
+def test_what_a_start_token_of_zero_leaves_unheard_is_dead(bolt: Any, tmp_path: Path) -> None:
+    """And the exporter freezes the same ones: a run that tuned another would not be exported."""
+    with torch.no_grad():
+        bolt.shared.weight[bolt.config.decoder_start_token_id] = 0.0
+    first = "decoder.block.0.layer.0."
+    more = {f"{first}SelfAttention.v.weight", f"{first}SelfAttention.o.weight", f"{first}layer_norm.weight"}
+    dead = find_dead(bolt, Bolt())
+    assert more < dead
+    made = export_base(bolt, family="chronos-bolt", name="odd", out=tmp_path / "odd", provenance={"weights": "none"})
+    assert dead == set(made.dead)
 
 
 @pytest.mark.parametrize("name", list(FAMILIES))
