@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,11 @@ from numpy.typing import NDArray
 from device_runtime.errors import InputError
 
 Column = NDArray[Any]  # [R]: object (text, "" for an empty cell), float64 (NaN for none), int64 or datetime64[us]
-MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nat"})
+_MISSING = frozenset(
+    ("", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "null", "(null)", "\\n", "none", "nat", "nd", "n/d",
+     "missing", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "#name?")
+)  # fmt: skip
+_PLACEHOLDER = re.compile(r"[-–—_.*?#+/\s]+")  # what monitors show in place of a number: ---  -?-  ***
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,6 +115,12 @@ def over_distinct(column: Column, say: Callable[[Any], str]) -> NDArray[np.objec
     return said[codes] if len(cells) else np.empty(0, dtype=object)
 
 
+def is_missing(text: str) -> bool:
+    """Say whether a cell says that there is no value: empty, ``NA``, ``NULL``, ``---``, ``***``, ``#DIV/0!``."""
+    said = text.strip().casefold()
+    return said in _MISSING or _PLACEHOLDER.fullmatch(said) is not None
+
+
 def named_column(names: Sequence[str], asked: str, *, option: str, source: str) -> str:
     """Return the column that a person named: exactly so, else whatever its capitals and blanks.
 
@@ -118,6 +129,7 @@ def named_column(names: Sequence[str], asked: str, *, option: str, source: str) 
     if asked in names:
         return asked
     same = [name for name in names if name.strip().casefold() == asked.strip().casefold()]
+    same = same or [name for name in names if name.partition(" [")[0].casefold() == asked.strip().casefold()]
     if len(same) > 1:
         raise InputError(
             f"{source}: {option} {asked}: {' and '.join(map(repr, same))} differ only in capitals",
