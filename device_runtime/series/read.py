@@ -148,7 +148,7 @@ def _identify(
             found, notes = identity_of_runs(cells, times.time_us, used | set(layout.flag_columns))
             why = "no two of its rows have one time"
         else:
-            found, notes = identity_by_structure(cells, times.time_us, used)[0], ()
+            found, notes = identity_by_structure(cells, times.time_us, value, used)[0], ()
             why = "no time comes twice within one of it"
             if conflicts(times.time_us, value=value)[0] <= MAX_CONFLICTS * max(int((~np.isnan(value)).sum()), 1):
                 found = None
@@ -179,5 +179,5 @@ def _refuse_conflicts(
     if count > (0 if options.duplicates == "error" else MAX_CONFLICTS * observed):
         used = {*layout.timestamp_columns, layout.name_column, layout.unit_column, layout.id_column, wanted.column}
         keys = times.time_us * len(parts.item_ids) + parts.part if count else times.time_us
-        candidates = identity_by_structure(cells, keys, used)[1]
+        candidates = identity_by_structure(cells, keys, value, used)[1]
         raise refuse_conflicts(cells, layout.id_column, count, observed, candidates, first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,27 +10,30 @@ from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
 from device_runtime.series.cells import Cells, distinct
+from device_runtime.series.grid import conflicts
 from device_runtime.series.id_names import SITES, ends_as_an_id
 from device_runtime.series.signals import find_event, find_signal
 from device_runtime.series.words import CALENDAR, DATES, TIMESTAMPS, fold
 
 # How many usual steps lie at the least between two patients whose times do not overlap.
 BREAK_STEPS = 3
+_FRACTION = re.compile(r"[+-]?\d*[.,]\d*[1-9]\d*", re.ASCII)
 
 
 def identity_by_structure(
-    cells: Cells, time_us: NDArray[np.int64], used: set[str | None]
+    cells: Cells, time_us: NDArray[np.int64], value: NDArray[np.float32], used: set[str | None]
 ) -> tuple[str | None, list[tuple[str, int]]]:
     """Return the column that must be the id, if there is exactly one, and every candidate with its distinct cells.
 
-    A candidate divides the rows so that no time comes twice within one of its cells. It must be the id where it is the
-    only one written as ids are (``horse_id``), or the only one at all, its cells runs of rows in which time rises, or
-    falls.
+    A candidate divides the rows so that no time comes twice within one of its cells; one written as ids are
+    (``horse_id``) may have repeated rows, if their ``value`` ``[R]`` agrees. It must be the id where it is the only one
+    so written, or the only one at all, its cells runs of rows in which time rises, or falls.
     """
     candidates: list[tuple[str, int]] = []
     certain: list[str] = []
     for name, codes, count in _dividing(cells, used):
-        if len(np.unique(np.stack([codes, time_us]), axis=1).T) < cells.rows:
+        repeated = len(np.unique(np.stack([codes, time_us]), axis=1).T) < cells.rows
+        if repeated and not (ends_as_an_id(name) and not conflicts(codes, time_us, value=value)[0]):
             continue
         candidates.append((name, count))
         change = codes[1:] != codes[:-1]
@@ -102,8 +106,8 @@ def _dividing(cells: Cells, used: set[str | None]) -> Iterator[tuple[str, NDArra
 
 
 def _fractions(values: list[object]) -> bool:
-    """Say whether cells are measurements: numbers with fractions."""
-    return any(isinstance(value, str) and "." in value and value.replace(".", "", 1).isdigit() for value in values)
+    """Say whether cells are measurements: numbers with fractions, not ids written as floats (``101.0``)."""
+    return any(isinstance(value, str) and _FRACTION.fullmatch(value.strip()) for value in values)
 
 
 def refuse_restarted(cells: Cells, id_column: str | None, ids: NDArray[np.object_]) -> None:
