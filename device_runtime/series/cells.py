@@ -17,6 +17,7 @@ _MISSING = frozenset(
     ("", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "null", "(null)", "\\n", "none", "nat", "nd", "n/d",
      "missing", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "#name?")
 )  # fmt: skip
+SOME = 64  # cells
 _PLACEHOLDER = re.compile(r"[-–—_.*?#+/\s]+")  # what monitors show in place of a number: ---  -?-  ***
 
 
@@ -31,6 +32,7 @@ class Cells:
     delimiter: str | None = None  # of text; None where columns have kinds of their own
     commas: bool = False  # some cell may hold a comma
     notes: tuple[str, ...] = ()
+    first_cells: Callable[[str], Column] | None = None  # some of a column, where all of it is dear
     _texts: dict[str, NDArray[np.object_]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -41,6 +43,10 @@ class Cells:
     def is_text(self, name: str) -> bool:
         """Say whether a column holds text."""
         return self.columns[name].dtype == object
+
+    def some(self, name: str) -> Column:
+        """Return a few of a column's cells."""
+        return self.columns[name][:SOME] if self.first_cells is None else self.first_cells(name)
 
     def texts(self, name: str) -> NDArray[np.object_]:
         """Return a column as text ``[R]``, blanks around it gone, ``""`` for an empty cell."""
@@ -71,6 +77,7 @@ class Cells:
             delimiter=self.delimiter,
             commas=self.commas,
             notes=self.notes,
+            first_cells=self.first_cells,
         )
 
 

@@ -94,10 +94,10 @@ def _whose(cells: Cells, name: str, count: int, why: str) -> InputError:
 def _dividing(cells: Cells, used: set[str | None]) -> Iterator[tuple[str, NDArray[np.int64], int]]:
     """Yield the columns that could divide the rows, which cell each row has ``[R]``, and how many there are."""
     for name in cells.names:
+        if name in used or find_signal(name) or _fractions(cells.some(name).tolist()):
+            continue  # without a look at all of it
         column = cells.columns[name]
-        if name in used or find_signal(name) or column.dtype.kind == "M":
-            continue
-        if column.dtype.kind == "f" and (column % 1 > 0).any():
+        if column.dtype.kind == "M" or (column.dtype.kind == "f" and (column % 1 > 0).any()):
             continue
         codes, values = distinct(column)
         if not 1 < len(values) <= cells.rows // 2 or _fractions(values) or any(find_event(str(v)) for v in values[:50]):
