@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,12 @@ from numpy.typing import NDArray
 from device_runtime.errors import InputError
 
 Column = NDArray[Any]  # [R]: object (text, "" for an empty cell), float64 (NaN for none), int64 or datetime64[us]
-MISSING = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nat"})
+_MISSING = frozenset(
+    ("", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "null", "(null)", "\\n", "none", "nat", "nd", "n/d",
+     "missing", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "#name?")
+)  # fmt: skip
+SOME = 64  # cells
+_PLACEHOLDER = re.compile(r"[-–—_.*?#+/\s]+")  # what monitors show in place of a number: ---  -?-  ***
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +32,7 @@ class Cells:
     delimiter: str | None = None  # of text; None where columns have kinds of their own
     commas: bool = False  # some cell may hold a comma
     notes: tuple[str, ...] = ()
+    first_cells: Callable[[str], Column] | None = None  # some of a column, where all of it is dear
     _texts: dict[str, NDArray[np.object_]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -36,6 +43,10 @@ class Cells:
     def is_text(self, name: str) -> bool:
         """Say whether a column holds text."""
         return self.columns[name].dtype == object
+
+    def some(self, name: str) -> Column:
+        """Return a few of a column's cells."""
+        return self.columns[name][:SOME] if self.first_cells is None else self.first_cells(name)
 
     def texts(self, name: str) -> NDArray[np.object_]:
         """Return a column as text ``[R]``, blanks around it gone, ``""`` for an empty cell."""
@@ -66,6 +77,7 @@ class Cells:
             delimiter=self.delimiter,
             commas=self.commas,
             notes=self.notes,
+            first_cells=self.first_cells,
         )
 
 
@@ -110,6 +122,12 @@ def over_distinct(column: Column, say: Callable[[Any], str]) -> NDArray[np.objec
     return said[codes] if len(cells) else np.empty(0, dtype=object)
 
 
+def is_missing(text: str) -> bool:
+    """Say whether a cell says that there is no value: empty, ``NA``, ``NULL``, ``---``, ``***``, ``#DIV/0!``."""
+    said = text.strip().casefold()
+    return said in _MISSING or _PLACEHOLDER.fullmatch(said) is not None
+
+
 def named_column(names: Sequence[str], asked: str, *, option: str, source: str) -> str:
     """Return the column that a person named: exactly so, else whatever its capitals and blanks.
 
@@ -118,6 +136,7 @@ def named_column(names: Sequence[str], asked: str, *, option: str, source: str) 
     if asked in names:
         return asked
     same = [name for name in names if name.strip().casefold() == asked.strip().casefold()]
+    same = same or [name for name in names if name.partition(" [")[0].casefold() == asked.strip().casefold()]
     if len(same) > 1:
         raise InputError(
             f"{source}: {option} {asked}: {' and '.join(map(repr, same))} differ only in capitals",

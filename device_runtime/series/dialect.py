@@ -6,18 +6,16 @@ import codecs
 import csv
 import gzip
 import io
-import re
 import zlib
 
 import numpy as np
 
 from device_runtime.errors import InputError
 from device_runtime.series.cells import Cells, Column
+from device_runtime.series.header import split_head
 
-DELIMITERS = (",", ";", "\t", "|")
 SAID = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_SEPARATOR_LINE = re.compile(r"sep=(.)\n", re.IGNORECASE)  # how Excel names the delimiter
 MAX_CELL = 131_072  # characters; the csv module's own limit
 
 
@@ -74,44 +72,10 @@ def _windows(data: bytes, at: int, where: str) -> str:
         raise refused from error
 
 
-def split_head(text: str, where: str) -> tuple[list[str], str, str, int]:
-    """Return the columns' names, the delimiter, the text of the rows and the line number (from 1) they begin on.
-
-    Blank lines before the header are passed over, and a line ``sep=;`` names the delimiter. Raises `InputError`.
-    """
-    skipped = len(text[:4096]) - len(text[:4096].lstrip("\n"))
-    stated = _SEPARATOR_LINE.match(text, skipped)
-    begin = stated.end() if stated else skipped
-    head, _, body = text[begin:].partition("\n")
-    if not head.strip():
-        raise InputError(f"{where} is empty: expected a first line that names the columns")
-    delimiter = stated[1] if stated else find_delimiter(head, body)
-    try:
-        names = [name.strip() for name in next(csv.reader([head], delimiter=delimiter, skipinitialspace=True))]
-    except csv.Error as error:
-        raise InputError(f"{where}: its first line cannot be read: {error}", hint="it names the columns") from error
-    names = [name or f"unnamed {place}" for place, name in enumerate(names, start=1)]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"{where} has two columns called {twice[0]!r}", hint="rename one of them")
-    return names, delimiter, body, text.count("\n", 0, begin) + 2
-
-
-def find_delimiter(head: str, body: str) -> str:
-    """Return the delimiter: the one that the header has most of, outside of quotes and brackets."""
-    bare = re.sub(r'"[^"]*"|\[[^\]]*\]|\([^)]*\)', "", head)
-    counts = {one: bare.count(one) for one in DELIMITERS}
-    best = max(counts.values())
-    likely = [one for one in DELIMITERS if counts[one] == best]
-    if len(likely) > 1 and best:
-        first = body.partition("\n")[0]
-        likely.sort(key=lambda one: first.count(one) != best)
-    return likely[0]
-
-
 def read_csv(data: bytes, where: str, *, limit: int | None = None) -> Cells:
     """Read a table of text. Raises `InputError` for what is no text, has no rows, or is no regular table."""
     text, notes = decode(unpack(data, where, limit=limit), where)
-    names, delimiter, body, first = split_head(text, where)
+    names, delimiter, body, first, more = split_head(text, where)
     columns, lines = split_rows(body, names, delimiter, where, first)
     return Cells(
         source=where,
@@ -120,7 +84,7 @@ def read_csv(data: bytes, where: str, *, limit: int | None = None) -> Cells:
         where=lambda row: f"{where}, line {lines[row]}",
         delimiter=delimiter,
         commas=may_hold_commas(body, delimiter),
-        notes=notes,
+        notes=(*notes, *more),
     )
 
 
@@ -169,5 +133,7 @@ def ragged(where: str, line: int, got: int, wanted: int) -> InputError:
     """Return the error of a row that is longer or shorter than the header."""
     return InputError(
         f"{where} is not a regular table: line {line} has {got} fields, the header {wanted}",
-        hint="the file is cut off there, or a field holds the delimiter and no quotes",
+        hint="the first line names the columns: take out the lines before those (a title, notes without #)"
+        if wanted == 1
+        else "the file is cut off there, or a field holds the delimiter and no quotes",
     )

@@ -12,6 +12,8 @@ from device_runtime.series.words import fold
 
 # Years 1990 to 2200, for units of which such numbers cannot be of another: 1.77e9 s, 1.77e12 ms ...
 _EARLIEST_S, _LATEST_S = 631_152_000, 7_258_118_400
+# A count of 100 ns since the year 1, as .NET has it, would be nanoseconds of 1990.
+_TICKS = (6.2e17, 6.7e17)
 _EPOCHS = (("seconds", 1), ("milliseconds", 1_000), ("microseconds", 1_000_000), ("nanoseconds", 1_000_000_000))
 _COMPACT = {8: "YYYYMMDD", 10: "YYYYMMDDHH", 12: "YYYYMMDDHHMM", 14: "YYYYMMDDHHMMSS"}
 _SHEET_DAYS = (32_874, 109_575)  # 1990 to 2200, as spreadsheets count days
@@ -31,6 +33,12 @@ def epoch_times(
     if compact is not None:
         return compact
     low, high = float(np.nanmin(column)), float(np.nanmax(column))
+    if _TICKS[0] <= low and high <= _TICKS[1]:
+        raise InputError(
+            f"column {name!r} of {cells.source}: {low:.0f} may be nanoseconds since 1970 (of 1990), or 100 ns since "
+            f"the year 1 as .NET counts ticks ({cells.where(int(np.nanargmin(column)))})",
+            hint="write ISO 8601, such as 2026-03-01 12:00:00",
+        )
     for unit, per_second in _EPOCHS:
         first, last = _EARLIEST_S * per_second, _LATEST_S * per_second
         if first <= low and high <= last:

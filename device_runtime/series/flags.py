@@ -9,45 +9,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
-from device_runtime.series.cells import MISSING, Cells, distinct, named_column
+from device_runtime.series.cells import Cells, distinct, is_missing, named_column
 from device_runtime.series.words import fold
 
-_YES = "1 true yes y t"
-_NO = "0 false no n f"
+_YES = "1 true yes y t ja oui si sí"
+_NO = "0 false no n f nein non"
 _GOOD_WORDS = "good ok okay valid normal pass passed accepted final amended corrected preliminary registered active"
 _BAD_WORDS = (
     "bad poor invalid error enteredinerror cancelled canceled rejected artifact artefact fail failed unreliable "
-    "deleted unknown nosignal leadoff"
+    "deleted unknown nosignal leadoff retracted voided wrong"
 )
 # Column -> (cells that keep a row, cells that take it out); a column with any other cell is no flag.
 _ERROR = (_NO, _YES)
-_VALID = (_YES, _NO)
+_VALID = (f"{_YES} {_GOOD_WORDS}", f"{_NO} {_BAD_WORDS}")
 _WORDS = (_GOOD_WORDS, _BAD_WORDS)
 FLAGS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
     {
         name: (frozenset(keep.split()), frozenset(drop.split()))
         for names, (keep, drop) in (
-            ("error errorflag iserror inerror haserror enteredinerror invalid isinvalid artifact artefact isartifact "
-             "isartefact artifactflag artefactflag deleted isdeleted cancelled canceled rejected isrejected exclude "
-             "excluded", _ERROR),
-            ("valid isvalid validity validflag accepted isaccepted", (f"{_YES} {_GOOD_WORDS}", f"{_NO} {_BAD_WORDS}")),
-            ("status observationstatus quality signalquality qualityflag qc qcflag qcstatus", _WORDS),
+            ("error errorflag iserror inerror haserror enteredinerror chartedinerror invalid isinvalid artifact "
+             "artefact isartifact isartefact artifactflag artefactflag artifactual artefactual deleted isdeleted "
+             "cancelled canceled rejected isrejected exclude excluded voided void isvoid retracted isretracted bad "
+             "isbad badquality outlier isoutlier suspect leadoff leadsoff sensoroff probeoff disconnected noisy "
+             "unusable unreliable fehler ungültig", _ERROR),
+            ("valid isvalid validity validflag accepted isaccepted accept usable isusable reliable isreliable gültig",
+             _VALID),
+            ("status observationstatus recordstatus resultstatus valuestatus measurementstatus datastatus "
+             "readingstatus quality signalquality dataquality qualityflag qualitycode qc qcflag qcstatus flag flags",
+             _WORDS),
         )
         for name in names.split()
     }
 )  # fmt: skip
 
 
-def flagged(cells: Cells, used: Sequence[str | None]) -> tuple[NDArray[np.bool_], tuple[str, ...], tuple[str, ...]]:
+def is_flag_word(text: str) -> bool:
+    """Say whether a cell says that a row is good, bad, normal or an anomaly."""
+    return fold(text) in frozenset(
+        f"{_YES} {_NO} {_GOOD_WORDS} {_BAD_WORDS} anomaly anomalous abnormal outlier".split()
+    )
+
+
+def flagged(
+    cells: Cells, target: str, used: Sequence[str | None]
+) -> tuple[NDArray[np.bool_], tuple[str, ...], tuple[str, ...]]:
     """Return which rows ``[R]`` a known flag takes out, the flags obeyed, and what to say of those that are not.
 
-    MIMIC's ``error`` is 1 where a value was charted in error; its ``warning`` takes nothing out.
+    MIMIC's ``error`` is 1 where a value was charted in error; its ``warning`` takes nothing out. ``MAP_valid`` is a
+    flag of column ``target`` if that is called MAP, and of no other.
     """
     out = np.zeros(cells.rows, dtype=bool)
     obeyed: list[str] = []
     notes: list[str] = []
+    own = fold(target)
     for name in cells.names:
-        words = FLAGS.get(fold(name))
+        folded = fold(name)
+        words = FLAGS.get(folded)
+        if words is None and own and own in folded:
+            words = FLAGS.get(folded.removeprefix(own)) or FLAGS.get(folded.removesuffix(own))
         if words is None or name in used:
             continue
         codes, texts = distinct(cells.texts(name))
@@ -64,7 +83,7 @@ def flagged(cells: Cells, used: Sequence[str | None]) -> tuple[NDArray[np.bool_]
 def _kind(text: str, keep: frozenset[str], drop: frozenset[str]) -> bool | None:
     """Say whether a cell takes its row out; None where it is no flag's. An empty one keeps it."""
     word = fold(text.removesuffix(".0"))
-    if text.casefold() in MISSING or word in keep:
+    if is_missing(text) or word in keep:
         return False
     return True if word in drop else None
 

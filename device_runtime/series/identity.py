@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
 from device_runtime.series.cells import Cells, distinct, over_distinct
-from device_runtime.series.signals import find_event, find_signal
 
 # Rows of one time that disagree about it, as a share of the observed ones: more are two patients under one name.
 MAX_CONFLICTS = 0.01
@@ -34,7 +33,10 @@ def take_ids(cells: Cells, id_column: str | None, otherwise: str) -> NDArray[np.
         return np.full(cells.rows, otherwise, dtype=object)
     ids = cells.texts(id_column)
     if (empty := ids == "").any():
-        raise InputError(f"column {id_column!r} is empty ({cells.where(int(np.argmax(empty)))})")
+        raise InputError(
+            f"column {id_column!r} is empty ({cells.where(int(np.argmax(empty)))}; {int(empty.sum())} such rows)",
+            hint="write the id in every row: cells merged in a spreadsheet are empty below the first",
+        )
     return _whole_numbers(ids, id_column, cells.source)
 
 
@@ -62,50 +64,16 @@ def _sorted(texts: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
 def _whole_numbers(texts: NDArray[np.object_], column: str, source: str) -> NDArray[np.object_]:
     """Return ids that were written as floats as whole numbers; raises `InputError` where only some were."""
     names = distinct(texts)[1]
-    floats = [name for name in names if name.endswith(".0") and name[:-2].lstrip("-").isdigit()]
+    floats = {name[:-2]: name for name in names if name.endswith((".0", ",0")) and name[:-2].lstrip("-").isdigit()}
     if len(floats) == sum(name != "" for name in names):
-        return over_distinct(texts, lambda name: name.removesuffix(".0"))
-    both = sorted({name[:-2] for name in floats} & set(names))
+        return over_distinct(texts, lambda name: name[:-2])
+    both = sorted(floats.keys() & set(names))
     if both:
         raise InputError(
-            f"{source}: column {column!r} has {both[0]!r} and {both[0] + '.0'!r}: one id or two?",
+            f"{source}: column {column!r} has {both[0]!r} and {floats[both[0]]!r}: one id or two?",
             hint="write the ids in one way",
         )
     return texts
-
-
-def identity_by_structure(
-    cells: Cells, time_us: NDArray[np.int64], used: set[str | None]
-) -> tuple[str | None, list[tuple[str, int]]]:
-    """Return the column that must be the id, if there is exactly one, and every candidate with its distinct cells.
-
-    A candidate divides the rows so that no time comes twice within one of its cells. It must be the id where its
-    cells are runs of rows and time rises, or falls, within each.
-    """
-    candidates: list[tuple[str, int]] = []
-    certain: list[str] = []
-    for name in cells.names:
-        column = cells.columns[name]
-        if name in used or find_signal(name) or column.dtype.kind == "M":
-            continue
-        if column.dtype.kind == "f" and (column % 1 > 0).any():
-            continue
-        codes, values = distinct(column)
-        if not 1 < len(values) <= cells.rows // 2 or _fractions(values) or any(find_event(str(v)) for v in values[:50]):
-            continue
-        if len(np.unique(np.stack([codes, time_us]), axis=1).T) < cells.rows:
-            continue
-        candidates.append((name, len(values)))
-        change = codes[1:] != codes[:-1]
-        within = np.sign(np.diff(time_us))[~change]
-        if int(change.sum()) == len(values) - 1 and ((within > 0).all() or (within < 0).all()):
-            certain.append(name)
-    return (certain[0] if len(candidates) == 1 and certain else None), candidates
-
-
-def _fractions(values: list[object]) -> bool:
-    """Say whether cells are measurements: numbers with fractions."""
-    return any(isinstance(value, str) and "." in value and value.replace(".", "", 1).isdigit() for value in values)
 
 
 def refuse_conflicts(

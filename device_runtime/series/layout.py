@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from device_runtime.errors import InputError
-from device_runtime.series.cells import MISSING, Cells, distinct, listed, named_column
+from device_runtime.series.cells import Cells, distinct, listed, named_column
+from device_runtime.series.id_names import TIERS, id_tier
+from device_runtime.series.joined import holds_stamps, is_date_alone, time_columns
 from device_runtime.series.layouts import Layout, known_layout
 from device_runtime.series.options import ReadOptions
-from device_runtime.series.signals import find_event
-from device_runtime.series.times import holds_stamps, is_date_alone, time_columns
-from device_runtime.series.units import find_unit
+from device_runtime.series.variables import holds_units, variable_column
 from device_runtime.series.words import (
-    TIERS,
+    CLOCKS,
     TIMESTAMPS,
     UNITS,
     VALUES,
-    VARIABLES,
     first_of,
     fold,
-    id_tier,
     step_of,
 )
 
@@ -62,6 +60,13 @@ def _time_column(cells: Cells, names: Sequence[str]) -> str | None:
     if first is None or not is_date_alone(cells, first):
         return first
     others = [name for name in names if fold(name) in TIMESTAMPS and holds_stamps(cells, name)]
+    unread = next((name for name in names if name != first and fold(name) in CLOCKS), None)
+    if not others and unread is not None:
+        raise InputError(
+            f"{cells.source}: column {first!r} holds dates alone, and column {unread!r} beside it is no time of day "
+            "in every row (such as 14:05, or an hour from 0 to 23)",
+            hint=f"mend {unread}, or say --timestamp-column {first} if a row is of a whole day",
+        )
     return others[0] if others else first
 
 
@@ -95,6 +100,8 @@ def _with_id(cells: Cells, layout: Layout) -> Layout:
     if part is None and tiers[found[0]] in ("item", "patient", "generic"):
         stays = [name for name in found[1:] if tiers[name] == "stay"]
         part = next((name for name in stays if len(distinct(cells.columns[name])[1]) * 2 <= cells.rows), None)
+    if layout.name_column is None and fold(found[0]) == "item" and len(found) > 1:
+        found = [*found[1:], found[0]]  # what was measured, more likely than whose it is
     notes = layout.notes
     if len(found) > 1:
         notes = (*notes, f"id is {found[0]}, of {', '.join(found)}: another is taken with --id-column")
@@ -103,7 +110,7 @@ def _with_id(cells: Cells, layout: Layout) -> Layout:
 
 def _guess(cells: Cells, known: Layout | None, said: dict[str, str | None]) -> Layout:
     """Recognise a layout by the columns' names, and by what is in the column of variables."""
-    variable = said["--variable-column"] or (known.name_column if known else None) or _variable_column(cells)
+    variable = said["--variable-column"] or (known.name_column if known else None) or variable_column(cells)
     value = said["--value-column"] or (known.value_column if known else None)
     if value is None and variable:
         value = first_of(VALUES, [name for name in cells.names if name != variable])
@@ -113,7 +120,7 @@ def _guess(cells: Cells, known: Layout | None, said: dict[str, str | None]) -> L
             hint=f"name it with --value-column; its columns: {listed(cells.names)}",
         )
     unit = first_of(UNITS, cells.names)
-    if unit and not variable and not _all_units(cells, unit):
+    if unit and not variable and not holds_units(cells, unit):
         unit = None
     if known is not None:
         return replace(known, name_column=variable, value_column=value, unit_column=known.unit_column or unit)
@@ -126,26 +133,3 @@ def _guess(cells: Cells, known: Layout | None, said: dict[str, str | None]) -> L
         unit_column=unit,
         attributes=() if variable else None,
     )
-
-
-def _variable_column(cells: Cells) -> str | None:
-    """Return the column that names what each row measured: a known name, beside a value, and words in it."""
-    if first_of(VALUES, cells.names) is None:
-        return None
-    for word in VARIABLES:
-        name = first_of((word,), cells.names)
-        if name is None or cells.columns[name].dtype.kind in "fM":
-            continue
-        texts = [text for text in distinct(cells.texts(name))[1] if text.casefold() not in MISSING]
-        if any(find_event(text) for text in texts):
-            return name
-        # A name that says it outright needs no known vital sign in it; a label may be 0 or 1, or "anomaly".
-        plain = all(text.replace(".", "", 1).lstrip("+-").isdigit() for text in texts)
-        if texts and not plain and word.startswith(("channel", "vital", "variable", "param", "signal")):
-            return name
-    return None
-
-
-def _all_units(cells: Cells, name: str) -> bool:
-    texts = distinct(cells.texts(name))[1]
-    return all(text.casefold() in MISSING or find_unit(text) for text in texts) and any(map(find_unit, texts))

@@ -81,6 +81,18 @@ def known_layout(names: Sequence[str]) -> Layout | None:
             unit_column=have.get("valueuom"),
             attributes=(),
         )
+    if {"admissionid", "itemid", "item", "value", "measuredat"} <= set(have):
+        return Layout(
+            name="AmsterdamUMCdb numericitems",
+            id_column=have["admissionid"],
+            timestamp_columns=(have["measuredat"],),
+            name_column=have["item"],
+            value_column=have["value"],
+            unit_column=have.get("unit"),
+            step_us=UNITS_US["ms"],
+            attributes=(),
+            notes=("admissionid is a stay: map it to the patient first if a patient may have several",),
+        )
     return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
-from device_runtime.series.cells import MISSING, Cells, distinct
+from device_runtime.series.cells import Cells, distinct, is_missing
 
 _PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
 # A number with commas, or with several marks: 36,5  1.051  1,234.5  1.234,5  1 234,5  1'234.5
@@ -31,7 +31,7 @@ class Numerals:
         said = text.strip()
         if self.decimal == "." and _PLAIN.fullmatch(said):
             return float(said)
-        if said.casefold() in MISSING:
+        if is_missing(said):
             return float("nan")
         plain = _without_groups(said, self.decimal)
         return None if plain is None else float(plain)
@@ -121,7 +121,7 @@ def _shown_by(cells: Cells, name: str) -> dict[str, str]:
         mark = evidence(cell)
         if mark is not None:
             shown.setdefault(mark, cell.strip())
-        elif not _PLAIN.fullmatch(cell.strip()) and cell.strip().casefold() not in MISSING:
+        elif not _PLAIN.fullmatch(cell.strip()) and not is_missing(cell):
             return {}
     return shown
 

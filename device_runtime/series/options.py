@@ -18,13 +18,11 @@ class OptionError(InputError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadOptions:
-    """How to read one channel of a table; everything may be left out that the file says itself.
+class TableOptions:
+    """What a person may say of a table, left out where the file says it itself: keys of a TOML, options of commands.
 
     ``where`` are conditions ``COLUMN=VALUE``; ``duplicates`` says what becomes of rows of one time that disagree
-    (None: their median, refused above a small share); ``plausible`` replaces the range of the signal table; ``signal``
-    is one that the table has not, as an adapter brings it: its name, range and unit are then known;
-    ``rows_are_steps`` reads a table without times as steps in order, each ``interval`` long.
+    (None: their median, refused above a small share); ``unit`` is of the target's values, where it is not the signal's.
     """
 
     id_column: str | None = None
@@ -38,6 +36,17 @@ class ReadOptions:
     duplicates: str | None = None
     where: tuple[str, ...] = ()
     decimal: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions(TableOptions):
+    """How to read one channel of a table.
+
+    ``plausible`` replaces the range of the signal table; ``signal`` is one that the table has not, as an adapter brings
+    it: its name, range and unit are then known; ``rows_are_steps`` reads a table without times as steps in order, each
+    ``interval`` long.
+    """
+
     plausible: tuple[float, float] | None = None
     rows_are_steps: bool = False
     signal: Signal | None = None

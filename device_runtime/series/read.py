@@ -12,12 +12,11 @@ from device_runtime.errors import InputError
 from device_runtime.series.cells import Cells, distinct
 from device_runtime.series.clean import Cleaned, clean
 from device_runtime.series.clock import choose_interval, gap_limit
-from device_runtime.series.flags import flagged, where_rows
+from device_runtime.series.flags import flagged
 from device_runtime.series.grid import conflicts, lay_on_grid, put_in_order
 from device_runtime.series.identity import (
     MAX_CONFLICTS,
     Parts,
-    identity_by_structure,
     refuse_conflicts,
     take_ids,
     take_parts,
@@ -27,8 +26,11 @@ from device_runtime.series.layouts import Layout
 from device_runtime.series.numerals import Numerals, decide
 from device_runtime.series.options import ReadOptions
 from device_runtime.series.reading import Reading
+from device_runtime.series.rows import rows_of, without_empty_rows
+from device_runtime.series.structure import identity_by_structure, identity_of_runs, refuse_restarted
 from device_runtime.series.target import Target, find_target, take_values
 from device_runtime.series.times import STEP_US, Times, read_times
+from device_runtime.series.units import convertible
 
 # Ids [R], times in microseconds [R] and which rows of the table they are [R] → ids [R], and what to say of them.
 Refine = Callable[[NDArray[np.object_], NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.object_], str | None]]
@@ -51,11 +53,14 @@ def read(
     id means in several files. Raises `InputError` for a table that cannot be read as asked, `OptionError` for
     impossible options.
     """
+    table = cells
+    cells, full = without_empty_rows(cells, options.timestamp_column)
     layout = find_layout(cells, options, known)
     wanted = find_target(cells, layout, target, options.signal)
-    cells, kept, left_out = _rows_of(cells, layout, wanted, options)
+    cells, kept, left_out = rows_of(cells, layout, wanted, options)
+    kept = full[kept]
     used = (layout.id_column, layout.part_column, *layout.timestamp_columns, layout.name_column, wanted.column)
-    wrong, flags, flag_notes = flagged(cells, used)
+    wrong, flags, flag_notes = flagged(cells, wanted.column, used)
     numerals = decide(cells, [name for name in used[:2] if name] + [layout.name_column or ""], decimal=options.decimal)
     times = _times(cells, layout, numerals)
     value, converted = take_values(cells, layout, wanted, options, numerals)
@@ -93,27 +98,10 @@ def read(
         numerals=numerals,
         notes=tuple(
             note
-            for note in (*cells.notes, *layout.notes, numerals.note, *times.notes, wanted.note, *flag_notes, id_note)
+            for note in (*table.notes, *layout.notes, numerals.note, *times.notes, wanted.note, *flag_notes, id_note)
             if note
         ),
     )
-
-
-def _rows_of(
-    cells: Cells, layout: Layout, wanted: Target, options: ReadOptions
-) -> tuple[Cells, NDArray[np.int64], int]:
-    """Keep the rows of the target that meet the conditions; also which they are, and how many did not meet them."""
-    mine = np.ones(cells.rows, dtype=bool)
-    if layout.name_column is not None:
-        codes, texts = distinct(cells.texts(layout.name_column))
-        mine = np.array([text in wanted.events for text in texts], dtype=bool)[codes]
-    met = where_rows(cells, options.where) if options.where else np.ones(cells.rows, dtype=bool)
-    keep = mine & met
-    if not keep.any():
-        raise InputError(f"{cells.source}: no row of {wanted.name} meets {' and '.join(options.where)}")
-    if keep.all():
-        return cells, np.arange(cells.rows), 0
-    return cells.keep(keep), np.flatnonzero(keep), int((mine & ~met).sum())
 
 
 def _times(cells: Cells, layout: Layout, numerals: Numerals) -> Times:
@@ -140,35 +128,37 @@ def _refuse_wrong_unit(cells: Cells, wanted: Target, cleaned: Cleaned, bounds: t
     if bounds is None or cleaned.implausible <= MAX_IMPLAUSIBLE_SHARE * positive:
         return
     unit = "" if wanted.signal is None else f" {wanted.signal.unit}"
+    others = () if wanted.signal is None else convertible(wanted.signal.unit)[1:]
+    other = f" (--unit {' or '.join(others)})" if others else ""
     raise InputError(
         f"{cells.source}: {cleaned.implausible} of {positive} values of {wanted.column} lie outside "
         f"{bounds[0]:g} to {bounds[1]:g}{unit}",
-        hint="is it another unit (--unit degF) or another channel (--target)?",
+        hint=f"is it another unit{other} or another channel (--target)?",
     )
 
 
 def _identify(
     cells: Cells, layout: Layout, times: Times, value: NDArray[np.float32], options: ReadOptions, otherwise: str
 ) -> tuple[Layout, NDArray[np.object_]]:
-    """Say whose each row is; where no column's name says so but times come twice, by the table's structure."""
-    if layout.id_column is None and layout.timestamp_columns and cells.rows > 1:
+    """Say whose each row is; where no column's name says so, by the table's structure."""
+    if layout.id_column is None and layout.timestamp_columns and cells.rows > 1 and options.duplicates is None:
+        used = {*layout.timestamp_columns, layout.name_column, layout.value_column, layout.unit_column}
         order = np.sort(times.time_us)
-        repeated = bool((order[1:] == order[:-1]).any())
-        back = np.diff(times.time_us)
-        if repeated or ((back < 0).any() and (back > 0).any()):
-            used = {*layout.timestamp_columns, layout.name_column, layout.value_column, layout.unit_column}
-            found, candidates = identity_by_structure(cells, times.time_us, used)
-            many = conflicts(times.time_us, value=value)[0] > MAX_CONFLICTS * max(int((~np.isnan(value)).sum()), 1)
-            if found is not None and many and options.duplicates is None:
-                note = f"id is {found}, by structure: no time comes twice within one of it"
-                layout = replace(layout, id_column=found, notes=(*layout.notes, note))
-            elif found is not None and not repeated:
-                count = dict(candidates)[found]
-                raise InputError(
-                    f"{cells.source}: times go back where column {found} ({count} distinct) changes: whose are they?",
-                    hint=f"say --id-column {found} if that is the patient, or sort the rows by time",
-                )
-    return layout, take_ids(cells, layout.id_column, otherwise)
+        if not (order[1:] == order[:-1]).any():
+            found, notes = identity_of_runs(cells, times.time_us, used | set(layout.flag_columns))
+            why = "no two of its rows have one time"
+        else:
+            found, notes = identity_by_structure(cells, times.time_us, value, used)[0], ()
+            why = "no time comes twice within one of it"
+            if conflicts(times.time_us, value=value)[0] <= MAX_CONFLICTS * max(int((~np.isnan(value)).sum()), 1):
+                found = None
+        if found is not None:
+            notes = (f"id is {found}, by structure: {why}",)
+        layout = replace(layout, id_column=found, notes=(*layout.notes, *notes))
+    ids = take_ids(cells, layout.id_column, otherwise)
+    if options.duplicates in (None, "error"):
+        refuse_restarted(cells, layout.id_column, ids)
+    return layout, ids
 
 
 def _refuse_conflicts(
@@ -189,5 +179,5 @@ def _refuse_conflicts(
     if count > (0 if options.duplicates == "error" else MAX_CONFLICTS * observed):
         used = {*layout.timestamp_columns, layout.name_column, layout.unit_column, layout.id_column, wanted.column}
         keys = times.time_us * len(parts.item_ids) + parts.part if count else times.time_us
-        candidates = identity_by_structure(cells, keys, used)[1]
+        candidates = identity_by_structure(cells, keys, value, used)[1]
         raise refuse_conflicts(cells, layout.id_column, count, observed, candidates, first)

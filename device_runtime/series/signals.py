@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from device_runtime.series.units import convertible, find_unit
+from device_runtime.series.units import OTHER_UNITS, convertible, find_unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Signal:
 _TABLE = (
     Signal(
         name="HR", unit="1/min", ucum="/min", low=10, high=350, loinc="8867-4",
-        aliases=("heartrate", "ecghr", "hrecg"),
+        aliases=("heartrate", "ecghr", "hrecg", "herzfrequenz", "hartfrequentie", "frequencecardiaque"),
         item_ids=(211, 220045),
     ),
     Signal(
@@ -51,39 +51,42 @@ _TABLE = (
         name="MAP", unit="mmHg", ucum="mm[Hg]", low=14, high=330, loinc="8478-0",
         aliases=("abpmean", "abpm", "meanabp", "artmean", "artmbp", "systemicmean", "ibpmean", "invasivebpmean",
                  "arterialbpmean", "arterialbloodpressuremean", "artbpmean", "arteriallinemap", "maparterial",
-                 "mapart", "mbp", "meanbp", "bpmean", "meanbloodpressure", "meanarterialpressure",
+                 "mapart", "artm", "invasivemeanbp", "abpgemiddeld", "mbp", "meanbp", "bpmean", "meanbloodpressure",
+                 "bloodpressuremean", "meanarterialpressure",
                  "nbpmean", "nbpm", "nibpmean", "nibpmbp", "noninvasivemean", "noninvasivebpmean", "mbpni",
-                 "noninvasivebloodpressuremean", "cuffmean"),
+                 "noninvasivebloodpressuremean", "cuffmean", "nibpm", "nimap", "nietinvasievebloeddrukgemiddeld"),
         item_ids=(52, 224, 443, 456, 3312, 3314, 3316, 3320, 3322, 6702, 220052, 220181, 224322, 225312),
     ),
     Signal(
         name="SBP", unit="mmHg", ucum="mm[Hg]", low=20, high=375, loinc="8480-6",
         aliases=("abpsys", "abps", "artsys", "artsbp", "systemicsystolic", "ibpsystolic", "invasivebpsystolic",
-                 "arterialbpsystolic", "arterialbloodpressuresystolic", "artbpsystolic",
-                 "sysbp", "systolicbp", "bpsystolic", "systolicbloodpressure", "systolic",
+                 "arterialbpsystolic", "arterialbloodpressuresystolic", "artbpsystolic", "arts", "abpsystolisch",
+                 "sysabp", "sysbp", "systolicbp", "bpsystolic", "systolicbloodpressure", "systolic",
                  "nbpsys", "nbps", "nibpsys", "nibpsystolic", "nibpsbp", "noninvasivesystolic",
-                 "noninvasivebpsystolic", "sbpni", "noninvasivebloodpressuresystolic"),
+                 "noninvasivebpsystolic", "sbpni", "noninvasivebloodpressuresystolic", "nisysabp",
+                 "nietinvasievebloeddruksystolisch"),
         item_ids=(51, 442, 455, 3313, 3315, 3317, 3321, 3323, 6701, 220050, 220179, 224167, 225309, 227243),
     ),
     Signal(
         name="DBP", unit="mmHg", ucum="mm[Hg]", low=10, high=375, loinc="8462-4",
         aliases=("abpdias", "abpd", "artdias", "artdbp", "systemicdiastolic", "ibpdiastolic", "invasivebpdiastolic",
-                 "arterialbpdiastolic", "arterialbloodpressurediastolic", "artbpdiastolic",
-                 "diasbp", "diastolicbp", "bpdiastolic", "diastolicbloodpressure", "diastolic",
+                 "arterialbpdiastolic", "arterialbloodpressurediastolic", "artbpdiastolic", "artd", "abpdiastolisch",
+                 "diasabp", "diasbp", "diastolicbp", "bpdiastolic", "diastolicbloodpressure", "diastolic",
                  "nbpdias", "nbpd", "nibpdias", "nibpdiastolic", "nibpdbp", "noninvasivediastolic",
-                 "noninvasivebpdiastolic", "dbpni", "noninvasivebloodpressurediastolic"),
+                 "noninvasivebpdiastolic", "dbpni", "noninvasivebloodpressurediastolic", "nidiasabp",
+                 "nietinvasievebloeddrukdiastolisch"),
         item_ids=(8368, 8440, 8441, 8502, 8503, 8504, 8506, 8507, 8555, 220051, 220180, 224643, 225310, 227242),
     ),
     Signal(
         name="SpO2", unit="%", ucum="%", low=10, high=100, loinc="59408-5",
         aliases=("o2sat", "sao2", "plethspo2", "oxygensaturation", "o2saturation", "o2saturationpulseoxymetry",
-                 "pulseox", "pulseoximetry", "peripheraloxygensaturation"),
+                 "pulseox", "pulseoximetry", "peripheraloxygensaturation", "saturatiemonitor"),
         item_ids=(646, 220277),
     ),
     Signal(
         name="RESP", unit="1/min", ucum="/min", low=1, high=150, loinc="9279-1",
         aliases=("rr", "resprate", "respiration", "respirationrate", "respiratoryrate", "respiratoryratetotal",
-                 "breathingrate", "rrco2"),
+                 "breathingrate", "rrco2", "atemfrequenz", "ademfrequentiemonitor"),
         item_ids=(615, 618, 3603, 220210, 224690),
     ),
     Signal(
@@ -133,6 +136,14 @@ def unit_of_name(name: str) -> str | None:
     return _taken_apart(name)[1]
 
 
+def strange_unit(name: str) -> str | None:
+    """Return what a name states in brackets in a unit's place and is none that is known (``HR [ms]``, ``MAP (Pa)``)."""
+    bracket = _BRACKETED_UNIT.search(name)
+    if bracket is None or find_unit(bracket[1]) is not None:
+        return None
+    return bracket[1] if "[" in name or bracket[1].strip().casefold() in OTHER_UNITS else None
+
+
 def rank_of_name(name: str) -> int:
     """Return how much a name is preferred among those of its signal: 0 is the signal's own, then arterial, then cuff.
 
@@ -151,7 +162,7 @@ def _taken_apart(name: str) -> tuple[Signal | None, str | None, str]:
     bare = _BRACKETS.sub("", name[: bracket.start()]) if bracket else name
     if (code := bare.strip()) in _BY_CODE and "-" in code:
         return _BY_CODE[code], stated, code
-    for text in dict.fromkeys((bare, bare.rpartition("/")[2])):
+    for text in dict.fromkeys((f"{bare} {bracket[1]}" if bracket else bare, bare, bare.rpartition("/")[2])):
         head, unit = text, None
         if _word(text) not in _BY_WORD:  # hr_bpm, "MAP mmHg", spo2%
             head, unit = _without_unit(text)

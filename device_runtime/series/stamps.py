@@ -10,22 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAY_US = 86_400_000_000
+_MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
+           "november", "december")  # fmt: skip
 _EPOCH = date(1970, 1, 1).toordinal()
-_ZONE = r"(?P<zone>[zZ]|\s*[+-]\d{2}(?::?\d{2})?|\s*UTC)?"
-_CLOCK = r"(?P<h>\d{1,2}):(?P<min>\d{1,2})(?::(?P<s>\d{1,2})(?P<f>[.,]\d+)?)?"
+_ZONE = r"(?P<zone>[zZ]|\s*[+-]\d{2}(?::?\d{2})?|\s*(?:UTC|GMT)|[zZ]?\[UTC\])?"
+_CLOCK = r"(?P<h>\d{1,2}):(?P<min>\d{1,2})(?::(?P<s>\d{1,2})(?P<f>[.,]\d+)?)?(?P<half>\s*[aApP]\.?[mM]\.?)?"
 _BASIC_CLOCK = r"(?P<h>\d{2})(?:(?P<min>\d{2})(?:(?P<s>\d{2})(?P<f>[.,]\d+)?)?)?"
+_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+)?"
+_MONTH = r"(?P<mon>[a-z]{3,9})\.?"
 _FORMS = tuple(
     re.compile(form, re.ASCII)
     for form in (
         rf"(?P<y>\d{{4}})(?P<mark>[-/.])(?P<m>\d{{1,2}})(?P=mark)(?P<d>\d{{1,2}})(?:(?:[Tt]|\s+){_CLOCK}{_ZONE})?",
         rf"(?P<d>\d{{1,2}})\.(?P<m>\d{{1,2}})\.(?P<y>\d{{4}})(?:(?:[Tt]|,?\s+){_CLOCK}{_ZONE})?",
-        rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})(?:[Tt ]?{_BASIC_CLOCK}{_ZONE})?",
+        rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})(?:[Tt _-]?{_BASIC_CLOCK}{_ZONE})?",
         rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})[Tt ]{_CLOCK}{_ZONE}",
         rf"(?P<y>\d{{4}})-(?P<m>\d{{2}})-(?P<d>\d{{2}})[Tt]{_BASIC_CLOCK}{_ZONE}",
         r"(?P<y>\d{4})-(?P<m>\d{2})",
+        # Months by their English names: 01-Mar-2026, 1 March 2026, 01MAR2026:12:00, Mar 1, 2026.
+        rf"(?i:{_WEEKDAY}(?P<d>\d{{1,2}})[-/. ]?\s*{_MONTH}[-/., ]?\s*(?P<y>\d{{4}})"
+        rf"(?:(?:[t:]|,?\s+){_CLOCK}{_ZONE})?)",
+        rf"(?i:{_WEEKDAY}{_MONTH}\s+(?P<d>\d{{1,2}}),?\s+(?P<y>\d{{4}})(?:,?\s+{_CLOCK}{_ZONE})?)",
     )
 )
-_TIME_OF_DAY = re.compile(rf"{_CLOCK}(?P<half>\s*[aApP]\.?[mM]\.?)?", re.ASCII)
+_TIME_OF_DAY = re.compile(_CLOCK, re.ASCII)
 _DATES_WITH_SLASHES = re.compile(r"\d{1,2}[/-]\d{1,2}[/-]\d{2,4}(\s.*)?", re.ASCII)
 
 
@@ -33,13 +41,14 @@ def parse_stamp(text: str) -> tuple[int, bool] | None:
     """Return a time in microseconds since 1970, and whether it has a time zone (it is UTC then); None for no time.
 
     Dates with year first (``-``, ``/``, ``.`` or nothing between) or as ``31.12.2026``, hours with or without a
-    leading zero, fractions of any length (cut to microseconds), offsets as ``Z``, ``+02:00``, ``+0200`` or ``+02``.
+    leading zero or with AM and PM, fractions of any length (cut to microseconds), English months, offsets as ``Z``,
+    ``+02:00``, ``+0200`` or ``+02``.
     """
     said = text.strip()
     for form in _FORMS:
         if found := form.fullmatch(said):
             parts = found.groupdict()
-            day = _day(int(parts["y"]), int(parts["m"]), int(parts.get("d") or 1))
+            day = _day(int(parts["y"]), _month(parts), int(parts.get("d") or 1))
             clock = _clock(parts)
             offset = _offset(parts.get("zone"))
             if day is None or clock is None or offset is None:
@@ -53,19 +62,19 @@ def parse_time_of_day(text: str) -> int | None:
     found = _TIME_OF_DAY.fullmatch(text.strip())
     if found is None:
         return None
-    parts = found.groupdict()
-    if half := (parts["half"] or "").strip()[:1].casefold():
-        hour = int(parts["h"])
-        if not 1 <= hour <= 12:
-            return None
-        parts["h"] = str(hour % 12 + (12 if half == "p" else 0))
-    return _clock(parts)
+    return _clock(found.groupdict())
 
 
 def is_day(text: str) -> bool:
     """Say whether a text is a date without a time of day."""
     stamp = parse_stamp(text)
     return stamp is not None and stamp[0] % DAY_US == 0 and ":" not in text and len(text.strip()) <= 10
+
+
+def is_midnight(text: str) -> bool:
+    """Say whether a text is the first moment of a day, which is how a date without a time of day may be written."""
+    stamp = parse_stamp(text)
+    return stamp is not None and stamp[0] % DAY_US == 0
 
 
 def is_ambiguous_day(text: str) -> bool:
@@ -122,6 +131,15 @@ def days_from_civil(year: NDArray[np.int64], month: NDArray[np.int64], day: NDAr
     return days
 
 
+def _month(parts: dict[str, str | None]) -> int:
+    """Return a month by its number or English name; 0 for none."""
+    name = parts.get("mon")
+    if name is None:
+        return int(parts["m"] or 0)
+    said = name.casefold()
+    return next((at for at, month in enumerate(_MONTHS, start=1) if said in (month, month[:3], month[:4])), 0)
+
+
 def _day(year: int, month: int, day: int) -> int | None:
     try:
         return date(year, month, day).toordinal() - _EPOCH
@@ -132,6 +150,10 @@ def _day(year: int, month: int, day: int) -> int | None:
 def _clock(parts: dict[str, str | None]) -> int | None:
     """Return the time of day in microseconds; 24:00 is the end of the day."""
     hour, minute, second = (int(parts.get(name) or 0) for name in ("h", "min", "s"))
+    if half := (parts.get("half") or "").strip()[:1].casefold():
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if half == "p" else 0)
     fraction = (parts.get("f") or ".0")[1:7].ljust(6, "0")
     if minute > 59 or second > 59 or hour > 24 or (hour == 24 and (minute, second, int(fraction)) != (0, 0, 0)):
         return None

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
-from device_runtime.series.cells import MISSING, Cells, distinct, listed, named_column
+from device_runtime.series.cells import Cells, distinct, is_missing, listed, named_column
 from device_runtime.series.layouts import Layout
 from device_runtime.series.numerals import Numerals, read_numbers
 from device_runtime.series.options import OptionError, ReadOptions
-from device_runtime.series.signals import Signal, find_event, find_signal, rank_of_name, unit_of_name
+from device_runtime.series.signals import Signal, find_event, find_signal, rank_of_name, strange_unit, unit_of_name
 from device_runtime.series.units import CONVERSIONS, convertible, find_unit
-from device_runtime.series.words import VALUES, first_of
+from device_runtime.series.variables import refuse_other_names
+from device_runtime.series.words import VALUES, first_of, fold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,12 @@ def find_target(cells: Cells, layout: Layout, target: str | None, own: Signal | 
             raise InputError(
                 f"{cells.source}: which column is the target?", hint=f"name it with --target; {listed(cells.names)}"
             )
+        if layout.value_column is None:
+            refuse_other_names(cells, layout.id_column, generic)
         return _target(generic, generic, own) if own is not None else Target(column=generic, name=generic, signal=None)
     signal = _signal(target, own)
+    if generic is not None and layout.value_column is None:
+        _refuse_if_used(cells, layout, generic, target)
     folded = [name for name in cells.names if name.strip().casefold() == target.strip().casefold()]
     if folded:
         return _target(named_column(cells.names, target, option="--target", source=cells.source), target, own)
@@ -65,6 +70,14 @@ def find_target(cells: Cells, layout: Layout, target: str | None, own: Signal | 
     )
 
 
+def _refuse_if_used(cells: Cells, layout: Layout, generic: str, target: str) -> None:
+    """Refuse values whose names nobody understands, where the target has no column of its own."""
+    own_column = any(fold(name) == fold(target) != fold(generic) for name in cells.names)
+    signal = find_signal(target)
+    if not own_column and not (signal and any(find_signal(name) is signal for name in cells.names)):
+        refuse_other_names(cells, layout.id_column, generic)
+
+
 def _signal(name: str, own: Signal | None) -> Signal | None:
     """Return the signal that a name means: one of the table's, else ``own`` where that is its name."""
     if own is not None and name.strip().casefold() == own.name.casefold():
@@ -78,7 +91,7 @@ def _target(column: str, name: str, own: Signal | None, note: str | None = None)
 
 
 def _find_event(cells: Cells, layout: Layout, name_column: str, target: str | None, own: Signal | None) -> Target:
-    events = [text for text in distinct(cells.texts(name_column))[1] if text.casefold() not in MISSING]
+    events = [text for text in distinct(cells.texts(name_column))[1] if not is_missing(text)]
     if target is None:
         raise InputError(
             f"{cells.source}: which channel is the target?", hint=f"name it with --target; {listed(events)}"
@@ -144,6 +157,12 @@ def _row_units(
         if unit not in convertible(signal.unit):
             raise OptionError(f"--unit {options.unit}: {signal.name} is in {' or '.join(convertible(signal.unit))}")
         return np.zeros(cells.rows, dtype=np.int64), [unit]
+    for name in target.events or (target.column,):
+        if (strange := strange_unit(name)) is not None:
+            raise InputError(
+                f"{cells.source}: {name!r}: {strange!r} is no unit known here, {signal.name} is in {signal.unit}",
+                hint=f"convert it, or say its unit with --unit ({' or '.join(convertible(signal.unit))})",
+            )
     units = [unit_of_name(target.column) or signal.unit]
     codes = np.zeros(cells.rows, dtype=np.int64)
     for column, unit_of in ((layout.name_column, unit_of_name), (layout.unit_column, _stated)):
@@ -159,4 +178,4 @@ def _row_units(
 
 def _stated(text: str) -> str | None:
     """Return the unit of a unit column's cell: the table's name, or the cell itself; None where it is empty."""
-    return None if text.casefold() in MISSING else find_unit(text) or text
+    return None if is_missing(text) else find_unit(text) or text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,19 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
-from device_runtime.series.cells import Cells, distinct
+from device_runtime.series.cells import Cells, distinct, is_missing, listed
+from device_runtime.series.elapsed import elapsed_times
 from device_runtime.series.epochs import epoch_times
-from device_runtime.series.numerals import Numerals, read_numbers
-from device_runtime.series.stamps import (
-    DAY_US,
-    days_from_civil,
-    is_ambiguous_day,
-    is_day,
-    parse_stamp,
-    parse_stamps,
-    parse_time_of_day,
-)
-from device_runtime.series.words import CALENDAR, CLOCKS, DATES, fold
+from device_runtime.series.joined import read_joined
+from device_runtime.series.numerals import Numerals
+from device_runtime.series.stamps import is_ambiguous_day, parse_stamps, parse_time_of_day
+from device_runtime.series.words import ZONES, fold
 
 # "timestamp": times; "step": plain numbers of known length; "count": plain numbers of unknown length.
 Clock = Literal["timestamp", "step", "count"]
@@ -49,7 +43,8 @@ def read_times(cells: Cells, names: Sequence[str], *, step_us: int | None, numer
     field, or when some stamps have a time zone and others have none.
     """
     if len(names) > 1:
-        return _joined(cells, names, numerals)
+        times, clock, notes = read_joined(cells, names, numerals)
+        return Times(time_us=times, clock=clock, notes=notes)
     (name,) = names
     column = cells.columns[name]
     if column.dtype.kind == "M":
@@ -70,6 +65,9 @@ def read_times(cells: Cells, names: Sequence[str], *, step_us: int | None, numer
         else:
             values = np.array(numbers, dtype=np.float64)
         return _from_numbers(cells, name, values[codes], step_us)
+    if (elapsed := elapsed_times(name, words)) is not None:
+        return Times(time_us=elapsed[codes], clock="step", notes=(f"column {name} holds times since a start",))
+    _refuse_several_zones(cells)
     return Times(time_us=_stamps(cells, name, codes, words)[codes], clock="timestamp")
 
 
@@ -113,79 +111,20 @@ def _stamps(cells: Cells, name: str, codes: NDArray[np.int64], words: Sequence[s
 
 def _refuse_empty(cells: Cells, name: str, empty: NDArray[np.bool_]) -> None:
     if empty.any():
-        raise InputError(f"column {name!r} is empty ({cells.where(int(np.argmax(empty)))})")
+        raise InputError(
+            f"column {name!r} is empty ({cells.where(int(np.argmax(empty)))}; {int(empty.sum())} such rows)",
+            hint="give every row its time, or leave the row out",
+        )
 
 
-def time_columns(cells: Cells, chosen: str) -> tuple[str, ...]:
-    """Return the columns that make up the time that ``chosen`` is part of: itself, or a date and a time of day.
-
-    Joined are a date and a time of day (or an hour from 0 to 23) beside it, and year, month, day and what follows.
-    """
-    folded = {fold(name): name for name in cells.names}
-    if fold(chosen) in CALENDAR and {"year", "month", "day"} <= set(folded):
-        return tuple(folded[word] for word in CALENDAR if word in folded)
-    others = [name for name in cells.names if name != chosen]
-    if fold(chosen) in DATES and _all(cells, chosen, is_day):
-        beside = [name for name in others if fold(name) in CLOCKS and _all(cells, name, _is_clock)]
-        return (chosen, beside[0]) if beside else (chosen,)
-    if fold(chosen) in CLOCKS and _all(cells, chosen, _is_clock):
-        beside = [name for name in others if fold(name) in DATES and _all(cells, name, is_day)]
-        return (beside[0], chosen) if beside else (chosen,)
-    return (chosen,)
-
-
-def is_date_alone(cells: Cells, name: str) -> bool:
-    """Say whether a column holds dates without a time of day, and no other column has that."""
-    return fold(name) in DATES and _all(cells, name, is_day) and time_columns(cells, name) == (name,)
-
-
-def holds_stamps(cells: Cells, name: str) -> bool:
-    """Say whether a column holds dates with a time of day."""
-    if cells.columns[name].dtype.kind == "M":
-        return not _all(cells, name, is_day)
-    texts = distinct(cells.texts(name))[1]
-    return all(parse_stamp(text) is not None and ":" in text for text in texts)
-
-
-def _all(cells: Cells, name: str, test: Callable[[str], bool]) -> bool:
-    if cells.columns[name].dtype.kind == "M":
-        times = cells.columns[name].astype("datetime64[us]").astype(np.int64)
-        return test is is_day and bool((times % DAY_US == 0).all())
-    return all(map(test, distinct(cells.texts(name))[1]))
-
-
-def _is_clock(text: str) -> bool:
-    """Say whether a text is a time of day, or a whole hour of one."""
-    return parse_time_of_day(text) is not None or (text.isdigit() and int(text) <= 23)
-
-
-def _joined(cells: Cells, names: Sequence[str], numerals: Numerals) -> Times:
-    """Put together a date and a time of day, or year, month, day and what follows."""
-    note = f"time from columns {', '.join(names)} together"
-    if fold(names[0]) != "year":
-        day = read_times(cells, names[:1], step_us=None, numerals=numerals)
-        codes, words = distinct(cells.texts(names[1]))
-        clock = [_time_of_day(word) for word in words]
-        return Times(time_us=day.time_us + np.array(clock)[codes], clock="timestamp", notes=(*day.notes, note))
-    parts: list[NDArray[np.int64]] = []
-    bounds = ((1, 9999), (1, 12), (1, 31), (0, 23), (0, 59), (0, 59))
-    for name, (low, high) in zip(names, bounds, strict=False):
-        numbers = read_numbers(cells, name, numerals)
-        wrong = ~((numbers >= low) & (numbers <= high) & (numbers == np.round(numbers)))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise InputError(
-                f"column {name!r} has {cells.texts(name)[row]!r}, want {low} to {high} as part of a date "
-                f"({cells.where(row)})",
-                hint="name one column of times with --timestamp-column, if these are not a date",
-            )
-        parts.append(numbers.astype(np.int64))
-    parts += [np.zeros(cells.rows, dtype=np.int64)] * (6 - len(parts))
-    days = days_from_civil(*parts[:3])
-    seconds = (parts[3] * 60 + parts[4]) * 60 + parts[5]
-    return Times(time_us=days * DAY_US + seconds * 1_000_000, clock="timestamp", notes=(note,))
-
-
-def _time_of_day(word: str) -> int:
-    time = parse_time_of_day(word)
-    return int(word) * 3_600_000_000 if time is None else time
+def _refuse_several_zones(cells: Cells) -> None:
+    """Refuse times beside a column that says that they are of several zones."""
+    name = next((name for name in cells.names if fold(name) in ZONES), None)
+    if name is None:
+        return
+    zones = [text for text in distinct(cells.texts(name))[1] if not is_missing(text)]
+    if len(zones) > 1:
+        raise InputError(
+            f"{cells.source}: column {name!r} says that times are of several zones: {listed(zones[:4])}",
+            hint="write each time with its own offset, such as 2026-03-01T12:00:00+01:00",
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.series.cells import MISSING, Cells, distinct
+from device_runtime.series.cells import Cells, distinct, is_missing
 
 if TYPE_CHECKING:
     from device_runtime.series.layouts import Layout
@@ -71,7 +71,7 @@ def _numbers(cells: Cells, name: str, numerals: Numerals) -> tuple[NDArray[np.fl
 def _column(cells: Cells, name: str, layout: Layout | None, numerals: Numerals) -> dict[str, Any]:
     """Count and bound one column, and guess what it is."""
     codes, texts = distinct(cells.texts(name))
-    missing = int(np.array([text.casefold() in MISSING for text in texts], dtype=bool)[codes].sum())
+    missing = int(np.array([is_missing(text) for text in texts], dtype=bool)[codes].sum())
     one: dict[str, Any] = {"column": name, "values": cells.rows - missing, "missing": missing}
     values, others = _numbers(cells, name, numerals)
     role = _role(name, layout)
@@ -79,7 +79,7 @@ def _column(cells: Cells, name: str, layout: Layout | None, numerals: Numerals) 
     if not ids and not others and one["values"]:
         one |= {"low": float(np.nanmin(values)), "high": float(np.nanmax(values))}
     elif one["values"]:
-        one["kinds"] = sum(text.casefold() not in MISSING for text in texts)
+        one["kinds"] = sum(not is_missing(text) for text in texts)
     return one | ({"is": role} if role else _signal(name) if "low" in one else {})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.series.cells import MISSING, Column, distinct
+from device_runtime.series.cells import Column, distinct, is_missing
 from device_runtime.series.numerals import Numerals
 from device_runtime.series.reading import Reading
 from device_runtime.series.signals import find_signal
@@ -30,7 +30,7 @@ def take_attributes(table: FrameColumns, reading: Reading) -> Attributes:
     together = int((own == own[0] + np.arange(len(own))).sum())
     first = table.some(int(own[0]), int(own[0]) + together)
     for name in columns:
-        if layout.attributes is None and len(set(first[name].tolist()) - MISSING) > 1:
+        if layout.attributes is None and sum(_is_present(cell) for cell in set(first[name].tolist())) > 1:
             continue  # it changes: no need to look at all of it
         column = table[name]
         if column.dtype.kind == "M":
@@ -59,7 +59,7 @@ def _constant(
 
 
 def _is_present(cell: object) -> bool:
-    return cell.strip().casefold() not in MISSING if isinstance(cell, str) else not _is_nan(cell)
+    return not is_missing(cell) if isinstance(cell, str) else not _is_nan(cell)
 
 
 def _is_nan(cell: object) -> bool:

@@ -9,7 +9,7 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from device_runtime.series.dialect import split_head
+from device_runtime.series.header import split_head
 from device_runtime.series.layouts import Layout, known_layout
 from device_runtime.series.options import ReadOptions
 from device_runtime.series.signals import find_event
@@ -35,7 +35,7 @@ def read_events(path: Path, *, target: str | None, options: ReadOptions) -> Tabl
             return None
         with _open(path) as file, as_data_errors():
             head = file.readline()
-            names, delimiter, _, first = split_head(head, str(path))
+            names, delimiter, _, first, _ = split_head(head, str(path))
             layout = known_layout(names)
             if layout is None or layout.name_column is None:
                 return None

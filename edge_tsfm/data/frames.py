@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from device_runtime.series.cells import Cells, Column
+from device_runtime.series.cells import SOME, Cells, Column
 from edge_tsfm.data.tables import Table
 
 
@@ -24,6 +24,7 @@ def cells_of(table: Table, columns: FrameColumns) -> Cells:
         delimiter=table.delimiter,
         commas=table.commas,
         notes=table.notes,
+        first_cells=columns.some(0, SOME).__getitem__,
     )
 
 
@@ -33,10 +34,13 @@ class FrameColumns(Mapping[str, Column]):
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
         self._made: dict[str, Column] = {}
+        self._parts: dict[tuple[int, int], FrameColumns] = {}
 
     def some(self, begin: int, end: int) -> FrameColumns:
         """Return a few rows of the columns, which may not be needed whole."""
-        return FrameColumns(self._frame.iloc[begin:end])
+        if (begin, end) not in self._parts:
+            self._parts[begin, end] = FrameColumns(self._frame.iloc[begin:end])
+        return self._parts[begin, end]
 
     def __getitem__(self, name: str) -> Column:
         if name not in self._made:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from device_runtime.series.id_names import id_tier
 from device_runtime.series.layouts import Layout
-from device_runtime.series.words import id_tier
 
 __all__ = ["Layout", "names_an_id"]
 

@@ -1,57 +1,51 @@
-"""BIDMC numerics: a CSV a recording, and a text beside it that names the patient."""
+"""Recordings as one table: whose each is, what is known of the patient, and which recording of several."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from edge_tsfm.data.layouts import Layout
-from edge_tsfm.data.tables import Table, read_table
-from edge_tsfm.data.wfdb_records import AGE, SEX
-from edge_tsfm.errors import DataError
+from edge_tsfm.data.tables import Table
 
-_BIDMC_PATIENT = re.compile(r"^MIMIC II matched wdb ID:\s*(\S+)", re.MULTILINE)
+_AGE = re.compile(r"(?:<age>|age)\W+(\d+(?:\.\d+)?)", re.IGNORECASE)
+_SEX = re.compile(r"(?:<sex>|<gender>|sex|gender)\W+([FM])\b", re.IGNORECASE)
 
 
-def read_bidmc_folder(files: Sequence[Path], *, source: Path) -> Table:
-    """Read ``bidmc_##_Numerics.csv``; the patient is the MIMIC II id in ``bidmc_##_Fix.txt``, not the record.
+def about(text: str) -> dict[str, Any]:
+    """Return what a text says of a recording's patient: ``age`` (NaN for none) and ``sex`` (F, M or None)."""
+    age, sex = _AGE.search(text), _SEX.search(text)
+    return {"age": float(age[1]) if age else np.nan, "sex": sex[1].upper() if sex else None}
 
-    Raises `DataError` when a record's Fix file or the id in it is missing.
-    """
-    frames: list[pd.DataFrame] = []
-    for file in files:
-        record = file.name[: -len("_Numerics.csv")]
-        fix = file.with_name(f"{record}_Fix.txt")
-        try:
-            text = fix.read_text("utf-8")
-        except OSError as error:
-            raise DataError(f"{file} has no {fix.name} beside it, which names its patient") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{fix} is not UTF-8 text: byte {error.start}") from error
-        patient = _BIDMC_PATIENT.search(text)
-        if patient is None:
-            raise DataError(f"{fix} does not name the patient ('MIMIC II matched wdb ID: ...')")
-        age, sex = AGE.search(text), SEX.search(text)
-        frames.append(
-            read_table(file).frame.assign(
-                item_id=patient[1],
-                record=record,
-                age=float(age[1]) if age else np.nan,
-                sex=sex[1] if sex else None,
-            )
-        )
+
+def table_of(
+    frames: Sequence[pd.DataFrame],
+    *,
+    source: Path,
+    name: str,
+    where: Callable[[int], str],
+    timestamp_column: str,
+    step_us: int | None = None,
+    unit_column: str | None = None,
+    attributes: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """Lay recordings end to end; each frame has ``item_id``, ``record``, ``age`` and ``sex`` beside its values."""
     return Table(
         source=source,
         frame=pd.concat(frames, ignore_index=True),
-        where=lambda row: f"{source}, row {row + 1} of all records",
+        where=where,
         layout=Layout(
-            name="BIDMC numerics",
+            name=name,
             id_column="item_id",
             part_column="record",
-            timestamp_columns=("Time [s]",),
-            step_us=1_000_000,
-            attributes=("age", "sex"),
+            timestamp_columns=(timestamp_column,),
+            unit_column=unit_column,
+            step_us=step_us,
+            attributes=("age", "sex", *attributes),
         ),
+        notes=notes,
     )

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from device_runtime.series.options import ReadOptions
+from edge_tsfm.data.bidmc import read_bidmc_folder
 from edge_tsfm.data.events import read_events
 from edge_tsfm.data.layouts import names_an_id
 from edge_tsfm.data.names import TABLE_ENDINGS, TEXT_ENDINGS, files_below, has_ending, is_about, names_of, stem
 from edge_tsfm.data.psv import read_psv_folder
-from edge_tsfm.data.records import read_bidmc_folder
 from edge_tsfm.data.tables import Table, read_table
 from edge_tsfm.data.wfdb_records import read_wfdb
 from edge_tsfm.errors import DataError

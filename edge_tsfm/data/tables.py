@@ -11,7 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from device_runtime.series.dialect import decode, may_hold_commas, ragged, split_head, split_rows, unpack
+from device_runtime.series.dialect import decode, may_hold_commas, ragged, split_rows, unpack
+from device_runtime.series.header import split_head
 from edge_tsfm.data.layouts import Layout
 from edge_tsfm.data.parquet import read_parquet
 from edge_tsfm.errors import DataError, as_data_errors
@@ -66,7 +67,7 @@ def _read_csv(path: Path) -> Table:
         raise DataError(f"{path} cannot be read: {error}") from error
     with as_data_errors():
         text, notes = decode(unpack(data, str(path)), str(path))
-        names, delimiter, body, first = split_head(text, str(path))
+        names, delimiter, body, first, more = split_head(text, str(path))
         lines: Sequence[int]
         if '"' in body or _has_blank(body.rstrip("\n"), delimiter):
             columns, lines = split_rows(body, names, delimiter, str(path), first)
@@ -78,7 +79,7 @@ def _read_csv(path: Path) -> Table:
         source=path,
         frame=_not_empty(path, frame),
         where=lambda row: f"{path}, line {lines[row]}",
-        notes=notes,
+        notes=(*notes, *more),
         delimiter=delimiter,
         commas=may_hold_commas(body, delimiter),
     )
@@ -91,7 +92,7 @@ def parse_csv(text: str, *, source: Path) -> pd.DataFrame:
     table.
     """
     with as_data_errors():
-        names, delimiter, body, first = split_head(text, str(source))
+        names, delimiter, body, first, _ = split_head(text, str(source))
         body = body.rstrip("\n")
         if '"' in body:
             return pd.DataFrame(split_rows(body, names, delimiter, str(source), first)[0], dtype=object)

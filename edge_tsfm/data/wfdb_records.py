@@ -11,16 +11,14 @@ import pandas as pd
 
 from device_runtime.series.signals import rank_of_name
 from edge_tsfm.data.channels import find_channel
-from edge_tsfm.data.layouts import Layout
 from edge_tsfm.data.names import stem
+from edge_tsfm.data.records import about, table_of
 from edge_tsfm.data.tables import Table
 from edge_tsfm.errors import DataError
 
 # A numeric comes once a second or once a minute; anything faster is a waveform.
 MAX_NUMERIC_HZ = 4.0
 GAP = "~"  # a segment in which nothing was recorded
-AGE = re.compile(r"(?:<age>|age)\W+(\d+(?:\.\d+)?)", re.IGNORECASE)
-SEX = re.compile(r"(?:<sex>|<gender>|sex|gender)\W+([FM])\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"\bsubject_id\W+(\w+)", re.IGNORECASE)
 _PATIENT = re.compile(r"^([sp]\d+)-")  # MIMIC matched records: patient, date, time
 _SEGMENT = re.compile(r"^(.+)_\d{4}$")  # a segment whose record is not here
@@ -70,18 +68,14 @@ def read_wfdb(headers: Sequence[Path], *, source: Path, target: str | None) -> T
     if not frames:
         raise DataError(f"{source}: no numerics record has a signal {target!r}", hint="its names are in the .hea files")
     notes = (f"{len(without)} records without {target} left out: {', '.join(without[:5])}",) if without else ()
-    return Table(
+    return table_of(
+        frames,
         source=source,
-        frame=pd.concat(frames, ignore_index=True),
+        name="WFDB numerics",
         where=lambda row: f"{source}, sample {row}",
-        layout=Layout(
-            name="WFDB numerics",
-            id_column="item_id",
-            part_column="record",
-            timestamp_columns=("timestamp",),
-            unit_column="unit",
-            attributes=("age", "sex", "signal"),
-        ),
+        timestamp_column="timestamp",
+        unit_column="unit",
+        attributes=("signal",),
         notes=notes,
     )
 
@@ -145,7 +139,6 @@ def _frame(record: _Header, signal: str, target: str) -> pd.DataFrame | None:
     found = pd.concat(parts, ignore_index=True)
     start = np.datetime64(record.master.base_datetime or pd.Timestamp(0), "us")
     comments = " ".join(record.master.comments)
-    age, sex = AGE.search(comments), SEX.search(comments)
     return pd.DataFrame(
         {
             "item_id": _subject(record.path, comments),
@@ -154,8 +147,7 @@ def _frame(record: _Header, signal: str, target: str) -> pd.DataFrame | None:
             target: found[target],
             "signal": signal,
             "unit": found["unit"],
-            "age": float(age[1]) if age else np.nan,
-            "sex": sex[1].upper() if sex else None,
+            **about(comments),
         }
     )
 

@@ -11,15 +11,16 @@ from typing import Any
 
 from device_runtime.binder import Key, bind, check_keys
 from device_runtime.documents import read_toml
+from edge_tsfm.data.options import DataOptions
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL
 from edge_tsfm.methods import Options, find_method
 from edge_tsfm.models.base import DEFAULT_BASE
-from edge_tsfm.training.config import READING, TrainConfig
+from edge_tsfm.training.config import TrainConfig
 
 YARDSTICKS = {"nhits": "neuralforecast", "auto_ets": "statsforecast"}  # and the library each needs
 METHOD_OPTIONS = tuple(one.name for one in fields(Options))
-COLUMNS = tuple(name for name in READING if name != "target")
+COLUMNS = tuple(one.name for one in fields(DataOptions))
 # What [train] may set for every cell: lengths and budget. The rest is the study's own to vary.
 SHARED = tuple(
     one.name
@@ -86,7 +87,7 @@ class MethodTable(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyFile:
+class StudyFile(DataOptions):
     """A study's file, before its values are put together."""
 
     targets: tuple[str, ...] = ()
@@ -95,18 +96,6 @@ class StudyFile:
     bases: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     yardsticks: tuple[str, ...] = ()
-    id_column: str | None = None
-    timestamp_column: str | None = None
-    variable_column: str | None = None
-    value_column: str | None = None
-    unit_column: str | None = None
-    interval: str | None = None
-    max_gap: str | None = None
-    unit: str | None = None
-    decimal: str | None = None
-    duplicates: str | None = None
-    where: tuple[str, ...] | None = None
-    ids_across_files: str | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
     search: Search | None = None
     nhits: Network = field(default_factory=Network)

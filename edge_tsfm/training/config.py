@@ -10,52 +10,23 @@ from typing import Any
 
 from device_runtime.binder import bind
 from device_runtime.documents import read_toml
-from device_runtime.series.options import MIN_OBSERVED, ReadOptions
+from device_runtime.series.options import MIN_OBSERVED
 from edge_tsfm.data import Dataset, season_steps
-from edge_tsfm.data.across import ACROSS_FILES
+from edge_tsfm.data.options import DataOptions
 from edge_tsfm.errors import ConfigError, as_data_errors
 from edge_tsfm.methods import Options
 from edge_tsfm.methods.entries import CHOICES, SEEDED
 from edge_tsfm.models.base import DEFAULT_BASE
 
-# How the data are read: options of `edge_tsfm.data.read_dataset`.
-READING = (
-    "target",
-    "id_column",
-    "timestamp_column",
-    "variable_column",
-    "value_column",
-    "unit_column",
-    "interval",
-    "max_gap",
-    "unit",
-    "decimal",
-    "duplicates",
-    "where",
-    "ids_across_files",
-)
-# Those of them that only the workstation has: the target, and what reads more than one table.
-_NOT_OF_A_TABLE = ("target", "ids_across_files")
+READING = ("target", *(one.name for one in fields(DataOptions)))  # what `read_dataset` is given
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """One run. Lengths are in steps of the data's interval."""
+class TrainConfig(DataOptions):
+    """One run, and how its data are read. Lengths are in steps of the data's interval."""
 
     data: str
     target: str | None = None
-    id_column: str | None = None
-    timestamp_column: str | None = None
-    variable_column: str | None = None
-    value_column: str | None = None
-    unit_column: str | None = None
-    interval: str | None = None
-    max_gap: str | None = None
-    unit: str | None = None  # of the target's values, where it is not the signal's own
-    decimal: str | None = None
-    duplicates: str | None = None  # rows of one time that disagree: mean, last, median or error
-    where: tuple[str, ...] | None = None  # only rows that meet every COLUMN=VALUE
-    ids_across_files: str | None = None  # "same" or "per-file": an id in several files of a folder
     split_by: str = "item"  # or "time": of series too few to be split by item
     block_length: int | None = None  # by time: steps that intervals draw together; a context when left out
     season: str | None = None  # a span (1d) or steps: the simple forecasters get a seasonal one
@@ -90,7 +61,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         with as_data_errors():
-            ReadOptions(**{name: value for name, value in self.reading().items() if name not in _NOT_OF_A_TABLE})
+            self.check()
         positive = ("context_length", "prediction_length", "min_observed", "train_stride", "steps", "batch_size")
         for name in (*positive, "evaluate_every", "patience", "gate_windows"):
             if getattr(self, name) < 1:
@@ -99,8 +70,6 @@ class TrainConfig:
             raise ConfigError(f"validation_stride: want at least 1, got {self.validation_stride}")
         if self.split_by not in ("item", "time"):
             raise ConfigError(f"split_by: want item or time, got {self.split_by!r}")
-        if self.ids_across_files not in (None, *ACROSS_FILES):
-            raise ConfigError(f"ids_across_files: want {' or '.join(ACROSS_FILES)}, got {self.ids_across_files!r}")
         if self.block_length is not None and self.split_by == "item":
             raise ConfigError("block_length is for split_by = 'time'", hint="by item, intervals draw whole items")
         if self.block_length is not None and self.block_length < self.prediction_length:
@@ -126,7 +95,7 @@ class TrainConfig:
 
     def reading(self) -> dict[str, Any]:
         """Return what `read_dataset` is given, by name."""
-        return {name: getattr(self, name) for name in READING} | {"where": self.where or ()}
+        return {name: getattr(self, name) for name in READING}
 
     @property
     def validation_step(self) -> int:
@@ -167,7 +136,7 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "") -> TrainConfig:
         """Read what `to_dict` wrote; ``where`` names the file in errors. Raises `ConfigError`."""
-        lists = {name: values.get(name) or None for name in ("target_modules", "where")}
+        lists = {"target_modules": values.get("target_modules") or None, "where": values.get("where") or ()}
         return bind(cls, {**values, **lists}, where, error=ConfigError)
 
 

@@ -7,10 +7,11 @@ import pytest
 
 from device_runtime.errors import InputError
 from device_runtime.series.dialect import read_csv
+from device_runtime.series.id_names import id_tier
 from device_runtime.series.options import ReadOptions
 from device_runtime.series.read import read
 from device_runtime.series.reading import Reading
-from device_runtime.series.words import id_tier, step_of
+from device_runtime.series.words import step_of
 
 HOURS = [f"2026-03-01 {hour:02d}:00" for hour in range(24)]
 
@@ -60,9 +61,9 @@ def test_a_number_of_the_row_is_no_id() -> None:
 
 def test_a_site_beside_restarting_ids_is_named_as_what_it_could_be() -> None:
     text = table("site,patient,timestamp,MAP", "A,1,{t},{v}", "B,1,{t},9{h}")
-    with pytest.raises(InputError, match="6 of 12 values are of a time that has another value") as caught:
+    with pytest.raises(InputError, match="1 of 1 ids occur at several of column site, such as patient 1") as caught:
         reading(text)
-    assert "site (2 distinct)" in (caught.value.hint or "")
+    assert "--where site=A" in (caught.value.hint or "")
     assert first_values(reading(text, where=("SITE=B",))) == {("1", 0): [90, 91, 92]}
     assert first_values(reading(text, duplicates="mean")) == {("1", 0): [80, 81, 82]}
     with pytest.raises(InputError, match="no row has site=C") as caught:
@@ -72,7 +73,7 @@ def test_a_site_beside_restarting_ids_is_named_as_what_it_could_be() -> None:
 
 def test_times_that_go_back_where_an_unknown_column_changes_ask_whose_they_are() -> None:
     text = "who,timestamp,MAP\n" + "".join(f"{w},2026-03-{9 - w:02d} 0{h}:00,7{h}\n" for w in (1, 2) for h in range(6))
-    with pytest.raises(InputError, match="times go back where column who") as caught:
+    with pytest.raises(InputError, match="whose rows are these") as caught:
         reading(text)
     assert "--id-column who" in (caught.value.hint or "")
     assert len(first_values(reading(text, id_column="WHO"))) == 2
@@ -113,8 +114,8 @@ def test_a_label_is_no_variable_unless_said(label: str) -> None:
 
 
 def test_variable_and_value_columns_may_be_named() -> None:
-    text = table("timestamp,Kanal,Messwert", "{t},HF,{v}", "{t},X,9{h}")
-    got = reading(text, "hf", variable_column="kanal", value_column="MESSWERT")
+    text = table("timestamp,Kanal,Zahl", "{t},HF,{v}", "{t},X,9{h}")
+    got = reading(text, "hf", variable_column="kanal", value_column="ZAHL")
     assert first_values(got) == {("series", 0): [70, 71, 72]}
     with pytest.raises(InputError, match="which column holds their values") as caught:
         reading(text, "hf", variable_column="kanal")

@@ -87,9 +87,9 @@ def test_a_clock_finer_than_the_file_is_noted(tmp_path: Path) -> None:
 def test_a_unit_that_is_not_the_channels_is_refused_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(
         "subject_id,charttime,itemid,valuenum,valueuom\n1,2150-01-01 00:00,220045,80,bpm\n"
-        "1,2150-01-01 01:00,220045,1.3,Hz\n"
+        "1,2150-01-01 01:00,220045,1.3,mV\n"
     )
-    with pytest.raises(DataError, match=r"HR in 'Hz': wanted 1/min .*line 3"):
+    with pytest.raises(DataError, match=r"HR in 'mV': wanted 1/min .*line 3"):
         read_dataset(tmp_path / "e.csv", target="HR")
 
 
