@@ -306,10 +306,10 @@ int main(int argc, char **argv)
     }
     fprintf(stderr, "base %.*s ", (int)bundle->name.size, bundle->name.at);
     for (int i = 0; i < 8; i++) fprintf(stderr, "%02x", bundle->digest[i]);
-    if (o.adapter != NULL) {
-        fprintf(stderr, ", adapter version %llu, known answer off by %g", (unsigned long long)fc_adapter_version(f), fc_self_test_difference(f));
-        print_use(f, bundle->context_length);
-    }
+    if (o.adapter != NULL) fprintf(stderr, ", adapter version %llu", (unsigned long long)fc_adapter_version(f));
+    if (fc_is_proven(f)) fprintf(stderr, ", known answer off by %g", fc_self_test_difference(f));
+    else fprintf(stderr, ", without a known answer");
+    if (o.adapter != NULL) print_use(f, bundle->context_length);
     fprintf(stderr, "\nbase opened in %.1f ms, adapter and session in %.1f ms\n", opened - started, milliseconds() - opened);
     int status = forecast(&o, bundle, f, started);
     fc_close(f);

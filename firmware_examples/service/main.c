@@ -27,6 +27,7 @@ static const char USAGE[] =
     "  --floor N          lowest adapter version\n"
     "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
     "  --threads N        of ONNX Runtime (2)\n"
+    "  --prove-every SPAN how often what runs is asked for its known answer, as 1h or 500ms (1h, at most 40 days)\n"
     "  --trust-files      do not check the bundle's files against their digests\n"
     "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
     "one value a line; quality 0 is good, anything else is missing\n";
@@ -135,6 +136,9 @@ static bool parse_value(const char *name, const char *value, options *o)
     else if (strcmp(name, "--interval") == 0) {
         if (!fc_read_duration(value, &count) || count % 1000 != 0) return false; /* steps are counted in ms */
         o->service.interval_ms = (int64_t)(count / 1000);
+    } else if (strcmp(name, "--prove-every") == 0) {
+        if (!fc_read_duration(value, &count) || count < 1000 || count / 1000 > UINT32_MAX) return false;
+        o->service.prove_ms = (uint32_t)(count / 1000);
     } else if (strcmp(name, "--signal") == 0) {
         if (o->named == SV_MAX_CHANNELS) return false;
         o->service.signals[o->named++] = value;
