@@ -1,4 +1,4 @@
-"""The base's own known answer: asked of the base alone by Python and C, with one verdict, when opened and while running."""
+"""The base's own known answer: asked of the base alone by Python and C, one verdict, when opened and while running."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_service_does_not_start_on_a_base_that_fails(
 def test_weights_that_change_under_a_service_are_noticed(
     built: Path, library: Path, bundle: Bundle, tmp_path: Path, with_adapter: bool
 ) -> None:
-    """Written in place, as a failing flash does: the next time it is asked it fails, and no forecast is made any more."""
+    """Written in place, as a failing flash does: the next time it is asked it fails, and it forecasts no more."""
     base = Bundle.open(with_answer(bundle, tmp_path, right(bundle, 3)))
     blob = tmp_path / "map.etsa"
     blob.write_bytes(encode(make_adapter(base, version=7)) if with_adapter else b"")
