@@ -92,7 +92,7 @@ uint32_t fc_read_difference(const char *name);
 /* The name of the lowest bit; "use" where there is none. */
 const char *fc_first_difference(uint32_t differences);
 
-/* Read a file of at most `limit` bytes; release it with free(). */
+/* Read a regular file of at most `limit` bytes, with room for one more; release it with free(). A FIFO never makes it wait. */
 etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *size, fc_message message);
 
 #endif

@@ -16,6 +16,7 @@ static const char USAGE[] =
     "  FILE               numbers, one row a step: the last column is read; standard input when there is none\n"
     "  --adapter FILE     an .etsa blob, with signatures behind it or without\n"
     "  --key HEX          public key (64 digits) that must have signed the adapter; repeatable: one of them\n"
+    "                     Needed, and one that it names, where /etc/edge-tsfm/device.toml says signed_only\n"
     "  --floor N          lowest adapter version\n"
     "  --signal NAME      what the numbers are, as MAP or LOINC's 8478-0: an adapter for another signal is refused\n"
     "  --unit UNIT        their unit (UCUM), as mm[Hg]\n"
@@ -282,7 +283,9 @@ int main(int argc, char **argv)
         fputs(USAGE, stderr);
         return 2;
     }
-    etsa_err err = fc_base_open(o.bundle, &o.settings, &base, message);
+    etsa_err err = o.adapter == NULL ? ETSA_OK : fc_check_signed_only(&o.policy, message);
+    if (err != ETSA_OK) return give_up(err, message);
+    err = fc_base_open(o.bundle, &o.settings, &base, message);
     if (err != ETSA_OK) return give_up(err, message);
     opened = milliseconds();
     if (o.adapter != NULL) {

@@ -24,6 +24,7 @@ static const char USAGE[] =
     "  --interval SPAN    length of a step, as 1h, 60s or 250ms (1h); an adapter for another is refused\n"
     "  --accept-difference NAME  run an adapter that is for another signal or interval; every forecast then says so\n"
     "  --key HEX          public key (64 digits) that must have signed every adapter; repeatable: one of them\n"
+    "                     Needed, and one that it names, where /etc/edge-tsfm/device.toml says signed_only\n"
     "  --floor N          lowest adapter version\n"
     "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
     "  --threads N        of ONNX Runtime (2)\n"
@@ -193,6 +194,7 @@ static void load_adapters(sv_service *service, const options *o)
         size_t size = 0;
         if (strcmp(o->adapters[i], "-") == 0) continue;
         etsa_err err = fc_read_file(o->adapters[i], most, &data, &size, message);
+        if (err == ETSA_OK && size > 0) err = fc_check_signed_only(&o->service.policy, message); /* the base alone may always run */
         if (err == ETSA_OK) err = sv_swap(service, i, size > 0 ? data : NULL, size, message);
         free(data);
         if (err != ETSA_OK) {
