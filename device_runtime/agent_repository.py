@@ -174,8 +174,12 @@ class Repository:
             data = self._guarded(Path(kept).read_bytes)
             self._guarded(lambda: target.verify_length_and_hashes(data))  # these bytes, not those a moment ago
             return bytes(data)
-        with tempfile.TemporaryDirectory() as folder:  # an adapter is kept nowhere: slots are its only store
-            return Path(self._guarded(lambda: self._fetch(target, str(Path(folder) / "target")))).read_bytes()
+        return bytes(self._guarded(lambda: self._fetch_aside(target)))
+
+    def _fetch_aside(self, target: TargetFile) -> bytes:
+        """Fetch a target that is kept nowhere: slots are an adapter's only store."""
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(self._fetch(target, str(Path(folder) / "target"))).read_bytes()
 
     def _fetch(self, target: TargetFile, path: str) -> str:
         """Fetch a target into a file."""

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from device_runtime.errors import StorageError
+from device_runtime.errors import FormatError, StorageError
 from device_runtime.files import IrregularError, open_regular, read_bounded, sync_folder
 
 
@@ -93,7 +93,7 @@ def reserve(disk: Disk, name: str, size: int) -> None:
     temporary = f".tmp-{name}"
     try:
         held = disk.read(temporary, 1 << 20)
-    except IrregularError:
+    except (FormatError, IrregularError):  # longer than any of ours, or no file: written over, or put aside
         held = None
     if held is None or len(held) < size:
         disk.write(temporary, bytes(size))
@@ -166,8 +166,7 @@ class PosixDisk:
         except IrregularError:
             pass
         else:
-            found = os.fstat(handle)
-            if found.st_nlink == 1 and found.st_uid == os.geteuid():
+            if _is_ours(handle):
                 return handle
             os.close(handle)
         _put_aside(path)
@@ -177,10 +176,14 @@ class PosixDisk:
         """Drop what a file has behind ``size`` bytes."""
         path = self._path(name)
         try:
-            with os.fdopen(open_regular(path, os.O_WRONLY), "r+b", buffering=0) as file:
-                file.truncate(size)
+            with os.fdopen(open_regular(path, os.O_RDWR), "r+b", buffering=0) as file:
+                if _is_ours(file.fileno()):
+                    file.truncate(size)
+                    return
+                kept = file.read(size) or b""
         except OSError as error:
             raise self._failed("cut", path, error) from error
+        self.write(name, kept)  # into a file of our own
 
     def sync(self, name: str) -> None:
         """Make a file's data durable."""
@@ -227,6 +230,12 @@ class PosixDisk:
             sync_folder(path)
         except OSError as error:
             raise self._failed("sync", path, error) from error
+
+
+def _is_ours(handle: int) -> bool:
+    """Whether an open file has one name and belongs to this user: what is written to it, no other file gets."""
+    found = os.fstat(handle)
+    return found.st_nlink == 1 and found.st_uid == os.geteuid()
 
 
 def _write_all(handle: int, data: bytes) -> None:
