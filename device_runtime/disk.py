@@ -169,7 +169,7 @@ class PosixDisk:
             if _is_ours(handle):
                 return handle
             os.close(handle)
-        _put_aside(path)
+        put_aside(path)
         return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
 
     def cut(self, name: str, size: int) -> None:
@@ -210,7 +210,7 @@ class PosixDisk:
         path = self._path(new)
         try:
             if _is_folder(path):
-                _put_aside(path)
+                put_aside(path)
             self._path(old).replace(path)
         except OSError as error:
             raise self._failed("rename to", path, error) from error
@@ -219,7 +219,7 @@ class PosixDisk:
         """Remove a name, if it is there."""
         path = self._path(name)
         try:
-            _put_aside(path) if _is_folder(path) else path.unlink(missing_ok=True)
+            put_aside(path) if _is_folder(path) else path.unlink(missing_ok=True)
         except OSError as error:
             raise self._failed("remove", path, error) from error
 
@@ -253,8 +253,8 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _put_aside(path: Path) -> None:
-    """Free a name: a folder keeps what is in it, under another name; anything else is removed."""
+def put_aside(path: Path) -> None:
+    """Free a name: a folder keeps what is in it, under another name; anything else is removed. Raises `OSError`."""
     if _is_folder(path):
         path.rename(path.with_name(f".junk-{path.name.lstrip('.')}-{time.time_ns()}"))
     else:

@@ -21,6 +21,7 @@ from device_runtime.disk import PosixDisk
 from device_runtime.lifecycle import State
 from device_runtime.sealed import seal, unseal
 from device_runtime.slots import locked
+from edge_tsfm.deploy import channels
 
 
 @pytest.mark.parametrize("where", ["the repository", "its metadata", "one file"])
@@ -133,6 +134,50 @@ def test_a_reserve_that_is_longer_than_any_is_made_anew(bed: Bed) -> None:
     assert all((bed.config.state / name).stat().st_size < 1 << 20 for name in (".tmp-state", ".tmp-floor.a"))
     bed.offer(3)
     assert bed.poll().action == "trial"
+
+
+@pytest.mark.parametrize("name", ["lock", "poll.lock"])
+@pytest.mark.parametrize("what", ["fifo", "folder", "link", "dangling", "device"])
+def test_a_lock_that_is_no_file_keeps_nobody_from_a_revocation(bed: Bed, name: str, what: str) -> None:
+    path, victim = bed.config.state / name, bed.folder / "victim"
+    path.unlink(missing_ok=True)
+    victim.write_bytes(b"victim")
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+        (path / "inside").touch()
+    else:
+        path.symlink_to({"link": victim, "dangling": bed.folder / "nowhere", "device": "/dev/zero"}[what])
+    host = bed.host()
+    current = bed.record.current
+    assert current is not None
+    channels.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="complaint")
+    assert bed.poll().action == "rolled back"
+    assert host.forecast(CONTEXT).adapter_version == 1
+    assert path.is_file()
+    assert not path.is_symlink()
+    assert victim.read_bytes() == b"victim"
+    assert not (bed.folder / "nowhere").exists()
+
+
+@pytest.mark.parametrize("how", ["a second name", "3 GB"])
+def test_a_file_of_the_cache_that_is_not_ours_is_fetched_again(bed: Bed, how: str) -> None:
+    cache, victim = bed.config.state / "tuf", bed.folder / "victim"
+    victim.write_bytes(b"victim")
+    names = sorted(path.relative_to(cache) for path in cache.rglob("*") if path.is_file() and not path.is_symlink())
+    assert len(names) >= 6
+    for name in names:
+        if how == "3 GB":
+            with (cache / name).open("wb") as file:
+                file.truncate(3 << 30)
+        else:
+            (cache / name).unlink()
+            (cache / name).hardlink_to(victim)
+        outcome = bed.poll()
+        assert (outcome.action, outcome.code) == ("nothing", 0), (name, outcome)
+        assert victim.read_bytes() == b"victim", name
+        assert all(path.stat().st_size < 1 << 20 for path in cache.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("text", [b"a victim", b"a victim of\ntwo lines, and a torn one"])
