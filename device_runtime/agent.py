@@ -91,6 +91,9 @@ class Agent:
         except DeviceRuntimeError as error:
             refused = fault_of(error) in (Fault.SENDER, Fault.SETTINGS)
             outcome = {"action": "refused" if refused else "failed", "reason": str(error), "code": error.code}
+        except (OSError, MemoryError) as error:  # wherever a full or broken machine shows first
+            problem = StorageError(f"this machine kept it from being read: {type(error).__name__}: {error}")
+            outcome = {"action": "failed", "reason": str(problem), "code": problem.code}
         self._leave_note(outcome)
         outcome["report_failed"] = self._report(int(outcome.get("code", 0)))
         return Outcome(received=self.fetcher.received - before, **outcome)

@@ -82,7 +82,7 @@ class FolderFetcher(_InMemory):
     """Reads below one folder: a USB stick or a mirror on a share."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        self.root = root
         self.received = 0  # bytes
         self._until = math.inf
 
@@ -92,8 +92,9 @@ class FolderFetcher(_InMemory):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         # TUF quotes role names once for the address and a server would unquote them once.
-        path = (self.root / unquote(url.removeprefix(FOLDER))).resolve()
-        if not path.is_relative_to(self.root):
+        root = _resolved(self.root)
+        path = _resolved(root / unquote(url.removeprefix(FOLDER)))
+        if not path.is_relative_to(root):
             raise DownloadError(f"{url} leads out of {self.root}")
         if time.monotonic() > self._until:
             raise DownloadError(f"{path}: not read in time")
@@ -112,6 +113,14 @@ class FolderFetcher(_InMemory):
                     yield chunk
         except OSError as error:
             raise DownloadError(f"{path}: {error.strerror or error}") from error
+
+
+def _resolved(path: Path) -> Path:
+    """Follow the links of a path. Raises `DownloadError` where they go round in circles, or the path is none."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DownloadError(f"{path}: {error}") from error
 
 
 Fetcher = HttpFetcher | FolderFetcher

@@ -37,6 +37,7 @@ LIMITS = {
     "max_delegations": 8,
     "max_root_rotations": 64,
 }  # bytes, bytes, bytes, bytes, roles, versions
+MAX_CACHED = 1_048_576  # bytes of any file in the cache: each of the limits is far below
 ROLES = ("timestamp", "snapshot", "targets", "approved", "rollout")
 IN_MEMORY = ("/dev/shm", "/run", "/tmp")  # noqa: S108 - a folder of its own is made there, for one poll
 REVOKED = "x-revoked"  # field of the approved role: channel -> files and minimum
@@ -174,8 +175,12 @@ class Repository:
             data = self._guarded(Path(kept).read_bytes)
             self._guarded(lambda: target.verify_length_and_hashes(data))  # these bytes, not those a moment ago
             return bytes(data)
-        with tempfile.TemporaryDirectory() as folder:  # an adapter is kept nowhere: slots are its only store
-            return Path(self._guarded(lambda: self._fetch(target, str(Path(folder) / "target")))).read_bytes()
+        return bytes(self._guarded(lambda: self._fetch_aside(target)))
+
+    def _fetch_aside(self, target: TargetFile) -> bytes:
+        """Fetch a target that is kept nowhere: slots are an adapter's only store."""
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(self._fetch(target, str(Path(folder) / "target"))).read_bytes()
 
     def _fetch(self, target: TargetFile, path: str) -> str:
         """Fetch a target into a file."""
@@ -252,15 +257,21 @@ class Repository:
 
 
 def _sweep(cache: Path) -> None:
-    """Throw a cache away that holds anything but plain files and python-tuf's own link. Raises `OSError`."""
+    """Throw a cache away that holds anything but plain files of our own and python-tuf's link. Raises `OSError`.
+
+    A file of two names is not ours alone, and python-tuf writes over one in place; one longer than any that it fetches
+    would fill the memory.
+    """
     if not cache.is_dir() or cache.is_symlink():
         _discard(cache)
         return
     for path in sorted(cache.rglob("*")):
-        mode = path.lstat().st_mode
+        found = path.lstat()
+        mode = found.st_mode
+        plain = stat.S_ISREG(mode) and found.st_nlink == 1 and found.st_size <= MAX_CACHED
         own_link = stat.S_ISLNK(mode) and path == cache / "root.json" and path.readlink().parent == Path("root_history")
         own_folder = stat.S_ISDIR(mode) and path == cache / "root_history"
-        if not (stat.S_ISREG(mode) or own_link or own_folder):
+        if not (plain or own_link or own_folder):
             _discard(cache)
             return
         if path.name.startswith("tmp"):  # python-tuf's, left by a cut

@@ -87,7 +87,9 @@ class Audit:
     def entry(self, event: str, **facts: Any) -> Line:
         """Make the next entry; texts are cut to keep the line small. It counts once a record that carries it is."""
         facts = {name: short(value) if isinstance(value, str) else value for name, value in facts.items()}
-        return _line({"event": event, "follows": self.head, **facts})
+        made = _line({"event": event, "follows": self.head, **facts})
+        assert len(to_json(made.body)) < MAX_LINE, "callers log a handful of short facts"
+        return made
 
     def with_entry(self, line: Line) -> tuple[Line, ...]:
         """Return what the next record carries: what is owed, and ``line``.
@@ -184,17 +186,22 @@ def from_value(value: Any) -> tuple[Line, ...]:
     """Decode the entries that a record carries. Raises `FormatError`."""
     try:
         lines = tuple(_line({**body, "follows": str(body["follows"])}) for body in value)
-    except (KeyError, TypeError, ValueError) as error:
+        most = max((len(to_json(line.body)) for line in lines), default=0)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"state record: log: {error!r}") from error
+    if most >= MAX_LINE:
+        raise FormatError(f"state record: log: an entry of {most} bytes, want less than {MAX_LINE}")
+    for line in lines:
+        stands = line.body.get("stands_for", 1)
+        if type(stands) is not int or stands < 1:
+            raise FormatError(f"state record: log: stands_for: want a whole number from 1 on, got {stands!r}"[:200])
     if any(later.body["follows"] != line.hash for line, later in pairwise(lines)):
         raise FormatError("state record: log: entries do not follow one another")
     return lines
 
 
 def _line(body: dict[str, Any]) -> Line:
-    data = to_json(body)
-    assert len(data) < MAX_LINE, "callers log a handful of short facts"
-    return Line(hash=link(str(body["follows"]), data), body=body)
+    return Line(hash=link(str(body["follows"]), to_json(body)), body=body)
 
 
 def short(text: str) -> str:

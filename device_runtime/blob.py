@@ -255,6 +255,17 @@ def blob_size(data: bytes) -> int:
     return total
 
 
+def read_header(blob: bytes) -> tuple[bytes, int]:
+    """Return the base digest and the version of a blob before anything in it is decoded (FORMAT.md §11).
+
+    Raises `ChecksumError` (R4); R1 to R3 are `blob_size`'s.
+    """
+    if checksum(blob) != int.from_bytes(blob[layout.CRC_OFFSET : layout.CRC_OFFSET + 4], "little"):
+        raise ChecksumError("R4: the adapter is damaged: its checksum does not match")
+    header = layout.HEADER.unpack_from(blob)
+    return header[6], header[7]
+
+
 def blob_version(blob: bytes) -> int:
     """Return the format version that a blob's header states."""
     return int.from_bytes(blob[4:6], "little")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.bundle import Bundle
-from device_runtime.patches import patch_size, whole_patches
+from device_runtime.patches import patch_size, probe_steps, whole_patches
 from device_runtime.session import Session, SessionSettings, open_session, run
 
 FloatArray = NDArray[np.float32]
@@ -50,7 +50,7 @@ class BoltModel:
 
     def probe(self, context: FloatArray, size: int) -> FloatArray:
         """Return the known-answer probe of ``context`` ``[L]``: the first ``size`` of quantiles step by step."""
-        steps = -(-size // len(self.levels))
+        steps = probe_steps(size, len(self.levels), self.prediction_length)
         return self.predict(context[None, :], steps).reshape(-1)[:size]
 
     def _run(self, context: FloatArray) -> FloatArray:

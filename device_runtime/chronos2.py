@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from device_runtime.bundle import Bundle
 from device_runtime.errors import FormatError, InputError
 from device_runtime.groups import Grouped
-from device_runtime.patches import patch_size, whole_patches
+from device_runtime.patches import patch_size, probe_steps, whole_patches
 from device_runtime.session import Session, SessionSettings, open_session, run
 
 FloatArray = NDArray[np.float32]
@@ -63,7 +63,8 @@ class Chronos2Model:
 
         In the company of a covariate, so that the tensors between series take part too.
         """
-        return self._in_company(context[None, :], -(-size // self.level_count)).reshape(-1)[:size]
+        steps = probe_steps(size, self.level_count, self.prediction_length)
+        return self._in_company(context[None, :], steps).reshape(-1)[:size]
 
     def _in_company(self, context: FloatArray, steps: int) -> FloatArray:
         """Forecast contexts ``[B, L]`` beside `company`: ``[B, steps, Q]``."""

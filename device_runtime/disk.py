@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from device_runtime.errors import StorageError
+from device_runtime.errors import FormatError, StorageError
 from device_runtime.files import IrregularError, open_regular, read_bounded, sync_folder
 
 
@@ -93,7 +93,7 @@ def reserve(disk: Disk, name: str, size: int) -> None:
     temporary = f".tmp-{name}"
     try:
         held = disk.read(temporary, 1 << 20)
-    except IrregularError:
+    except (FormatError, IrregularError):  # longer than any of ours, or no file: written over, or put aside
         held = None
     if held is None or len(held) < size:
         disk.write(temporary, bytes(size))
@@ -166,21 +166,24 @@ class PosixDisk:
         except IrregularError:
             pass
         else:
-            found = os.fstat(handle)
-            if found.st_nlink == 1 and found.st_uid == os.geteuid():
+            if _is_ours(handle):
                 return handle
             os.close(handle)
-        _put_aside(path)
+        put_aside(path)
         return os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
 
     def cut(self, name: str, size: int) -> None:
         """Drop what a file has behind ``size`` bytes."""
         path = self._path(name)
         try:
-            with os.fdopen(open_regular(path, os.O_WRONLY), "r+b", buffering=0) as file:
-                file.truncate(size)
+            with os.fdopen(open_regular(path, os.O_RDWR), "r+b", buffering=0) as file:
+                if _is_ours(file.fileno()):
+                    file.truncate(size)
+                    return
+                kept = file.read(size) or b""
         except OSError as error:
             raise self._failed("cut", path, error) from error
+        self.write(name, kept)  # into a file of our own
 
     def sync(self, name: str) -> None:
         """Make a file's data durable."""
@@ -207,7 +210,7 @@ class PosixDisk:
         path = self._path(new)
         try:
             if _is_folder(path):
-                _put_aside(path)
+                put_aside(path)
             self._path(old).replace(path)
         except OSError as error:
             raise self._failed("rename to", path, error) from error
@@ -216,7 +219,7 @@ class PosixDisk:
         """Remove a name, if it is there."""
         path = self._path(name)
         try:
-            _put_aside(path) if _is_folder(path) else path.unlink(missing_ok=True)
+            put_aside(path) if _is_folder(path) else path.unlink(missing_ok=True)
         except OSError as error:
             raise self._failed("remove", path, error) from error
 
@@ -227,6 +230,12 @@ class PosixDisk:
             sync_folder(path)
         except OSError as error:
             raise self._failed("sync", path, error) from error
+
+
+def _is_ours(handle: int) -> bool:
+    """Whether an open file has one name and belongs to this user: what is written to it, no other file gets."""
+    found = os.fstat(handle)
+    return found.st_nlink == 1 and found.st_uid == os.geteuid()
 
 
 def _write_all(handle: int, data: bytes) -> None:
@@ -244,8 +253,8 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _put_aside(path: Path) -> None:
-    """Free a name: a folder keeps what is in it, under another name; anything else is removed."""
+def put_aside(path: Path) -> None:
+    """Free a name: a folder keeps what is in it, under another name; anything else is removed. Raises `OSError`."""
     if _is_folder(path):
         path.rename(path.with_name(f".junk-{path.name.lstrip('.')}-{time.time_ns()}"))
     else:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from device_runtime.adapter import Adapter
 from device_runtime.binding import Binding, Use, check, check_names
-from device_runtime.blob import blob_size, decode
+from device_runtime.blob import blob_size, decode, read_header
 from device_runtime.bolt import BoltModel
 from device_runtime.bundle import Bundle
 from device_runtime.chronos2 import Chronos2Model
@@ -151,8 +151,8 @@ class Forecaster:
             with about(adapter):
                 return cls.open(bundle, data, settings=settings, use=use, accept=accept, allow_unproven=allow_unproven)
         blob = adapter[: blob_size(adapter)]
+        check_base(bundle.manifest, read_header(blob)[0])  # first: of another base's adapter nothing else matters
         decoded = decode(blob)
-        check_base(bundle.manifest, decoded)  # first: of another base's adapter nothing else matters
         if decoded.binding is not None and use is not None:
             check(decoded.binding, use, accept)
         with bundle.in_memory():  # what is merged into is what the sessions are opened with

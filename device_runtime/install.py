@@ -14,7 +14,6 @@ from device_runtime.device_config import DeviceConfig
 from device_runtime.envelope import Verifier
 from device_runtime.errors import (
     BaseMismatchError,
-    ChecksumError,
     DeviceRuntimeError,
     ForecastError,
     MergeError,
@@ -26,7 +25,6 @@ from device_runtime.errors import (
 )
 from device_runtime.faults import Fault, fault_of
 from device_runtime.forecaster import Forecaster
-from device_runtime.layout import CRC_OFFSET, HEADER
 from device_runtime.lifecycle import Entry
 from device_runtime.session import SessionSettings
 from device_runtime.slots import Slots
@@ -75,15 +73,13 @@ class Installer:
         Nothing in the blob is decoded before its signatures are good. Raises `FormatError`, `SignatureError`,
         `BaseMismatchError`.
         """
-        blob, signatures = envelope.split(data)
-        if blobs.checksum(blob) != int.from_bytes(blob[CRC_OFFSET : CRC_OFFSET + 4], "little"):
-            raise ChecksumError("R4: the adapter is damaged: its checksum does not match")
+        blob = data[: blobs.blob_size(data)]
+        base, version = blobs.read_header(blob)
         try:
+            signatures = envelope.read_signatures(data[len(blob) :])
             envelope.verify(blob, signatures, self.trusted_keys, self.threshold, verifier=self.verifier)
         except UnsupportedError as error:  # no library to check with: that says nothing of the adapter
             raise StorageError(f"signatures cannot be checked on this machine: {error}", hint=error.hint) from error
-        header = HEADER.unpack_from(blob)
-        base, version = header[6], header[7]
         if base != self.base_digest:
             raise BaseMismatchError(
                 f"the adapter is for base {base.hex()[:16]}, this monitor has {self.base_digest.hex()[:16]}"

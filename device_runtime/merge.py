@@ -21,7 +21,7 @@ def merge(
     Raises `BaseMismatchError` for an adapter of another base and `MergeError` when a tensor is unknown, a shape
     differs or a merged weight is not finite.
     """
-    check_base(manifest, adapter)
+    check_base(manifest, adapter.base_digest)
     if adapter.calibration is not None and len(adapter.calibration.offsets.stored) != len(manifest.quantile_levels):
         raise MergeError(
             f"the adapter calibrates {len(adapter.calibration.offsets.stored)} quantile levels, "
@@ -43,11 +43,11 @@ def merge(
     return merged
 
 
-def check_base(manifest: Manifest, adapter: Adapter) -> None:
+def check_base(manifest: Manifest, base_digest: bytes) -> None:
     """Raise `BaseMismatchError` for an adapter of another base."""
-    if adapter.base_digest != manifest.digest:
+    if base_digest != manifest.digest:
         raise BaseMismatchError(
-            f"the adapter is for base {adapter.base_digest.hex()[:16]}…, this is {manifest.digest.hex()[:16]}… "
+            f"the adapter is for base {base_digest.hex()[:16]}…, this is {manifest.digest.hex()[:16]}… "
             f"({manifest.name})",
             hint="export the adapter against this bundle",
         )

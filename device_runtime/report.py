@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import threading
@@ -115,7 +116,8 @@ def reporter(config: DeviceConfig, base: str) -> Callable[[], None]:
         report_on(config, slots_of(config), base)
 
     def start() -> None:
-        threading.Thread(target=send_one, daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no thread to spare: the next poll's report says the same
+            threading.Thread(target=send_one, daemon=True).start()
 
     return start
 

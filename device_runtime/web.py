@@ -43,7 +43,7 @@ class Deadline:
         self._sockets: list[socket.socket] = []
         self._timer = threading.Timer(self.seconds, self.end)
         self._timer.daemon = True
-        self._timer.start()
+        _start(self._timer)
 
     @property
     def over(self) -> bool:
@@ -84,8 +84,10 @@ class Deadline:
                 answers.put(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
             except OSError as error:
                 answers.put(error)
+            except UnicodeError as error:  # a name that no resolver is asked for
+                answers.put(OSError(f"{host[:80]!r} is no name of a host: {error}"))
 
-        threading.Thread(target=ask, daemon=True).start()
+        _start(threading.Thread(target=ask, daemon=True))
         try:
             found = answers.get(timeout=max(self.until - time.monotonic(), 0.0))
         except queue.Empty:
@@ -154,8 +156,7 @@ def open_url(request: urllib.request.Request, timeout: float, *, until: float, r
     """
     deadline = Deadline(until)
     try:
-        with _opener(deadline, redirects=redirects).open(request, timeout=timeout) as response:
-            assert isinstance(response, http.client.HTTPResponse)
+        with _opened(_opener(deadline, redirects=redirects), request, timeout) as response:
             yield response
         if deadline.over:  # what looks like an end may be the clock's
             raise TimeoutError
@@ -165,6 +166,26 @@ def open_url(request: urllib.request.Request, timeout: float, *, until: float, r
         raise
     finally:
         deadline.stop()
+
+
+def _opened(
+    opener: urllib.request.OpenerDirector, request: urllib.request.Request, timeout: float
+) -> http.client.HTTPResponse:
+    """Send a request; a redirect to what is no address is this server's fault. Raises `OSError`, `HTTPException`."""
+    try:
+        response = opener.open(request, timeout=timeout)
+    except ValueError as error:
+        raise http.client.InvalidURL(f"no address: {error}") from error
+    assert isinstance(response, http.client.HTTPResponse)
+    return response
+
+
+def _start(thread: threading.Thread) -> None:
+    """Start a thread. Raises `OSError` where this machine has none to spare."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(f"no thread to watch the time: {error}") from error
 
 
 def check_address(what: str, address: str, *, secret: bool = False) -> None:

@@ -383,27 +383,26 @@ static bool check_levels(etsa_bundle *bundle)
     return bundle->level_count > 0;
 }
 
-static bool check_numbers_of(etsa_text object, const char *name, uint32_t most)
+static bool find_numbers(etsa_text object, const char *name, uint32_t most, etsa_text *list, uint32_t *count)
 {
-    etsa_text list, item;
+    etsa_text item;
     double number;
-    uint32_t count = 0;
-    if (!find_in(object, name, '[', &list)) return false;
-    for (json in = inside(list); next_item(&in, &item); count++) {
-        if (count == most || !decimal(item, &number)) return false;
+    if (!find_in(object, name, '[', list)) return false;
+    *count = 0;
+    for (json in = inside(*list); next_item(&in, &item); ++*count) {
+        if (*count == most || !decimal(item, &number)) return false;
     }
-    return count > 0;
+    return *count > 0;
 }
 
 /* The base's own known answer, where there is one. Canonical numbers are all within a float's range. */
-static bool check_answer(etsa_text top)
+static bool read_answer(etsa_text top, etsa_bundle *bundle)
 {
     etsa_text answer, value;
-    double tolerance;
     if (!find(top, "known_answer", &answer)) return true;
-    return is(answer, '{') && check_numbers_of(answer, "context", ETSA_MAX_CONTEXT) &&
-           check_numbers_of(answer, "expected", ETSA_MAX_EXPECTED) && find(answer, "tolerance", &value) &&
-           decimal(value, &tolerance) && tolerance > 0;
+    return is(answer, '{') && find_numbers(answer, "context", ETSA_MAX_CONTEXT, &bundle->context, &bundle->context_size) &&
+           find_numbers(answer, "expected", ETSA_MAX_EXPECTED, &bundle->expected, &bundle->expected_size) &&
+           find(answer, "tolerance", &value) && decimal(value, &bundle->tolerance) && bundle->tolerance > 0;
 }
 
 etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bundle)
@@ -428,7 +427,7 @@ etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bun
                 find_in(top, "parameters", '{', &bundle->parameters) &&
                 find_in(top, "graphs", '{', &bundle->graphs) && find_in(top, "files", '{', &bundle->files) &&
                 find_in(top, "tensors", '[', &bundle->tensors) && check_levels(bundle) &&
-                check_files(bundle, &tunable_size) && check_tensors(bundle, tunable_size) && check_graphs(bundle) && check_answer(top);
+                check_files(bundle, &tunable_size) && check_tensors(bundle, tunable_size) && check_graphs(bundle) && read_answer(top, bundle);
     if (!good) return ETSA_FORMAT_ERROR;
     etsa_sha256_start(&state);
     etsa_sha256_add(&state, manifest, size);
@@ -857,6 +856,17 @@ etsa_err etsa_blob_size(const uint8_t *data, size_t size, uint32_t *blob_size)
     return check_size(data, size, blob_size, &rule);
 }
 
+etsa_err etsa_checksum(const uint8_t *blob, uint32_t blob_size)
+{
+    uint32_t crc = crc32(blob, 60, 0xffffffffu);
+    crc = ~crc32(blob + ETSA_HEADER_SIZE, blob_size - ETSA_HEADER_SIZE, crc);
+    return crc == load32(blob + 60) ? ETSA_OK : ETSA_CHECKSUM_ERROR;
+}
+
+const uint8_t *etsa_base_of(const uint8_t *blob) { return blob + 16; }
+
+uint64_t etsa_version_of(const uint8_t *blob) { return load64(blob + 48); }
+
 etsa_err etsa_decode(const uint8_t *blob, size_t size, etsa_adapter *adapter)
 {
     uint32_t seen[ETSA_MAX_TENSORS / 32] = {0}, total = 0;
@@ -865,9 +875,7 @@ etsa_err etsa_decode(const uint8_t *blob, size_t size, etsa_adapter *adapter)
     etsa_err err = check_size(blob, size, &total, &rule);
     if (err != ETSA_OK) return refuse(adapter, rule, 0, err);
     if (total != size) return refuse(adapter, 3, 8, ETSA_SIZE_ERROR);
-    uint32_t crc = crc32(blob, 60, 0xffffffffu);
-    crc = ~crc32(blob + ETSA_HEADER_SIZE, size - ETSA_HEADER_SIZE, crc);
-    if (crc != load32(blob + 60)) return refuse(adapter, 4, 60, ETSA_CHECKSUM_ERROR);
+    if (etsa_checksum(blob, total) != ETSA_OK) return refuse(adapter, 4, 60, ETSA_CHECKSUM_ERROR);
     if (load16(blob + 4) != ETSA_UNBOUND_VERSION && load16(blob + 4) != ETSA_FORMAT_VERSION) {
         return refuse(adapter, 5, 4, ETSA_UNSUPPORTED_ERROR);
     }
@@ -877,8 +885,8 @@ etsa_err etsa_decode(const uint8_t *blob, size_t size, etsa_adapter *adapter)
     adapter->size = total;
     adapter->record_count = load16(blob + 12);
     adapter->forced = load16(blob + 14) == 1;
-    adapter->base_digest = blob + 16;
-    adapter->version = load64(blob + 48);
+    adapter->base_digest = etsa_base_of(blob);
+    adapter->version = etsa_version_of(blob);
     uint32_t position = ETSA_HEADER_SIZE + adapter->record_count * ETSA_RECORD_SIZE;
     if (adapter->record_count < 1 || adapter->record_count > ETSA_MAX_RECORDS || position > total) {
         return refuse(adapter, 7, 12, ETSA_SIZE_ERROR);
@@ -1300,23 +1308,52 @@ bool etsa_known_answer(const etsa_adapter *adapter, float *context, float *expec
     return adapter->context_size > 0;
 }
 
-etsa_err etsa_self_test(const etsa_adapter *adapter, const float *probe, double *worst)
+static void copy_numbers(etsa_text list, float *numbers)
+{
+    json in = inside(list);
+    etsa_text item;
+    double number = 0;
+    while (next_item(&in, &item)) {
+        decimal(item, &number);
+        *numbers++ = (float)number;
+    }
+}
+
+bool etsa_bundle_known_answer(const etsa_bundle *bundle, float *context, float *expected)
+{
+    if (bundle->context_size == 0) return false;
+    copy_numbers(bundle->context, context);
+    copy_numbers(bundle->expected, expected);
+    return true;
+}
+
+double etsa_widest_tolerance(const float *context, uint32_t context_size)
+{
+    double low = (double)context[0], high = low;
+    for (uint32_t i = 1; i < context_size; i++) {
+        if ((double)context[i] < low) low = (double)context[i];
+        if ((double)context[i] > high) high = (double)context[i];
+    }
+    return (high - low) / 50 + (high > -low ? high : -low) / 50000;
+}
+
+etsa_err etsa_compare_probe(const float *expected, const float *probe, uint32_t count, double tolerance, double *worst)
 {
     double most = 0.0;
     etsa_err err = ETSA_OK;
-    for (uint32_t i = 0; i < adapter->expected_size; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         uint32_t bits;
         memcpy(&bits, probe + i, sizeof bits);
         if (!is_finite(bits)) {
             err = ETSA_SELF_TEST_ERROR;
             continue;
         }
-        double difference = (double)probe[i] - (double)float_of(load32(adapter->expected + 4 * i));
+        double difference = (double)probe[i] - (double)expected[i];
         if (difference < 0) difference = -difference;
         if (difference > most) most = difference;
     }
     if (worst != NULL) *worst = most;
-    return most > (double)adapter->tolerance ? ETSA_SELF_TEST_ERROR : err;
+    return most > tolerance ? ETSA_SELF_TEST_ERROR : err;
 }
 
 void etsa_sort_levels(float *quantiles, uint32_t steps, uint32_t levels)

@@ -98,6 +98,11 @@ typedef struct etsa_bundle {
     uint32_t tensor_count;      /* entries of the tensor table */
     uint32_t file_count;        /* pinned files, without the manifest */
     etsa_text levels, tensors, files, graphs, parameters; /* JSON, for the functions below */
+
+    /* The base's own known answer, §7; sizes are zero where it states none. etsa_bundle_known_answer reads the numbers. */
+    uint32_t context_size, expected_size;
+    double tolerance; /* largest allowed absolute difference, in the target's unit */
+    etsa_text context, expected;
 } etsa_bundle;
 
 typedef struct etsa_tensor {
@@ -193,6 +198,11 @@ typedef struct etsa_adapter {
 
 /* How many of the bytes are the blob; the rest are signatures. Rules R1 to R3, codes 100 and 102. */
 etsa_err etsa_blob_size(const uint8_t *data, size_t size, uint32_t *blob_size);
+/* Rule R4 alone, code 101: before a signature is looked at, so that damage is not taken for forgery. */
+etsa_err etsa_checksum(const uint8_t *blob, uint32_t blob_size);
+/* What a blob's header says, before it is decoded: the base it is for, and its version. */
+const uint8_t *etsa_base_of(const uint8_t *blob); /* 32 bytes */
+uint64_t etsa_version_of(const uint8_t *blob);
 /* Check exactly one blob against every rule. Codes 100 to 103 and 110; takes 1.2 KB of stack, the most here. */
 etsa_err etsa_decode(const uint8_t *blob, size_t size, etsa_adapter *adapter);
 
@@ -248,9 +258,13 @@ etsa_err etsa_merge(const etsa_delta *delta, const uint8_t *base, float *merged,
 
 /* Copy the known-answer test out: context[context_size], expected[expected_size]; false where there is none. */
 bool etsa_known_answer(const etsa_adapter *adapter, float *context, float *expected);
-/* ETSA_SELF_TEST_ERROR when the probe is off by more than the tolerance anywhere, or not a number; worst (may be
+/* The base's own, for a session of the base alone. */
+bool etsa_bundle_known_answer(const etsa_bundle *bundle, float *context, float *expected);
+/* The widest tolerance that proves anything, §7: a test that allows more is refused with ETSA_SELF_TEST_ERROR. */
+double etsa_widest_tolerance(const float *context, uint32_t context_size);
+/* ETSA_SELF_TEST_ERROR when a number of the probe is off by more than the tolerance, or not finite; worst (may be
  * NULL) is the largest absolute difference. */
-etsa_err etsa_self_test(const etsa_adapter *adapter, const float *probe, double *worst);
+etsa_err etsa_compare_probe(const float *expected, const float *probe, uint32_t count, double tolerance, double *worst);
 /* Put the levels of quantiles[steps * levels] (all levels of step 0, then of step 1, ...) in ascending order at every
  * step, §7: a model may cross them. Of every forecast, before etsa_calibrate; not of the known-answer test's probe. */
 void etsa_sort_levels(float *quantiles, uint32_t steps, uint32_t levels);

@@ -14,18 +14,41 @@
 
 #define WINDOW ((size_t)1 << 20) /* bytes that are in memory at a time while a file is checked */
 
+/* Open a regular file and nothing else; -1 with a message, which is a storage error. */
+static int open_regular(const char *path, struct stat *facts, fc_message message)
+{
+    int handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not make it wait */
+    if (handle < 0 || fstat(handle, facts) != 0) {
+        fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s: %s", path, strerror(errno));
+    } else if (!S_ISREG(facts->st_mode)) {
+        fc_refuse(message, ETSA_STORAGE_ERROR, "%s is not a regular file", path);
+    } else {
+        return handle;
+    }
+    if (handle >= 0) close(handle);
+    return -1;
+}
+
 etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *size, fc_message message)
 {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s: %s", path, strerror(errno));
+    struct stat facts;
+    ssize_t count = 1;
+    *data = NULL;
+    *size = 0;
+    int handle = open_regular(path, &facts, message);
+    if (handle < 0) return ETSA_STORAGE_ERROR;
     *data = malloc(limit + 1);
-    *size = *data == NULL ? 0 : fread(*data, 1, limit + 1, file);
-    bool failed = *data == NULL || ferror(file);
-    fclose(file);
-    if (!failed && *size <= limit) return ETSA_OK;
+    while (*data != NULL && *size <= limit && count > 0) {
+        count = read(handle, *data + *size, limit + 1 - *size);
+        if (count > 0) *size += (size_t)count;
+    }
+    int error = *data == NULL ? ENOMEM : errno;
+    close(handle);
+    if (*data != NULL && count >= 0 && *size <= limit) return ETSA_OK;
+    bool failed = *data == NULL || count < 0;
     free(*data);
     *data = NULL;
-    if (failed) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s", path);
+    if (failed) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s: %s", path, strerror(error));
     return fc_refuse(message, ETSA_SIZE_ERROR, "%s: more than %zu bytes", path, limit);
 }
 
@@ -35,19 +58,15 @@ static etsa_err map_file(const fc_base *base, fc_file *file, fc_message message)
     char path[FC_PATH_SIZE];
     struct stat facts;
     if (!fc_path_of(base, file->pinned.name, path)) return fc_refuse(message, ETSA_STORAGE_ERROR, "path too long");
-    int handle = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not make it wait */
-    if (handle < 0 || fstat(handle, &facts) != 0) {
-        int error = errno;
-        if (handle >= 0) close(handle);
-        return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot read %s: %s", path, strerror(error));
-    }
-    if (!S_ISREG(facts.st_mode) || facts.st_size <= 0 || (uint64_t)facts.st_size != file->pinned.size ||
-        (uint64_t)facts.st_size > SIZE_MAX) {
+    int handle = open_regular(path, &facts, message);
+    if (handle < 0) return ETSA_STORAGE_ERROR;
+    if (facts.st_size < 0 || (uint64_t)facts.st_size != file->pinned.size || (uint64_t)facts.st_size > SIZE_MAX) {
         close(handle);
         return fc_refuse(message, ETSA_BASE_MISMATCH_ERROR, "%s: %lld bytes, the manifest pins %llu", path,
                          (long long)facts.st_size, (unsigned long long)file->pinned.size);
     }
-    void *map = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, handle, 0);
+    static uint8_t nothing; /* an empty file cannot be mapped */
+    void *map = facts.st_size == 0 ? &nothing : mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, handle, 0);
     int error = errno;
     close(handle);
     if (map == MAP_FAILED) return fc_refuse(message, ETSA_STORAGE_ERROR, "cannot map %s: %s", path, strerror(error));
@@ -93,7 +112,7 @@ etsa_err fc_check_unchanged(const fc_base *base, fc_message message)
 void fc_unmap_files(fc_base *base)
 {
     for (uint32_t i = 0; base->files != NULL && i < base->bundle.file_count; i++) {
-        if (base->files[i].data != NULL) munmap(base->files[i].data, base->files[i].size);
+        if (base->files[i].size > 0) munmap(base->files[i].data, base->files[i].size);
     }
     free(base->files);
 }

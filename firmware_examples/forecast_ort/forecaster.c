@@ -12,7 +12,8 @@
 struct fc_forecaster {
     fc_base *base;
     void *model; /* of the base's family */
-    uint8_t *blob; /* NULL: the base alone */
+    uint8_t *blob; /* with signatures; NULL: the base alone */
+    size_t size;   /* of blob */
     etsa_adapter adapter;
     float **merged; /* [tensor_count]; NULL where the adapter changes nothing, and after the sessions are open */
     double difference;
@@ -167,21 +168,26 @@ static etsa_err read_adapter(fc_forecaster *f, const uint8_t *data, size_t size,
     f->blob = malloc(size);
     if (f->blob == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     memcpy(f->blob, data, size);
+    f->size = size;
+    err = etsa_checksum(f->blob, blob_size);
+    if (err != ETSA_OK) return fc_refuse(message, err, "adapter: R4: damaged, its checksum does not match");
     if (policy->key_count > 0) {
         err = verify(f->blob, size, blob_size, policy, message);
         if (err != ETSA_OK) return err;
+    }
+    if (memcmp(etsa_base_of(f->blob), f->base->bundle.digest, 32) != 0) {
+        return fc_refuse(message, ETSA_BASE_MISMATCH_ERROR, "the adapter is for another base");
+    }
+    if (etsa_version_of(f->blob) < policy->version_floor) {
+        return fc_refuse(message, ETSA_ROLLBACK_ERROR, "adapter version %llu is below the floor of %llu",
+                         (unsigned long long)etsa_version_of(f->blob), (unsigned long long)policy->version_floor);
     }
     err = etsa_decode(f->blob, blob_size, &f->adapter);
     if (err != ETSA_OK) {
         return fc_refuse(message, err, "adapter: %s: R%d at byte %u", etsa_err_name((int)err), f->adapter.rule, (unsigned)f->adapter.where);
     }
     err = etsa_fits(&f->adapter, &f->base->bundle, f->base->tensors);
-    if (err == ETSA_BASE_MISMATCH_ERROR) return fc_refuse(message, err, "the adapter is for another base");
     if (err != ETSA_OK) return fc_refuse(message, err, "the adapter's shapes are not the base's");
-    if (f->adapter.version < policy->version_floor) {
-        return fc_refuse(message, ETSA_ROLLBACK_ERROR, "adapter version %llu is below the floor of %llu",
-                      (unsigned long long)f->adapter.version, (unsigned long long)policy->version_floor);
-    }
     bool bound = f->adapter.signal.size > 0;
     if (bound && policy->need_use && (policy->use.signal == NULL || (f->adapter.interval_us > 0 && policy->use.interval_us == 0))) {
         return fc_refuse(message, ETSA_SIGNAL_MISMATCH_ERROR, "the adapter is for %.*s: say the signal and the interval that it will forecast",
@@ -207,28 +213,31 @@ static uint32_t limited(const fc_forecaster *f, uint32_t of_base, uint32_t of_ad
     return bound && of_adapter < of_base ? of_adapter : of_base;
 }
 
-static etsa_err self_test(fc_forecaster *f, fc_message message)
+etsa_err fc_self_test(fc_forecaster *f, fc_message message)
 {
     const etsa_bundle *bundle = &f->base->bundle;
+    const char *whose = f->blob == NULL ? "the base's" : "the adapter's";
     float context[ETSA_MAX_CONTEXT], expected[ETSA_MAX_EXPECTED], probe[ETSA_MAX_EXPECTED];
-    if (!etsa_known_answer(&f->adapter, context, expected)) return ETSA_OK;
-    double low = context[0], high = context[0];
-    for (uint32_t i = 1; i < f->adapter.context_size; i++) {
-        if (context[i] < low) low = context[i];
-        if (context[i] > high) high = context[i];
+    bool there = f->blob == NULL ? etsa_bundle_known_answer(bundle, context, expected) : etsa_known_answer(&f->adapter, context, expected);
+    uint32_t length = f->blob == NULL ? bundle->context_size : f->adapter.context_size, most = bundle->context_length;
+    uint32_t count = f->blob == NULL ? bundle->expected_size : f->adapter.expected_size;
+    double tolerance = f->blob == NULL ? bundle->tolerance : (double)f->adapter.tolerance;
+    if (!there) return ETSA_OK;
+    double widest = etsa_widest_tolerance(context, length);
+    if (tolerance > widest) {
+        return fc_refuse(message, ETSA_SELF_TEST_ERROR, "%s known-answer test: allows %g, want at most %g", whose, tolerance, widest);
     }
-    double widest = (high - low) / 50 + (high > -low ? high : -low) / 50000; /* FORMAT.md, section 7 */
-    if ((double)f->adapter.tolerance > widest) {
-        return fc_refuse(message, ETSA_SELF_TEST_ERROR, "known-answer test: allows %g, want at most %g", (double)f->adapter.tolerance, widest);
-    }
-    size_t length = f->adapter.context_size, most = bundle->context_length;
     etsa_err err = f->base->family->probe(f->model, context + (length > most ? length - most : 0), length > most ? most : length,
-                                          f->adapter.expected_size, probe, message);
-    if (err == ETSA_OK) err = etsa_self_test(&f->adapter, probe, &f->difference);
-    if (err == ETSA_SELF_TEST_ERROR) {
-        fc_refuse(message, err, "known-answer test: off by %g, allowed %g", f->difference, (double)f->adapter.tolerance);
-    }
-    return err;
+                                          count, probe, message);
+    if (err != ETSA_OK) return err;
+    err = etsa_compare_probe(expected, probe, count, tolerance, &f->difference);
+    if (err == ETSA_OK) return ETSA_OK;
+    return fc_refuse(message, err, "%s known-answer test: off by %g, allowed %g", whose, f->difference, tolerance);
+}
+
+bool fc_is_proven(const fc_forecaster *f)
+{
+    return (f->blob == NULL ? f->base->bundle.expected_size : f->adapter.expected_size) > 0;
 }
 
 static void forget_merged(fc_forecaster *f)
@@ -253,7 +262,7 @@ etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_polic
     if (err == ETSA_OK) err = base->family->open(base, f->merged, &f->model, message);
     if (err == ETSA_OK && !base->settings.keep_merged) forget_merged(f); /* ONNX Runtime has made copies */
     fc_give_back(base);
-    if (err == ETSA_OK && data != NULL) err = self_test(f, message);
+    if (err == ETSA_OK) err = fc_self_test(f, message);
     if (err == ETSA_OK) *out = f;
     else fc_close(f);
     return err;
@@ -325,6 +334,12 @@ uint32_t fc_differences(const fc_forecaster *f, size_t length)
 uint32_t fc_steps(const fc_forecaster *f)
 {
     return limited(f, f->base->bundle.prediction_length, f->adapter.prediction_length, ETSA_OTHER_PREDICTION_LENGTH);
+}
+
+const uint8_t *fc_data(const fc_forecaster *f, size_t *size)
+{
+    *size = f->size;
+    return f->blob;
 }
 
 double fc_self_test_difference(const fc_forecaster *f) { return f->difference; }

@@ -46,8 +46,9 @@ typedef struct fc_policy {
     bool need_known_answer;   /* refuse an adapter that cannot be proven */
 } fc_policy;
 
-/* In the order of FORMAT.md §11: signature, checksum, rules, base, floor, use, merge, session, known answer. data: an .etsa
- * file's bytes, not needed afterwards; NULL: the base alone. On an error nothing is left open. */
+/* In the order of FORMAT.md §11: checksum, signature, base, floor, rules, use, merge, session, known answer. data: an .etsa
+ * file's bytes, not needed afterwards; NULL: the base alone, which is asked the known answer of its manifest, where that
+ * states one. On an error nothing is left open. */
 etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **forecaster,
                  fc_message message);
 void fc_close(fc_forecaster *forecaster);
@@ -74,8 +75,14 @@ const etsa_adapter *fc_adapter(const fc_forecaster *forecaster);
 uint32_t fc_differences(const fc_forecaster *forecaster, size_t length);
 /* Steps of a forecast that were judged when the adapter was made: at most the base's prediction_length. */
 uint32_t fc_steps(const fc_forecaster *forecaster);
-/* Largest difference of the known-answer test, in the target's unit. */
+/* Ask for the known answer again: memory and files are what they were. ETSA_SELF_TEST_ERROR when they are not. */
+etsa_err fc_self_test(fc_forecaster *forecaster, fc_message message);
+/* Whether there is a known answer, so that what runs is proven: the adapter's, or that of the base alone. */
+bool fc_is_proven(const fc_forecaster *forecaster);
+/* Largest difference of the last known-answer test, in the target's unit. */
 double fc_self_test_difference(const fc_forecaster *forecaster);
+/* The bytes that it was opened from, with signatures, until it is closed; NULL for the base alone. */
+const uint8_t *fc_data(const fc_forecaster *forecaster, size_t *size);
 /* The merged tensor of that index, or NULL: for comparison with other runtimes. Needs keep_merged. */
 const float *fc_merged(const fc_forecaster *forecaster, uint32_t tensor);
 
@@ -85,7 +92,7 @@ uint32_t fc_read_difference(const char *name);
 /* The name of the lowest bit; "use" where there is none. */
 const char *fc_first_difference(uint32_t differences);
 
-/* Read a file of at most `limit` bytes; release it with free(). */
+/* Read a regular file of at most `limit` bytes, with room for one more; release it with free(). A FIFO never makes it wait. */
 etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *size, fc_message message);
 
 #endif

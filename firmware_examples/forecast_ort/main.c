@@ -16,6 +16,7 @@ static const char USAGE[] =
     "  FILE               numbers, one row a step: the last column is read; standard input when there is none\n"
     "  --adapter FILE     an .etsa blob, with signatures behind it or without\n"
     "  --key HEX          public key (64 digits) that must have signed the adapter; repeatable: one of them\n"
+    "                     Needed, and one that it names, where /etc/edge-tsfm/device.toml says signed_only\n"
     "  --floor N          lowest adapter version\n"
     "  --signal NAME      what the numbers are, as MAP or LOINC's 8478-0: an adapter for another signal is refused\n"
     "  --unit UNIT        their unit (UCUM), as mm[Hg]\n"
@@ -282,7 +283,9 @@ int main(int argc, char **argv)
         fputs(USAGE, stderr);
         return 2;
     }
-    etsa_err err = fc_base_open(o.bundle, &o.settings, &base, message);
+    etsa_err err = o.adapter == NULL ? ETSA_OK : fc_check_signed_only(&o.policy, message);
+    if (err != ETSA_OK) return give_up(err, message);
+    err = fc_base_open(o.bundle, &o.settings, &base, message);
     if (err != ETSA_OK) return give_up(err, message);
     opened = milliseconds();
     if (o.adapter != NULL) {
@@ -306,10 +309,10 @@ int main(int argc, char **argv)
     }
     fprintf(stderr, "base %.*s ", (int)bundle->name.size, bundle->name.at);
     for (int i = 0; i < 8; i++) fprintf(stderr, "%02x", bundle->digest[i]);
-    if (o.adapter != NULL) {
-        fprintf(stderr, ", adapter version %llu, known answer off by %g", (unsigned long long)fc_adapter_version(f), fc_self_test_difference(f));
-        print_use(f, bundle->context_length);
-    }
+    if (o.adapter != NULL) fprintf(stderr, ", adapter version %llu", (unsigned long long)fc_adapter_version(f));
+    if (fc_is_proven(f)) fprintf(stderr, ", known answer off by %g", fc_self_test_difference(f));
+    else fprintf(stderr, ", without a known answer");
+    if (o.adapter != NULL) print_use(f, bundle->context_length);
     fprintf(stderr, "\nbase opened in %.1f ms, adapter and session in %.1f ms\n", opened - started, milliseconds() - opened);
     int status = forecast(&o, bundle, f, started);
     fc_close(f);

@@ -121,7 +121,8 @@ static etsa_err probe(void *model, const float *context, size_t length, uint32_t
     patches_model *m = model;
     uint32_t levels = m->base->bundle.level_count, steps = (count + levels - 1) / levels;
     if (steps > m->base->bundle.prediction_length) {
-        return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "the known answer is longer than one forecast");
+        return fc_refuse(message, ETSA_FORMAT_ERROR, "known-answer test: %u steps, this base forecasts %u", (unsigned)steps,
+                         (unsigned)m->base->bundle.prediction_length);
     }
     float *quantiles = malloc((size_t)steps * levels * sizeof *quantiles);
     if (quantiles == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");

@@ -24,6 +24,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         if (etsa_bundle_graph(&bundle, "forecast", &graph)) etsa_graph_uses(&graph, 1);
         etsa_bundle_parameter(&bundle, "patch_size", &value);
+        float *context = malloc((bundle.context_size + 1) * sizeof *context);
+        float *expected = malloc((bundle.expected_size + 1) * sizeof *expected);
+        if (etsa_bundle_known_answer(&bundle, context, expected) != (bundle.expected_size > 0)) abort();
+        if (bundle.context_size > 0) etsa_widest_tolerance(context, bundle.context_size);
+        free(context);
+        free(expected);
         free(tensors);
         free(levels);
     }

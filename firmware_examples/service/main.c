@@ -24,9 +24,11 @@ static const char USAGE[] =
     "  --interval SPAN    length of a step, as 1h, 60s or 250ms (1h); an adapter for another is refused\n"
     "  --accept-difference NAME  run an adapter that is for another signal or interval; every forecast then says so\n"
     "  --key HEX          public key (64 digits) that must have signed every adapter; repeatable: one of them\n"
+    "                     Needed, and one that it names, where /etc/edge-tsfm/device.toml says signed_only\n"
     "  --floor N          lowest adapter version\n"
     "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
     "  --threads N        of ONNX Runtime (2)\n"
+    "  --prove-every SPAN how often what runs is asked for its known answer, as 1h or 500ms (1h, at most 40 days)\n"
     "  --trust-files      do not check the bundle's files against their digests\n"
     "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
     "one value a line; quality 0 is good, anything else is missing\n";
@@ -135,6 +137,9 @@ static bool parse_value(const char *name, const char *value, options *o)
     else if (strcmp(name, "--interval") == 0) {
         if (!fc_read_duration(value, &count) || count % 1000 != 0) return false; /* steps are counted in ms */
         o->service.interval_ms = (int64_t)(count / 1000);
+    } else if (strcmp(name, "--prove-every") == 0) {
+        if (!fc_read_duration(value, &count) || count < 1000 || count / 1000 > UINT32_MAX) return false;
+        o->service.prove_ms = (uint32_t)(count / 1000);
     } else if (strcmp(name, "--signal") == 0) {
         if (o->named == SV_MAX_CHANNELS) return false;
         o->service.signals[o->named++] = value;
@@ -189,6 +194,7 @@ static void load_adapters(sv_service *service, const options *o)
         size_t size = 0;
         if (strcmp(o->adapters[i], "-") == 0) continue;
         etsa_err err = fc_read_file(o->adapters[i], most, &data, &size, message);
+        if (err == ETSA_OK && size > 0) err = fc_check_signed_only(&o->service.policy, message); /* the base alone may always run */
         if (err == ETSA_OK) err = sv_swap(service, i, size > 0 ? data : NULL, size, message);
         free(data);
         if (err != ETSA_OK) {

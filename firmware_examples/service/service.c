@@ -9,11 +9,14 @@
 #include <time.h>
 
 #define MOST_DUE 64u /* steps that may wait for the worker; of a longer stall the oldest are not forecast any more */
+#define PROVE_MS 3600000u /* as in the Python runtime */
 #define STRAYS_AHEAD 3u /* strays that move a channel ahead: one wrong clock reading does not */
 #define MOST_MS ((int64_t)1 << 53) /* a time beyond it is none: sums of two of them must not overflow */
 
 typedef struct channel {
     fc_forecaster *current;
+    etsa_err down;        /* not ETSA_OK: what runs failed its known answer and did not come up again */
+    fc_message why;
     float *steps;         /* [context_length + MOST_DUE], latest value last: the oldest due step has its whole context */
     size_t length;
     bool begun;           /* a value has come */
@@ -32,9 +35,10 @@ struct sv_service {
     channel channels[SV_MAX_CHANNELS];
     float *work, *quantiles; /* the worker's own */
     sv_counts counts;
+    double prove_at; /* ms; the worker's own */
     bool stopping;
-    pthread_mutex_t lock;  /* everything above but `current` while it forecasts */
-    pthread_mutex_t using; /* held while a forecaster is in use or replaced */
+    pthread_mutex_t lock;  /* everything above but what `using` guards */
+    pthread_mutex_t using; /* `current`, `down` and `why`: held while a forecaster is in use or replaced */
     pthread_cond_t wake;
     pthread_t worker;
 };
@@ -148,6 +152,47 @@ static void say_use(const etsa_adapter *adapter, sv_forecast *forecast)
     if (!forecast->unbound) memcpy(forecast->signal, adapter->signal.at, adapter->signal.size);
 }
 
+/* What a channel's adapter must have and be for. */
+static fc_policy policy_of(const sv_service *s, uint32_t number)
+{
+    fc_policy policy = s->settings.policy;
+    policy.use.signal = s->settings.signals[number];
+    policy.use.unit = s->settings.units[number];
+    policy.use.interval_us = (uint64_t)s->settings.interval_ms * 1000;
+    return policy;
+}
+
+/* Open what a channel runs once more, from the same bytes. Called with `using` held. */
+static void open_anew(sv_service *s, uint32_t number)
+{
+    channel *c = &s->channels[number];
+    fc_policy policy = policy_of(s, number);
+    fc_forecaster *next;
+    size_t size;
+    const uint8_t *data = fc_data(c->current, &size);
+    c->down = fc_open(s->base, data, size, &policy, &next, c->why);
+    if (c->down != ETSA_OK) return;
+    fc_close(c->current);
+    c->current = next;
+}
+
+/* Ask every channel's forecaster for its known answer, if it is time. Called with the lock held; lets it go meanwhile. */
+static bool prove_due(sv_service *s)
+{
+    if (milliseconds() < s->prove_at) return false;
+    pthread_mutex_unlock(&s->lock);
+    for (uint32_t i = 0; i < s->settings.channels; i++) {
+        channel *c = &s->channels[i];
+        fc_message message;
+        pthread_mutex_lock(&s->using);
+        if (c->down == ETSA_OK && fc_self_test(c->current, message) != ETSA_OK) open_anew(s, i);
+        pthread_mutex_unlock(&s->using);
+    }
+    s->prove_at = milliseconds() + (double)(s->settings.prove_ms > 0 ? s->settings.prove_ms : PROVE_MS);
+    pthread_mutex_lock(&s->lock);
+    return true;
+}
+
 /* Forecast the oldest due step of a channel: the context as it was when that step closed. Called with the lock held;
  * lets it go while the model runs. */
 static void forecast_one(sv_service *s, uint32_t number)
@@ -163,11 +208,13 @@ static void forecast_one(sv_service *s, uint32_t number)
 
     pthread_mutex_lock(&s->using);
     double start = milliseconds();
+    if (c->down != ETSA_OK) open_anew(s, number);
+    memcpy(message, c->why, sizeof message);
     sv_forecast forecast = {.channel = number, .t_ms = t_ms, .message = message, .steps = fc_steps(c->current),
                             .levels = bundle->level_count, .adapter_version = fc_adapter_version(c->current),
                             .differences = fc_differences(c->current, length)};
     say_use(fc_adapter(c->current), &forecast);
-    forecast.err = fc_forecast(c->current, s->work, length, NULL, s->quantiles, message);
+    forecast.err = c->down != ETSA_OK ? c->down : fc_forecast(c->current, s->work, length, NULL, s->quantiles, message);
     pthread_mutex_unlock(&s->using);
     forecast.latency_ms = milliseconds() - start;
     forecast.quantiles = forecast.err == ETSA_OK ? s->quantiles : NULL;
@@ -195,6 +242,7 @@ static void *work(void *argument)
         s->settings.on_alive(s->settings.user);
         if (any) continue;
         if (s->stopping) break;
+        if (prove_due(s)) continue; /* values came meanwhile */
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until); /* a clock that is set must not put the worker to sleep */
         until.tv_sec += (time_t)(s->settings.alive_ms / 1000);
@@ -225,15 +273,13 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
         strcpy(message, "no such channel");
         return ETSA_INPUT_ERROR;
     }
-    fc_policy policy = s->settings.policy;
-    policy.use.signal = s->settings.signals[number];
-    policy.use.unit = s->settings.units[number];
-    policy.use.interval_us = (uint64_t)s->settings.interval_ms * 1000;
+    fc_policy policy = policy_of(s, number);
     etsa_err err = fc_open(s->base, data, size, &policy, &next, message);
     if (err != ETSA_OK) return err;
     pthread_mutex_lock(&s->using);
     fc_forecaster *before = s->channels[number].current;
     s->channels[number].current = next;
+    s->channels[number].down = ETSA_OK;
     pthread_mutex_unlock(&s->using);
     pthread_mutex_lock(&s->lock);
     set_range(&s->channels[number], next);
@@ -269,6 +315,7 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
     }
     s->base = base;
     s->settings = *settings;
+    s->prove_at = milliseconds() + (double)(settings->prove_ms > 0 ? settings->prove_ms : PROVE_MS);
     s->work = malloc(bundle->context_length * sizeof *s->work);
     s->quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *s->quantiles);
     bool memory = s->work != NULL && s->quantiles != NULL;

@@ -39,6 +39,7 @@ typedef struct sv_settings {
     int64_t interval_ms;     /* of a step: what the adapter was trained on, as 3,600,000 for hourly data */
     const char *signals[SV_MAX_CHANNELS]; /* what each channel is, as "MAP"; its adapter must be for that. NULL: not said */
     const char *units[SV_MAX_CHANNELS];   /* UCUM, as "mm[Hg]"; NULL: not said */
+    uint32_t prove_ms;       /* how often what runs is asked for its known answer; 0: once an hour */
     uint32_t alive_ms;       /* longest time between two calls of on_alive while idle */
     fc_policy policy;        /* what an adapter must have */
     sv_on_forecast *on_forecast;
@@ -48,7 +49,9 @@ typedef struct sv_settings {
 
 typedef struct sv_service sv_service;
 
-/* Every channel starts on the base alone. The base must outlive the service. */
+/* Every channel starts on the base alone. The base must outlive the service. What runs is asked for its known answer every
+ * prove_ms, while no forecast is due; what does not give it any more is opened anew, from the same bytes. Until that
+ * succeeds, tried at every step, or the channel is swapped, its forecasts are errors that say why. */
 etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **service, fc_message message);
 /* Stop the worker, wait for it, release everything. */
 void sv_stop(sv_service *service);

@@ -165,20 +165,54 @@ static void check_calibration(const etsa_adapter *adapter)
     free(bytes);
 }
 
+static void check_comparison(const float *expected, uint32_t count, double tolerance)
+{
+    float probe[ETSA_MAX_EXPECTED];
+    double worst;
+    memcpy(probe, expected, count * sizeof *probe);
+    want("the answer itself", etsa_compare_probe(expected, probe, count, tolerance, &worst), ETSA_OK);
+    want("no difference", worst == 0, true);
+    probe[count - 1] += (float)(tolerance * 0.9);
+    want("an answer within the tolerance", etsa_compare_probe(expected, probe, count, tolerance, &worst), ETSA_OK);
+    probe[count - 1] += (float)(tolerance * 0.6);
+    want("an answer beyond it", etsa_compare_probe(expected, probe, count, tolerance, NULL), ETSA_SELF_TEST_ERROR);
+    probe[count - 1] = NAN;
+    want("an answer that is no number", etsa_compare_probe(expected, probe, count, tolerance, NULL), ETSA_SELF_TEST_ERROR);
+    probe[count - 1] = INFINITY;
+    want("an infinite answer", etsa_compare_probe(expected, probe, count, tolerance, NULL), ETSA_SELF_TEST_ERROR);
+}
+
+/* A base's own: known_answer holds the sizes, the bits of tolerance and widest tolerance (f64), and the digest of context
+ * and expected numbers (f32). */
+static void check_base_answer(const etsa_bundle *bundle)
+{
+    float numbers[ETSA_MAX_CONTEXT + ETSA_MAX_EXPECTED];
+    uint8_t bytes[4 * (ETSA_MAX_CONTEXT + ETSA_MAX_EXPECTED)];
+    const char *line = value_of("known_answer", 0);
+    char *at;
+    uint64_t tolerance, widest;
+    bool there = etsa_bundle_known_answer(bundle, numbers, numbers + bundle->context_size);
+    want("a known answer", there, line != NULL);
+    if (!there || line == NULL) return;
+    double allowed = etsa_widest_tolerance(numbers, bundle->context_size);
+    memcpy(&tolerance, &bundle->tolerance, sizeof tolerance);
+    memcpy(&widest, &allowed, sizeof widest);
+    want("numbers of the context", (long)bundle->context_size, strtol(line, &at, 10));
+    want("expected numbers", (long)bundle->expected_size, strtol(at, &at, 10));
+    want("the tolerance", tolerance == strtoull(at, &at, 16), true);
+    want("the widest tolerance", widest == strtoull(at, &at, 16), true);
+    store_floats(bytes, numbers, bundle->context_size + bundle->expected_size);
+    want_digest("known_answer", bytes, 4 * ((size_t)bundle->context_size + bundle->expected_size), at + 1);
+    check_comparison(numbers + bundle->context_size, bundle->expected_size, bundle->tolerance);
+}
+
 static void check_known_answer(const etsa_adapter *adapter)
 {
     float context[ETSA_MAX_CONTEXT], expected[ETSA_MAX_EXPECTED];
-    double worst;
     bool there = etsa_known_answer(adapter, context, expected);
     want("a known answer", there, adapter->context_size > 0);
     if (!there) return;
-    want("the answer itself", etsa_self_test(adapter, expected, &worst), ETSA_OK);
-    expected[0] += adapter->tolerance;
-    want("an answer at the tolerance", etsa_self_test(adapter, expected, &worst), ETSA_OK);
-    expected[0] += adapter->tolerance / 2;
-    want("an answer beyond it", etsa_self_test(adapter, expected, NULL), ETSA_SELF_TEST_ERROR);
-    expected[0] = NAN;
-    want("an answer that is no number", etsa_self_test(adapter, expected, NULL), ETSA_SELF_TEST_ERROR);
+    check_comparison(expected, adapter->expected_size, (double)adapter->tolerance);
 }
 
 static void want_text(const char *key, etsa_text text)
@@ -271,6 +305,7 @@ static void check_manifest(const uint8_t *data, size_t size)
     want("last file", etsa_bundle_file(&bundle, bundle.file_count - 1, &pinned) && pinned.size == 400, true);
     want("its name", etsa_text_is(pinned.name, "tunable.safetensors") && pinned.sha256[31] == 0xef, true);
     want("no further file", etsa_bundle_file(&bundle, bundle.file_count, &pinned), false);
+    check_base_answer(&bundle);
     if (bundle.tensor_count == 0) return;
     want("short table", etsa_bundle_tensors(&bundle, tensors, 1), ETSA_STORAGE_ERROR);
     want("a matrix", tensors[0].rows == 8 && tensors[0].columns == 8 && tensors[0].offset == 80, true);

@@ -15,6 +15,7 @@ from device_runtime import errors, layout
 from device_runtime.adapter import Adapter
 from device_runtime.blob import decode, encode
 from device_runtime.envelope import split, verify
+from device_runtime.forecaster import widest_tolerance
 from device_runtime.generator import projection, seeded_entries, words
 from device_runtime.manifest import Manifest
 from device_runtime.merge import merge
@@ -129,6 +130,13 @@ def test_manifest(name: str) -> None:
         return
     manifest = Manifest.parse(payload)
     assert [manifest.digest.hex(), str(len(manifest.tensors))] == keys["digest"] + keys["tensors"]
+    assert (manifest.known_answer is None) == ("known_answer" not in keys)
+    if manifest.known_answer is not None:
+        answer = manifest.known_answer.as_test()
+        bits = [struct.pack(">d", number).hex() for number in (answer.tolerance, widest_tolerance(answer.context))]
+        numbers = np.concatenate([answer.context, answer.expected]).astype("<f4").tobytes()
+        line = [str(len(answer.context)), str(len(answer.expected)), *bits, hashlib.sha256(numbers).hexdigest()]
+        assert [" ".join(line)] == keys["known_answer"]
 
 
 @pytest.mark.parametrize("name", of("entries"))

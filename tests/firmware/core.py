@@ -76,6 +76,11 @@ class CBundle(ctypes.Structure):
         ("files", Text),
         ("graphs", Text),
         ("parameters", Text),
+        ("context_size", ctypes.c_uint32),
+        ("expected_size", ctypes.c_uint32),
+        ("tolerance", ctypes.c_double),
+        ("context", Text),
+        ("expected", Text),
     ]
 
 
@@ -147,9 +152,10 @@ class Core:
             getattr(self.library, name).restype = ctypes.c_size_t
         for name in (
             "etsa_next", "etsa_bundle_file", "etsa_bundle_graph", "etsa_graph_uses", "etsa_bundle_parameter",
-            "etsa_bundle_count", "etsa_bundle_flag",
+            "etsa_bundle_count", "etsa_bundle_flag", "etsa_bundle_known_answer",
         ):  # fmt: skip
             getattr(self.library, name).restype = ctypes.c_bool
+        self.library.etsa_widest_tolerance.restype = ctypes.c_double
         assert self.library.adapter_size() == ctypes.sizeof(CAdapter)
         assert self.library.delta_size() == ctypes.sizeof(CDelta)
         assert self.library.bundle_size() == ctypes.sizeof(CBundle)

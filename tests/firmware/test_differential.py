@@ -20,6 +20,7 @@ from device_runtime.binding import DIFFERENCES, Use, check, differences
 from device_runtime.blob import decode, encode
 from device_runtime.envelope import split, verify
 from device_runtime.errors import DeviceRuntimeError, FormatError, SignalMismatchError
+from device_runtime.forecaster import widest_tolerance
 from device_runtime.manifest import MAX_MANIFEST_SIZE, Manifest
 from device_runtime.parameters import flag, number, whole
 
@@ -187,7 +188,22 @@ def same_manifest(core: Core, data: bytes) -> int:
     assert table == [(e.name, e.rows_columns, len(e.shape), e.offset) for e in manifest.tensors]
     same_files_and_graphs(core, manifest, ours)
     same_parameters(core, manifest, ours)
+    same_answer(core, manifest, ours)
     return code
+
+
+def same_answer(core: Core, manifest: Manifest, ours: Any) -> None:
+    """The base's own known answer, to the bit."""
+    if manifest.known_answer is None:
+        assert (ours.context_size, ours.expected_size) == (0, 0)
+        return
+    answer = manifest.known_answer.as_test()
+    context, expected = (ctypes.c_float * ours.context_size)(), (ctypes.c_float * ours.expected_size)()
+    assert core.library.etsa_bundle_known_answer(ctypes.byref(ours), context, expected)
+    assert ours.tolerance == answer.tolerance
+    assert np.array_equal(np.array(context, dtype=np.float32), answer.context)
+    assert np.array_equal(np.array(expected, dtype=np.float32), answer.expected)
+    assert core.library.etsa_widest_tolerance(context, ours.context_size) == widest_tolerance(answer.context)
 
 
 def same_files_and_graphs(core: Core, manifest: Manifest, ours: Any) -> None:

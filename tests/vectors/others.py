@@ -42,7 +42,7 @@ def manifest(**changes: object) -> bytes:
 def manifests() -> dict[str, bytes]:
     good = manifest()
 
-    def ok(comment: str, data: bytes, tensors: int) -> bytes:
+    def ok(comment: str, data: bytes, tensors: int, *more: tuple[str, object]) -> bytes:
         digest = hashlib.sha256(data).hexdigest()
         return vector(
             [
@@ -51,9 +51,19 @@ def manifests() -> dict[str, bytes]:
                 ("comment", comment),
                 ("digest", digest),
                 ("tensors", tensors),
+                *more,
             ],
             data,
         )
+
+    def answered(comment: str, context: list[float], expected: list[float], tolerance: float) -> bytes:
+        answer = {"context": context, "expected": expected, "tolerance": tolerance}
+        floats = struct.pack(f"<{len(context) + len(expected)}f", *context, *expected)
+        low, high = (struct.unpack("<f", struct.pack("<f", end(context)))[0] for end in (min, max))
+        widest = (high - low) / 50 + max(abs(low), abs(high)) / 50_000
+        bits = " ".join(struct.pack(">d", number).hex() for number in (tolerance, widest))
+        line = f"{len(context)} {len(expected)} {bits} {hashlib.sha256(floats).hexdigest()}"
+        return ok(comment, manifest(known_answer=answer), 2, ("known_answer", line))
 
     def bad(comment: str, data: bytes, error: str = "FormatError") -> bytes:
         return vector([("what", "manifest"), ("expect", f"{error} {CODES[error]}"), ("comment", comment)], data)
@@ -85,10 +95,15 @@ def manifests() -> dict[str, bytes]:
         "manifest/ok-unknown-field": ok(
             "fields that a reader does not know are passed over", manifest(zebra=[{"a": "}"}]), 2
         ),
-        "manifest/ok-known-answer": ok(
-            "what the base alone forecasts",
-            manifest(known_answer={"context": [80, 81.5], "expected": [80.5], "tolerance": 0.01}),
-            2,
+        "manifest/ok-known-answer": answered("what the base alone forecasts", [80, 81.5], [80.5], 0.01),
+        "manifest/ok-known-answer-rounded": answered(
+            "numbers that float32 rounds, of up to 18 digits, and below zero",
+            [-0.1, 123456789012345678, 3.3, 16777217, 0, -98765.4321012345],
+            [0.7, -999999999999999.0, 33554435, 0.0001],
+            0.123456789012345,
+        ),
+        "manifest/ok-known-answer-longest": answered(
+            "the most numbers there may be", [i / 8 for i in range(512)], [-i / 4 for i in range(1, 1025)], 1.5
         ),
         **{
             f"manifest/answer-{name}": bad(comment, manifest(known_answer=answer))
