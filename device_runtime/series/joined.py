@@ -46,7 +46,7 @@ _PARTS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
 )
 _OF_YEAR = ("doy", "dayofyear", "julianday", "jday", "yday")
 _NUMBERS = ("day", "dayno", "daynumber", "studyday", "icuday", "dayofstay", "hospitalday", "stayday")
-_OF_DAY: Mapping[str, str] = MappingProxyType(
+OF_DAY: Mapping[str, str] = MappingProxyType(
     {"secondofday": "secondofday", "secondsofday": "secondofday", "minuteofday": "minuteofday",
      "minutesofday": "minuteofday", "hourofday": "hour"}
 )  # fmt: skip
@@ -89,7 +89,7 @@ def _roles(cells: Cells) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in cells.names:
         word = fold(name)
-        role = "dayofyear" if word in _OF_YEAR else _OF_DAY.get(word) or _SHORT.get(word, word)
+        role = "dayofyear" if word in _OF_YEAR else OF_DAY.get(word) or _SHORT.get(word, word)
         if role in (*CALENDAR, "dayofyear", "secondofday", "minuteofday"):
             found.setdefault(role, name)
     return found

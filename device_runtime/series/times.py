@@ -14,7 +14,7 @@ from device_runtime.errors import InputError
 from device_runtime.series.cells import Cells, distinct, is_missing, listed
 from device_runtime.series.elapsed import elapsed_times
 from device_runtime.series.epochs import epoch_times
-from device_runtime.series.joined import read_joined
+from device_runtime.series.joined import OF_DAY, read_joined
 from device_runtime.series.numerals import Numerals
 from device_runtime.series.stamps import is_ambiguous_day, parse_stamps, parse_time_of_day
 from device_runtime.series.words import ZONES, fold
@@ -46,6 +46,11 @@ def read_times(cells: Cells, names: Sequence[str], *, step_us: int | None, numer
         times, clock, notes = read_joined(cells, names, numerals)
         return Times(time_us=times, clock=clock, notes=notes)
     (name,) = names
+    if fold(name) in OF_DAY:
+        raise InputError(
+            f"column {name!r} of {cells.source} counts through a day, and no column says of which",
+            hint="add a column date, or day with its number; or name another column with --timestamp-column",
+        )
     column = cells.columns[name]
     if column.dtype.kind == "M":
         times = column.astype("datetime64[us]")

@@ -254,6 +254,7 @@ def test_times_since_a_start(tmp_path: Path, columns: str, row: Callable[[int], 
     ("columns", "row", "said"),
     [("date,hour", lambda h: f"{at(h, '%Y-%m-%d')},{h % 24 + 1}", "no time of day"),
      ("day,hour", lambda h: f"{h % 31 + 1},{h // 31}", "begins again"),
+     ("seconds_of_day", lambda h: f"{h * 600}", "no column says of which"),
      ("timestamp,tz", lambda h: f"{at(h)},{'+01:00' if h < 9 else '+02:00'}", "several zones"),
      ("timestamp", lambda h: f"{639_079_200_000_000_000 + h * 36_000_000_000}", "ticks")],
 )  # fmt: skip
