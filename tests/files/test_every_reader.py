@@ -46,7 +46,7 @@ OTHERWISE = {
     ("edge_tsfm/study/config.py", "StudyConfig"): "lists that the binder has made",
     ("edge_tsfm/study/table.py", "Row"): "figures that were computed",
     ("edge_tsfm/training/config.py", "Options"): "fields of the configuration in hand",
-    ("edge_tsfm/training/config.py", "ReadOptions"): "fields of the configuration in hand",
+    ("edge_tsfm/data/options.py", "ReadOptions"): "fields of the options in hand",
     ("edge_tsfm/training/loop.py", "Fit"): "tensors of a checkpoint whose keys were checked",
 }
 # Where `bind` is given its class by a name that is no class: which ones it may be.
