@@ -15,18 +15,18 @@ from typing import Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _SURFACE = {
-    "Adapter": "device_runtime.adapter",
-    "Binding": "device_runtime.binding",
-    "Bundle": "device_runtime.bundle",
+    "Adapter": "device_runtime.format.adapter",
+    "Binding": "device_runtime.format.binding",
+    "Bundle": "device_runtime.forecast.bundle",
     "DeviceRuntimeError": "device_runtime.errors",
-    "Forecast": "device_runtime.forecaster",
-    "Forecaster": "device_runtime.forecaster",
-    "SessionSettings": "device_runtime.session",
-    "Stream": "device_runtime.stream",
-    "Use": "device_runtime.binding",
-    "decode": "device_runtime.blob",
-    "encode": "device_runtime.blob",
-    "merge": "device_runtime.merge",
+    "Forecast": "device_runtime.forecast.forecaster",
+    "Forecaster": "device_runtime.forecast.forecaster",
+    "SessionSettings": "device_runtime.forecast.session",
+    "Stream": "device_runtime.forecast.stream",
+    "Use": "device_runtime.format.binding",
+    "decode": "device_runtime.format.blob",
+    "encode": "device_runtime.format.blob",
+    "merge": "device_runtime.forecast.merge",
 }
 
 __all__ = sorted(_SURFACE)  # noqa: PLE0605 - a list of text, computed once

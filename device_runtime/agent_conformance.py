@@ -14,7 +14,7 @@ from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 
-from device_runtime.agent_fetch import HttpFetcher
+from device_runtime.update.agent.fetch import HttpFetcher
 
 
 def _run(step: Callable[[], None]) -> int:

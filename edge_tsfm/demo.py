@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
 from edge_tsfm.data.simulate import encode_table, simulate_ward
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation import Report, evaluate_forecasts
-from edge_tsfm.evaluation.plots import forecast_plot
 from edge_tsfm.evaluation.report import BASE
-from edge_tsfm.evaluation.verdict import RunVerdict, Seen, scored_on
 from edge_tsfm.one_writer import is_empty, only_writer
+from edge_tsfm.report.plots import forecast_plot
+from edge_tsfm.report.verdict import RunVerdict, Seen, scored_on
+from edge_tsfm.runs.run import Run
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import Run
-from edge_tsfm.training.train import train
 from export import export_adapter, export_base
 
 TARGET = "MAP"

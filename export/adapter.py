@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from device_runtime.adapter import Adapter, Calibration
-from device_runtime.binding import Binding
-from device_runtime.blob import decode, encode
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Delta
-from device_runtime.forecaster import Forecaster
-from device_runtime.merge import merge
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.merge import merge
+from device_runtime.format.adapter import Adapter, Calibration
+from device_runtime.format.binding import Binding
+from device_runtime.format.blob import decode, encode
+from device_runtime.format.delta import Delta
 from export.deviation import allowed_deviation, effect_kept, mean_deviation
 from export.errors import ExportError
 from export.families import torch_witness

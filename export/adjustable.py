@@ -19,12 +19,12 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from device_runtime import canonical
-from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
-from device_runtime.forecaster import FAMILIES
-from device_runtime.manifest import MANIFEST_FILE
-from device_runtime.session import SessionSettings
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import FAMILIES
+from device_runtime.forecast.session import SessionSettings
+from device_runtime.format import canonical
+from device_runtime.format.manifest import MANIFEST_FILE
 from export.folder import pinned_files
 from export.record import read_manifest
 

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from device_runtime import canonical
-from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
-from device_runtime.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.format import canonical
+from device_runtime.format.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
 from export.base_answer import give_known_answer
 from export.families import FamilyExport, find_family
 from export.folder import StoredTensors, appearing, pinned_files, write_tunable

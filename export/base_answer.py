@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from device_runtime import canonical
-from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
-from device_runtime.forecaster import widest_tolerance
-from device_runtime.manifest import MANIFEST_FILE, BaseAnswer
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import widest_tolerance
+from device_runtime.format import canonical
+from device_runtime.format.manifest import MANIFEST_FILE, BaseAnswer
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.known_answer import CONTEXT_LENGTH, probes, tolerances

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from device_runtime.bolt import BoltModel
+from device_runtime.forecast.families.bolt import BoltModel
 from export.errors import ExportError
 from export.graph import Part
 from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, norm, residual, standardise

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from device_runtime.chronos2 import WITNESS_PATCHES, Chronos2Model, company
+from device_runtime.forecast.families.chronos2 import WITNESS_PATCHES, Chronos2Model, company
 from export.errors import ExportError
 from export.graph import Part
 from export.layers import BLOCKED, check_layers, joined_projections, norm, residual, standardise

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.adapter import Adapter
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Delta
-from device_runtime.merge import merge
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.merge import merge
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.delta import Delta
 from export.adjustable import Adjustable, adjustable
 from export.contexts import synthetic_contexts
 from export.errors import ExportError

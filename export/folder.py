@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.files import sync_folder
-from device_runtime.manifest import TUNABLE_FILE, TensorEntry
+from device_runtime.format.manifest import TUNABLE_FILE, TensorEntry
 from export.errors import ExportError
 
 

@@ -17,7 +17,7 @@ import torch._dynamo
 from numpy.typing import NDArray
 from torch import nn
 
-from device_runtime.manifest import TUNABLE_FILE, TensorEntry
+from device_runtime.format.manifest import TUNABLE_FILE, TensorEntry
 from export.errors import ExportError
 from export.quiet import quiet
 from export.repeat import Stack, repeat

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.adapter import KnownAnswer
-from device_runtime.bundle import Bundle
-from device_runtime.forecaster import FAMILIES, Model, Sampler, widest_tolerance
-from device_runtime.session import SessionSettings
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import FAMILIES, Model, Sampler, widest_tolerance
+from device_runtime.forecast.session import SessionSettings
+from device_runtime.format.adapter import KnownAnswer
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 

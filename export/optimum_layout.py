@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from device_runtime.delta import Delta
+from device_runtime.format.delta import Delta
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.folder import appearing

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from device_runtime.bundle import Bundle
-from device_runtime.forecaster import FAMILIES
-from device_runtime.session import SessionSettings
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import FAMILIES
+from device_runtime.forecast.session import SessionSettings
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.families import find_family, torch_witness

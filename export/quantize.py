@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from device_runtime import canonical
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Delta
 from device_runtime.files import write_atomic
-from device_runtime.manifest import MANIFEST_FILE
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.format import canonical
+from device_runtime.format.delta import Delta
+from device_runtime.format.manifest import MANIFEST_FILE
 from export.base_answer import give_known_answer
 from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure
 from export.errors import ExportError

@@ -21,7 +21,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from device_runtime.manifest import TensorEntry
+from device_runtime.format.manifest import TensorEntry
 from export.errors import ExportError
 from export.graph import externalise
 

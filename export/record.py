@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from device_runtime.bundle import Bundle
 from device_runtime.files import read_bounded
-from device_runtime.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
 
 RUN = re.compile("[0-9a-f]{16,64}")  # a run's digest as `export adapter` writes it; fewer digits bind nothing
 

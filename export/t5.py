@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from device_runtime.t5 import WITNESS_STEPS, T5Model
-from device_runtime.tokenizer import Tokenizer
+from device_runtime.forecast.families.t5 import WITNESS_STEPS, T5Model
+from device_runtime.forecast.families.tokenizer import Tokenizer
 from export.errors import ExportError
 from export.graph import Part
 from export.t5_graphs import EncoderGraph, StepGraph

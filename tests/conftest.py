@@ -44,7 +44,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
 
     @cache
     def export(family: str, *, added_biases: bool = False) -> Any:
-        from device_runtime.bundle import Bundle
+        from device_runtime.forecast.bundle import Bundle
         from edge_tsfm.models import load_base
         from edge_tsfm.models.biases import with_added_biases
         from export import export_base
@@ -64,7 +64,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
 def long_t5(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A Chronos-T5 whose caches grow twice: its bundles by precision (int8: adapted for v and norms)."""
     pytest.importorskip("torch", reason="exporting needs torch")
-    from device_runtime.bundle import Bundle
+    from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.methods.sites import touched_tensors
     from edge_tsfm.models import load_base
     from export import export_base, export_precision

@@ -35,9 +35,9 @@ def export_command(config_path: Path, out: Path | None) -> None:
 @click.option("--head", help="Hash the log must end with, from a status report.")
 def verify_command(log: Path, head: str | None) -> None:
     """Check the chain of an exported LOG; say where it breaks."""
-    from device_runtime.audit import MAX_SIZE, START, read_lines
     from device_runtime.errors import ChecksumError
     from device_runtime.files import about, read_bounded
+    from device_runtime.update.audit import MAX_SIZE, START, read_lines
 
     with about(log):
         data = read_bounded(log, 4 * MAX_SIZE)

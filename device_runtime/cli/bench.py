@@ -37,7 +37,7 @@ def command(
     import numpy as np
 
     from device_runtime.cli.signed_only import check_signed
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.forecast.forecaster import Forecaster
 
     start = time.perf_counter()
     forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))

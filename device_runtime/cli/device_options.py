@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from device_runtime.device_config import DeviceConfig
-    from device_runtime.slots import Slots
+    from device_runtime.update.settings import DeviceConfig
+    from device_runtime.update.slots import Slots
 
 config_option = click.option(
     "--config",
@@ -27,8 +27,8 @@ who_option = click.option("--who", default="operator", help="Who does this, for 
 @contextlib.contextmanager
 def device(config_path: Path, *, change: bool = True) -> Iterator[tuple[DeviceConfig, Slots]]:
     """Read the settings and open the state; to ``change`` it, wait for the lock, which reading does not need."""
-    from device_runtime.device_config import read_config
-    from device_runtime.slots import LOCK_WAIT, locked, slots_of
+    from device_runtime.update.settings import read_config
+    from device_runtime.update.slots import LOCK_WAIT, locked, slots_of
 
     config = read_config(config_path)
     with locked(config.state, wait=LOCK_WAIT) if change else contextlib.nullcontext():
@@ -37,7 +37,7 @@ def device(config_path: Path, *, change: bool = True) -> Iterator[tuple[DeviceCo
 
 def report_change(config: DeviceConfig, slots: Slots) -> None:
     """Report what was changed by hand; a report that cannot be sent is said, and the next poll sends one."""
-    from device_runtime.report import base_of, report_on
+    from device_runtime.update.report import base_of, report_on
 
     if problem := report_on(config, slots, base_of(config)):
         click.echo(f"report not sent: {problem}", err=True)

@@ -31,11 +31,11 @@ from device_runtime.cli.outcome import LEFT_OUT, leave_out
 from device_runtime.cli.read_options import min_observed_option, read_options
 
 if TYPE_CHECKING:
-    from device_runtime.binding import Binding, Use
-    from device_runtime.bundle import Bundle
-    from device_runtime.forecaster import Forecast, Forecaster
+    from device_runtime.forecast.bundle import Bundle
+    from device_runtime.forecast.forecaster import Forecast, Forecaster
+    from device_runtime.forecast.session import SessionSettings
+    from device_runtime.format.binding import Binding, Use
     from device_runtime.series.several import Items
-    from device_runtime.session import SessionSettings
 
 
 @click.command()
@@ -105,9 +105,9 @@ def command(
     An item that cannot be forecast is named on standard error and left out; the others are forecast, and the command
     exits with status 4. CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.
     """
-    from device_runtime.bundle import Bundle
     from device_runtime.cli.signed_only import check_signed
     from device_runtime.errors import DeviceRuntimeError, ForecastError, InputError
+    from device_runtime.forecast.bundle import Bundle
     from device_runtime.series import several
     from device_runtime.series.dialect import read_csv
     from device_runtime.series.options import ReadOptions
@@ -167,7 +167,7 @@ def command(
 
 def _use(read: Items, targets: tuple[str | None, ...], bound: Binding | None) -> Use:
     """Say what is about to be forecast; a column that is called no more than ``value`` does not say its signal."""
-    from device_runtime.binding import Use
+    from device_runtime.format.binding import Use
 
     first = read.readings[0]
     signal: str | None = signal_of([one.target.name for one in read.readings[: len(targets)]], bound)
@@ -186,7 +186,7 @@ def _opened(
 ) -> Forecaster:
     """Open what will forecast; an adapter for something else is refused, one that is unbound said."""
     from device_runtime.files import about
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.forecast.forecaster import Forecaster
 
     with about(adapter or base.path):
         forecaster = Forecaster.open(base, data, settings=session, use=use, accept=accept)

@@ -24,8 +24,8 @@ def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json:
     What runs goes on until the trial begins.
     """
     from device_runtime.files import about, read_bounded
-    from device_runtime.install import Installer
-    from device_runtime.slots import MAX_FILE_SIZE
+    from device_runtime.update.install import Installer
+    from device_runtime.update.slots import MAX_FILE_SIZE
 
     data = read_bounded(adapter, MAX_FILE_SIZE)
     # Without a lock for changes: a failing trial can be taken back meanwhile.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from device_runtime.binding import Binding
-    from device_runtime.forecaster import Forecast, Forecaster
+    from device_runtime.forecast.forecaster import Forecast, Forecaster
+    from device_runtime.format.binding import Binding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,7 +47,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def session_options(function: F) -> F:
-    """Add the options of `device_runtime.session.SessionSettings`."""
+    """Add the options of `device_runtime.forecast.session.SessionSettings`."""
     for option in (
         click.option("--provider", "providers", multiple=True, help="ONNX Runtime execution provider, in order."),
         click.option("--spinning/--no-spinning", default=False, help="Let threads wait busily: faster, takes a core."),
@@ -64,10 +64,10 @@ def binding_of(adapter: Path | None, data: bytes | None = None) -> Binding | Non
     """
     if adapter is None:
         return None
-    from device_runtime.blob import blob_size, decode
     from device_runtime.files import about, read_bounded
-    from device_runtime.forecaster import MAX_SIGNATURES_SIZE
-    from device_runtime.layout import MAX_BLOB_SIZE
+    from device_runtime.forecast.forecaster import MAX_SIGNATURES_SIZE
+    from device_runtime.format.blob import blob_size, decode
+    from device_runtime.format.layout import MAX_BLOB_SIZE
 
     data = data or read_bounded(adapter, MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
     with about(adapter):
@@ -86,8 +86,8 @@ def require_use_said(forecaster: Forecaster) -> None:
     """
     if forecaster.binding is None:
         return
-    from device_runtime.binding import require_said
     from device_runtime.errors import SignalMismatchError
+    from device_runtime.format.binding import require_said
 
     try:
         require_said(forecaster.binding, forecaster.use)
@@ -122,7 +122,7 @@ def warn_of_accepted(forecast: Forecast) -> None:
 
 def settings(threads: int, spinning: bool, providers: tuple[str, ...]) -> Any:
     """Make session settings of the options' values."""
-    from device_runtime.session import SessionSettings
+    from device_runtime.forecast.session import SessionSettings
 
     return SessionSettings(threads=threads, spinning=spinning, providers=providers or ("CPUExecutionProvider",))
 

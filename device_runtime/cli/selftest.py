@@ -21,7 +21,7 @@ from device_runtime.cli.options import bundle_argument, json_option, session_opt
 def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
     """Check every file of a BUNDLE, merge an adapter and run its known-answer test."""
     from device_runtime.cli.signed_only import check_signed
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.forecast.forecaster import Forecaster
 
     forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))
     merged = forecaster.adapter

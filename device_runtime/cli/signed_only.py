@@ -22,7 +22,7 @@ def check_signed(adapter: Path | str | None) -> bytes | None:
     if adapter is None:
         return None
     from device_runtime.files import read_bounded
-    from device_runtime.slots import MAX_FILE_SIZE
+    from device_runtime.update.slots import MAX_FILE_SIZE
 
     data = read_bounded(Path(adapter), MAX_FILE_SIZE)
     named = os.environ.get(VARIABLE)
@@ -36,10 +36,10 @@ def _check(data: bytes, adapter: Path, path: Path) -> None:
     """Check an adapter against one monitor's settings."""
     import hashlib
 
-    from device_runtime import envelope
-    from device_runtime.device_config import read_config
     from device_runtime.errors import RollbackError, SignatureError, StorageError
-    from device_runtime.slots import slots_of
+    from device_runtime.format import envelope
+    from device_runtime.update.settings import read_config
+    from device_runtime.update.slots import slots_of
 
     config = read_config(path)
     if not config.signed_only:

@@ -15,10 +15,10 @@ from device_runtime.cli.options import json_option
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from device_runtime.lifecycle import Record
-    from device_runtime.notes import Polled
-    from device_runtime.report import Report
-    from device_runtime.slots import Slots
+    from device_runtime.update.lifecycle import Record
+    from device_runtime.update.notes import Polled
+    from device_runtime.update.report import Report
+    from device_runtime.update.slots import Slots
 
 DAY = 86_400.0  # seconds
 
@@ -31,10 +31,10 @@ def command(config_path: Path, as_json: bool) -> None:
 
     A "problem" says why something else runs than is installed; it is on standard error too.
     """
-    from device_runtime.bundle import Bundle
     from device_runtime.errors import DeviceRuntimeError
-    from device_runtime.notes import polled, running
-    from device_runtime.report import report_of, to_value
+    from device_runtime.forecast.bundle import Bundle
+    from device_runtime.update.notes import polled, running
+    from device_runtime.update.report import report_of, to_value
 
     with device(config_path, change=False) as (config, slots):
         problems = []

@@ -72,9 +72,9 @@ def command(
     """
     from device_runtime.digits import shortest
     from device_runtime.errors import DeviceRuntimeError
-    from device_runtime.feed import read_lines, read_sample
-    from device_runtime.forecaster import Forecaster
-    from device_runtime.stream import Stream
+    from device_runtime.forecast.feed import read_lines, read_sample
+    from device_runtime.forecast.forecaster import Forecaster
+    from device_runtime.forecast.stream import Stream
 
     interval_ms = _milliseconds(interval)
     channels = tuple(_channel(name, interval_ms) for name in names)
@@ -143,14 +143,14 @@ def _forecaster(
 ) -> Any:
     """Open a bundle with an adapter, or what a monitor has installed."""
     from device_runtime.cli.signed_only import check_signed
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.forecast.forecaster import Forecaster
 
     if bundle is not None:
         return Forecaster.open(bundle, check_signed(adapter), settings=settings(**session), accept=accept)
-    from device_runtime.device_config import read_config
-    from device_runtime.host import Host
-    from device_runtime.install import Installer
-    from device_runtime.report import reporter
+    from device_runtime.update.host import Host
+    from device_runtime.update.install import Installer
+    from device_runtime.update.report import reporter
+    from device_runtime.update.settings import read_config
 
     assert config_path is not None
     config = read_config(config_path)
@@ -160,8 +160,8 @@ def _forecaster(
 
 def _channel(text: str, interval_ms: int) -> Any:
     """Read NAME or NAME=SIGNAL, perhaps with :LOW:HIGH; without them the signal's own plausible range."""
+    from device_runtime.forecast.stream import Channel
     from device_runtime.series.signals import find_signal
-    from device_runtime.stream import Channel
 
     named, *limits = text.split(":")
     name, _, signal = named.partition("=")

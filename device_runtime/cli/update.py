@@ -39,7 +39,7 @@ def command(config_path: Path, every: float | None, as_json: bool, **options: An
     hangs until its deadline, or dies, counts as a failure, and the next one follows.
     """
     try:
-        from device_runtime.agent import next_poll
+        from device_runtime.update.agent.poll import next_poll
     except ImportError as error:
         raise UnsupportedError(
             f"the update client is not installed: {error}", hint="install edge-tsfm with the extra [agent]"
@@ -65,9 +65,9 @@ def _command(
 
 def _poll(config_path: Path, as_json: bool, *, repository: str | None, activate: bool, deadline: int, who: str) -> bool:
     """Poll once and say what came of it; return whether something was refused or failed."""
-    from device_runtime.agent import Agent
-    from device_runtime.device_config import read_config
-    from device_runtime.install import Installer
+    from device_runtime.update.agent.poll import Agent
+    from device_runtime.update.install import Installer
+    from device_runtime.update.settings import read_config
 
     # A poll that hangs, wherever it does, dies here: every change of it is durable and whole, the next one goes on.
     faulthandler.dump_traceback_later(deadline, exit=True, file=2)

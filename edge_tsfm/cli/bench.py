@@ -67,10 +67,10 @@ def command(
     They run in turn in one process, so read the ratios; start-up and memory come from processes of their own. Run it
     on an idle machine.
     """
-    from device_runtime.bundle import Bundle
-    from edge_tsfm.bench import check_timed, optimum_runs, run_bench
+    from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.models import BUNDLED, load_base
     from edge_tsfm.models.base import BUNDLED_FOLDER
+    from edge_tsfm.research.bench import check_timed, optimum_runs, run_bench
     from export import export_base, export_optimum, export_precision
 
     if bundle is not None and precision != "float32":
@@ -101,7 +101,7 @@ def command(
             run_bench(base, folder, opened, adapter, threads=threads, runs=runs, optimum=layout, clock=clock)
         )
         if profile is not None:
-            from edge_tsfm.profiling import profile_forecast
+            from edge_tsfm.research.profiling import profile_forecast
 
             figures["profile"] = profile_forecast(opened, profile, threads=threads)
     click.echo(json.dumps(figures) if as_json else _table(figures))

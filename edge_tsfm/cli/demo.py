@@ -18,7 +18,7 @@ import click
 def command(out: Path, patients: int, steps: int, as_json: bool) -> None:
     """Run the main job from end to end, offline: simulate two wards, adapt to one, export, merge, forecast."""
     from edge_tsfm.demo import run_demo, verdict
-    from edge_tsfm.evaluation.layout import conclusion, report_text
+    from edge_tsfm.report.text import conclusion, report_text
 
     demo = run_demo(out, lambda text: None if as_json else click.echo(text), patients=patients, steps=steps)
     if as_json:

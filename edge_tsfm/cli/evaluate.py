@@ -19,10 +19,10 @@ from edge_tsfm.errors import DataError
 from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.forecast.forecaster import Forecaster
     from edge_tsfm.data import Dataset, Part, Series, Windows
     from edge_tsfm.evaluation import Report
-    from edge_tsfm.training.run import Run
+    from edge_tsfm.runs.run import Run
 
 Predict = Callable[[Any], Any]  # contexts [N, L] to quantiles [N, H, Q]
 
@@ -140,16 +140,16 @@ def command(
     Beside it stand its frozen base, persistence, the window's mean, a linear trend and exponential smoothing, with
     intervals by bootstrap over patients. Says plainly when the adapter does not beat its base.
     """
-    from device_runtime.quantiles import calibrate as apply_calibration
+    from device_runtime.forecast.quantiles import calibrate as apply_calibration
     from edge_tsfm.evaluation import evaluate_forecasts
     from edge_tsfm.evaluation.baselines import SEASONAL, seasonal_quantiles
-    from edge_tsfm.evaluation.layout import report_text
-    from edge_tsfm.evaluation.on_device import device_facts, device_note
-    from edge_tsfm.evaluation.page import report_page
-    from edge_tsfm.evaluation.plots import forecast_plot, metric_plot
     from edge_tsfm.evaluation.report import ADAPTER, CALIBRATED, DEVICE
     from edge_tsfm.evaluation.subgroups import subgroup_labels
-    from edge_tsfm.evaluation.verdict import RunVerdict, Seen
+    from edge_tsfm.report.page import report_page
+    from edge_tsfm.report.plots import forecast_plot, metric_plot
+    from edge_tsfm.report.text import report_text
+    from edge_tsfm.report.verdict import RunVerdict, Seen
+    from edge_tsfm.runs.on_device import device_facts, device_note
 
     trained = open_run(run)
     _check_options(trained, bundle, adapter, block_length)
@@ -259,7 +259,7 @@ def _on_device(
 ) -> dict[str, Forecaster]:
     """Open what the device would forecast the dataset with; nothing where no bundle was given."""
     from edge_tsfm.data.use import use_of
-    from edge_tsfm.evaluation.on_device import device_forecasters
+    from edge_tsfm.runs.on_device import device_forecasters
 
     if bundle is None or adapter is None:
         return {}
@@ -268,7 +268,7 @@ def _on_device(
 
 def _accepted(run: Run, dataset: Dataset, accept: tuple[str, ...]) -> list[str]:
     """Refuse data of another signal or interval than the run's; say what was accepted by hand."""
-    from device_runtime.binding import check
+    from device_runtime.format.binding import check
     from edge_tsfm.data.use import use_of
 
     differences = check(run.binding, use_of(dataset), accept)
@@ -277,7 +277,7 @@ def _accepted(run: Run, dataset: Dataset, accept: tuple[str, ...]) -> list[str]:
 
 def _windows(run: Run, dataset: Dataset, split: Part, block_length: int | None, min_observed: int | None) -> Windows:
     """Cut the windows to score. Raises `DataError` where there is none."""
-    from edge_tsfm.training.run import cut
+    from edge_tsfm.runs.run import cut
 
     config = run.config if min_observed is None else replace(run.config, min_observed=min_observed)
     parts = run.split if block_length is None else replace(run.split, block_length=block_length)
@@ -332,7 +332,7 @@ def _patients(
 
 def _trained(run: Run, dataset: Dataset, suspects: set[str]) -> set[str]:
     """Say which of ``suspects``, patients of the training split, the run was trained on; all where unknown."""
-    from edge_tsfm.training.run import read_run_data
+    from edge_tsfm.runs.run import read_run_data
 
     if dataset.fingerprint == run.record["data"]["fingerprint"] or not Path(run.config.data).exists():
         return suspects
@@ -341,7 +341,7 @@ def _trained(run: Run, dataset: Dataset, suspects: set[str]) -> set[str]:
 
 def _held(run: Run, dataset: Dataset) -> Windows:
     """Cut the windows of the run's validation patients, out of ``dataset`` where that is the run's own."""
-    from edge_tsfm.training.run import cut
+    from edge_tsfm.runs.run import cut
 
     if dataset.fingerprint == run.record["data"]["fingerprint"]:
         return cut(dataset, run.split, "validation", run.config)
@@ -350,9 +350,9 @@ def _held(run: Run, dataset: Dataset) -> Windows:
 
 def _predicts(run: Run, on_device: Mapping[str, Forecaster]) -> dict[str, Predict]:
     """Name who forecasts: the adapter and its base in torch, and those ``on_device``."""
-    from edge_tsfm.evaluation.on_device import device_quantiles
     from edge_tsfm.evaluation.report import ADAPTER, BASE
-    from edge_tsfm.training.run import forecast
+    from edge_tsfm.runs.on_device import device_quantiles
+    from edge_tsfm.runs.run import forecast
 
     family, length = run.base["family"], run.config.prediction_length
 

@@ -12,8 +12,8 @@ import click
 from edge_tsfm.cli.runs import open_run
 
 if TYPE_CHECKING:
-    from device_runtime.bundle import Bundle
-    from edge_tsfm.training.run import Run
+    from device_runtime.forecast.bundle import Bundle
+    from edge_tsfm.runs.run import Run
     from export import AdapterExport
 
 
@@ -88,9 +88,9 @@ def export_adapter_command(
 
 def _calibrated(run: Run, bundle: Bundle, blob: bytes, data: Path | None) -> bytes:
     """Fit the calibration on what the device's runtime forecasts with ``blob`` for validation patients, and add it."""
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.forecast.forecaster import Forecaster
     from edge_tsfm.evaluation.calibration import fit_calibration
-    from edge_tsfm.evaluation.on_device import device_quantiles
+    from edge_tsfm.runs.on_device import device_quantiles
     from export.adapter import with_calibration
 
     windows = run.windows("validation", data=data)

@@ -19,7 +19,7 @@ from edge_tsfm.errors import ModelError
 
 if TYPE_CHECKING:
     from edge_tsfm.models import Base
-    from edge_tsfm.training.run import Run
+    from edge_tsfm.runs.run import Run
     from export import BaseExport, PrecisionExport
 
 Progress = Callable[[str, int, int], None]
@@ -207,7 +207,7 @@ def _optimum(base: Base, out: Path, adapter: Path | None, as_json: bool) -> None
 
 def _reduced(source: Path, out: Path, precision: str, options: dict[str, Any], progress: Progress) -> PrecisionExport:
     """Write the float32 bundle ``source`` in another precision."""
-    from device_runtime.bundle import Bundle
+    from device_runtime.forecast.bundle import Bundle
     from export import export_precision
 
     return export_precision(Bundle.open(source), out=out, precision=precision, progress=progress, **options)

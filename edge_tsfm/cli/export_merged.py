@@ -19,7 +19,7 @@ def export_merged_command(run: Path, out: Path, as_json: bool) -> None:
 
     It opens with BaseChronosPipeline.from_pretrained, and as --base: to adapt further, or to study as another base.
     """
-    from edge_tsfm.training.merged import save_merged
+    from edge_tsfm.runs.merged import save_merged
 
     record = save_merged(open_run(run), out)
     if as_json:

@@ -30,7 +30,7 @@ from edge_tsfm.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from device_runtime.forecaster import Forecast, Forecaster
+    from device_runtime.forecast.forecaster import Forecast, Forecaster
     from edge_tsfm.data import Dataset
     from edge_tsfm.data.beside import Contexts
 
@@ -168,7 +168,7 @@ def _opened(
     bundle: Path, adapter: Path | None, dataset: Dataset, targets: tuple[str, ...], accept: tuple[str, ...]
 ) -> Forecaster:
     """Open what will forecast ``dataset``; an adapter for something else is refused, one that is unbound said."""
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.forecast.forecaster import Forecaster
     from edge_tsfm.data.use import use_of
 
     use = use_of(dataset)

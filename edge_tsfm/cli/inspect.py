@@ -45,10 +45,10 @@ def inspect(
     path: Path, *, targets: tuple[str, ...] = (), config_file: Path | None = None, **asked: Any
 ) -> tuple[dict[str, Any], list[str]]:
     """Describe what ``path`` is, for programs and for people. Raises `DataError` when it is none of the four."""
-    from device_runtime.manifest import MANIFEST_FILE
+    from device_runtime.format.manifest import MANIFEST_FILE
     from device_runtime.series.options import ReadOptions
+    from edge_tsfm.runs.record import RUN_FILE
     from edge_tsfm.training.config import load_config
-    from edge_tsfm.training.record import RUN_FILE
 
     describe = None
     if (path / MANIFEST_FILE).is_file():
@@ -88,7 +88,7 @@ def _begins(path: Path) -> bytes:
 
 def _bundle(path: Path) -> dict[str, Any]:
     """Describe a bundle; every file is checked on the way."""
-    from device_runtime.bundle import Bundle
+    from device_runtime.forecast.bundle import Bundle
 
     bundle = Bundle.open(path)
     manifest = bundle.manifest
@@ -109,9 +109,9 @@ def _bundle(path: Path) -> dict[str, Any]:
 
 def _blob(path: Path) -> dict[str, Any]:
     """Describe a blob, byte for byte: the parts add up to the file's size."""
-    from device_runtime.blob import blob_size, decode
     from device_runtime.files import about
-    from device_runtime.layout import HEADER, RECORD, Kind, Record
+    from device_runtime.format.blob import blob_size, decode
+    from device_runtime.format.layout import HEADER, RECORD, Kind, Record
 
     data = path.read_bytes()
     with about(path):
@@ -143,7 +143,7 @@ def _blob(path: Path) -> dict[str, Any]:
 
 def _run(path: Path) -> dict[str, Any]:
     """Describe a training run."""
-    from edge_tsfm.evaluation.verdict import RunVerdict
+    from edge_tsfm.report.verdict import RunVerdict
 
     run = open_run(path)
     record = run.record

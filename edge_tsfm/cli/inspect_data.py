@@ -26,7 +26,7 @@ def read_as_train(config: TrainConfig) -> tuple[dict[str, Any], list[str]]:
 
     Raises what reading and splitting raise, as `train` would.
     """
-    from edge_tsfm.training.run import read_run_data, split_of_run
+    from edge_tsfm.runs.run import read_run_data, split_of_run
 
     dataset = read_run_data(config)
     split = split_of_run(config, dataset)
@@ -52,7 +52,7 @@ def read_as_train(config: TrainConfig) -> tuple[dict[str, Any], list[str]]:
 
 def _parts(dataset: Dataset, config: TrainConfig) -> dict[str, dict[str, int]]:
     """Count the items and windows of each part, as training and evaluation cut them."""
-    from edge_tsfm.training.run import cut, split_of_run
+    from edge_tsfm.runs.run import cut, split_of_run
 
     split = split_of_run(config, dataset)
     counts: dict[str, dict[str, int]] = {}

@@ -16,8 +16,8 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
-    from edge_tsfm.pretraining.checkpoint import Progress
-    from edge_tsfm.pretraining.config import PretrainConfig
+    from edge_tsfm.research.pretraining.checkpoint import Progress
+    from edge_tsfm.research.pretraining.config import PretrainConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "pretraining" / "configs"
 
@@ -77,7 +77,7 @@ def command(
     if config_name is None:
         raise click.UsageError("--config is needed (--list names the built-in ones)")
     if pace:
-        from edge_tsfm.pretraining.pace import measure_pace
+        from edge_tsfm.research.pretraining.pace import measure_pace
 
         _say(measure_pace(_read(config_name, steps, decay_steps), device=device), as_json)
         return
@@ -87,8 +87,8 @@ def command(
         raise click.UsageError("--method continues a base: give it with --base")
     config = _read(config_name, steps, decay_steps)
 
-    from edge_tsfm.pretraining.few import Continued
-    from edge_tsfm.pretraining.run import pretrain
+    from edge_tsfm.research.pretraining.few import Continued
+    from edge_tsfm.research.pretraining.run import pretrain
 
     steps_in_all, work = config.optimiser.steps, Work()
     since = time.monotonic()
@@ -133,7 +133,7 @@ def _say(report: dict[str, Any], as_json: bool) -> None:
 
 def _read(name: str, steps: int | None, decay_steps: int | None) -> PretrainConfig:
     """Find a configuration by name or path and apply the options that change it."""
-    from edge_tsfm.pretraining.config import read_config
+    from edge_tsfm.research.pretraining.config import read_config
 
     built_in = CONFIGS / f"{name}.toml"
     path = built_in if built_in.exists() else Path(name)

@@ -38,13 +38,13 @@ def command(
 
     Every cell is a run folder under OUT. Started again, the same command goes on where it stopped.
     """
-    from edge_tsfm.study.cells import Cell
-    from edge_tsfm.study.config import load_study
-    from edge_tsfm.study.layout import markdown
-    from edge_tsfm.study.pool import default_jobs
-    from edge_tsfm.study.scores import SCORES_FILE
-    from edge_tsfm.study.study import RESULTS_FOLDER, plan, run_study
-    from edge_tsfm.training.record import RUN_FILE
+    from edge_tsfm.research.study.cells import Cell
+    from edge_tsfm.research.study.config import load_study
+    from edge_tsfm.research.study.layout import markdown
+    from edge_tsfm.research.study.pool import default_jobs
+    from edge_tsfm.research.study.scores import SCORES_FILE
+    from edge_tsfm.research.study.study import RESULTS_FOLDER, plan, run_study
+    from edge_tsfm.runs.record import RUN_FILE
 
     asked = load_study(study, str(Path(data).absolute()) if data else None)
     trials, cells = plan(asked)

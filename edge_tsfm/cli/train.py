@@ -77,9 +77,9 @@ def command(
     validation patients: an adapter that is not better than its frozen base beyond chance is not accepted (exit 3).
     A few long series are split by time instead: --split-by time.
     """
-    from edge_tsfm.evaluation.verdict import RunVerdict
+    from edge_tsfm.report.verdict import RunVerdict
+    from edge_tsfm.runs.train import train
     from edge_tsfm.training.config import load_config
-    from edge_tsfm.training.train import train
 
     if len(targets) > 1:
         raise ConfigError(

@@ -19,9 +19,9 @@ def command(blob: Path, bundle: Path, as_json: bool) -> None:
     """
     import numpy as np
 
-    from device_runtime.bundle import Bundle
-    from device_runtime.forecaster import Forecaster
-    from device_runtime.merge import merge
+    from device_runtime.forecast.bundle import Bundle
+    from device_runtime.forecast.forecaster import Forecaster
+    from device_runtime.forecast.merge import merge
 
     opened = Bundle.open(bundle)
     forecaster = Forecaster.open(opened, blob)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from device_runtime.binding import Use
+from device_runtime.format.binding import Use
 from device_runtime.series.signals import find_signal
 from edge_tsfm.data.clock import microseconds
 from edge_tsfm.data.series import Dataset

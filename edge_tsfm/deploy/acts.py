@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from device_runtime.binder import bind
-from device_runtime.blob import blob_size
 from device_runtime.documents import read_json
-from device_runtime.rollout import adapter_target
+from device_runtime.format.blob import blob_size
+from device_runtime.update.rollout import adapter_target
 from edge_tsfm.deploy.evidence import Act, StatementFile
 from edge_tsfm.deploy.ledger import Channel
 from edge_tsfm.deploy.record import STATEMENT, tool_versions, write_record

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from device_runtime.adapter import Adapter
-from device_runtime.binding import check, require_said
-from device_runtime.blob import blob_size, decode
-from device_runtime.bundle import Bundle
 from device_runtime.files import about, read_bounded
-from device_runtime.rollout import adapter_target
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.binding import check, require_said
+from device_runtime.format.blob import blob_size, decode
 from device_runtime.series.signals import find_signal
-from device_runtime.slots import MAX_FILE_SIZE
-from edge_tsfm.deploy.gate import Gate, Verdict, judge, read_evaluation, read_gate
+from device_runtime.update.rollout import adapter_target
+from device_runtime.update.slots import MAX_FILE_SIZE
+from edge_tsfm.deploy.acceptance import Gate, Verdict, judge, read_evaluation, read_gate
 from edge_tsfm.deploy.ledger import Channel, in_the_field, read_channel, write_channel
 from edge_tsfm.deploy.record import statement, write_record
 from edge_tsfm.deploy.repository import Repository
@@ -265,7 +265,7 @@ def _list(repository: Repository, target: Any, sequence: int) -> tuple[str, list
 
 def _prove(bundle: Bundle, blob: bytes) -> None:
     """Run the known-answer test as a device would: what fails here would fail there."""
-    from device_runtime.forecaster import Forecaster
+    from device_runtime.forecast.forecaster import Forecaster
 
     if decode(blob).known_answer is None:
         raise DeployError("the adapter has no known-answer test: a device could not prove its merge")

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from device_runtime.binder import bind
-from device_runtime.binding import Use
-from device_runtime.blob import blob_size
 from device_runtime.documents import read_json
 from device_runtime.files import write_atomic
-from device_runtime.rollout import NAME, adapter_target
+from device_runtime.format.binding import Use
+from device_runtime.format.blob import blob_size
 from device_runtime.series.duration import parse_duration, say_duration
 from device_runtime.series.signals import find_signal
+from device_runtime.update.rollout import NAME, adapter_target
 from edge_tsfm.deploy.controller import Stage
 from edge_tsfm.deploy.repository import MAX_FILE, Repository
 from edge_tsfm.deploy.signers import digest

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.adapter import Adapter
-from device_runtime.blob import decode
-from device_runtime.bundle import Bundle
 from device_runtime.files import write_atomic
-from device_runtime.merge import merge
-from edge_tsfm.deploy.gate import Verdict
-from edge_tsfm.deploy.record_page import act_page, page
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.merge import merge
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.blob import decode
+from edge_tsfm.deploy.acceptance import Verdict
 from edge_tsfm.deploy.signers import digest
+from edge_tsfm.report.change_record import act_page, page
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://edge-tsfm.dev/adapter-change/v1"

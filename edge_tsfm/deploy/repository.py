@@ -36,7 +36,7 @@ KEYS_OF = {
 BIN_BITS = 5  # 32 hash bins
 BINS_FROM = 50  # live adapters
 BIN_PREFIX = "approved-bin"
-REVOKED = "x-revoked"  # field of the approved role; device_runtime.agent_repository reads it
+REVOKED = "x-revoked"  # field of the approved role; device_runtime.update.agent.repository reads it
 MAX_FILE = 8_388_608  # bytes
 ONLINE = ("rollout", "online")  # groups whose keys are on the publisher: what they signed is renewed by `publish`
 
@@ -376,7 +376,7 @@ class Repository:
 
 def _limit(role: str) -> int:
     """Return how many bytes of a role's file a monitor reads."""
-    from device_runtime.agent_repository import LIMITS
+    from device_runtime.update.agent.repository import LIMITS
 
     kind = role if role in ("root", "timestamp", "snapshot") else "targets"
     return LIMITS[f"{kind}_max_length"]

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from typing import TYPE_CHECKING, Any
 
 from device_runtime.binder import bind
-from device_runtime.blob import blob_size, decode
 from device_runtime.documents import read_json
+from device_runtime.format.blob import blob_size, decode
 from edge_tsfm.deploy.acts import acts
 from edge_tsfm.deploy.evidence import RecordFile
 from edge_tsfm.deploy.ledger import Channel, read_channel

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 from device_runtime.binder import bind_value
-from device_runtime.device_config import DeviceConfig
 from device_runtime.documents import read_json
 from device_runtime.files import read_bounded, write_atomic
-from edge_tsfm.deploy.gate import read_gate
+from device_runtime.update.settings import DeviceConfig
+from edge_tsfm.deploy.acceptance import read_gate
 from edge_tsfm.deploy.ledger import PREFIX, read_channel
 from edge_tsfm.deploy.repository import KEYS_OF, Repository
 from edge_tsfm.deploy.signers import ROLES, KeyRef, digest, make_file_key, public_bytes, signer_for

@@ -12,9 +12,9 @@ from getpass import getpass
 from pathlib import Path
 from typing import Any
 
-from device_runtime.envelope import message, write_signature
 from device_runtime.files import write_atomic
-from device_runtime.rollout import NAME
+from device_runtime.format.envelope import message, write_signature
+from device_runtime.update.rollout import NAME
 from edge_tsfm.errors import DeployError
 
 FILE = "file2:"

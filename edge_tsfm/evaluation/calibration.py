@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.adapter import Calibration
-from device_runtime.delta import Numbers
-from device_runtime.layout import MAX_EXPECTED
+from device_runtime.format.adapter import Calibration
+from device_runtime.format.delta import Numbers
+from device_runtime.format.layout import MAX_EXPECTED
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import DataError
 from edge_tsfm.evaluation.metrics import check_forecast
@@ -22,7 +22,7 @@ MIN_VALUES = 200  # observed targets for each step: the 80 % band's coverage is 
 
 
 def fit_offsets(quantiles: NDArray[np.floating], target: NDArray[np.floating], levels: Sequence[float]) -> FloatArray:
-    """Fit offsets ``[Q, steps]`` for `device_runtime.quantiles.calibrate` on quantiles ``[N, H, Q]``.
+    """Fit offsets ``[Q, steps]`` for `device_runtime.forecast.quantiles.calibrate` on quantiles ``[N, H, Q]``.
 
     ``target`` is ``[N, H]``, NaN where nothing was measured. With the band's width ``w = q_last - q_first``, the
     score of an observed target at level j is ``(y - q_j) / w``, and the offset the score of rank

@@ -1,4 +1,4 @@
-"""What an evaluation found, as values; `edge_tsfm.evaluation.layout` prints them."""
+"""What an evaluation found, as values; `edge_tsfm.report.text` prints them."""
 
 import math
 from collections.abc import Mapping
@@ -141,13 +141,13 @@ class Report:
 
     def table(self) -> str:
         """Return the figures as text for a terminal; without a run's gate, which `report_text` takes."""
-        from edge_tsfm.evaluation.layout import report_text
+        from edge_tsfm.report.text import report_text
 
         return report_text(self)
 
     def csv(self) -> str:
         """Return every figure as CSV: one line per group, forecaster and metric."""
-        from edge_tsfm.evaluation.layout import report_csv
+        from edge_tsfm.report.text import report_csv
 
         return report_csv(self)
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from device_runtime.delta import Delta, Dtype
+from device_runtime.format.delta import Delta, Dtype
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models.family import FAMILIES, family_of
 from edge_tsfm.models.parts import Parts, find_parts

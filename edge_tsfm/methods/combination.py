@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from device_runtime.delta import Delta, Dtype
+from device_runtime.format.delta import Delta, Dtype
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods.base import Method, Options
 from edge_tsfm.models.parts import Parts

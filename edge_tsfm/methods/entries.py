@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from device_runtime.layout import MAX_FREQUENCIES
+from device_runtime.format.layout import MAX_FREQUENCIES
 from edge_tsfm.errors import TrainError
 from edge_tsfm.models.family import Family
 

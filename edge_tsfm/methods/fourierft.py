@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from device_runtime.delta import Delta, Dtype, Fourier, Numbers
-from device_runtime.generator import seeded_entries
-from device_runtime.layout import MAX_RECORDS
+from device_runtime.format.delta import Delta, Dtype, Fourier, Numbers
+from device_runtime.format.generator import seeded_entries
+from device_runtime.format.layout import MAX_RECORDS
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
 from edge_tsfm.methods.entries import SEEDED, Entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from device_runtime.delta import Delta, Dtype, LowRank, Numbers
+from device_runtime.format.delta import Delta, Dtype, LowRank, Numbers
 from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
 from edge_tsfm.models.parts import Parts
 

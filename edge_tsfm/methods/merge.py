@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from device_runtime.delta import Delta
+from device_runtime.format.delta import Delta
 
 
 def merge_into(model: nn.Module, deltas: Mapping[str, Delta]) -> None:

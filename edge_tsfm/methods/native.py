@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from device_runtime.delta import Delta, Dense, Dtype, Numbers
+from device_runtime.format.delta import Delta, Dense, Dtype, Numbers
 from edge_tsfm.errors import TrainError
 from edge_tsfm.methods.base import Options, selected
 from edge_tsfm.models.biases import add_biases

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from device_runtime.sampling import uniforms
+from device_runtime.forecast.families.sampling import uniforms
 from edge_tsfm.models.lengths import by_length
 from edge_tsfm.models.t5_paths import Draw, merged, sample_tokens, series_at_once
 

@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from device_runtime.adapter import Adapter, KnownAnswer
-from device_runtime.blob import encode
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Fourier, Numbers
-from device_runtime.forecaster import Forecaster
-from edge_tsfm.bench import IMPORT_CHRONOS, RUNTIME_START, TORCH_START
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format.adapter import Adapter, KnownAnswer
+from device_runtime.format.blob import encode
+from device_runtime.format.delta import Fourier, Numbers
 from edge_tsfm.cli.bench import _random
 from edge_tsfm.models import load_base
+from edge_tsfm.research.bench import IMPORT_CHRONOS, RUNTIME_START, TORCH_START
 from export import export_base
 
 PARAMETERS = 2_400

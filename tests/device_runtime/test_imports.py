@@ -45,10 +45,12 @@ def test_importing_the_package_starts_nothing() -> None:
     assert out.split() == ["False", "False"]
 
 
-@pytest.mark.parametrize("module", ["device_runtime.session", "export.quantize_graph", "edge_tsfm.profiling"])
+@pytest.mark.parametrize(
+    "module", ["device_runtime.forecast.session", "export.quantize_graph", "edge_tsfm.research.profiling"]
+)
 def test_onnx_runtime_writes_and_reports_nothing(module: str, tmp_path: Path) -> None:
     """Builds from 1.29 on would leave an identifier and a database of events in the home folder (docs/adr/0018)."""
-    if module != "device_runtime.session":
+    if module != "device_runtime.forecast.session":
         pytest.importorskip("onnx", reason="a workstation's module")
         pytest.importorskip("torch", reason="a workstation's module")
     # Those that keep the library itself silent must not make the test pass.

@@ -1,8 +1,9 @@
 """What counts as the same output, and what does not."""
 
-import pages
 import pytest
-from compare import DifferentError, Digests, compare
+
+from tests.docs import pages
+from tests.docs.compare import DifferentError, Digests, compare
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def test_every_verb_is_in_the_documents() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("study_*.toml")), ids=lambda path: path.stem)
 def test_studies_in_the_results_can_be_asked_for(path: Path) -> None:
-    from edge_tsfm.study.cells import final_cells
-    from edge_tsfm.study.config import load_study
+    from edge_tsfm.research.study.cells import final_cells
+    from edge_tsfm.research.study.config import load_study
 
     assert final_cells(load_study(path, "data.csv"), {})
 
@@ -82,6 +82,6 @@ def test_studies_in_the_results_can_be_asked_for(path: Path) -> None:
     "path", sorted((ROOT / "docs" / "results").glob("pretrain_*.toml")), ids=lambda path: path.stem
 )
 def test_pre_training_in_the_results_can_be_asked_for(path: Path) -> None:
-    from edge_tsfm.pretraining.config import read_config
+    from edge_tsfm.research.pretraining.config import read_config
 
     assert read_config(path).name

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pages
 import pytest
-from compare import DifferentError, Digests, compare
+
+from tests.docs import pages
+from tests.docs.compare import DifferentError, Digests, compare
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(

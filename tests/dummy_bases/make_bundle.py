@@ -22,9 +22,9 @@ def main() -> None:
     """Write the three, replacing what was there."""
     from chronos import ChronosBoltPipeline
 
-    from device_runtime.binding import Binding
-    from device_runtime.bundle import Bundle
-    from device_runtime.delta import Fourier, Numbers
+    from device_runtime.forecast.bundle import Bundle
+    from device_runtime.format.binding import Binding
+    from device_runtime.format.delta import Fourier, Numbers
     from edge_tsfm.models import load_base
     from export import export_adapter, export_base
     from export.contexts import synthetic_contexts

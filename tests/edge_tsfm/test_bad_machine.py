@@ -12,9 +12,9 @@ import pytest
 from device_runtime.errors import StorageError
 from edge_tsfm.errors import ModelError, TrainError
 from edge_tsfm.models import load_base
+from edge_tsfm.runs.run import load_run
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import load_run
-from edge_tsfm.training.train import train
 from export import export_base
 from export.errors import ExportError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.blob import decode
-from edge_tsfm.training.run import load_run
+from device_runtime.format.blob import decode
+from edge_tsfm.runs.run import load_run
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from device_runtime.bundle import Bundle
+from device_runtime.forecast.bundle import Bundle
 from edge_tsfm.models import Base
-from edge_tsfm.training.record import RUN_FILE
-from edge_tsfm.training.run import NUMBERS_FILE, digests
+from edge_tsfm.runs.record import RUN_FILE
+from edge_tsfm.runs.run import NUMBERS_FILE, digests
 
 
 @pytest.fixture(scope="session")

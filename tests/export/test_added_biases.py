@@ -11,11 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from device_runtime.binding import Binding  # noqa: E402
-from device_runtime.blob import decode  # noqa: E402
-from device_runtime.bundle import Bundle  # noqa: E402
-from device_runtime.delta import Delta, Dense, Numbers  # noqa: E402
-from device_runtime.forecaster import Forecaster  # noqa: E402
+from device_runtime.forecast.bundle import Bundle  # noqa: E402
+from device_runtime.forecast.forecaster import Forecaster  # noqa: E402
+from device_runtime.format.binding import Binding  # noqa: E402
+from device_runtime.format.blob import decode  # noqa: E402
+from device_runtime.format.delta import Delta, Dense, Numbers  # noqa: E402
 from edge_tsfm.methods.sites import touched_tensors  # noqa: E402
 from edge_tsfm.models import Base  # noqa: E402
 from export import ExportError, export_adapter, export_base, export_optimum, export_precision  # noqa: E402

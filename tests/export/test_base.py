@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from device_runtime.bundle import Bundle
+from device_runtime.forecast.bundle import Bundle
 from export import ExportError, export_base
 from export.contexts import synthetic_contexts
 from export.families import torch_witness

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_runtime import canonical
-from device_runtime.bundle import Bundle
 from device_runtime.errors import FormatError, SelfTestError
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format import canonical
 from export.base_answer import DIGITS, give_known_answer
 
 BASES = Path(__file__).resolve().parents[1] / "dummy_bases"

@@ -2,13 +2,13 @@ import copy
 
 import numpy as np
 
-from device_runtime.adapter import Calibration
-from device_runtime.binding import Binding
-from device_runtime.blob import decode
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Dense, Numbers
-from device_runtime.forecaster import Forecaster
-from device_runtime.quantiles import calibrate
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.quantiles import calibrate
+from device_runtime.format.adapter import Calibration
+from device_runtime.format.binding import Binding
+from device_runtime.format.blob import decode
+from device_runtime.format.delta import Dense, Numbers
 from edge_tsfm.models import Base
 from export import export_adapter, with_calibration
 from export.contexts import synthetic_contexts

@@ -14,12 +14,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from device_runtime import chronos2  # noqa: E402
-from device_runtime.binding import Binding  # noqa: E402
-from device_runtime.bundle import Bundle  # noqa: E402
-from device_runtime.delta import Dense, Numbers  # noqa: E402
 from device_runtime.errors import InputError  # noqa: E402
-from device_runtime.forecaster import Forecaster  # noqa: E402
+from device_runtime.forecast.bundle import Bundle  # noqa: E402
+from device_runtime.forecast.families import chronos2  # noqa: E402
+from device_runtime.forecast.forecaster import Forecaster  # noqa: E402
+from device_runtime.format.binding import Binding  # noqa: E402
+from device_runtime.format.delta import Dense, Numbers  # noqa: E402
 from edge_tsfm.methods.sites import touched_tensors  # noqa: E402
 from export import export_adapter, export_base, export_precision  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402

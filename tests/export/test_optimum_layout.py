@@ -10,13 +10,13 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from device_runtime.delta import Dense, Numbers
+from device_runtime.format.delta import Dense, Numbers
 from edge_tsfm.cli.export import command
 from edge_tsfm.data.simulate import encode_table, simulate_ward
 from edge_tsfm.models import Base, load_base
+from edge_tsfm.runs.run import load_run
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import load_run
-from edge_tsfm.training.train import train
 from export import ExportError, export_optimum
 from export.contexts import synthetic_contexts
 from export.judge import allowed_error

@@ -11,8 +11,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from device_runtime.bundle import Bundle  # noqa: E402
-from device_runtime.forecaster import Forecaster  # noqa: E402
+from device_runtime.forecast.bundle import Bundle  # noqa: E402
+from device_runtime.forecast.forecaster import Forecaster  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
 from export.judge import allowed_error  # noqa: E402

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from device_runtime.binding import Binding
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Delta, Dense, Numbers
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.format.binding import Binding
+from device_runtime.format.delta import Delta, Dense, Numbers
 from edge_tsfm.methods.sites import touched_tensors
 from edge_tsfm.models import Base
 from export import ExportError, PrecisionExport, export_adapter, export_precision

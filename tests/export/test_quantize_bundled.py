@@ -8,12 +8,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from device_runtime.bundle import Bundle
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
 from edge_tsfm.cli.export import command
 from edge_tsfm.data.simulate import encode_table, simulate_ward
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.train import train
 from export import ExportError
 
 pytestmark = pytest.mark.slow

@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from device_runtime.bundle import Bundle
-from device_runtime.forecaster import Forecaster
-from device_runtime.session import SessionSettings
-from device_runtime.t5 import INT8_PATHS, STAGE, T5Model
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.families.t5 import INT8_PATHS, STAGE, T5Model
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.session import SessionSettings
 from export import ExportError, export_precision
 from export.contexts import synthetic_contexts
 from export.deviation import mean_deviation
@@ -66,7 +66,7 @@ def test_caches_that_grow_give_the_logits_of_those_that_do_not(
 ) -> None:
     context = synthetic_contexts(1, 20, seed=8)
     grown = paths(long_t5["float32"], context, 40, 12)
-    monkeypatch.setattr("device_runtime.t5.STAGE", 40)
+    monkeypatch.setattr("device_runtime.forecast.families.t5.STAGE", 40)
     np.testing.assert_array_equal(paths(long_t5["float32"], context, 40, 12), grown)
 
 

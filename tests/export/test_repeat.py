@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from device_runtime.bundle import Bundle  # noqa: E402
+from device_runtime.forecast.bundle import Bundle  # noqa: E402
 from export import repeat  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.errors import ExportError  # noqa: E402

@@ -9,15 +9,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from device_runtime.binding import Binding  # noqa: E402
-from device_runtime.blob import decode, encode  # noqa: E402
-from device_runtime.bundle import Bundle  # noqa: E402
-from device_runtime.delta import Dense, Numbers  # noqa: E402
 from device_runtime.errors import FormatError, InputError, SelfTestError  # noqa: E402
-from device_runtime.forecaster import Forecaster  # noqa: E402
-from device_runtime.sampling import uniforms  # noqa: E402
-from device_runtime.session import SessionSettings, open_session  # noqa: E402
-from device_runtime.t5 import T5Model  # noqa: E402
+from device_runtime.forecast.bundle import Bundle  # noqa: E402
+from device_runtime.forecast.families.sampling import uniforms  # noqa: E402
+from device_runtime.forecast.families.t5 import T5Model  # noqa: E402
+from device_runtime.forecast.forecaster import Forecaster  # noqa: E402
+from device_runtime.forecast.session import SessionSettings, open_session  # noqa: E402
+from device_runtime.format.binding import Binding  # noqa: E402
+from device_runtime.format.blob import decode, encode  # noqa: E402
+from device_runtime.format.delta import Dense, Numbers  # noqa: E402
 from export import export_adapter, t5  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
@@ -106,7 +106,7 @@ def test_other_tokens_elsewhere_are_refused(base, model, monkeypatch, edge: bool
 
 def test_a_perturbed_tensor_that_the_runtime_ignores_is_refused(base, bundle, monkeypatch) -> None:
     check_base(base.model, bundle)
-    monkeypatch.setattr("device_runtime.t5.open_session", _ignoring)
+    monkeypatch.setattr("device_runtime.forecast.families.t5.open_session", _ignoring)
     with pytest.raises(ExportError, match="differs from torch"):
         check_base(base.model, bundle)
 
@@ -264,7 +264,7 @@ def test_many_samples_in_bounded_memory_are_the_same_paths(bundle, monkeypatch) 
     forecaster = Forecaster.open(bundle)
     context = synthetic_contexts(3, 20, seed=13)
     paths = forecaster.sample(context, 12, num_samples=50, seed=2)
-    monkeypatch.setattr("device_runtime.t5.PATHS_AT_ONCE", 7)
+    monkeypatch.setattr("device_runtime.forecast.families.t5.PATHS_AT_ONCE", 7)
     np.testing.assert_array_equal(forecaster.sample(context, 12, num_samples=50, seed=2), paths)
 
 

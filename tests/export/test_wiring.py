@@ -13,9 +13,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from device_runtime import canonical  # noqa: E402
-from device_runtime.bundle import Bundle  # noqa: E402
-from device_runtime.manifest import MANIFEST_FILE  # noqa: E402
+from device_runtime.forecast.bundle import Bundle  # noqa: E402
+from device_runtime.format import canonical  # noqa: E402
+from device_runtime.format.manifest import MANIFEST_FILE  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.errors import ExportError  # noqa: E402
 from export.families import find_family  # noqa: E402

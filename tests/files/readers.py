@@ -16,14 +16,16 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from mutate import to_json, to_toml
 
-from device_runtime import canonical, floor, lifecycle, notes, rollout
-from device_runtime.device_config import DeviceConfig
-from device_runtime.device_config import read_config as read_device
 from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
-from device_runtime.manifest import Manifest
-from edge_tsfm.deploy import acts, channels, gate, ledger, sbom, setup
+from device_runtime.format import canonical
+from device_runtime.format.manifest import Manifest
+from device_runtime.update import floor, lifecycle, notes, rollout
+from device_runtime.update.settings import DeviceConfig
+from device_runtime.update.settings import read_config as read_device
+from edge_tsfm.deploy import acceptance as gate
+from edge_tsfm.deploy import acts, ledger, sbom, setup
+from edge_tsfm.deploy import rings as channels
 from edge_tsfm.deploy.controller import Plan, read_plan
 from edge_tsfm.deploy.evidence import Act, EvaluationFile, RecordFile, StatementFile
 from edge_tsfm.deploy.repository import Repository, RepositoryFile
@@ -31,13 +33,14 @@ from edge_tsfm.deploy.signers import KeyRef
 from edge_tsfm.errors import ConfigError, DataError, DeployError, EdgeTsfmError, ModelError, TrainError
 from edge_tsfm.models import load_base
 from edge_tsfm.models.base_config import Architecture, BoltConfig, Chronos2Config, T5Config
-from edge_tsfm.pretraining.bundle import bundle_base
-from edge_tsfm.pretraining.config import PretrainConfig, read_config
-from edge_tsfm.study.config import MethodTable, StudyFile, load_study
-from edge_tsfm.study.latency import LATENCY_FOLDER, Latency, measure_latencies
-from edge_tsfm.study.scores import ScoresRecord, read_scores
+from edge_tsfm.research.pretraining.bundle import bundle_base
+from edge_tsfm.research.pretraining.config import PretrainConfig, read_config
+from edge_tsfm.research.study.config import MethodTable, StudyFile, load_study
+from edge_tsfm.research.study.latency import LATENCY_FOLDER, Latency, measure_latencies
+from edge_tsfm.research.study.scores import ScoresRecord, read_scores
+from edge_tsfm.runs.record import CellRecord, RunRecord, read_record
 from edge_tsfm.training.config import TrainConfig, load_config
-from edge_tsfm.training.record import CellRecord, RunRecord, read_record
+from tests.files.mutate import to_json, to_toml
 
 DUMMY = Path(__file__).resolve().parents[1] / "dummy_bases" / "chronos-bolt-bundle" / "bundle.json"
 SHA = "ab" * 32

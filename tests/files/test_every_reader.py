@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutate import JUNK, mutated
-from readers import READERS
+
+from tests.files.mutate import JUNK, mutated
+from tests.files.readers import READERS
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(
@@ -25,26 +26,26 @@ INSIDE = re.compile(r"__init__|positional argument|keyword.only|object has no at
 # Modules that decode JSON or TOML in another way, and why no dataclass comes of it.
 DECODERS = {
     "device_runtime/documents.py": "the one decoder",
-    "device_runtime/canonical.py": "canonical JSON, compared with its own bytes",
-    "device_runtime/sealed.py": "bytes whose SHA-256 was checked, bound by lifecycle and floor",
-    "device_runtime/audit.py": "lines of the log, checked by their chain",
+    "device_runtime/format/canonical.py": "canonical JSON, compared with its own bytes",
+    "device_runtime/update/sealed.py": "bytes whose SHA-256 was checked, bound by lifecycle and floor",
+    "device_runtime/update/audit.py": "lines of the log, checked by their chain",
     "export/record.py": "a manifest that the device's reader has taken",
     "export/folder.py": "a header written a line before",
     "edge_tsfm/deploy/sbom.py": "what a library wrote a line before",
-    "edge_tsfm/training/train.py": "what was encoded on the same line",
+    "edge_tsfm/runs/train.py": "what was encoded on the same line",
     "edge_tsfm/demo.py": "what our own command printed",
-    "edge_tsfm/profiling.py": "what ONNX Runtime's profiler wrote a line before",
+    "edge_tsfm/research/profiling.py": "what ONNX Runtime's profiler wrote a line before",
 }
 # Dataclasses made with ** of something else than a file's values.
 OTHERWISE = {
-    ("device_runtime/agent.py", "Outcome"): "named by the poll itself",
-    ("device_runtime/agent_repository.py", "UpdaterConfig"): "python-tuf's, from constants",
-    ("device_runtime/blob.py", "Record"): "fields of a record in hand",
-    ("device_runtime/blob.py", "Adapter"): "values that the blob's reader has made",
+    ("device_runtime/update/agent/poll.py", "Outcome"): "named by the poll itself",
+    ("device_runtime/update/agent/repository.py", "UpdaterConfig"): "python-tuf's, from constants",
+    ("device_runtime/format/blob.py", "Record"): "fields of a record in hand",
+    ("device_runtime/format/blob.py", "Adapter"): "values that the blob's reader has made",
     ("edge_tsfm/data/sources.py", "Table"): "a table in hand, with more notes",
-    ("edge_tsfm/evaluation/verdict.py", "Estimate"): "three figures, each checked",
-    ("edge_tsfm/study/config.py", "StudyConfig"): "lists that the binder has made",
-    ("edge_tsfm/study/table.py", "Row"): "figures that were computed",
+    ("edge_tsfm/report/verdict.py", "Estimate"): "three figures, each checked",
+    ("edge_tsfm/research/study/config.py", "StudyConfig"): "lists that the binder has made",
+    ("edge_tsfm/research/study/table.py", "Row"): "figures that were computed",
     ("edge_tsfm/training/config.py", "Options"): "fields of the configuration in hand",
     ("edge_tsfm/data/options.py", "ReadOptions"): "fields of the options in hand",
     ("edge_tsfm/training/loop.py", "Fit"): "tensors of a checkpoint whose keys were checked",
@@ -52,8 +53,8 @@ OTHERWISE = {
 # Where `bind` is given its class by a name that is no class: which ones it may be.
 BY_NAME = {
     ("edge_tsfm/models/base_config.py", "kind"): ("BoltConfig", "Chronos2Config", "T5Config"),
-    ("edge_tsfm/training/record.py", "kind"): ("RunRecord", "CellRecord"),
-    ("device_runtime/notes.py", "kind"): ("Polled", "Running"),
+    ("edge_tsfm/runs/record.py", "kind"): ("RunRecord", "CellRecord"),
+    ("device_runtime/update/notes.py", "kind"): ("Polled", "Running"),
 }
 SEALED = ("state record", "floor", "note of the last polls", "note of what runs")  # never torn: a hash says so
 

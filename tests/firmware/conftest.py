@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.bundle import Bundle
+from device_runtime.forecast.bundle import Bundle
 
 from .dummy import make_bundle
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from device_runtime import canonical
-from device_runtime.adapter import Adapter, Calibration, KnownAnswer
-from device_runtime.binding import Binding
-from device_runtime.blob import encode
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Dense, Fourier, LowRank, Numbers, Vera
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format import canonical
+from device_runtime.format.adapter import Adapter, Calibration, KnownAnswer
+from device_runtime.format.binding import Binding
+from device_runtime.format.blob import encode
+from device_runtime.format.delta import Dense, Fourier, LowRank, Numbers, Vera
 
 LEVELS, STEPS, PATCH, CONTEXT = 3, 8, 4, 32
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from device_runtime.blob import encode
+from device_runtime.format.blob import encode
 
 from .dummy import bind, make_adapter, make_bundle
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from device_runtime.bundle import Bundle
+from device_runtime.forecast.bundle import Bundle
 
 SERIES = 75 + 9 * np.cos(np.arange(50, dtype=np.float32) / 4)
 SERIES[[3, 30, 49]] = np.nan

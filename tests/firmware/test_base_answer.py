@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_runtime import canonical
-from device_runtime.blob import encode
-from device_runtime.bundle import Bundle
 from device_runtime.errors import BaseMismatchError, DeviceRuntimeError, FormatError, SelfTestError
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format import canonical
+from device_runtime.format.blob import encode
 
 from .conftest import run
 from .dummy import CONTEXT, LEVELS, STEPS, make_adapter

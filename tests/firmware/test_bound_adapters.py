@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from device_runtime.binding import Use
-from device_runtime.blob import encode
-from device_runtime.bundle import Bundle
 from device_runtime.errors import SignalMismatchError
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format.binding import Use
+from device_runtime.format.blob import encode
 
 from .conftest import SOURCE, run
 from .dummy import STEPS, bind, make_adapter

@@ -10,10 +10,10 @@ import zlib
 import numpy as np
 import pytest
 
-from device_runtime.adapter import Adapter, Calibration, KnownAnswer
-from device_runtime.blob import decode, encode
-from device_runtime.delta import Delta, Dense, Dtype, Fourier, LowRank, Numbers, Vera
 from device_runtime.errors import DeviceRuntimeError
+from device_runtime.format.adapter import Adapter, Calibration, KnownAnswer
+from device_runtime.format.blob import decode, encode
+from device_runtime.format.delta import Delta, Dense, Dtype, Fourier, LowRank, Numbers, Vera
 
 from .core import Core
 

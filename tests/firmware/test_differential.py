@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_runtime.adapter import Adapter
-from device_runtime.binding import DIFFERENCES, Use, check, differences
-from device_runtime.blob import decode, encode
-from device_runtime.envelope import split, verify
 from device_runtime.errors import DeviceRuntimeError, FormatError, SignalMismatchError
-from device_runtime.forecaster import widest_tolerance
-from device_runtime.manifest import MAX_MANIFEST_SIZE, Manifest
-from device_runtime.parameters import flag, number, whole
+from device_runtime.forecast.forecaster import widest_tolerance
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.binding import DIFFERENCES, Use, check, differences
+from device_runtime.format.blob import decode, encode
+from device_runtime.format.envelope import split, verify
+from device_runtime.format.manifest import MAX_MANIFEST_SIZE, Manifest
+from device_runtime.format.parameters import flag, number, whole
 
 from . import mutate
 from .core import CAdapter, CFile, CGraph, Core, CTensor, CUse
@@ -243,8 +243,7 @@ def same_parameters(core: Core, manifest: Manifest, ours: Any) -> None:
 
 def signatures() -> tuple[bytes, bytes, list[bytes]]:
     """A blob, the trusted key, and good and odd signatures of it, some under another key's name."""
-    sys.path.insert(0, str(VECTORS))
-    from odd_signatures import odd_ones  # type: ignore[import-not-found]  # beside the vectors' own writers
+    from tests.vectors.odd_signatures import odd_ones
 
     (data,) = {payload for payload in payloads("signed") if len(payload) == min(map(len, payloads("signed")))}
     blob, _ = split(data)

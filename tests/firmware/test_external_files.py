@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime import canonical
-from device_runtime.bundle import Bundle
 from device_runtime.errors import DeviceRuntimeError, FormatError
-from device_runtime.forecaster import Forecaster
-from device_runtime.onnx_files import external_files
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format import canonical
+from device_runtime.format.onnx_files import external_files
 
 from .test_samples import forecast
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_runtime import canonical
-from device_runtime.adapter import Adapter, Calibration, KnownAnswer
-from device_runtime.binding import Binding
-from device_runtime.blob import encode
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Dense, LowRank, Numbers
 from device_runtime.errors import SelfTestError
-from device_runtime.forecaster import Forecaster
-from device_runtime.merge import merge
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.merge import merge
+from device_runtime.format import canonical
+from device_runtime.format.adapter import Adapter, Calibration, KnownAnswer
+from device_runtime.format.binding import Binding
+from device_runtime.format.blob import encode
+from device_runtime.format.delta import Dense, LowRank, Numbers
 from tests.support.rounding import ANY_ORDER
 
 from .conftest import build, run

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_runtime.blob import encode
-from device_runtime.bundle import Bundle
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format.blob import encode
 
 from .conftest import run
 from .dummy import make_adapter

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_runtime.adapter import Adapter
-from device_runtime.blob import encode
-from device_runtime.delta import Dense, Dtype
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.blob import encode
+from device_runtime.format.delta import Dense, Dtype
 
 from .conftest import SOURCE, need, run
 from .test_core_parity import deltas_of

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_runtime import canonical
-from device_runtime.adapter import Calibration
-from device_runtime.blob import encode
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Numbers
 from device_runtime.errors import ForecastError
-from device_runtime.forecaster import Forecaster
-from device_runtime.merge import merge
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.merge import merge
+from device_runtime.format import canonical
+from device_runtime.format.adapter import Calibration
+from device_runtime.format.blob import encode
+from device_runtime.format.delta import Numbers
 from tests.support.rounding import ANY_ORDER
 
 from .conftest import SOURCE, run
@@ -94,7 +94,7 @@ def test_stream_forecasts_after_every_row(built: Path, library: Path, bundle: Bu
 def test_merged_weights_are_those_of_python(
     built: Path, library: Path, bundle: Bundle, files: Path, blob: bytes
 ) -> None:
-    from device_runtime.blob import decode
+    from device_runtime.format.blob import decode
 
     binary = built / "forecast_ort" / "etsa-forecast"
     for index, wanted in merge(bundle.manifest, bundle.tensor, decode(blob)).items():

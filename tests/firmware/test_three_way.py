@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_runtime.adapter import Adapter
-from device_runtime.blob import encode
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Delta, Dense, Fourier, LowRank, Numbers, Vera
-from device_runtime.forecaster import Forecaster
-from device_runtime.merge import merge
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.merge import merge
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.blob import encode
+from device_runtime.format.delta import Delta, Dense, Fourier, LowRank, Numbers, Vera
 from tests.support.rounding import assert_near, noise
 
 from .conftest import run

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_runtime import canonical
 from device_runtime.errors import FormatError
-from device_runtime.tokenizer import Tokenizer
+from device_runtime.forecast.families.tokenizer import Tokenizer
+from device_runtime.format import canonical
 
 from .conftest import SOURCE, need, run
 

@@ -14,17 +14,14 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "simulators"))
-
-from publisher import EVERYBODY, approve_version, make_device, make_repository
-
 from device_runtime import cli as device_cli
-from device_runtime.device_config import read_config
-from device_runtime.disk import PosixDisk
-from device_runtime.slots import Slots, locked
-from edge_tsfm.deploy import channels
+from device_runtime.update.disk import PosixDisk
+from device_runtime.update.settings import read_config
+from device_runtime.update.slots import Slots, locked
+from edge_tsfm.deploy import rings as channels
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import device_settings
+from tests.simulators.publisher import EVERYBODY, approve_version, make_device, make_repository
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "firmware_examples" / "update"
 SCRIPTS = [EXAMPLES / "usb/edge-tsfm-usb-update.sh", EXAMPLES / "mender/edge-tsfm-adapter", EXAMPLES / "rauc/hook.sh"]

@@ -16,13 +16,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "simulators"))
-
-from certificates import certificate
-from publisher import EVERYBODY, approve_version, make_device, make_repository
-
-from device_runtime.slots import locked, slots_of
-from edge_tsfm.deploy import channels
+from device_runtime.update.slots import locked, slots_of
+from edge_tsfm.deploy import rings as channels
+from tests.simulators.certificates import certificate
+from tests.simulators.publisher import EVERYBODY, approve_version, make_device, make_repository
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "firmware_examples" / "update"
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from device_runtime.blob import blob_size, decode
 from device_runtime.errors import SelfTestError
-from device_runtime.forecaster import Forecaster
-from device_runtime.session import SessionSettings
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.session import SessionSettings
+from device_runtime.format.blob import blob_size, decode
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = {

@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
 
 def write_pairs(base: Any, name: str, folder: Path) -> None:
     """Write a base's pairs, one for each precision."""
-    from device_runtime.bundle import Bundle
+    from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.methods.sites import touched_tensors
     from export import export_base, export_precision
 
@@ -58,7 +58,7 @@ def adapter_of(base: Any, bundle: Any, adapted: list[str]) -> bytes:
 
     import torch
 
-    from device_runtime.delta import LowRank, Numbers
+    from device_runtime.format.delta import LowRank, Numbers
     from export import export_adapter
     from export.contexts import synthetic_contexts
 

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from publisher import EVERYBODY, NOW, approve_version
-
-from device_runtime.agent import Agent, Outcome
-from device_runtime.device_config import DeviceConfig, read_config
-from device_runtime.health import HealthRules
-from device_runtime.host import Host
-from device_runtime.install import Installer
-from device_runtime.lifecycle import Record
-from device_runtime.slots import Slots, slots_of
-from edge_tsfm.deploy import channels
+from device_runtime.update.agent.poll import Agent, Outcome
+from device_runtime.update.health import HealthRules
+from device_runtime.update.host import Host
+from device_runtime.update.install import Installer
+from device_runtime.update.lifecycle import Record
+from device_runtime.update.settings import DeviceConfig, read_config
+from device_runtime.update.slots import Slots, slots_of
+from edge_tsfm.deploy import rings as channels
 from edge_tsfm.deploy.repository import Repository
+from tests.simulators.publisher import EVERYBODY, NOW, approve_version
 
 CONTEXT = [70.0 + i % 5 for i in range(16)]
 QUICK = HealthRules(seconds=0.0, min_forecasts=1, latency_budget=600.0)

@@ -26,7 +26,7 @@ class Operation:
 
 @dataclass
 class MemoryDisk:
-    """`device_runtime.disk.Disk` in memory."""
+    """`device_runtime.update.disk.Disk` in memory."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     log: list[Operation] = field(default_factory=list)

@@ -1,6 +1,6 @@
 """A fleet of simulated monitors against a real static HTTP server: real agents, hosts, slots and models, one process.
 
-    python tests/simulators/fleet.py --monitors 500
+    python -m tests.simulators.fleet --monitors 500
 
 Every monitor has a folder of its own and does all that a real one does: polls, verifies, stages, proves, tries, judges
 by its forecasts, confirms or rolls back, reports. Only the waiting is left out: clocks are set, not waited for.
@@ -13,7 +13,6 @@ import dataclasses
 import json
 import resource
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -27,21 +26,18 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, BinaryIO
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from publisher import approve_version, make_device, make_repository
-
-from device_runtime.agent import Agent, Outcome
-from device_runtime.device_config import DeviceConfig
-from device_runtime.disk import PosixDisk
 from device_runtime.errors import ForecastError
-from device_runtime.forecaster import Forecast, Forecaster
-from device_runtime.health import HealthRules
-from device_runtime.host import Host
-from device_runtime.install import Installer
-from device_runtime.slots import Slots
-from edge_tsfm.deploy import channels
+from device_runtime.forecast.forecaster import Forecast, Forecaster
+from device_runtime.update.agent.poll import Agent, Outcome
+from device_runtime.update.disk import PosixDisk
+from device_runtime.update.health import HealthRules
+from device_runtime.update.host import Host
+from device_runtime.update.install import Installer
+from device_runtime.update.settings import DeviceConfig
+from device_runtime.update.slots import Slots
+from edge_tsfm.deploy import rings as channels
 from edge_tsfm.deploy.controller import Decision, Stage
+from tests.simulators.publisher import approve_version, make_device, make_repository
 
 CONTEXT = [70.0 + i % 5 for i in range(16)]
 RULES = HealthRules(seconds=600.0, min_forecasts=3)

@@ -1,12 +1,12 @@
 """Kill a process at a random moment of a change of a device's state, again and again, on a real file system.
 
-    python tests/simulators/kill_loop.py --kills 1000
+    python -m tests.simulators.kill_loop --kills 1000
 
 The child installs, tries, confirms, rolls back, revokes, refuses, expires and mends without end, and says over a pipe
 what it was told had succeeded; SIGKILL takes it within 80 milliseconds. What is left must be a device that starts: a
 whole record no older than what was acknowledged, a floor that did not sink, an unbroken log that ends with it, and the
 bytes that were installed. The page cache survives a kill, so this finds other bugs than the crash states of
-``tests/device_runtime/test_slots_power_cut.py``, not the same.
+``tests/device_runtime/update/test_slots_power_cut.py``, not the same.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from device_runtime.audit import read_lines
-from device_runtime.disk import PosixDisk
 from device_runtime.errors import DeviceRuntimeError, SelfTestError
-from device_runtime.lifecycle import Entry, State
-from device_runtime.slots import Slots, locked
-from device_runtime.start import start
+from device_runtime.update.audit import read_lines
+from device_runtime.update.disk import PosixDisk
+from device_runtime.update.lifecycle import Entry, State
+from device_runtime.update.slots import Slots, locked
+from device_runtime.update.start import start
 
 CHANNEL = "icu"
 

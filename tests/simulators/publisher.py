@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from device_runtime import blob as blobs
-from device_runtime.binding import Binding
-from device_runtime.device_config import DeviceConfig, read_config
+from device_runtime.format import blob as blobs
+from device_runtime.format.binding import Binding
+from device_runtime.update.settings import DeviceConfig, read_config
 from edge_tsfm.deploy.approve import Approval, approve
 from edge_tsfm.deploy.controller import Stage
 from edge_tsfm.deploy.ledger import describe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 
-from naive import (
+from tests.vectors.naive import (
     Rec,
     binding,
     blob,

@@ -1,12 +1,12 @@
-"""Write the vectors: ``python tests/vectors/make.py``. A test compares its output with the files."""
+"""Write the vectors: ``python -m tests.vectors.make``. A test compares its output with the files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from bad_blobs import bad_bindings, bad_extras, bad_groups, bad_headers
-from good_blobs import good_blobs, merges
-from others import generator, manifests, signed
+from tests.vectors.bad_blobs import bad_bindings, bad_extras, bad_groups, bad_headers
+from tests.vectors.good_blobs import good_blobs, merges
+from tests.vectors.others import generator, manifests, signed
 
 HERE = Path(__file__).parent
 

@@ -6,8 +6,8 @@ import hashlib
 import json
 import struct
 
-from naive import CODES, blob, dense, entries, projection, vector
-from odd_signatures import odd_ones
+from tests.vectors.naive import CODES, blob, dense, entries, projection, vector
+from tests.vectors.odd_signatures import odd_ones
 
 
 def manifest(**changes: object) -> bytes:

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 from peft import PeftModel
 
-from device_runtime.blob import decode
-from device_runtime.bundle import Bundle
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format.blob import decode
 from edge_tsfm.cli.export import command as export
 from edge_tsfm.cli.train import command as train
 from edge_tsfm.errors import ConfigError, ModelError

@@ -9,8 +9,8 @@ from device_runtime.errors import SignalMismatchError
 from edge_tsfm.cli.evaluate import command
 from edge_tsfm.data.simulate import encode_table, simulate_ward
 from edge_tsfm.errors import DataError
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.train import train
 
 DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from device_runtime.adapter import Calibration
-from device_runtime.bundle import Bundle
-from device_runtime.delta import Numbers
-from device_runtime.forecaster import Forecaster
-from device_runtime.manifest import MANIFEST_FILE
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.format.adapter import Calibration
+from device_runtime.format.delta import Numbers
+from device_runtime.format.manifest import MANIFEST_FILE
 from edge_tsfm.cli.evaluate import command
 from edge_tsfm.cli.export_adapter import export_adapter_command
 from edge_tsfm.data.simulate import encode_table, simulate_ward
 from edge_tsfm.errors import ConfigError, ModelError
-from edge_tsfm.evaluation.on_device import device_quantiles
 from edge_tsfm.models import load_base
+from edge_tsfm.runs.on_device import device_quantiles
+from edge_tsfm.runs.run import load_run
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import load_run
-from edge_tsfm.training.train import train
 from export import export_base, with_calibration
 
 # Enough to leave the base behind: a blob that changes nothing is refused.

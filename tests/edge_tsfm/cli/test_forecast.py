@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from device_runtime.forecaster import Forecaster
+from device_runtime.forecast.forecaster import Forecaster
 from edge_tsfm.cli.forecast import command
 from edge_tsfm.errors import ConfigError, DataError
 

@@ -13,8 +13,8 @@ from edge_tsfm.cli.inspect_data import PLOT_HEIGHT, plot
 from edge_tsfm.cli.train import command as train_command
 from edge_tsfm.data.series import Series
 from edge_tsfm.errors import DataError
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.train import train
 
 TESTS = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from edge_tsfm.cli.train import command
 from edge_tsfm.errors import ConfigError, GateRefusedError
-from edge_tsfm.training.run import load_run
+from edge_tsfm.runs.run import load_run
 
 DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
 

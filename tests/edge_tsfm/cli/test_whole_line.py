@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.forecaster import Forecaster
-from edge_tsfm.training.run import load_run
+from device_runtime.forecast.forecaster import Forecaster
+from edge_tsfm.runs.run import load_run
 
 DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
 

@@ -1,17 +1,13 @@
 """The simulators (publisher, bed, disk, fleet), and a monitor with two confirmed adapters."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "simulators"))
-
-from bed import CONTEXT, Bed
-from publisher import BUNDLE, make_device, make_repository
-
-from device_runtime.lifecycle import State
+from device_runtime.update.lifecycle import State
+from tests.simulators.bed import CONTEXT, Bed
+from tests.simulators.publisher import BUNDLE, make_device, make_repository
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bed import CONTEXT, Bed
 from click.testing import CliRunner
-from publisher import EVERYBODY
 
 from device_runtime.cli import cli as device_cli
-from edge_tsfm.deploy import channels
+from edge_tsfm.deploy import rings as channels
 from edge_tsfm.deploy.controller import Action, Stage, went_back
 from edge_tsfm.deploy.ledger import read_channel, read_rollout
 from edge_tsfm.deploy.sbom import sbom_of
 from edge_tsfm.deploy.status import lines, status_of
 from edge_tsfm.errors import DeployError
+from tests.simulators.bed import CONTEXT, Bed
+from tests.simulators.publisher import EVERYBODY
 
 
 def device(bed: Bed, *command: str, status: int = 0) -> str:
@@ -46,7 +46,7 @@ def test_what_is_done_by_hand_is_reported(bed: Bed) -> None:
 
 
 def test_what_the_host_decides_is_reported(bed: Bed) -> None:
-    from device_runtime.host import Host
+    from device_runtime.update.host import Host
 
     bed.offer(3)
     bed.poll()
@@ -227,7 +227,7 @@ def verbs(bed: Bed, adapter: Path) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("verb", ["forecast", "selftest", "stream", "bench"])
 def test_an_unsigned_path_is_refused_where_the_settings_say_so(bed: Bed, settings: Path, verb: str) -> None:
-    from publisher import adapter_blob
+    from tests.simulators.publisher import adapter_blob
 
     unsigned, signed = bed.folder / "unsigned.etsa", bed.folder / "signed.etsa"
     unsigned.write_bytes(adapter_blob(9))
@@ -257,7 +257,7 @@ def test_a_revoked_path_is_refused_too(bed: Bed, settings: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["junk", "mode"])
 def test_settings_that_cannot_be_read_allow_nothing(bed: Bed, settings: Path, broken: str) -> None:
-    from publisher import adapter_blob
+    from tests.simulators.publisher import adapter_blob
 
     path = bed.folder / "unsigned.etsa"
     path.write_bytes(adapter_blob(9))

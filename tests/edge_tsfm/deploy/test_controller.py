@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from publisher import NOW, approve_version, make_repository, write_json
 
-from device_runtime.cohort import position, takes_part
-from edge_tsfm.deploy import channels
+from device_runtime.update.cohort import position, takes_part
+from edge_tsfm.deploy import rings as channels
 from edge_tsfm.deploy.controller import DEFAULT_PLAN, HOUR, Action, Stage, count, decide, read_plan
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import ConfigError, DeployError
+from tests.simulators.publisher import NOW, approve_version, make_repository, write_json
 
 # min_reports 4, at most 1 failure and 25 %, at least 75 % confirmed, 2 h of soak
 STAGE = Stage(

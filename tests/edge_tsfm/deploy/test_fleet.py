@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fleet
 import pytest
+
+from tests.simulators import fleet
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from publisher import (
+
+from tests.simulators.publisher import (
     BINDING,
     BUNDLE,
     adapter_blob,
@@ -21,13 +22,13 @@ from publisher import (
 
 pytest.importorskip("tuf")
 
-from device_runtime import blob as blobs
-from device_runtime.binding import Binding
-from device_runtime.device_config import read_config
-from device_runtime.disk import PosixDisk
 from device_runtime.errors import DeviceRuntimeError, FormatError, SignalMismatchError
-from device_runtime.install import Installer
-from device_runtime.slots import Slots
+from device_runtime.format import blob as blobs
+from device_runtime.format.binding import Binding
+from device_runtime.update.disk import PosixDisk
+from device_runtime.update.install import Installer
+from device_runtime.update.settings import read_config
+from device_runtime.update.slots import Slots
 from edge_tsfm.deploy.approve import approve
 from edge_tsfm.deploy.ledger import describe, read_channel
 from edge_tsfm.deploy.repository import Repository

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from publisher import EVERYBODY, NOW, approve_version, make_device, make_repository
 
-from device_runtime.agent import Agent
-from device_runtime.install import Installer
-from edge_tsfm.deploy import channels
+from device_runtime.update.agent.poll import Agent
+from device_runtime.update.install import Installer
+from edge_tsfm.deploy import rings as channels
 from edge_tsfm.deploy.setup import rotate_key
 from edge_tsfm.deploy.signers import import_hsm_key
 from edge_tsfm.errors import DeployError
+from tests.simulators.publisher import EVERYBODY, NOW, approve_version, make_device, make_repository
 
 LIBRARIES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so")
 TOKEN, PIN = "quality", "1234"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from publisher import BUNDLE, GATE, adapter_blob, evaluation, write_json
 
 from device_runtime.cli import cli as device_cli
 from edge_tsfm.cli import cli
+from tests.simulators.publisher import BUNDLE, GATE, adapter_blob, evaluation, write_json
 
 PLAN = """
 [[stage]]

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_runtime.adapter import Calibration
-from device_runtime.delta import Numbers
-from device_runtime.quantiles import calibrate
+from device_runtime.forecast.quantiles import calibrate
+from device_runtime.format.adapter import Calibration
+from device_runtime.format.delta import Numbers
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import DataError
 from edge_tsfm.evaluation.calibration import MAX_OFFSETS, MIN_VALUES, fit_calibration, fit_offsets

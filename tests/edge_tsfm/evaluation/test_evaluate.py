@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.evaluation import Report, evaluate, evaluate_forecasts
-from edge_tsfm.evaluation.layout import conclusion
 from edge_tsfm.evaluation.metrics import METRICS
+from edge_tsfm.report.text import conclusion
 
 from .conftest import LEVELS, around, mean_forecast, ward, windows_of
 
@@ -158,5 +158,5 @@ def test_impossible_requests_are_refused(windows: Windows) -> None:
 
 
 def test_torch_is_not_needed() -> None:
-    code = "import sys, edge_tsfm.evaluation, edge_tsfm.evaluation.plots; assert 'torch' not in sys.modules"
+    code = "import sys, edge_tsfm.evaluation, edge_tsfm.report.plots; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from device_runtime.adapter import Adapter
-from device_runtime.blob import decode, encode
-from device_runtime.delta import Fourier, Numbers
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.blob import decode, encode
+from device_runtime.format.delta import Fourier, Numbers
 from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.methods import Options, attach, find_method
 from edge_tsfm.methods.entries import choose_entries, energy, weight_gradients

@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import PeftModel
 
-from device_runtime.delta import Delta
+from device_runtime.format.delta import Delta
 from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.methods import FAMILY_RATES, METHODS, Method, Options, attach, find_method, learning_rates
 from edge_tsfm.methods.entries import choose_entries, weight_gradients
@@ -19,7 +19,7 @@ from edge_tsfm.models import Family
 from edge_tsfm.models.biases import put_biases
 from edge_tsfm.models.family import family_of
 from edge_tsfm.models.parts import find_parts
-from edge_tsfm.training.peft_form import save_peft_form
+from edge_tsfm.runs.peft_form import save_peft_form
 from tests.support.rounding import ANY_ORDER, assert_near, noise
 
 # The dummies' smallest site has 8 rows and 8 columns: few numbers on each.

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from device_runtime.bundle import Bundle
-from device_runtime.forecaster import Forecaster
-from device_runtime.session import SessionSettings
-from device_runtime.t5 import T5Model
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.families.t5 import T5Model
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.session import SessionSettings
 from edge_tsfm.methods import Options, attach, find_method
 from edge_tsfm.models import load_base, t5, t5_paths
 from edge_tsfm.models.lengths import by_length

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge_tsfm.training.advice import advice
+from edge_tsfm.runs.advice import advice
 
 Curve = list[tuple[int, float, float]]
 FALLING: Curve = [(0, 0.7, 0.080), (50, 0.7, 0.079), (100, 0.7, 0.0785)]

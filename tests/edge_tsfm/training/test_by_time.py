@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from edge_tsfm.cli.evaluate import command
 from edge_tsfm.errors import ConfigError, DataError
+from edge_tsfm.runs.run import Run
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import Run
-from edge_tsfm.training.train import train
 from tests.support.rounding import ANY_ORDER
 
 DUMMY = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"

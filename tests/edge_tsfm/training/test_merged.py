@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from edge_tsfm.cli.export import command
 from edge_tsfm.errors import TrainError
 from edge_tsfm.models import load_base
+from edge_tsfm.runs.merged import save_merged
+from edge_tsfm.runs.run import forecast
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.merged import save_merged
-from edge_tsfm.training.run import forecast
-from edge_tsfm.training.train import train
 from tests.support.rounding import ANY_ORDER
 
 Make = Callable[..., TrainConfig]

@@ -11,13 +11,13 @@ import torch
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 
-from device_runtime.delta import Fourier
+from device_runtime.format.delta import Fourier
 from edge_tsfm.data import split_of
 from edge_tsfm.data.split import split_digit
 from edge_tsfm.errors import ConfigError, InUseError, TrainError
+from edge_tsfm.runs.run import forecast, load_run
+from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.run import forecast, load_run
-from edge_tsfm.training.train import train
 from tests.support.rounding import ANY_ORDER
 
 Make = Callable[..., TrainConfig]
@@ -204,7 +204,7 @@ def test_a_run_goes_on_with_the_entries_it_chose(config: Make, tmp_path: Path) -
         train(chosen, tmp_path / "run", report=kill)
     before = (tmp_path / "run" / "entries.safetensors").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edge_tsfm.training.train.choose_for_run", lambda *_: pytest.fail("chosen again"))
+        patch.setattr("edge_tsfm.runs.train.choose_for_run", lambda *_: pytest.fail("chosen again"))
         train(chosen, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "entries.safetensors").read_bytes() == before
 

@@ -1,0 +1,152 @@
+"""The only module that imports ONNX Runtime: a graph, its base and the merged tensors become a session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from device_runtime.errors import ForecastError, MergeError, StorageError, UnsupportedError
+from device_runtime.forecast.bundle import Bundle
+
+GRAPH_SUFFIX = ".onnx"
+# What ONNX Runtime says when the machine has no more memory, threads or handles.
+OUT_OF = ("bad_alloc", "bad alloc", "failed to allocate", "out of memory", "memory allocation", "cannot allocate",
+          "too many open files", "pthread_create", "resource temporarily unavailable")  # fmt: skip
+
+Session = Any  # onnxruntime.InferenceSession, which ships no types
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSettings:
+    """How ONNX Runtime may use the device. The defaults suit a small monitor that does other work too."""
+
+    threads: int = 2  # intra-op; a Chronos-Bolt tiny forecast gains nothing beyond
+    spinning: bool = False  # threads that wait busily are faster and take a core from the monitor
+    memory_arena: bool = False  # an arena trades memory for nothing at batch 1
+    prepacking: bool = True  # without it a session is smaller and slower
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+
+def open_session(
+    bundle: Bundle,
+    graph: str,
+    merged: Mapping[int, NDArray[np.float32]],
+    settings: SessionSettings | None = None,
+) -> Session:
+    """Open one graph of a bundle with ``merged`` in place of the tensors of those indices.
+
+    Merged tensors go in through ``add_external_initializers``, which replaces them before any optimisation and
+    refuses a wrong name, shape or type; ``add_initializer`` would be folded away in silence (docs/adr/0002).
+    Raises `UnsupportedError` for a provider that is not there, `StorageError` when the graph cannot be loaded and
+    `MergeError` when ONNX Runtime refuses a tensor.
+    """
+    settings = settings or SessionSettings()
+    missing = set(settings.providers) - set(ort.get_available_providers())
+    if missing:
+        raise UnsupportedError(
+            f"execution provider {', '.join(sorted(missing))} is not in this onnxruntime",
+            hint=f"available: {', '.join(ort.get_available_providers())}",
+        )
+    entry = bundle.manifest.graphs[graph]
+    replaced = {bundle.manifest.tensors[i].name: array for i, array in merged.items() if i in entry.tensors}
+    options = session_options(settings)
+    try:
+        values = [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for array in replaced.values()]
+        if values:
+            options.add_external_initializers(list(replaced), values)
+    except Exception as error:
+        kind = StorageError if _of_machine(error) else MergeError
+        raise kind(f"{entry.file}: onnxruntime refused the merged tensors: {error}") from error
+    with bundle.in_memory():
+        # Not by path: these very bytes were compared with the manifest, a file may be another one by now.
+        external = {name: bundle.data(name) for name in bundle.manifest.files if not name.endswith(GRAPH_SUFFIX)}
+        options.add_external_initializers_from_files_in_memory(
+            list(external), list(external.values()), [len(data) for data in external.values()]
+        )
+        try:
+            return ort.InferenceSession(bytes(bundle.data(entry.file)), options, providers=list(settings.providers))
+        except Exception as error:
+            kind = MergeError if "xternal initializer" in str(error) and not _of_machine(error) else StorageError
+            raise kind(f"{entry.file}: onnxruntime could not open the graph: {error}") from error
+
+
+def _of_machine(error: Exception) -> bool:
+    """Whether ONNX Runtime ran out of something: no tensor and no graph is to blame for that."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError | OSError) or any(sign in said for sign in OUT_OF)
+
+
+def _run_error(error: Exception) -> ForecastError | StorageError:
+    """Say whose fault it is that a session did not run."""
+    return (StorageError if _of_machine(error) else ForecastError)(f"onnxruntime: {error}")
+
+
+def session_options(settings: SessionSettings) -> ort.SessionOptions:
+    """Translate settings into ONNX Runtime's."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = settings.memory_arena
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
+    options.add_session_config_entry("session.disable_prepacking", "0" if settings.prepacking else "1")
+    # KleidiAI's int8 products, used where a processor has SME, are not those that were measured at export
+    # (docs/adr/0020). An ONNX Runtime that does not know the entry ignores it.
+    options.add_session_config_entry("mlas.disable_kleidiai", "1")
+    return options
+
+
+def run(session: Session, output: str, feed: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+    """Run a session for one output. Raises `ForecastError`, or `StorageError` when ONNX Runtime had no memory."""
+    try:
+        (result,) = session.run([output], dict(feed))
+    except Exception as error:
+        raise _run_error(error) from error
+    return np.asarray(result, dtype=np.float32)
+
+
+def run_all(session: Session, feed: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float32]]:
+    """Run a session for all of its outputs, by name.
+
+    Raises `ForecastError` when ONNX Runtime does, `StorageError` for want of memory.
+    """
+    names = [output.name for output in session.get_outputs()]
+    try:
+        results = session.run(names, dict(feed))
+    except Exception as error:
+        raise _run_error(error) from error
+    return dict(zip(names, results, strict=True))
+
+
+class BoundRun:
+    """A session bound to arrays: a call runs it on them as they then are and writes its outputs, without copies.
+
+    The same array may be an input and an output: ONNX Runtime's ScatterND then writes in place.
+    """
+
+    def __init__(
+        self, session: Session, inputs: Mapping[str, NDArray[np.generic]], outputs: Mapping[str, NDArray[np.generic]]
+    ) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._values: dict[int, Any] = {}  # an OrtValue reads numpy's memory and must outlive the binding
+        for arrays, add in (
+            (inputs, self._binding.bind_ortvalue_input),
+            (outputs, self._binding.bind_ortvalue_output),
+        ):
+            for name, array in arrays.items():
+                if id(array) not in self._values:
+                    self._values[id(array)] = ort.OrtValue.ortvalue_from_numpy(array)
+                add(name, self._values[id(array)])
+
+    def __call__(self) -> None:
+        """Run once. Raises `ForecastError` when ONNX Runtime does, `StorageError` for want of memory."""
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            raise _run_error(error) from error

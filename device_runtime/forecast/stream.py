@@ -1,0 +1,155 @@
+"""Samples in one at a time, a context out: one ring buffer for each channel, on a regular grid of steps.
+
+Documented rules (docs/stream.md), each with a count in `Stream.counts`:
+
+* a sample of bad quality, not finite in float32 or outside of the channel's range changes nothing, not even the time
+  (``rejected``);
+* a step is ``floor(t / interval)``; of the newest step the sample with the latest time stamp stands for it
+  (``replaced``), an earlier one does not (``dropped``), one with the same stamp is a ``duplicate``;
+* a step without a sample is missing (NaN), never filled in;
+* a late sample fills its step if that is still missing and in the buffer (``late``), else it is ``dropped``;
+* a sample a whole buffer or more from the newest step, ahead or behind, is a ``stray``: one wrong clock reading must
+  not empty the buffer. Strays in a row that agree with one another are a clock that was set: the buffer starts again
+  there (``restarted``), after three ahead, after as many as the buffer has steps behind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from device_runtime.errors import InputError
+from device_runtime.forecast.forecaster import Forecast
+from device_runtime.format.binding import Use
+from device_runtime.series.options import MIN_OBSERVED
+
+STRAYS_AHEAD = 3  # samples
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Forecasts(Protocol):
+    """What a stream forecasts with: a `Forecaster`, or a `Host` that runs what is installed."""
+
+    def forecast(self, context: ArrayLike, prediction_length: int | None = None, *, use: Use | None = None) -> Forecast:
+        """Forecast one context ``[L]`` of what ``use`` says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """One measured quantity on a regular grid."""
+
+    name: str
+    interval_ms: int  # time between steps
+    low: float = -math.inf  # values outside of [low, high] are missing, in the channel's unit
+    high: float = math.inf
+    signal: str = ""  # what is measured, as "MAP"; empty: as the channel's name says
+
+    @property
+    def use(self) -> Use:
+        """What a forecast of this channel is of."""
+        return Use(signal=self.signal or self.name, interval_us=1_000 * self.interval_ms)
+
+    def __post_init__(self) -> None:
+        """Refuse an interval that is not positive."""
+        if self.interval_ms < 1:
+            raise InputError(f"channel {self.name}: interval_ms {self.interval_ms}: want at least 1")
+
+
+@dataclass
+class _Ring:
+    """The last steps of one channel, oldest first when read."""
+
+    values: NDArray[np.float32]  # [L], NaN for missing
+    newest: int | None = None  # step number
+    stamp: int = 0  # time of the sample that stands for the newest step
+    strays: int = 0  # in a row that agree with one another
+    stray_stamp: int = 0  # of the last of them
+
+    def moved(self, t_ms: int, interval_ms: int) -> bool:
+        """Take a stray; return whether it and those before it say that the clock was set."""
+        assert self.newest is not None
+        step, length = t_ms // interval_ms, len(self.values)
+        agrees = self.strays > 0 and t_ms > self.stray_stamp and step - self.stray_stamp // interval_ms < length
+        self.strays = self.strays + 1 if agrees else 1
+        self.stray_stamp = t_ms
+        # A backlog that is sent late looks like a clock set back: be slower to believe it.
+        return self.strays >= (STRAYS_AHEAD if step > self.newest else length)
+
+
+class Stream:
+    """Forecasts from a live feed. Not thread-safe: one feed, one stream.
+
+    `push` takes constant time, or as long as a gap has steps, at most the buffer's; `forecast` runs the model.
+    """
+
+    def __init__(
+        self,
+        forecaster: Forecasts,
+        channels: tuple[Channel, ...],
+        *,
+        context_length: int = 48,
+        min_observed: int = MIN_OBSERVED,
+    ) -> None:
+        if not 1 <= min_observed <= context_length:
+            raise InputError(f"min_observed {min_observed}: want 1 to context_length {context_length}")
+        self.forecaster = forecaster  # a swap is an assignment: the next forecast uses the new one
+        self.min_observed = min_observed
+        self.counts: Counter[str] = Counter()
+        self._channels = {channel.name: channel for channel in channels}
+        self._rings = {name: _Ring(np.full(context_length, np.nan, dtype=np.float32)) for name in self._channels}
+
+    def push(self, channel: str, t_ms: int, value: float, *, good: bool = True) -> bool:
+        """Take one sample; return whether it began a new step. Raises `InputError` for an unknown channel."""
+        if channel not in self._channels:
+            raise InputError(f"unknown channel {channel!r}; this stream has {', '.join(self._channels)}")
+        kind, ring = self._channels[channel], self._rings[channel]
+        if not (good and kind.low <= value <= kind.high and abs(value) <= FLOAT32_MAX):  # nor is NaN
+            self.counts["rejected"] += 1
+            return False
+        step, length = t_ms // kind.interval_ms, len(ring.values)
+        if ring.newest is not None and abs(step - ring.newest) >= length:
+            if not ring.moved(t_ms, kind.interval_ms):
+                self.counts["stray"] += 1
+                return False
+            self.counts["restarted"] += 1
+            ring.values[:] = np.nan
+            ring.newest = None
+        ring.strays = 0
+        place = step % length
+        if ring.newest is None or step > ring.newest:
+            for passed in range(step if ring.newest is None else ring.newest + 1, step):
+                ring.values[passed % length] = np.nan
+            ring.values[place], ring.newest, ring.stamp = value, step, t_ms
+            return True
+        if step == ring.newest and t_ms > ring.stamp:
+            self.counts["replaced"] += 1
+            ring.values[place], ring.stamp = value, t_ms
+        elif step < ring.newest and math.isnan(ring.values[place]):
+            self.counts["late"] += 1
+            ring.values[place] = value
+        else:
+            self.counts["duplicate" if t_ms == ring.stamp else "dropped"] += 1
+        return False
+
+    def context(self, channel: str) -> NDArray[np.float32]:
+        """Return a channel's buffer, ``[L]``, oldest first, NaN for missing steps."""
+        ring = self._rings[channel]
+        if ring.newest is None:
+            return ring.values.copy()
+        return np.roll(ring.values, -((ring.newest + 1) % len(ring.values)))
+
+    def forecast(self, channel: str, prediction_length: int | None = None) -> Forecast:
+        """Forecast a channel from its buffer. Raises `InputError` below ``min_observed`` observed steps.
+
+        Raises `SignalMismatchError` when the adapter that runs is for another signal or interval.
+        """
+        context = self.context(channel)
+        observed = int(np.isfinite(context).sum())
+        if observed < self.min_observed:
+            raise InputError(f"{channel}: {observed} observed steps, want {self.min_observed}")
+        return self.forecaster.forecast(context, prediction_length, use=self._channels[channel].use)

@@ -1,0 +1,171 @@
+"""A monitor's own settings: one TOML file, unknown keys refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from device_runtime.binder import bind
+from device_runtime.documents import read_toml
+from device_runtime.errors import FormatError, InputError, StorageError
+from device_runtime.format.binding import Use, check_names
+from device_runtime.update.counter import TPM, counter_for
+from device_runtime.update.health import HealthRules
+from device_runtime.update.rollout import NAME
+from device_runtime.update.web import check_address
+
+Activation = Literal["manual", "idle", "window"]
+MAX_CONFIG_SIZE = 65_536  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """When a staged adapter may be tried."""
+
+    activation: Activation = "manual"
+    idle_file: Path | None = None  # the host creates it while no patient is attached
+    inhibit_file: Path | None = None  # while it exists, nothing is activated, whatever else is said
+    window: str = ""  # "02:00-04:30", local time; may cross midnight
+
+    def __post_init__(self) -> None:
+        """Check that the policy can ever say yes."""
+        if self.activation not in get_args(Activation):
+            raise FormatError(f"activation {self.activation!r}: want one of {', '.join(get_args(Activation))}")
+        if self.activation == "idle" and self.idle_file is None:
+            raise FormatError('activation "idle" needs idle_file')
+        if self.activation == "window":
+            self.limits()
+
+    def limits(self) -> tuple[dt.time, dt.time]:
+        """Return the window's first moment and the one after its last."""
+        try:
+            first, last = (dt.time.fromisoformat(part.strip()) for part in self.window.split("-"))
+        except ValueError as error:
+            raise FormatError(f'window {self.window!r}: want "HH:MM-HH:MM"') from error
+        return first, last
+
+    def inhibited(self) -> bool:
+        """Whether the host forbids every activation now; a file that cannot be looked for counts as there."""
+        try:
+            return self.inhibit_file is not None and self.inhibit_file.exists()
+        except OSError:
+            return True
+
+    def allows(self, now: dt.datetime) -> tuple[bool, str]:
+        """Say whether a trial may begin at the local time ``now``, and if not, why."""
+        if self.inhibited():
+            return False, f"inhibited by {self.inhibit_file}"
+        if self.activation == "manual":
+            return False, "activation is manual"
+        if self.activation == "idle":
+            assert self.idle_file is not None
+            try:
+                idle = self.idle_file.exists()
+            except OSError:  # a file that cannot be looked for counts as not there
+                idle = False
+            return (True, "") if idle else (False, "the monitor is in use")
+        first, last = self.limits()
+        moment = now.time()
+        inside = first <= moment < last if first <= last else moment >= first or moment < last
+        return (True, "") if inside else (False, f"outside of {self.window}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """Who this monitor is, what it trusts, and where it looks."""
+
+    device_id: str
+    channel: str
+    signal: str = ""  # what this monitor's adapter will forecast, as "MAP"; empty: only unbound adapters may run
+    unit: str = ""  # UCUM, as "mm[Hg]"
+    interval: str = ""  # time between two steps, as "1h"
+    accept_differences: tuple[str, ...] = ()  # a person's consent, by name, to run an adapter for something else
+    bundle: Path
+    state: Path
+    trusted_keys: tuple[bytes, ...]  # Ed25519 public keys, 32 bytes each
+    threshold: int = 1
+    groups: tuple[str, ...] = ()
+    repository: str = ""  # https://… or a folder (a mounted stick, a mirror)
+    root: Path | None = None  # the factory's root.json
+    report_to: str = ""  # a folder, or https://…
+    report_token: Path | None = None  # file with a bearer token for reports over HTTP
+    signed_only: bool = False  # also `forecast`, `stream` and `selftest` with --adapter take nothing unsigned
+    counter: str = ""  # where the floor's number is kept too: a file on another partition, or tpm2:INDEX
+    trial_days: float = 14.0  # after which a trial that nobody ended is over
+    policy: Policy = field(default_factory=Policy)
+    health: HealthRules = field(default_factory=HealthRules)
+
+    def __post_init__(self) -> None:
+        """Check names and keys."""
+        if not self.device_id or len(self.device_id) > 128 or not self.device_id.isprintable():
+            raise FormatError(f"device_id {self.device_id[:80]!r}: want 1 to 128 printable characters")
+        if not NAME.fullmatch(self.channel):
+            raise FormatError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
+        if not self.trusted_keys or any(len(key) != 32 for key in self.trusted_keys):
+            raise FormatError("trusted_keys: want at least one Ed25519 public key of 64 hexadecimal digits")
+        try:
+            check_names(self.accept_differences)
+            _ = self.use
+        except InputError as error:
+            raise FormatError(f"settings: {error}") from error
+        if "://" in self.repository:
+            check_address("repository", self.repository)
+        if "://" in self.report_to:
+            check_address("report_to", self.report_to, secret=self.report_token is not None)
+        if not isinstance(self.signed_only, bool):
+            raise FormatError(f"signed_only: want true or false, got {self.signed_only!r}")
+        if not isinstance(self.trial_days, int | float) or not 0 < self.trial_days <= 3650:
+            raise FormatError(f"trial_days: want more than 0 and at most 3650, got {self.trial_days!r}")
+        counter_for(self.counter, Path())
+        if not 1 <= self.threshold <= len(set(self.trusted_keys)):
+            raise FormatError(
+                f"threshold {self.threshold}: want 1 to {len(set(self.trusted_keys))}, the number of keys"
+            )
+
+    @property
+    def use(self) -> Use:
+        """What the adapter will forecast here."""
+        return Use.of(self.signal, interval=self.interval, unit=self.unit)
+
+
+def read_config(path: Path) -> DeviceConfig:
+    """Read a device's settings; relative paths start at the file's folder. Raises `FormatError`, `StorageError`.
+
+    A file that others than its owner may write, or that belongs to neither root nor this user, is refused: it holds the
+    keys that are trusted.
+    """
+    _check_owner(path)
+    value = read_toml(path, limit=MAX_CONFIG_SIZE, unreadable=StorageError)
+    config = bind(DeviceConfig, value, str(path), folder=path.parent)
+    return replace(
+        config,
+        repository=_beside(path, config.repository),
+        report_to=_beside(path, config.report_to),
+        counter=config.counter if config.counter.startswith(TPM) else _beside(path, config.counter),
+    )
+
+
+def _beside(path: Path, place: str) -> str:
+    """Return an address as it is, and a folder as seen from the file's own."""
+    return str(path.parent / place) if place and "://" not in place else place
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse settings that others could have written. Raises `StorageError`."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    if found.st_mode & 0o022:
+        raise StorageError(
+            f"{path} may be written by others (mode {found.st_mode & 0o7777:o}): the keys in it are not trusted",
+            hint=f"look what it says, then chmod go-w {path}",
+        )
+    if found.st_uid not in (0, os.geteuid()):
+        raise StorageError(
+            f"{path} belongs to user {found.st_uid}: the keys in it are not trusted",
+            hint=f"look what it says, then chown root {path}",
+        )

@@ -1,0 +1,171 @@
+"""Starting on a device: load what the record names, or the next safer thing, down to the base alone.
+
+Invariants: a trial's try is counted durably before its bytes are loaded, so a crash, a hang or a watchdog during the
+load costs a try; what cannot be counted is not tried. Signature and hash are checked at every start, over the bytes
+that are then used. Only the adapter's own fault is written down, and only once something safer has come up on the same
+machine: a full disk, no memory, no file handles or a damaged base cost no adapter, only this start, and neither do
+settings that say that this monitor forecasts something else than the adapter is for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from device_runtime.errors import BaseMismatchError, DeviceRuntimeError, RollbackError, StorageError, UnsupportedError
+from device_runtime.faults import Fault, fault_of
+from device_runtime.update import lifecycle
+from device_runtime.update.lifecycle import Entry, Record, State
+from device_runtime.update.slots import Slots
+
+T = TypeVar("T")
+# Verifies signatures, merges and proves: blob with signatures, or None for the base alone. Raises when it must not run.
+Opener = Callable[[bytes | None], T]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Generic[T]):
+    """What runs now, and what did not come up on the way to it."""
+
+    running: T
+    entry: Entry | None  # None: the base alone
+    state: State
+    failures: tuple[str, ...]
+    retry: bool = False  # the machine kept something from coming up: worth another attempt
+
+
+class _SpentError(Exception):
+    """The trial has no starts left."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """One rung of the ladder that did not hold."""
+
+    entry: Entry
+    fault: Fault
+    reason: str
+
+
+def start(
+    slots: Slots, open_adapter: Opener[T], *, channel: str, failed: str = "", keep: Started[T] | None = None
+) -> Started[T]:
+    """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
+
+    ``channel`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
+    the record names must not run any more: then begin with the fall-back. ``keep`` is what runs already: it goes on
+    where the fall-back ends at the same adapter.
+    """
+    rung = _fall_back(slots, slots.record, failed) if failed else slots.record
+    tries = slots.record.tries
+    failures: list[_Failure] = []
+    running: T
+    while True:
+        entry = rung.runs
+        try:
+            if entry is None:
+                running = keep.running if keep and keep.entry is None else open_adapter(None)
+            elif keep and keep.entry == entry and (failures or failed):
+                running = keep.running
+            else:
+                rung = _count(slots, entry, rung, channel)
+                running = open_adapter(slots.load(entry))
+        except Exception as error:
+            if entry is None:
+                raise
+            failures.append(_Failure(entry, _fault(error), _text(error)))
+            rung = lifecycle.fall_back(rung, reason=failures[-1].reason)
+            continue
+        break
+    proven = keep is None or running is not keep.running or _comes_up(open_adapter, failures)
+    _write_down(slots, failures if proven else [], tries)
+    said = [slots.problem] if slots.problem else []
+    return Started(
+        running=running,
+        entry=entry,
+        state=rung.state,
+        failures=(*said, *(f"adapter {failure.entry.adapter[:16]}: {failure.reason}" for failure in failures)),
+        retry=bool(slots.unreadable) or any(failure.fault is Fault.MACHINE for failure in failures),
+    )
+
+
+def _count(slots: Slots, entry: Entry, rung: Record, channel: str) -> Record:
+    """Check that an adapter may run at all, and take a try from a trial, durably. Returns the record then."""
+    _check_floor(slots, entry, channel)
+    slots.check_counter()
+    if rung.state is not State.TRIAL:
+        return rung
+    if rung.tries == 0:
+        raise _SpentError("the trial has no starts left")
+    slots.count_start()
+    return slots.record
+
+
+def _check_floor(slots: Slots, entry: Entry, channel: str) -> None:
+    """Refuse what was revoked, even when the cut came between floor and record."""
+    try:
+        floor = slots.floor()
+    except StorageError:
+        return  # a lost floor blocks installs, not what was installed while it was there
+    if entry.file in floor.revoked:
+        raise RollbackError(f"adapter {entry.adapter[:16]} is revoked")
+    minimum = floor.security_minimum.get(channel, 0)
+    if entry.sequence < minimum:
+        raise RollbackError(
+            f"adapter {entry.adapter[:16]} has sequence {entry.sequence}, the security minimum is {minimum}"
+        )
+
+
+def _fault(error: Exception) -> Fault:
+    """Say whose fault it is that an installed adapter did not come up.
+
+    It was proven on this monitor, with its base and its runtime: should these be others now, the monitor has changed.
+    """
+    if isinstance(error, _SpentError):
+        return Fault.SENDER
+    if isinstance(error, BaseMismatchError | UnsupportedError):
+        return Fault.MACHINE
+    return fault_of(error)
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, DeviceRuntimeError | _SpentError) else f"{type(error).__name__}: {error}"
+
+
+def _comes_up(open_adapter: Opener[T], failures: list[_Failure]) -> bool:
+    """Whether the base alone comes up now: where it does not, the machine is to blame for what failed beside it."""
+    if not any(failure.fault is Fault.SENDER for failure in failures):
+        return True
+    try:
+        open_adapter(None)
+    except Exception:  # noqa: BLE001 - whatever it is, nothing is proven against an adapter
+        return False
+    return True
+
+
+def _write_down(slots: Slots, failures: list[_Failure], tries: int) -> None:
+    """Commit what is proven against the adapters that failed, up to the first that is not to blame itself.
+
+    ``tries`` is how many a trial had before this start. On a disk that refuses, the fall-back holds for this start.
+    """
+    with contextlib.suppress(StorageError):
+        for failure in failures:
+            if failure.entry != slots.record.runs:
+                return
+            if failure.fault is Fault.SENDER:
+                slots.fall_back(failure.reason, who="device")
+                continue
+            if failure.fault in (Fault.MACHINE, Fault.SETTINGS) and slots.record.tries < tries:
+                slots.spare_start(failure.reason)
+            return
+
+
+def _fall_back(slots: Slots, record: Record, reason: str) -> Record:
+    """Commit the fall-back; on a disk that refuses, fall back for this start alone."""
+    try:
+        slots.fall_back(reason, who="device")
+    except StorageError:
+        return lifecycle.fall_back(record, reason=reason)
+    return slots.record

@@ -1,0 +1,44 @@
+"""``edge-tsfm deploy channel``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_tsfm.cli.deploy.options import (
+    channel_argument,
+    json_option,
+    keys_option,
+    open_repository,
+    repository_argument,
+    say,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@repository_argument
+@channel_argument
+@keys_option
+@click.option("--signal", required=True, help="What its monitors forecast, as MAP.")
+@click.option("--interval", default="", help="Time between two steps, as 1h.  [default: steps of no stated length]")
+@click.option("--unit", default="", help="UCUM, as mm[Hg].  [default: the signal's own]")
+@json_option
+def command(
+    repository: Path, channel: str, keys: tuple[Path, ...], signal: str, interval: str, unit: str, as_json: bool
+) -> None:
+    """Say once what the monitors of a CHANNEL forecast: no adapter for anything else is approved for it."""
+    from edge_tsfm.deploy.ledger import describe
+
+    opened = open_repository(repository, keys)
+    with opened.locked():
+        made = describe(opened, channel, signal=signal, interval=interval, unit=unit)
+    say(
+        as_json,
+        {"channel": made.name, "signal": made.signal, "unit": made.unit, "interval": made.interval},
+        f"{made.name}: {made.signal}{f' in {made.unit}' if made.unit else ''} every {made.interval or 'step'}",
+    )

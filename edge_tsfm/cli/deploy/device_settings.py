@@ -1,0 +1,28 @@
+"""``edge-tsfm deploy device-settings``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_tsfm.cli.deploy.options import channel_argument, keys_option, open_repository, repository_argument
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@repository_argument
+@keys_option
+@channel_argument
+@click.argument("device_id")
+@click.option("--url", required=True, help="Where the monitor finds public/.")
+def command(repository: Path, keys: tuple[Path, ...], channel: str, device_id: str, url: str) -> None:
+    """Print a monitor's device.toml."""
+    from edge_tsfm.deploy.setup import device_settings
+
+    click.echo(
+        device_settings(open_repository(repository, keys), channel=channel, device_id=device_id, url=url), nl=False
+    )

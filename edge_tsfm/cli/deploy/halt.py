@@ -1,0 +1,39 @@
+"""``edge-tsfm deploy halt``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_tsfm.cli.deploy.options import (
+    channel_argument,
+    json_option,
+    keys_option,
+    open_repository,
+    repository_argument,
+    say,
+    who_option,
+    why_option,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@repository_argument
+@channel_argument
+@keys_option
+@who_option
+@why_option
+@json_option
+def command(repository: Path, channel: str, keys: tuple[Path, ...], who: str, why: str, as_json: bool) -> None:
+    """Stop a CHANNEL's roll-out: nobody else gets it. Those who have it keep it; `revoke` takes it from them."""
+    from edge_tsfm.deploy import rings as channels
+
+    opened = open_repository(repository, keys)
+    with opened.locked():
+        channels.halt(opened, channel, who=who, why=why)
+    say(as_json, {"channel": channel, "halted": True}, f"{channel}: halted")

@@ -1,0 +1,49 @@
+"""What the verbs of ``edge-tsfm deploy`` share: their options, the repository, and how they say what was done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edge_tsfm.deploy.controller import Stage
+    from edge_tsfm.deploy.repository import Repository
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+repository_argument = click.argument("repository", type=FOLDER)
+channel_argument = click.argument("channel")
+keys_option = click.option(
+    "--keys",
+    type=FOLDER,
+    multiple=True,
+    envvar="EDGE_TSFM_KEYS",
+    help="Where key files are; repeatable, for two people with a stick each.  [default: REPOSITORY/keys]",
+)
+who_option = click.option("--who", required=True, help="Who decides, for the records.")
+why_option = click.option("--why", required=True, help="Why, for the records.")
+plan_option = click.option("--plan", type=FILE, help="Stages as TOML.  [default: 1 %, 10 %, all]")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def open_repository(repository: Path, keys: tuple[Path, ...]) -> Repository:
+    """Open a repository."""
+    from edge_tsfm.deploy.repository import Repository
+
+    return Repository(repository, keys[0] if keys else None, more_keys=keys[1:])
+
+
+def say(as_json: bool, value: dict[str, Any], text: str) -> None:
+    """Print what was done, for machines or for people."""
+    click.echo(json.dumps(value) if as_json else text)
+
+
+def read_stages(path: Path | None) -> tuple[Stage, ...]:
+    """Read a plan, or take the default one."""
+    from device_runtime.files import read_bounded
+    from edge_tsfm.deploy.controller import DEFAULT_PLAN, MAX_PLAN, read_plan
+
+    return DEFAULT_PLAN if path is None else read_plan(read_bounded(path, MAX_PLAN), str(path))

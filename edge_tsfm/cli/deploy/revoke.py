@@ -1,0 +1,47 @@
+"""``edge-tsfm deploy revoke``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_tsfm.cli.deploy.options import (
+    channel_argument,
+    json_option,
+    keys_option,
+    open_repository,
+    repository_argument,
+    say,
+    who_option,
+    why_option,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@repository_argument
+@channel_argument
+@click.argument("adapter")
+@keys_option
+@click.option("--older", is_flag=True, help="And everything approved before it.")
+@who_option
+@why_option
+@json_option
+def command(
+    repository: Path, channel: str, adapter: str, keys: tuple[Path, ...], older: bool, who: str, why: str, as_json: bool
+) -> None:
+    """Take an ADAPTER (start of its name) back from every monitor of a CHANNEL, for ever.
+
+    At its next poll a monitor that has it returns to the previous adapter that is not revoked, or to the base alone.
+    Wants the quality keys: it is quality's decision, and a stolen online key cannot undo it.
+    """
+    from edge_tsfm.deploy import rings as channels
+
+    opened = open_repository(repository, keys)
+    with opened.locked():
+        name = channels.take_back(opened, channel, adapter, older=older, who=who, why=why)
+    say(as_json, {"channel": channel, "revoked": name, "older": older}, f"{channel}: adapter {name[:16]} is revoked")

@@ -1,0 +1,73 @@
+"""``edge-tsfm deploy rollout``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_tsfm.cli.deploy.options import (
+    FOLDER,
+    channel_argument,
+    json_option,
+    keys_option,
+    open_repository,
+    plan_option,
+    read_stages,
+    repository_argument,
+    who_option,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@repository_argument
+@channel_argument
+@keys_option
+@click.option(
+    "--adapter", help="Start: offer this approved adapter (start of its name, as status and reports give it)."
+)
+@plan_option
+@click.option("--reports", type=FOLDER, help="Step: folder of the monitors' reports.")
+@click.option("--approve", is_flag=True, help="With --reports: a person's yes to the next stage.")
+@click.option("--pause", "paused", flag_value=True, type=bool, default=None, help="Stay at this stage.")
+@click.option("--resume", "paused", flag_value=False, type=bool, help="Go on.")
+@who_option
+@json_option
+def command(
+    repository: Path,
+    channel: str,
+    keys: tuple[Path, ...],
+    adapter: str | None,
+    plan: Path | None,
+    reports: Path | None,
+    approve: bool,
+    paused: bool | None,
+    who: str,
+    as_json: bool,
+) -> None:
+    """Offer an approved adapter to a CHANNEL stage by stage: start it with --adapter, step it with --reports.
+
+    A step reads the reports and advances, waits, asks for approval or halts; run it from a timer. Every decision is in
+    REPOSITORY/decisions.
+    """
+    from edge_tsfm.deploy import rings as channels
+
+    if sum(option is not None for option in (adapter, reports, paused)) != 1:
+        raise click.UsageError("want one of --adapter, --reports, --pause, --resume")
+    opened = open_repository(repository, keys)
+    with opened.locked():
+        if adapter is not None:
+            state = channels.start(opened, channel, adapter, read_stages(plan), who=who)
+            value: dict[str, Any] = {"action": "start", "why": f"stage {state['stages'][0]['permille']} of 1000"}
+        elif reports is not None:
+            value = asdict(channels.step(opened, channel, reports, who=who, approve=approve))
+        else:
+            channels.pause(opened, channel, paused=bool(paused), who=who, why="by hand")
+            value = {"action": "pause" if paused else "resume", "why": "by hand"}
+    click.echo(json.dumps(value) if as_json else f"{value['action']}: {value['why']}")

@@ -1,0 +1,293 @@
+"""The device runtime against the torch pipeline and optimum's, on one machine in one run: ratios, not boasts.
+
+Timings are taken in blocks in turn (torch, runtime, optimum, torch …), so that a machine that slows down slows both,
+with a pause between them, so that neither's idle threads take the other's cores. The runtime is timed twice: with
+waiting threads asleep, as it leaves the factory, and spinning, as torch does. Start-up and memory are taken in
+processes of their own.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.session import SessionSettings, session_options
+from device_runtime.format.manifest import Manifest
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.models import Base
+
+# What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
+PRODUCT_SIZE = 1_024
+TIMED = ("chronos-bolt", "chronos-t5")
+BLOCK = 50  # calls in a row: caches and clock settle within the first few
+SLOW_BLOCK = 5  # of a family whose forecast takes hundreds of times as long
+# A busy machine stops the clock for nobody; the processor's own counts what a forecast used, on all threads.
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+SETTLE_S = 0.2  # for the other's threads to go to sleep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A shape of forecast to time."""
+
+    batch: int = 1
+    context_length: int
+    prediction_length: int
+
+    def __str__(self) -> str:
+        return f"{self.context_length}→{self.prediction_length}, batch {self.batch}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Median milliseconds of each, and how many times faster the runtime is."""
+
+    torch_ms: float
+    runtime_ms: float
+    optimum_ms: float | None = None  # where optimum was timed too
+
+    @property
+    def ratio(self) -> float:
+        """Torch over runtime."""
+        return self.torch_ms / self.runtime_ms
+
+    @property
+    def optimum_ratio(self) -> float | None:
+        """Optimum over runtime."""
+        return None if self.optimum_ms is None else self.optimum_ms / self.runtime_ms
+
+
+def forecast_timing(
+    base: Base,
+    bundle: Bundle,
+    case: Case,
+    settings: SessionSettings,
+    runs: int,
+    optimum: Path | None = None,
+    clock: str = "wall",
+) -> Timing:
+    """Time forecasts of one case, all with as many threads (and a Chronos-T5 with as many samples).
+
+    ``optimum`` is a folder of `export_optimum`, to be timed as well; ``clock`` is the name of one of `CLOCKS`.
+    """
+    torch.set_num_threads(settings.threads)
+    forecaster = Forecaster.open(bundle, settings=settings)
+    context = np.random.default_rng(0).normal(80, 10, (case.batch, case.context_length)).astype(np.float32)
+    tensor = torch.from_numpy(context)
+    pipelines = [torch_pipeline(base)]
+    if optimum is not None:
+        pipelines.append(optimum_pipeline(base, optimum, settings))
+
+    def forecasts(pipeline: Any) -> Callable[[], Any]:
+        return lambda: pipeline.predict_quantiles(tensor, prediction_length=case.prediction_length)
+
+    torch_ms, runtime_ms, *others = in_turn(
+        [
+            forecasts(pipelines[0]),
+            lambda: forecaster.forecast(context, case.prediction_length),
+            *map(forecasts, pipelines[1:]),
+        ],
+        runs,
+        block=min(runs, SLOW_BLOCK if base.family == "chronos-t5" else BLOCK),
+        clock=CLOCKS[clock],
+    )
+    return Timing(torch_ms=torch_ms, runtime_ms=runtime_ms, optimum_ms=others[0] if others else None)
+
+
+def torch_pipeline(base: Base) -> Any:
+    """Return chronos-forecasting's own pipeline around a base of one of the families that are `TIMED`."""
+    from chronos import ChronosBoltPipeline
+
+    return ChronosBoltPipeline(base.model) if base.family == "chronos-bolt" else _sampling_pipeline(base, base.model)
+
+
+def optimum_pipeline(base: Base, folder: Path, settings: SessionSettings) -> Any:
+    """Return chronos-forecasting's pipeline around optimum's model of a Chronos-T5: its decoder keeps its cache."""
+    from optimum.onnxruntime import ORTModelForSeq2SeqLM
+
+    options = session_options(settings)
+    options.enable_cpu_mem_arena = True  # as optimum's users have it
+    model = ORTModelForSeq2SeqLM.from_pretrained(folder, session_options=options, use_cache=True)
+    return _sampling_pipeline(base, model)
+
+
+def _sampling_pipeline(base: Base, model: Any) -> Any:
+    """Wrap ``model``, which generates tokens, as a Chronos-T5 pipeline with the base's configuration."""
+    from chronos import ChronosPipeline
+    from chronos.chronos import ChronosConfig, ChronosModel
+
+    config = ChronosConfig(**base.model.config.chronos_config)
+    return ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=model))
+
+
+def check_timed(family: str, *, optimum: bool = False) -> None:
+    """Raise `ConfigError` for what is not timed, before anything slow begins."""
+    if family not in TIMED:
+        raise ConfigError(f"bench: {family} is not timed", hint=f"it times {' and '.join(TIMED)}")
+    if optimum and family != "chronos-t5":
+        raise ConfigError(f"bench --optimum: optimum has no class for {family}", hint="it runs chronos-t5")
+    if optimum and not optimum_runs(family):
+        raise ConfigError("bench --optimum: optimum is not installed", hint="install edge-tsfm with the extra [export]")
+
+
+def optimum_runs(family: str) -> bool:
+    """Say whether optimum is here and has a class for a family."""
+    return family == "chronos-t5" and find_spec("optimum") is not None and find_spec("optimum.onnxruntime") is not None
+
+
+def cases(bundle: Bundle) -> list[Case]:
+    """Return what is timed of a bundle's family, no context longer than its own."""
+    longest = bundle.manifest.context_length
+    if bundle.manifest.family == "chronos-t5":
+        return [
+            Case(context_length=min(longest, context), prediction_length=steps)
+            for context, steps in ((72, 36), (512, 64))
+        ]
+    return [Case(batch=batch, context_length=min(longest, 512), prediction_length=64) for batch in (1, 32)]
+
+
+def in_turn(
+    functions: Sequence[Callable[[], Any]],
+    runs: int,
+    block: int = BLOCK,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """Time functions in alternating blocks, the first call of each block not counted: median milliseconds of each.
+
+    ``clock`` is one of `CLOCKS`.
+    """
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(-(-runs // block)):
+        for function, taken in zip(functions, times, strict=True):
+            time.sleep(SETTLE_S)
+            function()
+            for _ in range(block):
+                start = clock()
+                function()
+                taken.append((clock() - start) * 1e3)
+    return [statistics.median(taken) for taken in times]
+
+
+def floor_ms(bundle: Bundle, case: Case, *, threads: int) -> float:
+    """Estimate the least time a forecast's matrix products take here, in milliseconds.
+
+    Two operations for each weight and row it multiplies (`operations`), at the rate of one large float32 product.
+    """
+    torch.set_num_threads(threads)
+    a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE)
+    (ms,) = in_turn([lambda: a @ a], 20)
+    return operations(bundle.manifest, case) / (2 * PRODUCT_SIZE**3) * ms
+
+
+def operations(manifest: Manifest, case: Case) -> int:
+    """Count a forecast's operations in products of weights, and in a Chronos-T5's attention over the context."""
+    weights = [entry for entry in manifest.tensors if len(entry.shape) == 2 and "relative" not in entry.name]
+    if manifest.family == "chronos-bolt":
+        patches = -(-case.context_length // int(manifest.parameters["patch_size"])) + 1
+        once = sum(entry.size for entry in weights if not entry.name.startswith(("encoder.", "input_patch")))
+        return 2 * case.batch * (once + patches * (sum(entry.size for entry in weights) - once))
+    context = case.context_length + int(manifest.parameters["use_eos_token"])
+    inner = int(manifest.parameters["num_heads"]) * int(manifest.parameters["d_kv"])
+    width = next(entry.shape[1] for entry in weights if entry.name.endswith("SelfAttention.q.weight"))
+    first = ("encoder.", "EncDecAttention.k.", "EncDecAttention.v.")  # once for a context
+    encoder = [entry for entry in weights if any(part in entry.name for part in first)]
+    layers = sum(entry.name.endswith("SelfAttention.q.weight") for entry in encoder)
+    per_context = context * sum(entry.size for entry in encoder) + layers * 2 * context * context * inner
+    per_row = sum(entry.size for entry in weights) - sum(entry.size for entry in encoder)
+    per_row += int(manifest.parameters["n_tokens"]) * width
+    per_row += int(manifest.parameters["num_layers"]) * 2 * context * inner
+    rows = int(manifest.parameters["num_samples"]) * case.prediction_length
+    return 2 * case.batch * (per_context + rows * per_row)
+
+
+def process_figures(code: str, arguments: list[str], runs: int = 3) -> dict[str, float]:
+    """Run ``code`` in fresh processes: least seconds until it ended, and its peak memory in MB."""
+    # Not getrusage: its peak survives exec, so a child would report its parent's.
+    tail = "\nimport re; print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024)"
+    seconds, memory = [], 0.0
+    for _ in range(runs):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code + tail, *arguments], capture_output=True, text=True, check=True
+        )
+        seconds.append(time.perf_counter() - start)
+        memory = float(done.stdout.splitlines()[-1])
+    return {"seconds": min(seconds), "peak_memory_mb": memory}
+
+
+RUNTIME_START = """
+import os, sys
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+from device_runtime.forecast.forecaster import Forecaster
+Forecaster.open(sys.argv[1], *sys.argv[2:]).forecast([80.0 + i % 5 for i in range(512)])
+"""
+TORCH_START = """
+import sys, torch
+from chronos import BaseChronosPipeline
+pipeline = BaseChronosPipeline.from_pretrained(sys.argv[1], torch_dtype=torch.float32)
+pipeline.predict_quantiles(torch.tensor([80.0 + i % 5 for i in range(512)]), prediction_length=64)
+"""
+IMPORT_CHRONOS = "import chronos"
+
+
+def run_bench(
+    base: Base,
+    folder: Path,
+    bundle: Bundle,
+    adapter: Path | None,
+    *,
+    threads: int,
+    runs: int,
+    optimum: Path | None = None,
+    clock: str = "wall",
+) -> Mapping[str, Any]:
+    """Take every figure of a bundle's family, forecasts by the ``clock`` of that name.
+
+    ``folder`` is the base for the torch pipeline, ``optimum`` the same as `export_optimum` writes it, or None.
+    """
+    forecasts = {}
+    for case in cases(bundle):
+        floor = None  # known for float32 products, of weights that the tensor table lists
+        if bundle.manifest.precision == "float32":
+            floor = floor_ms(bundle, case, threads=threads)
+        for name, spinning in ((str(case), False), (f"{case}, spinning", True)):
+            settings = SessionSettings(threads=threads, spinning=spinning)
+            timing = forecast_timing(base, bundle, case, settings, runs, optimum, clock)
+            forecasts[name] = {
+                "torch_ms": timing.torch_ms,
+                "runtime_ms": timing.runtime_ms,
+                "ratio": timing.ratio,
+                "optimum_ms": timing.optimum_ms,
+                "optimum_ratio": timing.optimum_ratio,
+                "floor_ms": floor,
+            }
+    activation = []
+    for _ in range(5):
+        start = time.perf_counter()
+        Forecaster.open(bundle.path, adapter)
+        activation.append((time.perf_counter() - start) * 1e3)
+    return {
+        "threads": threads,
+        "clock": clock,
+        "precision": bundle.manifest.precision,
+        "bundle_mb": sum(file.size for file in bundle.manifest.files.values()) / 1e6,
+        "forecast": forecasts,
+        "activation_ms": min(activation),
+        "start_to_first_forecast": {
+            "runtime": process_figures(RUNTIME_START, [str(bundle.path), *([str(adapter)] if adapter else [])]),
+            "torch pipeline": process_figures(TORCH_START, [str(folder)]),
+            "import chronos": process_figures(IMPORT_CHRONOS, []),
+        },
+    }

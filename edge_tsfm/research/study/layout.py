@@ -1,0 +1,173 @@
+"""A study's figures as Markdown, CSV and one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from edge_tsfm.evaluation.metrics import METRICS
+from edge_tsfm.evaluation.report import LABELS, Estimate
+from edge_tsfm.report.page import STYLE
+from edge_tsfm.report.text import say
+from edge_tsfm.report.verdict import say_seeds
+from edge_tsfm.research.study.latency import Latency
+from edge_tsfm.research.study.table import CONFIDENCE, Group, Row
+
+PAPER = ("mse", "dtw", "mape", "wql")
+HEADINGS = (
+    "numbers",
+    "blob, bytes",
+    *(METRICS[key].label for key in PAPER),
+    "MSE against base",
+    "WQL against base",
+    "of full's gain in MSE",
+    "in WQL",
+    "coverage 80 %",
+    "gate accepted, seeds",
+    "training, s",
+)
+# Intervals in one line each, the head kept in sight, and the frozen base as the line between yardsticks and methods.
+WIDE = (
+    "body{max-width:110rem}table{font-size:.9em}td,th{padding:.2rem .4rem}"
+    "small,td:first-child{white-space:nowrap}small{font-size:.75em}"
+    ".head th{position:sticky;top:0;background:#fff;vertical-align:bottom}.base td{background:#f3f3f3}"
+)
+SPEED = "speed, × torch"  # the third column, where it was measured
+ON_DEVICE = ("base", "adapter")  # kinds of rows that the device runtime forecasts
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """Return one table for each target and base."""
+    return "\n".join(line for group in groups for line in _markdown(group)) + "\n"
+
+
+def _markdown(group: Group) -> Iterator[str]:
+    headings = _headings(group)
+    yield f"| {group.target}, {group.base} | " + " | ".join(headings) + " |"
+    yield "|---|" + "--:|" * len(headings)
+    for row in group.rows:
+        yield f"| {LABELS.get(row.label, row.label)} | " + " | ".join(_cells(row, group.latency)) + " |"
+    yield ""
+    yield f"{about(group)} {verdict(group)}"
+    yield ""
+
+
+def about(group: Group) -> str:
+    """Say what was scored, and how fast the device was."""
+    speed = "" if group.latency is None else f" {group.latency.say()}"
+    return (
+        f"{group.windows:,} windows of {group.patients:,} test {group.unit}s, {group.values:,} values. Figures are "
+        f"means over seeds; brackets are {CONFIDENCE:.0%} bootstrap intervals over {group.unit}s, differences and "
+        f"shares paired.{speed}"
+    )
+
+
+def verdict(group: Group) -> str:
+    """Say the verdict on a group's methods, and the fewest numbers of an accepted one that keep full's gain."""
+    text = group.verdict
+    passed = [row for row in group.rows if row.tallied is not None and row.tallied.passed]
+    whole = [row for row in passed if row.method != "full" and row.kept.get("mse") and row.kept["mse"].value >= 1]
+    if whole:
+        least = min(whole, key=lambda row: row.parameters or 0)
+        text += f" Fewest numbers with all of full fine-tuning's gain in MSE: {least.parameters:,} ({least.label})."
+    return text
+
+
+def _headings(group: Group) -> list[str]:
+    numbers, size, *rest = HEADINGS
+    return [numbers, size, *([] if group.latency is None else [SPEED]), *rest]
+
+
+def _speed(row: Row, latency: Latency | None) -> list[str]:
+    if latency is None:
+        return []
+    return [f"{latency.ratio:.1f}" if row.kind in ON_DEVICE else "–"]
+
+
+def _cells(row: Row, latency: Latency | None) -> list[str]:
+    return [
+        _count(row.parameters),
+        _count(row.bytes),
+        *_speed(row, latency),
+        *(_figure(key, row.figures[key]) for key in PAPER),
+        _percent(row.change.get("mse"), signed=True),
+        _percent(row.change.get("wql"), signed=True),
+        _percent(row.kept.get("mse")),
+        _percent(row.kept.get("wql")),
+        say(row.figures["coverage"].value, METRICS["coverage"]),
+        say_seeds(row.accepted, len(row.seeds)),
+        "–" if row.seconds is None else f"{row.seconds:.0f}",
+    ]
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
+
+
+def _figure(key: str, one: Estimate) -> str:
+    value, low, high = (say(number, METRICS[key]) for number in vars(one).values())
+    return f"{value} ({low} to {high})"
+
+
+def _percent(one: Estimate | None, *, signed: bool = False) -> str:
+    if one is None or math.isnan(one.value):
+        return "–"
+    form = "+.2f" if signed else ".0f"
+    value, low, high = (f"{100 * number:{form}}".replace("-", "−") for number in vars(one).values())
+    return f"{value} % ({low} to {high})"
+
+
+def table_csv(groups: Sequence[Group]) -> str:
+    """Write one line for each target, base, forecaster and figure, numbers in full; an undefined number is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    facts = (
+        "target", "base", "forecaster", "kind", "parameters", "bytes", "training_seconds", "seeds", "accepted",
+        "runtime_ms", "torch_ms",
+    )  # fmt: skip
+    writer.writerow([*facts, "figure", "metric", "value", "low", "high", "by_seed"])
+    for group in groups:
+        for row in group.rows:
+            timed = group.latency if row.kind in ON_DEVICE else None
+            speed = [None, None] if timed is None else [timed.runtime_ms, timed.torch_ms]
+            known = [row.parameters, row.bytes, row.seconds, " ".join(map(str, row.seeds)), row.accepted, *speed]
+            where = [group.target, group.base, row.label, row.kind, *("" if x is None else x for x in known)]
+            for figure in ("figures", "change", "kept"):
+                for metric, one in getattr(row, figure).items():
+                    by_seed = " ".join(map(repr, row.by_seed[metric])) if figure == "figures" else ""
+                    numbers = ["" if math.isnan(x) else repr(x) for x in vars(one).values()]
+                    writer.writerow([*where, figure, metric, *numbers, by_seed])
+    return text.getvalue()
+
+
+def page(groups: Sequence[Group], notes: Sequence[str], *, title: str, picture: bytes) -> str:
+    """Lay out the tables, the notes and the Pareto plot (PNG bytes)."""
+    return "\n".join(_page(groups, notes, title, picture)) + "\n"
+
+
+def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: bytes) -> Iterator[str]:
+    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+    yield f"<style>{STYLE}{WIDE}</style><h1>{escape(title)}</h1>"
+    source = b64encode(picture).decode()
+    yield f'<img alt="numbers shipped against MSE gained" src="data:image/png;base64,{source}">'
+    for group in groups:
+        yield f"<h2>{escape(group.target)}, {escape(group.base)}</h2><p>{escape(about(group))}</p>"
+        yield f"<p><strong>{escape(verdict(group))}</strong></p>"
+        yield "<table>" + _line(["", *_headings(group)], "th")
+        for row in group.rows:
+            cells = [
+                cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "")
+                for cell in _cells(row, group.latency)
+            ]
+            yield _line([escape(LABELS.get(row.label, row.label)), *cells], "td", kind=row.kind)
+        yield "</table>"
+    for note in notes:
+        yield f"<p>{escape(note)}</p>"
+
+
+def _line(cells: Sequence[str], tag: str, *, kind: str = "head") -> str:
+    return f'<tr class="{kind}">' + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"

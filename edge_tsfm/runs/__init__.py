@@ -1,0 +1,1 @@
+"""What commands, demo and studies call: a run trained, opened, evaluated, exported and merged."""

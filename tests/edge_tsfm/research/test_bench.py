@@ -1,0 +1,94 @@
+"""What bench times, and what it refuses before it begins."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from device_runtime.forecast.session import SessionSettings
+from edge_tsfm.cli.bench import command
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.research.bench import Case, cases, check_timed, forecast_timing, in_turn, operations, optimum_pipeline
+from edge_tsfm.research.profiling import profile_forecast
+from export import export_optimum
+
+BASES = Path(__file__).resolve().parents[2] / "dummy_bases"
+
+
+def test_both_are_called_as_often_and_in_turn() -> None:
+    calls: list[str] = []
+    in_turn([lambda: calls.append("a"), lambda: calls.append("b")], 4, block=2)
+    assert "".join(calls) == "aaabbbaaabbb"  # the first of each block is not counted
+
+
+@pytest.mark.parametrize(("name", "expected"), [("chronos-bolt", 2), ("chronos-t5", 2)])
+def test_a_forecast_of_each_family_is_timed_beside_its_pipeline(exported, name: str, expected: int) -> None:
+    base, bundle = exported(name)
+    timed = cases(bundle)
+    assert len(timed) == expected
+    assert all(case.context_length <= bundle.manifest.context_length for case in timed)
+    case = Case(context_length=16, prediction_length=4)
+    timing = forecast_timing(base, bundle, case, SessionSettings(threads=1), runs=1)
+    assert timing.torch_ms > 0
+    assert timing.ratio == timing.torch_ms / timing.runtime_ms
+
+
+def test_optimum_is_timed_beside_them_with_the_same_samples(exported, tmp_path: Path) -> None:
+    pytest.importorskip("optimum.onnxruntime", reason="the other runtime")
+    base, bundle = exported("chronos-t5")
+    provenance = {"source": "test", "weights": base.digest, "licence": "none"}
+    export_optimum(base.model, family=base.family, out=tmp_path / "optimum", provenance=provenance)
+    settings = SessionSettings(threads=1)
+    pipeline = optimum_pipeline(base, tmp_path / "optimum", settings)
+    assert pipeline.model.model.use_cache
+    assert pipeline.predict(torch.ones(16), prediction_length=4).shape == (1, 20, 4)
+    case = Case(context_length=16, prediction_length=4)
+    timing = forecast_timing(base, bundle, case, settings, 1, tmp_path / "optimum")
+    assert timing.optimum_ms is not None
+    assert timing.optimum_ratio == timing.optimum_ms / timing.runtime_ms
+
+
+def test_what_is_not_timed_is_refused() -> None:
+    check_timed("chronos-t5", optimum=True)
+    with pytest.raises(ConfigError, match="chronos-2 is not timed"):
+        check_timed("chronos-2")
+    with pytest.raises(ConfigError, match="no class for chronos-bolt"):
+        check_timed("chronos-bolt", optimum=True)
+
+
+def test_operations_of_a_chronos_t5_are_those_of_its_layers(exported) -> None:
+    """Counted by hand for d_model 8, d_ff 16, 2 heads of 4, 2 + 2 layers, 64 tokens, 20 samples."""
+    base, bundle = exported("chronos-t5")
+    config = base.model.config
+    d, ff, inner = config.d_model, config.d_ff, config.num_heads * config.d_kv
+    context, rows = 17, 20 * 4
+    encoder = config.num_layers * (4 * d * inner + 2 * d * ff + 2 * context * inner)
+    cross = config.num_decoder_layers * 2 * d * inner
+    step = config.num_decoder_layers * (6 * d * inner + 2 * d * ff + 2 * context * inner) + 64 * d
+    counted = operations(bundle.manifest, Case(context_length=16, prediction_length=4))
+    assert counted == 2 * (context * (encoder + cross) + rows * step)
+
+
+def test_a_profile_names_the_graphs_of_a_chronos_t5(exported, tmp_path: Path) -> None:
+    shares = profile_forecast(exported("chronos-t5")[1], tmp_path / "trace.json", threads=1)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert {name.split(":")[0] for name in shares} == {"encoder", "step"}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["trace-encoder.json", "trace-step.json"]
+    assert json.loads((tmp_path / "trace-step.json").read_text())
+
+
+def test_a_profile_of_a_chronos_bolt_is_one_trace(exported, tmp_path: Path) -> None:
+    shares = profile_forecast(exported("chronos-bolt")[1], tmp_path / "trace.json", threads=1)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert [file.name for file in tmp_path.iterdir()] == ["trace.json"]
+
+
+def test_a_shape_of_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
+    config = json.loads((BASES / "chronos-t5" / "config.json").read_text()) | {"architectures": ["T5EncoderModel"]}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    result = CliRunner().invoke(command, ["--config", str(path)])
+    assert isinstance(result.exception, ConfigError)
+    assert "T5EncoderModel" in str(result.exception)
