@@ -45,9 +45,19 @@ contracts: $(VENV)/.installed
 	.venv-device/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable . pytest pytest-timeout hypothesis
 	touch $@
 
-device: .venv-device/.installed  ## tests/device_runtime without torch, onnx or pandas
-	.venv-device/bin/python -c "import importlib.util as u; assert not u.find_spec('torch') and not u.find_spec('onnx')"
+# The update agent's libraries and its publisher's; still no torch.
+.venv-deploy/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[deploy]' pytest pytest-timeout pytest-xdist hypothesis
+	touch $@
+
+WITHOUT = import importlib.util as u, sys; sys.exit(any(map(u.find_spec, sys.argv[1:])))
+
+device: .venv-device/.installed .venv-deploy/.installed  ## tests/device_runtime without torch, onnx or pandas
+	.venv-device/bin/python -c "$(WITHOUT)" torch onnx pandas tuf
 	.venv-device/bin/python -m pytest tests/device_runtime -m "not slow and not exhaustive"
+	.venv-deploy/bin/python -c "$(WITHOUT)" torch onnx pandas
+	.venv-deploy/bin/python -m pytest tests/device_runtime/update -m "not slow and not exhaustive" -n 2
 
 firmware:  ## build the C core and run its tests on this machine
 	cmake -S firmware_examples --preset x86-64

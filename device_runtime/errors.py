@@ -97,7 +97,7 @@ class SignalMismatchError(DeviceRuntimeError):
 
 
 class StorageError(DeviceRuntimeError):
-    """This machine's fault: its disk or flash, memory, file handles, a library that it lacks, its copy of the base."""
+    """This machine's fault: its disk or flash, memory, file handles, its copy of the base."""
 
     code = 400
     action = "keep what runs, retry later"
@@ -108,6 +108,27 @@ class LockedError(StorageError):
 
     code = 401
     action = "retry later"
+
+
+class StateError(DeviceRuntimeError):
+    """What was asked for does not fit what this monitor runs: nothing waits to be confirmed, or to be taken back."""
+
+    code = 402
+    action = "change nothing, say what runs"
+
+
+class MissingLibraryError(DeviceRuntimeError):
+    """This machine lacks a library: that says nothing of what the library was wanted for."""
+
+    code = 410
+    action = "keep what runs, retry later"
+
+
+class OfflineError(DeviceRuntimeError):
+    """A server, or the folder in its place, cannot be reached, or does not answer in time."""
+
+    code = 420
+    action = "keep what runs, retry later"
 
 
 class InputError(DeviceRuntimeError):
@@ -122,3 +143,10 @@ class ForecastError(DeviceRuntimeError):
 
     code = 501
     action = "no forecast; roll back if it repeats"
+
+
+class SettingsError(DeviceRuntimeError):
+    """What a person wrote into this monitor's settings is not to be used."""
+
+    code = 600
+    action = "keep what runs, say which setting"

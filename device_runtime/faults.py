@@ -13,11 +13,15 @@ from device_runtime.errors import (
     InputError,
     LockedError,
     MergeError,
+    MissingLibraryError,
+    OfflineError,
     RollbackError,
     SelfTestError,
+    SettingsError,
     SignalMismatchError,
     SignatureError,
     SizeError,
+    StateError,
     StorageError,
     UnsupportedError,
 )
@@ -28,8 +32,9 @@ class Fault(StrEnum):
 
     SENDER = "sender"  # the adapter's bytes: it is refused or taken back, and that is written down
     MACHINE = "machine"  # disk, memory, file handles, a library, the base on this disk: kept, and tried again later
-    SETTINGS = "settings"  # what this monitor is set to forecast: kept, and tried again once it is started with others
-    CALLER = "caller"  # who asked for a forecast
+    NETWORK = "network"  # nobody answers: kept, and tried again later
+    SETTINGS = "settings"  # what this monitor is set to be and to forecast: kept, and tried again with other settings
+    CALLER = "caller"  # who asked for a forecast, or for a change
     UNKNOWN = "unknown"  # no error of ours: nothing is held against an adapter that was confirmed
 
 
@@ -47,8 +52,12 @@ FAULTS: Mapping[int, Fault] = {
     SignalMismatchError.code: Fault.SETTINGS,
     StorageError.code: Fault.MACHINE,
     LockedError.code: Fault.MACHINE,
+    StateError.code: Fault.CALLER,
+    MissingLibraryError.code: Fault.MACHINE,
+    OfflineError.code: Fault.NETWORK,
     InputError.code: Fault.CALLER,
     ForecastError.code: Fault.SENDER,
+    SettingsError.code: Fault.SETTINGS,
 }
 
 

@@ -25,10 +25,11 @@ from edge_tsfm.evaluation.report import BASE
 from edge_tsfm.one_writer import is_empty, only_writer
 from edge_tsfm.report.plots import forecast_plot
 from edge_tsfm.report.verdict import RunVerdict, Seen, scored_on
+from edge_tsfm.runs.export import export_run
 from edge_tsfm.runs.run import Run
 from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
-from export import export_adapter, export_base
+from export import export_base
 
 TARGET = "MAP"
 METHODS = ("fourierft", "bitfit")
@@ -122,20 +123,11 @@ def _export(out: Path, runs: dict[str, Run], say: Say) -> tuple[Bundle, dict[str
     )
     bundle, blobs = Bundle.open(out / "bundle"), {}
     for method, run in runs.items():
-        result = export_adapter(
-            bundle=bundle,
-            base=base.model,
-            tuned=run.tuned_model(),
-            deltas=run.deltas("int16"),
-            contexts=run.windows("validation").context[:256],
-            binding=run.binding,
-            version=1,
-            metadata=run.blob_metadata,
-            forced=not run.gate["accepted"],
-        )
-        write_atomic(out / f"map-{method}.etsa", result.blob)
-        blobs[method] = result.blob
-        say(f"exported map-{method}.etsa: {result.parameters:,} numbers in {len(result.blob):,} bytes")
+        exported = export_run(run, bundle)
+        write_atomic(out / f"map-{method}.etsa", exported.blob)
+        blobs[method] = exported.blob
+        numbers, size = exported.measured.parameters, len(exported.blob)
+        say(f"exported map-{method}.etsa: {numbers:,} numbers in {size:,} bytes")
     return bundle, blobs
 
 

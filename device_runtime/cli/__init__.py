@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 
 import click
 
+from device_runtime.cli.lazy import LazyGroup
 from device_runtime.cli.outcome import STATUSES, reported, say_statuses
 from device_runtime.errors import DeviceRuntimeError
 
@@ -26,28 +26,11 @@ VERBS = {
 HIDDEN = {"tuf-conformance"}
 
 
-class LazyGroup(click.Group):
-    """A group whose commands live in ``device_runtime.cli.<verb>`` as ``command`` and load on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the verbs a person uses."""
-        return [verb for verb in VERBS if verb not in HIDDEN]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one verb."""
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = import_module(f"device_runtime.cli.{cmd_name.replace('-', '_')}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, VERBS[verb]) for verb in self.list_commands(ctx)])
-
-
 @click.group(
     cls=LazyGroup,
+    package=__name__,
+    verbs=VERBS,
+    hidden=HIDDEN,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog=say_statuses(STATUSES),
 )

@@ -24,13 +24,13 @@ def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json:
     What runs goes on until the trial begins.
     """
     from device_runtime.files import about, read_bounded
-    from device_runtime.update.install import Installer
+    from device_runtime.monitor import installer_of
     from device_runtime.update.slots import MAX_FILE_SIZE
 
     data = read_bounded(adapter, MAX_FILE_SIZE)
     # Without a lock for changes: a failing trial can be taken back meanwhile.
     with device(config_path, change=False) as (config, slots), about(adapter):
-        entry = Installer.of(config).prove(slots, data, config.channel)
+        entry = installer_of(config).prove(slots, data, config.channel)
     with device(config_path) as (config, slots):
         slots.stage(data, entry, config.channel, who=who)
         if activate:

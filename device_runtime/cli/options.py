@@ -65,8 +65,8 @@ def binding_of(adapter: Path | None, data: bytes | None = None) -> Binding | Non
     if adapter is None:
         return None
     from device_runtime.files import about, read_bounded
-    from device_runtime.forecast.forecaster import MAX_SIGNATURES_SIZE
     from device_runtime.format.blob import blob_size, decode
+    from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
     from device_runtime.format.layout import MAX_BLOB_SIZE
 
     data = data or read_bounded(adapter, MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)

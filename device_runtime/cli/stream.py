@@ -147,14 +147,14 @@ def _forecaster(
 
     if bundle is not None:
         return Forecaster.open(bundle, check_signed(adapter), settings=settings(**session), accept=accept)
+    from device_runtime.monitor import installer_of
     from device_runtime.update.host import Host
-    from device_runtime.update.install import Installer
     from device_runtime.update.report import reporter
     from device_runtime.update.settings import read_config
 
     assert config_path is not None
     config = read_config(config_path)
-    installer = Installer.of(config, settings=settings(**session))
+    installer = installer_of(config, settings=settings(**session))
     return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()))
 
 

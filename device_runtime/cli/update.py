@@ -65,8 +65,8 @@ def _command(
 
 def _poll(config_path: Path, as_json: bool, *, repository: str | None, activate: bool, deadline: int, who: str) -> bool:
     """Poll once and say what came of it; return whether something was refused or failed."""
+    from device_runtime.monitor import installer_of
     from device_runtime.update.agent.poll import Agent
-    from device_runtime.update.install import Installer
     from device_runtime.update.settings import read_config
 
     # A poll that hangs, wherever it does, dies here: every change of it is durable and whole, the next one goes on.
@@ -74,7 +74,7 @@ def _poll(config_path: Path, as_json: bool, *, repository: str | None, activate:
     try:
         own = read_config(config_path)
         config = replace(own, repository=repository) if repository else own
-        outcome = Agent(config, Installer.of(config)).poll(activate_now=activate, who=who)
+        outcome = Agent(config, installer_of(config)).poll(activate_now=activate, who=who)
     finally:
         faulthandler.cancel_dump_traceback_later()
     if as_json:

@@ -24,11 +24,11 @@ from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.binding import Binding, Use, check, check_names
 from device_runtime.format.blob import blob_size, decode, read_header
+from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
 from device_runtime.format.layout import MAX_BLOB_SIZE
 
 FloatArray = NDArray[np.float32]
 
-MAX_SIGNATURES_SIZE = 8 * 80  # bytes after the blob
 MAX_PREDICTION_LENGTH = 1_024  # steps
 
 
@@ -128,12 +128,12 @@ class Forecaster:
         """Open a bundle, merge an adapter and prove the merge by its known-answer test.
 
         ``adapter`` is a blob's bytes or path; signatures behind the blob are not looked at here (that is
-        `device_runtime.format.envelope`, before an installed adapter gets this far). ``use`` says what will be forecast:
-        an adapter that is for another signal, unit or interval is refused with `SignalMismatchError`, unless
-        ``accept`` names that difference (`device_runtime.format.binding.DIFFERENCES`); then every forecast says so. What
-        ``use`` leaves out is not checked. A blob without a known-answer test is refused unless ``allow_unproven``,
-        which is for whoever is about to make one. Raises every `DeviceRuntimeError` but those of signatures and
-        storage state; on an error nothing is left open.
+        `device_runtime.format.envelope`, before an installed adapter gets this far). ``use`` says what will be
+        forecast: an adapter that is for another signal, unit or interval is refused with `SignalMismatchError`,
+        unless ``accept`` names that difference (`device_runtime.format.binding.DIFFERENCES`); then every forecast
+        says so. What ``use`` leaves out is not checked. A blob without a known-answer test is refused unless
+        ``allow_unproven``, which is for whoever is about to make one. Raises every `DeviceRuntimeError` but those of
+        signatures and storage state; on an error nothing is left open.
         """
         check_names(accept)
         if not isinstance(bundle, Bundle):

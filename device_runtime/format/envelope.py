@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from device_runtime.errors import SignatureError, UnsupportedError
+from device_runtime.errors import MissingLibraryError, SignatureError
 from device_runtime.format.blob import blob_size
 from device_runtime.format.ed25519 import is_plain
 
@@ -24,6 +24,7 @@ VERSION = 1
 ED25519 = 1
 PREFIX = b"edge-tsfm adapter v1\0"
 MAX_SIGNATURES = 8
+MAX_SIGNATURES_SIZE = MAX_SIGNATURES * TRAILER.size  # bytes after the blob
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,8 @@ def verify(
     """Check that at least ``threshold`` different trusted keys signed ``blob``; return those keys.
 
     ``trusted_keys`` are Ed25519 public keys of 32 bytes. What not all libraries refuse (points of small or mixed order,
-    second encodings) is no signature, whatever ``verifier`` says. Raises `SignatureError`, and `UnsupportedError` when
-    there is nothing to check a signature with.
+    second encodings) is no signature, whatever ``verifier`` says. Raises `SignatureError`, and
+    `MissingLibraryError` when there is nothing to check a signature with.
     """
     if threshold < 1:
         raise SignatureError(f"threshold {threshold}: want at least 1")
@@ -117,12 +118,12 @@ def verify(
 
 
 def ed25519(public_key: bytes, signature: bytes, message: bytes) -> bool:
-    """Check one signature with the ``cryptography`` library. Raises `UnsupportedError` where it is not installed."""
+    """Check one signature with the ``cryptography`` library. Raises `MissingLibraryError` without it."""
     try:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError as error:
-        raise UnsupportedError(
+        raise MissingLibraryError(
             "no library to check signatures with", hint="install edge-tsfm with the extra [agent], or pass a Verifier"
         ) from error
     try:

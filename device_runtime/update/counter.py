@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
-from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
+from device_runtime.errors import DeviceRuntimeError, FormatError, SettingsError, StorageError
 from device_runtime.files import read_bounded, write_atomic
 
 TPM = "tpm2:"  # then the index of an NV counter, as tpm2-tools writes it: tpm2:0x1500016
@@ -109,7 +109,7 @@ class TpmCounter:
 
 
 def counter_for(setting: str, here: Path) -> Counter:
-    """Return the counter that ``device.toml`` names: nothing, a file, or ``tpm2:INDEX``. Raises `FormatError`."""
+    """Return the counter that ``device.toml`` names: nothing, a file, or ``tpm2:INDEX``. Raises `SettingsError`."""
     if not setting:
         return NoCounter()
     if setting.startswith(TPM):
@@ -117,7 +117,7 @@ def counter_for(setting: str, here: Path) -> Counter:
         try:
             int(index, 0)
         except ValueError as error:
-            raise FormatError(f"counter {setting!r}: want tpm2: and an NV index such as 0x1500016") from error
+            raise SettingsError(f"counter {setting!r}: want tpm2: and an NV index such as 0x1500016") from error
         return TpmCounter(index)
     return FileCounter(here / setting)
 

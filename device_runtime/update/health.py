@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from device_runtime.errors import FormatError
+from device_runtime.errors import SettingsError
 
 
 class Verdict(StrEnum):
@@ -28,7 +28,7 @@ class HealthRules:
     def __post_init__(self) -> None:
         """Refuse a window that proves nothing."""
         if self.seconds < 0 or self.min_forecasts < 1 or self.max_failures < 0 or self.latency_budget <= 0:
-            raise FormatError(f"want at least one forecast and a positive latency budget, got {self}")
+            raise SettingsError(f"want at least one forecast and a positive latency budget, got {self}")
 
 
 class HealthWindow:

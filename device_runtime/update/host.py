@@ -11,12 +11,12 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Generic, Protocol, TypeVar
 
 from numpy.typing import ArrayLike
 
 from device_runtime.errors import DeviceRuntimeError, InputError, LockedError, StorageError
 from device_runtime.faults import Fault, fault_of
-from device_runtime.forecast.forecaster import Forecast, Forecaster
 from device_runtime.format.binding import Use
 from device_runtime.update.health import HealthWindow, Verdict
 from device_runtime.update.lifecycle import State
@@ -30,13 +30,38 @@ FIRST_RETRY, LAST_RETRY = 1.0, 900.0  # seconds until the next attempt at what t
 PROBE_EVERY = 3_600.0  # seconds after which the known answer is asked again of what runs
 
 
-class Host:
+F = TypeVar("F")
+F_co = TypeVar("F_co", covariant=True)
+
+
+class Forecasting(Protocol[F_co]):
+    """What a host runs: `device_runtime.forecast.forecaster.Forecaster`."""
+
+    @property
+    def adapter_digest(self) -> str | None:
+        """SHA-256 of the adapter's blob, hex; None: the base alone."""
+
+    def forecast(
+        self,
+        context: ArrayLike,
+        prediction_length: int | None = None,
+        quantile_levels: Sequence[float] | None = None,
+        *,
+        use: Use | None = None,
+    ) -> F_co:
+        """Forecast a context ``[L]`` or a batch ``[B, L]``."""
+
+    def self_test(self) -> float | None:
+        """Ask for the known answer. Raises `SelfTestError`."""
+
+
+class Host(Generic[F]):
     """One device's running forecaster. Not thread-safe: one process, one host."""
 
     def __init__(
         self,
         config: DeviceConfig,
-        open_adapter: Opener[Forecaster],
+        open_adapter: Opener[Forecasting[F]],
         *,
         clock: Callable[[], float] = time.monotonic,
         changed: Callable[[], None] | None = None,
@@ -53,7 +78,7 @@ class Host:
         self._wait = FIRST_RETRY
         self._retry_at = self._probe_at = 0.0
         self._down: DeviceRuntimeError | None = None
-        self.started: Started[Forecaster]
+        self.started: Started[Forecasting[F]]
         with self._slots(wait=START_WAIT) as slots:
             with contextlib.suppress(StorageError):
                 slots.expire(self._config.trial_days)
@@ -91,7 +116,7 @@ class Host:
         quantile_levels: Sequence[float] | None = None,
         *,
         use: Use | None = None,
-    ) -> Forecast:
+    ) -> F:
         """Forecast as `Forecaster.forecast` does, and count the result for a trial's health window.
 
         A context that cannot be forecast from, one that the adapter is not for, or a machine without memory, is no
@@ -155,7 +180,7 @@ class Host:
             else:
                 self._begin(slots, failed=f"health window: {self._window.reason}")
 
-    def _begin(self, slots: Slots, *, failed: str = "", keep: Started[Forecaster] | None = None) -> None:
+    def _begin(self, slots: Slots, *, failed: str = "", keep: Started[Forecasting[F]] | None = None) -> None:
         """Bring up what the record names, with a new window if it is on trial; what ``failed`` does not come up."""
         before, now = slots.record.generation, self._clock()
         try:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Generic, TypeVar
 
 from device_runtime.errors import (
     BaseMismatchError,
@@ -13,73 +14,42 @@ from device_runtime.errors import (
     ForecastError,
     MergeError,
     SelfTestError,
-    SignalMismatchError,
     SignatureError,
     StorageError,
     UnsupportedError,
 )
 from device_runtime.faults import Fault, fault_of
-from device_runtime.forecast.forecaster import Forecaster
-from device_runtime.forecast.session import SessionSettings
 from device_runtime.format import blob as blobs
 from device_runtime.format import envelope
-from device_runtime.format.binding import Binding, require_said
 from device_runtime.format.envelope import Verifier
 from device_runtime.update.lifecycle import Entry
-from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots
 
-# Merges the blob (without signatures; None: the base alone) and runs its known-answer test; raises if it must not run.
-SelfTest = Callable[[bytes | None], Forecaster]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Installer:
-    """What a device checks an adapter against."""
+class Installer(Generic[R]):
+    """What a device checks an adapter against. `device_runtime.monitor.installer_of` makes it from settings."""
 
     trusted_keys: tuple[bytes, ...]
     threshold: int
     base_digest: bytes
-    self_test: SelfTest
+    # Merges the blob (without signatures; None: the base alone) and proves it; raises if it must not run.
+    self_test: Callable[[bytes | None], R]
     verifier: Verifier | None = None
     base_test: Callable[[], object] | None = None  # opens the base alone: whether the machine is to blame
-
-    @classmethod
-    def of(
-        cls, config: DeviceConfig, *, verifier: Verifier | None = None, settings: SessionSettings | None = None
-    ) -> Installer:
-        """Check against a device's own bundle, with the runtime's own forecaster as the self-test."""
-        from device_runtime.forecast.bundle import Bundle
-
-        bundle = Bundle.open(config.bundle)
-
-        def self_test(blob: bytes | None) -> Forecaster:
-            if blob is not None and (binding := blobs.decode(blob).binding) is not None:
-                _require_said(binding, config)
-            return Forecaster.open(bundle, blob, settings=settings, use=config.use, accept=config.accept_differences)
-
-        return cls(
-            trusted_keys=config.trusted_keys,
-            threshold=config.threshold,
-            base_digest=bundle.digest,
-            self_test=self_test,
-            verifier=verifier,
-            base_test=lambda: self_test(None),
-        )
 
     def check(self, data: bytes, sequence: int | None = None) -> Entry:
         """Check size, checksum, signatures and base of a signed adapter; ``sequence`` defaults to its version.
 
         Nothing in the blob is decoded before its signatures are good. Raises `FormatError`, `SignatureError`,
-        `BaseMismatchError`.
+        `BaseMismatchError`, `MissingLibraryError`.
         """
         blob = data[: blobs.blob_size(data)]
         base, version = blobs.read_header(blob)
-        try:
-            signatures = envelope.read_signatures(data[len(blob) :])
-            envelope.verify(blob, signatures, self.trusted_keys, self.threshold, verifier=self.verifier)
-        except UnsupportedError as error:  # no library to check with: that says nothing of the adapter
-            raise StorageError(f"signatures cannot be checked on this machine: {error}", hint=error.hint) from error
+        signatures = envelope.read_signatures(data[len(blob) :])
+        envelope.verify(blob, signatures, self.trusted_keys, self.threshold, verifier=self.verifier)
         if base != self.base_digest:
             raise BaseMismatchError(
                 f"the adapter is for base {base.hex()[:16]}, this monitor has {self.base_digest.hex()[:16]}"
@@ -91,7 +61,7 @@ class Installer:
             sequence=version if sequence is None else sequence,
         )
 
-    def open(self, data: bytes | None) -> Forecaster:
+    def open(self, data: bytes | None) -> R:
         """Check a slot's bytes once more and open them; None opens the base alone."""
         if data is None:
             return self.self_test(None)
@@ -138,17 +108,6 @@ class Installer:
         """What this monitor checks with: its base, keys and runtime, as a bar names them."""
         keys = hashlib.sha256(b"".join(sorted(self.trusted_keys)) + bytes([self.threshold])).hexdigest()
         return f"base {self.base_digest.hex()}", f"keys {keys}", f"runtime {_runtime()}"
-
-
-def _require_said(binding: Binding, config: DeviceConfig) -> None:
-    """Refuse a bound adapter on a monitor whose settings do not say what it forecasts. Raises `SignalMismatchError`."""
-    try:
-        require_said(binding, config.use)
-    except SignalMismatchError as error:
-        raise SignalMismatchError(
-            f"{error.args[0]}: this monitor's settings leave it out",
-            hint=f'if that is what it forecasts, add signal = "{binding.name}" and interval = "{binding.interval}"',
-        ) from error
 
 
 def _runtime() -> str:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from device_runtime.binder import bind
-from device_runtime.errors import FormatError, StorageError
+from device_runtime.errors import FormatError, StateError
 
 
 class State(StrEnum):
@@ -142,10 +142,10 @@ def step(
     since: float = 0.0,
     reason: str = "",
 ) -> Record:
-    """Return the record after ``event``. Raises `StorageError` when the state does not allow it."""
+    """Return the record after ``event``. Raises `StateError` when the state does not allow it."""
     target = TRANSITIONS.get((record.state, event))
     if target is None:
-        raise StorageError(
+        raise StateError(
             f"{event.value} is not possible in state {record.state.value}",
             hint="edge-tsfm-device status says what runs",
         )

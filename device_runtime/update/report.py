@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from device_runtime.errors import DeviceRuntimeError, StorageError
+from device_runtime.errors import DeviceRuntimeError, OfflineError, StorageError
 from device_runtime.files import read_bounded, write_atomic
 from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
 from device_runtime.update.notes import Polled, Running, polled, running
@@ -128,7 +128,10 @@ def to_value(report: Report) -> dict[str, Any]:
 
 
 def send(report: Report, to: str, *, token: str = "") -> None:
-    """Write a report into a folder (one file for each device, replaced), or POST it. Raises `StorageError`."""
+    """Write a report into a folder (one file for each device, replaced), or POST it.
+
+    Raises `StorageError` for the folder, `OfflineError` for the address.
+    """
     data = to_json(to_value(report))
     if "://" not in to:
         folder = Path(to)
@@ -149,4 +152,4 @@ def send(report: Report, to: str, *, token: str = "") -> None:
         ):  # a token and a report are for this address alone
             pass
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise StorageError(f"report to {to}: {type(error).__name__}: {error}") from error
+        raise OfflineError(f"report to {to}: {type(error).__name__}: {error}") from error

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from device_runtime.binder import bind
 from device_runtime.documents import read_toml
-from device_runtime.errors import FormatError, InputError, StorageError
+from device_runtime.errors import InputError, SettingsError, StorageError
 from device_runtime.format.binding import Use, check_names
 from device_runtime.update.counter import TPM, counter_for
 from device_runtime.update.health import HealthRules
@@ -33,9 +33,9 @@ class Policy:
     def __post_init__(self) -> None:
         """Check that the policy can ever say yes."""
         if self.activation not in get_args(Activation):
-            raise FormatError(f"activation {self.activation!r}: want one of {', '.join(get_args(Activation))}")
+            raise SettingsError(f"activation {self.activation!r}: want one of {', '.join(get_args(Activation))}")
         if self.activation == "idle" and self.idle_file is None:
-            raise FormatError('activation "idle" needs idle_file')
+            raise SettingsError('activation "idle" needs idle_file')
         if self.activation == "window":
             self.limits()
 
@@ -44,7 +44,7 @@ class Policy:
         try:
             first, last = (dt.time.fromisoformat(part.strip()) for part in self.window.split("-"))
         except ValueError as error:
-            raise FormatError(f'window {self.window!r}: want "HH:MM-HH:MM"') from error
+            raise SettingsError(f'window {self.window!r}: want "HH:MM-HH:MM"') from error
         return first, last
 
     def inhibited(self) -> bool:
@@ -101,27 +101,27 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         """Check names and keys."""
         if not self.device_id or len(self.device_id) > 128 or not self.device_id.isprintable():
-            raise FormatError(f"device_id {self.device_id[:80]!r}: want 1 to 128 printable characters")
+            raise SettingsError(f"device_id {self.device_id[:80]!r}: want 1 to 128 printable characters")
         if not NAME.fullmatch(self.channel):
-            raise FormatError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
+            raise SettingsError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
         if not self.trusted_keys or any(len(key) != 32 for key in self.trusted_keys):
-            raise FormatError("trusted_keys: want at least one Ed25519 public key of 64 hexadecimal digits")
+            raise SettingsError("trusted_keys: want at least one Ed25519 public key of 64 hexadecimal digits")
         try:
             check_names(self.accept_differences)
             _ = self.use
         except InputError as error:
-            raise FormatError(f"settings: {error}") from error
+            raise SettingsError(f"settings: {error.args[0]}", hint=error.hint) from error
         if "://" in self.repository:
             check_address("repository", self.repository)
         if "://" in self.report_to:
             check_address("report_to", self.report_to, secret=self.report_token is not None)
         if not isinstance(self.signed_only, bool):
-            raise FormatError(f"signed_only: want true or false, got {self.signed_only!r}")
+            raise SettingsError(f"signed_only: want true or false, got {self.signed_only!r}")
         if not isinstance(self.trial_days, int | float) or not 0 < self.trial_days <= 3650:
-            raise FormatError(f"trial_days: want more than 0 and at most 3650, got {self.trial_days!r}")
+            raise SettingsError(f"trial_days: want more than 0 and at most 3650, got {self.trial_days!r}")
         counter_for(self.counter, Path())
         if not 1 <= self.threshold <= len(set(self.trusted_keys)):
-            raise FormatError(
+            raise SettingsError(
                 f"threshold {self.threshold}: want 1 to {len(set(self.trusted_keys))}, the number of keys"
             )
 
@@ -132,14 +132,14 @@ class DeviceConfig:
 
 
 def read_config(path: Path) -> DeviceConfig:
-    """Read a device's settings; relative paths start at the file's folder. Raises `FormatError`, `StorageError`.
+    """Read a device's settings; relative paths start at the file's folder. Raises `SettingsError`, `StorageError`.
 
     A file that others than its owner may write, or that belongs to neither root nor this user, is refused: it holds the
     keys that are trusted.
     """
     _check_owner(path)
-    value = read_toml(path, limit=MAX_CONFIG_SIZE, unreadable=StorageError)
-    config = bind(DeviceConfig, value, str(path), folder=path.parent)
+    value = read_toml(path, limit=MAX_CONFIG_SIZE, error=SettingsError, unreadable=StorageError)
+    config = bind(DeviceConfig, value, str(path), folder=path.parent, error=SettingsError)
     return replace(
         config,
         repository=_beside(path, config.repository),
@@ -154,18 +154,18 @@ def _beside(path: Path, place: str) -> str:
 
 
 def _check_owner(path: Path) -> None:
-    """Refuse settings that others could have written. Raises `StorageError`."""
+    """Refuse settings that others could have written. Raises `SettingsError`."""
     try:
         found = path.stat()
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     if found.st_mode & 0o022:
-        raise StorageError(
+        raise SettingsError(
             f"{path} may be written by others (mode {found.st_mode & 0o7777:o}): the keys in it are not trusted",
             hint=f"look what it says, then chmod go-w {path}",
         )
     if found.st_uid not in (0, os.geteuid()):
-        raise StorageError(
+        raise SettingsError(
             f"{path} belongs to user {found.st_uid}: the keys in it are not trusted",
             hint=f"look what it says, then chown root {path}",
         )

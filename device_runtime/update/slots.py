@@ -19,7 +19,7 @@ from pathlib import Path
 
 from device_runtime.errors import FormatError, LockedError, StorageError
 from device_runtime.files import IrregularError, open_regular
-from device_runtime.forecast.forecaster import MAX_SIGNATURES_SIZE
+from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
 from device_runtime.format.layout import MAX_BLOB_SIZE
 from device_runtime.update import audit as logs
 from device_runtime.update import counter as counters

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from device_runtime.errors import FormatError
+from device_runtime.errors import SettingsError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -191,12 +191,12 @@ def _start(thread: threading.Thread) -> None:
 def check_address(what: str, address: str, *, secret: bool = False) -> None:
     """Refuse an address that the agent could not or should not use. ``secret``: something secret is sent there.
 
-    Raises `FormatError`.
+    Raises `SettingsError`.
     """
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FormatError(f"{what}: want a folder, or an address of http or https")
+        raise SettingsError(f"{what}: want a folder, or an address of http or https")
     if parts.username is not None or parts.password is not None:
-        raise FormatError(f"{what}: no name or password in an address: addresses are written to logs")
+        raise SettingsError(f"{what}: no name or password in an address: addresses are written to logs")
     if secret and parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise FormatError(f"{what}: a token goes over https only", hint="everybody on the way could read it")
+        raise SettingsError(f"{what}: a token goes over https only", hint="everybody on the way could read it")

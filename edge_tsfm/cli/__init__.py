@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
 
 import edge_tsfm
+from device_runtime.cli.lazy import LazyGroup
 from device_runtime.cli.outcome import FAILED, STATUSES, fail, reported, say_statuses
 from device_runtime.errors import DeviceRuntimeError
 from edge_tsfm.errors import EdgeTsfmError, GateRefusedError
@@ -41,36 +40,16 @@ VERBS = {
     "verify": "check a blob against its bundle as a device would",
     "forecast": "forecast a file with a bundle and an adapter",
     "bench": "time the device runtime against torch",
+    "measure": "score a base zero-shot: the figures of its model card",
     "study": "compare methods beside yardsticks, from one file to one table",
     "deploy": "sign, approve, publish and roll out adapters",
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands live in ``edge_tsfm.cli.<verb>`` as ``command`` and load on first use.
-
-    Keeps ``edge-tsfm --help`` and shell completion fast: torch is imported by the verb that needs it.
-    """
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the verbs in the order a newcomer meets them."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one verb."""
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = import_module(f"edge_tsfm.cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
-
-
 @click.group(
     cls=LazyGroup,
+    package=__name__,
+    verbs=VERBS,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog=say_statuses(STATUSES | {3: "a trained adapter is not accepted"}),
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge_tsfm.research.pretraining.checkpoint import Progress
     from edge_tsfm.research.pretraining.config import PretrainConfig
 
-CONFIGS = Path(__file__).resolve().parent.parent / "pretraining" / "configs"
+CONFIGS = Path(__file__).resolve().parent.parent / "research" / "pretraining" / "configs"
 
 
 @click.command("pretrain")

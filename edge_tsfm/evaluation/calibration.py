@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from device_runtime.format.adapter import Calibration
 from device_runtime.format.delta import Numbers
 from device_runtime.format.layout import MAX_EXPECTED
-from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import DataError
 from edge_tsfm.evaluation.metrics import check_forecast
 from edge_tsfm.evaluation.report import FEW_PATIENTS
+
+if TYPE_CHECKING:
+    from edge_tsfm.data.windows import Windows
 
 FloatArray = NDArray[np.float64]
 

@@ -1,16 +1,21 @@
 """Score an adapter beside its frozen base and simple baselines, on the same windows and the same draws of patients."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.evaluation.baselines import BASELINES, baseline_quantiles
 from edge_tsfm.evaluation.bootstrap import bounds, patient_sums, ratio, resample
 from edge_tsfm.evaluation.metrics import METRICS, calibration, score_windows
 from edge_tsfm.evaluation.report import ADAPTER, BASE, Difference, Estimate, Group, Report
+
+if TYPE_CHECKING:
+    from edge_tsfm.data.windows import Windows
 
 FloatArray = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32], int], NDArray[np.floating]]  # context [N, L], H -> quantiles [N, H, Q]

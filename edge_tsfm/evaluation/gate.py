@@ -1,17 +1,22 @@
 """The gate: an adapter is accepted only when it is better than its frozen base beyond chance."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.evaluation.bootstrap import patient_sums
 from edge_tsfm.evaluation.evaluate import paired
 from edge_tsfm.evaluation.metrics import METRICS, check_forecast, score_windows
 from edge_tsfm.evaluation.report import FEW_PATIENTS, Estimate
+
+if TYPE_CHECKING:
+    from edge_tsfm.data.windows import Windows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,16 +4,20 @@ A figure of a test set is the sum of its numerators over the sum of its denomina
 then needs sums only. A missing target value enters neither.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from edge_tsfm.data.windows import Windows
 
 FloatArray = NDArray[np.float64]
 

@@ -139,18 +139,6 @@ class Report:
             },
         }
 
-    def table(self) -> str:
-        """Return the figures as text for a terminal; without a run's gate, which `report_text` takes."""
-        from edge_tsfm.report.text import report_text
-
-        return report_text(self)
-
-    def csv(self) -> str:
-        """Return every figure as CSV: one line per group, forecaster and metric."""
-        from edge_tsfm.report.text import report_csv
-
-        return report_csv(self)
-
     def beats(self, name: str = BASE, metric: str = "wql") -> bool:
         """Say whether the adapter's ``metric`` is lower than ``name``'s with the whole interval below zero."""
         if METRICS[metric].better != "lower":

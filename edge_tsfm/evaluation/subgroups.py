@@ -1,13 +1,18 @@
 """Labels of windows by what is known of their patients, so that an average cannot hide whom an adapter harms."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_tsfm.data.series import Series
-from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import DataError
+
+if TYPE_CHECKING:
+    from edge_tsfm.data.series import Series
+    from edge_tsfm.data.windows import Windows
 
 MAX_LABELS = 12  # a column with more distinct numbers is cut at its quartiles
 UNKNOWN = "unknown"

@@ -14,9 +14,9 @@ from edge_tsfm.errors import TrainError
 from edge_tsfm.methods import find_method
 from edge_tsfm.methods.merge import merge_into
 from edge_tsfm.models import load_base
+from edge_tsfm.models.artefact import save_base
 from edge_tsfm.models.base import weights_digest
 from edge_tsfm.one_writer import is_empty, only_writer
-from edge_tsfm.research.pretraining.artefact import save_base
 from edge_tsfm.runs.run import Run
 
 ORIGIN_FILE = "edge-tsfm.json"

@@ -49,8 +49,12 @@ const char *etsa_err_name(int code)
     case ETSA_SIGNAL_MISMATCH_ERROR: return "SignalMismatchError";
     case ETSA_STORAGE_ERROR: return "StorageError";
     case ETSA_LOCKED_ERROR: return "LockedError";
+    case ETSA_STATE_ERROR: return "StateError";
+    case ETSA_MISSING_LIBRARY_ERROR: return "MissingLibraryError";
+    case ETSA_OFFLINE_ERROR: return "OfflineError";
     case ETSA_INPUT_ERROR: return "InputError";
     case ETSA_FORECAST_ERROR: return "ForecastError";
+    case ETSA_SETTINGS_ERROR: return "SettingsError";
     default: return "?";
     }
 }

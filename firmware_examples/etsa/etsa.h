@@ -72,8 +72,12 @@ typedef enum etsa_err {
     ETSA_SIGNAL_MISMATCH_ERROR = 330, /* made for another signal, unit, interval or length */
     ETSA_STORAGE_ERROR = 400,       /* the device's disk or memory: a buffer is smaller than was asked for */
     ETSA_LOCKED_ERROR = 401,        /* another process holds the state */
+    ETSA_STATE_ERROR = 402,         /* what was asked for does not fit what runs */
+    ETSA_MISSING_LIBRARY_ERROR = 410, /* a library is not installed */
+    ETSA_OFFLINE_ERROR = 420,       /* nobody answers, or not in time */
     ETSA_INPUT_ERROR = 500,         /* the context: empty, all missing, infinite */
-    ETSA_FORECAST_ERROR = 501       /* the model's output is not finite */
+    ETSA_FORECAST_ERROR = 501,      /* the model's output is not finite */
+    ETSA_SETTINGS_ERROR = 600       /* this device's settings */
 } etsa_err;
 
 /* The error's name in §10, for logs; "?" for a number that is none. */

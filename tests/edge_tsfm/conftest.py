@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from edge_tsfm.data.windows import Windows
+from tests.support.forecasts import ward
+
 
 @pytest.fixture(scope="session")
 def make_ward(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
@@ -25,3 +28,8 @@ def make_ward(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]
         return path
 
     return make
+
+
+@pytest.fixture
+def windows() -> Windows:
+    return ward()

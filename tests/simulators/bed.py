@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from device_runtime.monitor import installer_of
 from device_runtime.update.agent.poll import Agent, Outcome
 from device_runtime.update.health import HealthRules
 from device_runtime.update.host import Host
-from device_runtime.update.install import Installer
 from device_runtime.update.lifecycle import Record
 from device_runtime.update.settings import DeviceConfig, read_config
 from device_runtime.update.slots import Slots, slots_of
@@ -34,7 +34,7 @@ class Bed:
         self.publisher = Repository(folder / "repository", folder / "keys", now=NOW)
         path = folder / "bed" / "device.toml"
         self.config: DeviceConfig = dataclasses.replace(read_config(path), health=QUICK)
-        self.installer = Installer.of(self.config)
+        self.installer = installer_of(self.config)
 
     def offer(self, version: int) -> str:
         file = approve_version(self.publisher, version).file

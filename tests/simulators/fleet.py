@@ -28,11 +28,11 @@ from typing import Any, BinaryIO
 
 from device_runtime.errors import ForecastError
 from device_runtime.forecast.forecaster import Forecast, Forecaster
+from device_runtime.monitor import installer_of
 from device_runtime.update.agent.poll import Agent, Outcome
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.health import HealthRules
 from device_runtime.update.host import Host
-from device_runtime.update.install import Installer
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots
 from edge_tsfm.deploy import rings as channels
@@ -100,7 +100,7 @@ class Monitor:
 
     def __init__(self, config: DeviceConfig) -> None:
         self.config = dataclasses.replace(config, health=RULES)
-        self.installer = Installer.of(self.config)
+        self.installer = installer_of(self.config)
         self.seconds = 0.0
         self.host: Host | None = None
 

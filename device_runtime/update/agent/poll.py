@@ -16,11 +16,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from device_runtime.errors import DeviceRuntimeError, FormatError, RollbackError, SignatureError, StorageError
+from device_runtime.errors import (
+    DeviceRuntimeError,
+    FormatError,
+    OfflineError,
+    RollbackError,
+    SettingsError,
+    SignatureError,
+    StorageError,
+)
 from device_runtime.faults import Fault, fault_of
 from device_runtime.files import read_bounded
 from device_runtime.update.agent.fetch import Fetcher, fetcher_for
-from device_runtime.update.agent.repository import OfflineError, Repository, StaleError
+from device_runtime.update.agent.repository import Repository, StaleError
 from device_runtime.update.cohort import takes_part
 from device_runtime.update.floor import Floor
 from device_runtime.update.install import Installer
@@ -66,7 +74,7 @@ class Agent:
     def __init__(
         self,
         config: DeviceConfig,
-        installer: Installer,
+        installer: Installer[Any],
         *,
         fetcher: Fetcher | None = None,
         clock: Callable[[], float] = time.time,
@@ -89,7 +97,7 @@ class Agent:
                 action, reason, sequence = self._poll(activate_now, who)
             outcome: dict[str, Any] = {"action": action, "reason": reason, "sequence": sequence}
         except DeviceRuntimeError as error:
-            refused = fault_of(error) in (Fault.SENDER, Fault.SETTINGS)
+            refused = fault_of(error) in (Fault.SENDER, Fault.SETTINGS) and not isinstance(error, SettingsError)
             outcome = {"action": "refused" if refused else "failed", "reason": str(error), "code": error.code}
         except (OSError, MemoryError) as error:  # wherever a full or broken machine shows first
             problem = StorageError(f"this machine kept it from being read: {type(error).__name__}: {error}")
@@ -173,7 +181,7 @@ class Agent:
     def _view(self, floor: Floor) -> Repository:
         """Open the repository."""
         if self.config.root is None or not self.config.repository:
-            raise FormatError("update needs repository and root, the factory's root.json to trust it by")
+            raise SettingsError("update needs repository and root, the factory's root.json to trust it by")
         root = read_bounded(self.config.root, ROOT_LIMIT)
         return Repository(self.config.state / "tuf", self.url, self.fetcher, root, floor, now=self.clock())
 

@@ -24,7 +24,7 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 
-from device_runtime.errors import RollbackError, SignatureError, StorageError
+from device_runtime.errors import OfflineError, RollbackError, SignatureError, StorageError
 from device_runtime.files import sync_folder
 from device_runtime.update.agent.fetch import Fetcher
 from device_runtime.update.floor import Floor, Role
@@ -41,10 +41,6 @@ MAX_CACHED = 1_048_576  # bytes of any file in the cache: each of the limits is 
 ROLES = ("timestamp", "snapshot", "targets", "approved", "rollout")
 IN_MEMORY = ("/dev/shm", "/run", "/tmp")  # noqa: S108 - a folder of its own is made there, for one poll
 REVOKED = "x-revoked"  # field of the approved role: channel -> files and minimum
-
-
-class OfflineError(StorageError):
-    """The repository cannot be reached: what runs goes on, and the next poll tries again."""
 
 
 class StaleError(RollbackError):

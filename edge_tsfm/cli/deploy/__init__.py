@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import click
+
 from device_runtime.cli.lazy import LazyGroup
 
 VERBS = {
-    "keygen": "Make every key of a repository in FOLDER.",
-    "init": "Make an update REPOSITORY and publish it empty. The gate's hash is signed into it.",
-    "channel": "Say once what the monitors of a CHANNEL forecast: no adapter for anything else is approved for it.",
-    "device-settings": "Print a monitor's device.toml.",
-    "approve": "Judge an ADAPTER by the pinned gate, against the base and the adapter in the field; sign it when it passes.",
-    "publish": "Sign a new snapshot and timestamp. Run it daily from a timer: a timestamp lives seven days.",
-    "refresh": "Sign a ROLE again, unchanged, for another lifetime: root, targets, approved, rollout or a bin; then publish.",
-    "rollout": "Offer an approved adapter to a CHANNEL stage by stage: start it with --adapter, step it with --reports.",
-    "status": "Say what each channel is offered, what is approved, and when signatures expire.",
-    "halt": "Stop a CHANNEL's roll-out: nobody else gets it. Those who have it keep it; `revoke` takes it from them.",
-    "revoke": "Take an ADAPTER (start of its name) back from every monitor of a CHANNEL, for ever.",
-    "downgrade": "Offer an earlier ADAPTER again: a new sequence for the old bytes, so that monitors accept it.",
-    "rotate-key": "Replace the key OLD (start of its id) of a GROUP, sign everything it signed again, and publish.",
-    "sbom": "Write a CycloneDX 1.6 bill of materials: the runtime's packages, and each approved adapter as a model.",
+    "keygen": "make every key of a repository",
+    "init": "make an update repository and publish it empty",
+    "channel": "say once what the monitors of a channel forecast",
+    "device-settings": "print a monitor's device.toml",
+    "approve": "judge an adapter by the pinned gate, and sign it when it passes",
+    "publish": "sign a new snapshot and timestamp; run it daily from a timer",
+    "refresh": "sign a role again, unchanged, for another lifetime",
+    "rollout": "offer an approved adapter to a channel stage by stage",
+    "status": "say what is offered and approved, and when signatures expire",
+    "halt": "stop a channel's roll-out: nobody else gets it",
+    "revoke": "take an adapter back from every monitor of a channel, for ever",
+    "downgrade": "offer an earlier adapter again, under a new sequence",
+    "rotate-key": "replace a key, and sign again what it signed",
+    "sbom": "write a bill of materials: packages, bases and approved adapters",
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -15,9 +14,6 @@ from edge_tsfm.cli.deploy.options import (
     repository_argument,
     say,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -19,9 +18,6 @@ from edge_tsfm.cli.deploy.options import (
     who_option,
     why_option,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -47,13 +43,13 @@ def command(
 
     Stage by stage like any other. What was revoked stays revoked.
     """
-    from edge_tsfm.deploy import rings as channels
+    from edge_tsfm.deploy import rings
     from edge_tsfm.deploy.ledger import read_channel
     from edge_tsfm.deploy.status import named
 
     opened = open_repository(repository, keys)
     with opened.locked():
-        state = channels.downgrade(opened, channel, adapter, read_stages(plan), who=who, why=why)
+        state = rings.downgrade(opened, channel, adapter, read_stages(plan), who=who, why=why)
         value = named(read_channel(opened, channel), state)
     say(
         as_json,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -18,9 +17,6 @@ from edge_tsfm.cli.deploy.options import (
     why_option,
 )
 
-if TYPE_CHECKING:
-    pass
-
 
 @click.command()
 @repository_argument
@@ -31,9 +27,9 @@ if TYPE_CHECKING:
 @json_option
 def command(repository: Path, channel: str, keys: tuple[Path, ...], who: str, why: str, as_json: bool) -> None:
     """Stop a CHANNEL's roll-out: nobody else gets it. Those who have it keep it; `revoke` takes it from them."""
-    from edge_tsfm.deploy import rings as channels
+    from edge_tsfm.deploy import rings
 
     opened = open_repository(repository, keys)
     with opened.locked():
-        channels.halt(opened, channel, who=who, why=why)
+        rings.halt(opened, channel, who=who, why=why)
     say(as_json, {"channel": channel, "halted": True}, f"{channel}: halted")

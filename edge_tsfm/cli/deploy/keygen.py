@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edge_tsfm.cli.deploy.options import FOLDER, json_option, say
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +16,6 @@ from edge_tsfm.cli.deploy.options import (
     who_option,
     why_option,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -39,9 +35,9 @@ def command(
     At its next poll a monitor that has it returns to the previous adapter that is not revoked, or to the base alone.
     Wants the quality keys: it is quality's decision, and a stolen online key cannot undo it.
     """
-    from edge_tsfm.deploy import rings as channels
+    from edge_tsfm.deploy import rings
 
     opened = open_repository(repository, keys)
     with opened.locked():
-        name = channels.take_back(opened, channel, adapter, older=older, who=who, why=why)
+        name = rings.take_back(opened, channel, adapter, older=older, who=who, why=why)
     say(as_json, {"channel": channel, "revoked": name, "older": older}, f"{channel}: adapter {name[:16]} is revoked")

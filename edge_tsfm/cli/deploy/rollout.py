@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,9 +20,6 @@ from edge_tsfm.cli.deploy.options import (
     repository_argument,
     who_option,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -56,18 +53,18 @@ def command(
     A step reads the reports and advances, waits, asks for approval or halts; run it from a timer. Every decision is in
     REPOSITORY/decisions.
     """
-    from edge_tsfm.deploy import rings as channels
+    from edge_tsfm.deploy import rings
 
     if sum(option is not None for option in (adapter, reports, paused)) != 1:
         raise click.UsageError("want one of --adapter, --reports, --pause, --resume")
     opened = open_repository(repository, keys)
     with opened.locked():
         if adapter is not None:
-            state = channels.start(opened, channel, adapter, read_stages(plan), who=who)
+            state = rings.start(opened, channel, adapter, read_stages(plan), who=who)
             value: dict[str, Any] = {"action": "start", "why": f"stage {state['stages'][0]['permille']} of 1000"}
         elif reports is not None:
-            value = asdict(channels.step(opened, channel, reports, who=who, approve=approve))
+            value = asdict(rings.step(opened, channel, reports, who=who, approve=approve))
         else:
-            channels.pause(opened, channel, paused=bool(paused), who=who, why="by hand")
+            rings.pause(opened, channel, paused=bool(paused), who=who, why="by hand")
             value = {"action": "pause" if paused else "resume", "why": "by hand"}
     click.echo(json.dumps(value) if as_json else f"{value['action']}: {value['why']}")

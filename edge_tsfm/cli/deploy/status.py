@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edge_tsfm.cli.deploy.options import json_option, keys_option, open_repository, repository_argument
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

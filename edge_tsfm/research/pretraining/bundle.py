@@ -12,7 +12,7 @@ from device_runtime.documents import read_json
 from device_runtime.files import write_atomic
 from edge_tsfm.errors import ModelError
 
-BUNDLED = Path(__file__).resolve().parent.parent / "models" / "bundled"
+BUNDLED = Path(__file__).resolve().parents[2] / "models" / "bundled"
 FILES = ("config.json", "model.safetensors")
 
 

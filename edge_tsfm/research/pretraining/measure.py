@@ -1,21 +1,17 @@
 """The figures of a model card: a base zero-shot beside simple baselines, on patients and on other domains.
 
-``python -m edge_tsfm.research.pretraining.measure BASE DATA [--split test]`` prints a table; DATA is the folder of
-public data described in docs/pretraining.md.
+``edge-tsfm measure`` prints them; its data are the folder of public data described in docs/pretraining.md.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
-from edge_tsfm.cli import run
 from edge_tsfm.data.split import SplitName
 from edge_tsfm.errors import DataError
 from edge_tsfm.models.base import open_pipeline
@@ -142,43 +138,16 @@ def _point(forecasts: FloatArray, windows: Scored) -> Figures:
     return Figures(mse=got.mse, wql=got.wql, coverage=float("nan"))
 
 
-@click.command()
-@click.argument("base", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--split", type=click.Choice(["validation", "test"]), default="test")
-@click.option("--limit", type=click.IntRange(min=1), help="Windows per channel; all when left out.")
-@click.option("--other-limit", type=click.IntRange(min=1), default=200, help="Windows per series of other domains.")
-@click.option(
-    "--samples",
-    type=click.IntRange(min=2),
-    default=100,
-    help="Samples per forecast (Chronos-T5). Of n, the 80 % interval of a perfect model covers 0.8 (n - 1) / (n + 1).",
-)
-@click.option("--json", "as_json", is_flag=True)
-def main(
-    *, base: Path, data: Path, split: SplitName, limit: int | None, other_limit: int, samples: int, as_json: bool
-) -> None:
-    """Measure BASE zero-shot on DATA."""
+def measure(base: str, data: Path, split: SplitName, *, limit: int | None, other_limit: int, samples: int) -> list[Row]:
+    """Measure a base zero-shot: on patients of ``split`` by channel, then on other domains.
+
+    ``limit`` is of windows for each channel, ``other_limit`` for each other series; ``samples`` are the paths of a
+    Chronos-T5's forecast. Raises `DataError` where a file is missing, `ModelError` for what is no base.
+    """
     from chronos import ChronosPipeline
 
-    pipeline = open_pipeline(str(base))
+    pipeline = open_pipeline(base)
     if isinstance(pipeline, ChronosPipeline):
         pipeline.model.config.num_samples = samples
     context_length = min(512, pipeline.model_context_length)
-    rows = [
-        *ward_rows(pipeline, data, split, limit),
-        *other_rows(pipeline, data, other_limit, context_length),
-    ]
-    if as_json:
-        click.echo(json.dumps([{"name": r.name, **{k: vars(v) for k, v in r.scores.items()}} for r in rows], indent=2))
-        return
-    click.echo("| data | windows | forecast | MSE | WQL | 80 % interval covers |\n|---|---|---|---|---|---|")
-    for row in rows:
-        click.echo("\n".join(row.lines()))
-    for row in rows:
-        if row.gain is not None:
-            click.echo(f"{row.name}: removes {row.gain[0]:.1%} to {row.gain[1]:.1%} of persistence's squared error")
-
-
-if __name__ == "__main__":
-    run(main, "python -m edge_tsfm.research.pretraining.measure")
+    return [*ward_rows(pipeline, data, split, limit), *other_rows(pipeline, data, other_limit, context_length)]

@@ -14,8 +14,8 @@ from torch import nn
 
 from device_runtime.files import write_atomic
 from edge_tsfm.errors import ConfigError
+from edge_tsfm.models.artefact import save_base
 from edge_tsfm.one_writer import only_writer
-from edge_tsfm.research.pretraining.artefact import save_base
 from edge_tsfm.research.pretraining.checkpoint import Progress
 from edge_tsfm.research.pretraining.config import PretrainConfig
 from edge_tsfm.research.pretraining.curves import write_csv, write_png

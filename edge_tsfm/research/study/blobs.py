@@ -12,9 +12,10 @@ from edge_tsfm.methods import find_method
 from edge_tsfm.models import load_base
 from edge_tsfm.models.biases import with_added_biases
 from edge_tsfm.research.study.cells import Cell
+from edge_tsfm.runs.export import export_run
 from edge_tsfm.runs.record import RUN_FILE
 from edge_tsfm.runs.run import load_run
-from export import export_adapter, export_base
+from export import export_base
 from export.errors import ExportError
 
 BLOB_FILE = "adapter.etsa"
@@ -48,7 +49,7 @@ def export_blobs(cells: Sequence[Cell], out: Path, *, seed: int) -> tuple[dict[s
                 notes.append(f"no bundle of {cell.base}: {error}")
                 continue
             try:
-                write_atomic(path, _blob(folder, bundle))
+                write_atomic(path, export_run(load_run(folder), bundle).blob)
             except (ExportError, DeviceRuntimeError) as error:
                 notes.append(f"no blob of {cell.folder}: {error}")
                 continue
@@ -71,19 +72,3 @@ def base_bundle(source: str, out: Path, *, added_biases: bool = False) -> Bundle
             provenance=base.provenance,
         )
     return Bundle.open(folder)
-
-
-def _blob(folder: Path, bundle: Bundle) -> bytes:
-    run = load_run(folder)
-    blob: bytes = export_adapter(
-        bundle=bundle,
-        base=run.frozen_model(),
-        tuned=run.tuned_model(),
-        deltas=run.deltas(),
-        contexts=run.held_contexts(),
-        binding=run.binding,
-        version=1,
-        metadata=run.blob_metadata,
-        forced=not run.gate["accepted"],
-    ).blob
-    return blob

@@ -10,8 +10,7 @@ from device_runtime.errors import SignatureError
 from device_runtime.format.blob import encode
 from device_runtime.format.ed25519 import FIELD, ORDER, _add, _x_of, has_prime_order, is_plain
 from device_runtime.format.envelope import Signature, key_id, verify
-
-from .adapters import example_adapter
+from tests.support.adapters import example_adapter
 
 BASE = (4 * pow(5, -1, FIELD) % FIELD).to_bytes(32, "little")
 

@@ -190,5 +190,5 @@ def test_every_kind_has_a_good_vector() -> None:
 def test_make_writes_these_files(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("cryptography", reason="signs with cryptography")
     monkeypatch.syspath_prepend(str(FOLDER))
-    made = importlib.import_module("make").all_vectors()
+    made = importlib.import_module("tests.vectors.make").all_vectors()
     assert {name: path.read_bytes() for name, path in PATHS.items()} == made

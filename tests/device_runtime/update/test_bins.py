@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from device_runtime.monitor import installer_of
 from device_runtime.update.agent.poll import Agent, Outcome
 from device_runtime.update.disk import PosixDisk
-from device_runtime.update.install import Installer
 from device_runtime.update.slots import Slots
 from device_runtime.update.start import start
 from edge_tsfm.deploy import rings as channels
@@ -27,7 +27,7 @@ class Fleet:
         self.files: list[str] = []
         self.sizes: dict[int, int] = {}  # adapters -> bytes of metadata and blob for one update
         self.devices = {"old": make_device(folder / "old", self.repository, "old")}
-        self.installer = Installer.of(self.devices["old"])
+        self.installer = installer_of(self.devices["old"])
 
     def grow(self, to: int) -> None:
         """Approve adapters, each for the same channel, until there are ``to``."""

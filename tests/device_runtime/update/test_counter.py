@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.errors import FormatError, StorageError
+from device_runtime.errors import SettingsError, StorageError
 from device_runtime.update.counter import FileCounter, NoCounter, TpmCounter, check, counter_for
 
 INDEX = "0x1500016"
@@ -49,7 +49,7 @@ def test_settings_name_a_counter(tmp_path: Path) -> None:
     assert isinstance(named, FileCounter)
     assert named.path == tmp_path / "number"
     assert isinstance(counter_for(f"tpm2:{INDEX}", tmp_path), TpmCounter)
-    with pytest.raises(FormatError, match="NV index"):
+    with pytest.raises(SettingsError, match="NV index"):
         counter_for("tpm2:x", tmp_path)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tuf.api.exceptions import DownloadError
 
-from device_runtime.errors import StorageError
+from device_runtime.errors import OfflineError
 from device_runtime.update.agent.fetch import HttpFetcher
 from device_runtime.update.agent.poll import Agent
 from device_runtime.update.report import report_of, send
@@ -113,7 +113,7 @@ def test_a_poll_in_python_has_a_deadline_of_its_own(bed: Bed, server: str) -> No
         agent = Agent(bed.config_with(repository=url), bed.installer, clock=lambda: bed.now, deadline=1.0)
         outcome = agent.poll()
         assert time.monotonic() - began < 10
-    assert (outcome.action, outcome.code) == ("failed", 400)
+    assert (outcome.action, outcome.code) == ("failed", 420)
     assert bed.poll().reason == "up to date"
 
 
@@ -122,7 +122,7 @@ def test_a_report_has_a_deadline(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> N
     report = report_of(bed.slots, channel="icu", base="")
     with endless(SERVERS["drips one header"]()) as url:
         began = time.monotonic()
-        with pytest.raises(StorageError, match="not whole after"):
+        with pytest.raises(OfflineError, match="not whole after"):
             send(report, url)
         assert time.monotonic() - began < 5
 

@@ -23,6 +23,7 @@ import pytest
 from device_runtime.errors import DeviceRuntimeError, StorageError
 from device_runtime.format import blob as blobs
 from device_runtime.format.layout import CRC_OFFSET
+from device_runtime.monitor import installer_of
 from device_runtime.update import report as reports
 from device_runtime.update.agent.poll import Agent, Outcome
 from device_runtime.update.agent.repository import Repository as ClientRepository
@@ -56,7 +57,7 @@ class Monitor:
         self.config: DeviceConfig = dataclasses.replace(
             make_device(folder / "bed", self.repository, "bed"), health=QUICK
         )
-        self.installer = Installer.of(self.config)
+        self.installer = installer_of(self.config)
         self.offer(1)
         assert self.poll().action == "trial"
         self.host = Host(self.config, self.installer.open)
@@ -104,7 +105,7 @@ def monitor(made: Path, tmp_path: Path) -> Monitor:
     monitor.folder = copy
     monitor.repository = Repository(copy / "repository", copy / "keys", now=NOW)
     monitor.config = dataclasses.replace(read_config(path), health=QUICK)
-    monitor.installer = Installer.of(monitor.config)
+    monitor.installer = installer_of(monitor.config)
     monitor.host = Host(monitor.config, monitor.installer.open)
     assert monitor.host.forecast(CONTEXT).adapter_version == 1
     return monitor
@@ -268,7 +269,7 @@ def test_the_server_is_gone_for_weeks(monitor: Monitor) -> None:
     (monitor.folder / "repository").rename(monitor.folder / "away")
     for _ in range(3):
         outcome = monitor.poll()
-        assert (outcome.action, outcome.code) == ("failed", 400)
+        assert (outcome.action, outcome.code) == ("failed", 420)
         assert monitor.host.forecast(CONTEXT).adapter_version == 1
     (monitor.folder / "away").rename(monitor.folder / "repository")
     assert monitor.poll().action == "trial"
@@ -302,20 +303,20 @@ def test_a_disk_that_refuses(monitor: Monitor, monkeypatch: pytest.MonkeyPatch, 
     assert monitor.poll().action == "trial"
 
 
-POWER = "../../device_runtime/test_slots_power_cut.py"
+POWER, AGENT, HOSTILE = "test_slots_power_cut.py", "agent/test_agent.py", "agent/test_hostile.py"
 ELSEWHERE = {
-    "clock back to 1970": ("test_agent.py", "test_a_clock_at_1970_installs_and_later_sees_staleness_by_the_floor"),
-    "30 days without publication": ("test_agent.py", "test_thirty_days_without_publication_is_stale_but_runs"),
-    "last month replayed": ("test_agent.py", "test_a_replayed_repository_is_refused_also_with_a_wiped_cache"),
-    "base differs, wrong key": ("test_agent.py", "test_wrong_base_wrong_key_too_few_keys"),
-    "known answer off": ("test_agent.py", "test_a_wrong_known_answer_is_refused_once_and_not_fetched_again"),
+    "clock back to 1970": (AGENT, "test_a_clock_at_1970_installs_and_later_sees_staleness_by_the_floor"),
+    "30 days without publication": (AGENT, "test_thirty_days_without_publication_is_stale_but_runs"),
+    "last month replayed": (AGENT, "test_a_replayed_repository_is_refused_also_with_a_wiped_cache"),
+    "base differs, wrong key": (AGENT, "test_wrong_base_wrong_key_too_few_keys"),
+    "known answer off": (AGENT, "test_a_wrong_known_answer_is_refused_once_and_not_fetched_again"),
     "NaN output": ("test_host.py", "test_a_trial_that_fails_gives_way_to_what_ran_before"),
     "latency over budget": ("test_host.py", "test_a_slow_forecast_is_a_failure"),
     "watchdog kill ×3": (POWER, "test_a_hang_or_kill_costs_a_try_and_three_end_the_trial"),
-    "report endpoint down": ("test_agent.py", "test_a_report_that_cannot_be_sent_changes_nothing"),
-    "two agents at once": ("test_hostile.py", "test_two_agents_poll_one_after_the_other"),
-    "downgrade authorised": ("test_agent.py", "test_revoke_goes_back_to_the_previous_one_and_a_downgrade_is_followed"),
-    "root rotated 5×": ("test_agent.py", "test_five_root_rotations_while_offline"),
+    "report endpoint down": (AGENT, "test_a_report_that_cannot_be_sent_changes_nothing"),
+    "two agents at once": (HOSTILE, "test_two_agents_poll_one_after_the_other"),
+    "downgrade authorised": (AGENT, "test_revoke_goes_back_to_the_previous_one_and_a_downgrade_is_followed"),
+    "root rotated 5×": (AGENT, "test_five_root_rotations_while_offline"),
     "every write of a full disk": (POWER, "test_a_disk_that_fills_up_at_any_write_keeps_what_runs"),
 }  # fmt: skip
 

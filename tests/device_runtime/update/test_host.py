@@ -12,11 +12,11 @@ import pytest
 
 from device_runtime.errors import ForecastError, InputError
 from device_runtime.forecast.forecaster import Forecast, Forecaster
+from device_runtime.monitor import installer_of
 from device_runtime.update.agent.poll import Agent
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.health import HealthRules
 from device_runtime.update.host import Host
-from device_runtime.update.install import Installer
 from device_runtime.update.lifecycle import Record, State
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots, locked
@@ -36,7 +36,7 @@ class Monitor:
         channels.start(repository, "icu", approval.file, EVERYBODY, who="ops")
         rules = HealthRules(seconds=60.0, min_forecasts=3, max_failures=0, latency_budget=5.0)
         self.config: DeviceConfig = replace(make_device(folder / "bed", repository, "bed"), health=rules)
-        self.installer = Installer.of(self.config)
+        self.installer = installer_of(self.config)
         self.seconds = 0.0
         self.host = Host(self.config, self.installer.open, clock=lambda: self.seconds)
 

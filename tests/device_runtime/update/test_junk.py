@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from device_runtime.errors import StorageError
+from device_runtime.errors import SettingsError, StorageError
 from device_runtime.update.audit import read_lines
 from device_runtime.update.sealed import seal, unseal
 from device_runtime.update.settings import read_config
@@ -162,7 +162,7 @@ def test_a_long_reason_cannot_outgrow_the_record(bed: Bed) -> None:
 def test_settings_that_others_may_write_are_not_trusted(bed: Bed, mode: int) -> None:
     path = bed.folder / "bed" / "device.toml"
     path.chmod(mode)
-    with pytest.raises(StorageError, match=f"mode {mode:o}") as caught:
+    with pytest.raises(SettingsError, match=f"mode {mode:o}") as caught:
         read_config(path)
     assert "chmod go-w" in str(caught.value.hint)
     path.chmod(0o640)
@@ -174,5 +174,5 @@ def test_settings_of_another_user_are_not_trusted(bed: Bed) -> None:
         pytest.skip("only root can give a file away")
     path = bed.folder / "bed" / "device.toml"
     os.chown(path, 12_345, -1)
-    with pytest.raises(StorageError, match="belongs to user 12345"):
+    with pytest.raises(SettingsError, match="belongs to user 12345"):
         read_config(path)

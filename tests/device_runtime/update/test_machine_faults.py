@@ -27,8 +27,8 @@ from device_runtime.errors import (
 from device_runtime.faults import Fault, fault_of
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format.binding import Use
+from device_runtime.monitor import installer_of
 from device_runtime.update.host import Host
-from device_runtime.update.install import Installer
 from device_runtime.update.lifecycle import State
 from device_runtime.update.settings import read_config
 from device_runtime.update.slots import Slots, locked
@@ -328,7 +328,7 @@ def set_for(bed: Bed, signal: str) -> None:
     lines = [line for line in path.read_text().splitlines() if line.split(" ")[0] not in ("signal", "unit")]
     path.write_text("\n".join([f'signal = "{signal}"', *lines]) + "\n")
     bed.config = dataclasses.replace(read_config(path), health=bed.config.health)
-    bed.installer = Installer.of(bed.config)
+    bed.installer = installer_of(bed.config)
 
 
 def test_every_error_has_an_owner() -> None:

@@ -36,7 +36,7 @@ def test_links_in_a_circle_on_a_stick_are_a_repository_that_cannot_be_read(bed: 
         (folder / "metadata").mkdir(parents=True)
         (folder / "metadata" / "timestamp.json").symlink_to("timestamp.json")
     outcome = Agent(bed.config_with(repository=str(folder)), bed.installer, clock=lambda: bed.now).poll()
-    assert (outcome.action, outcome.code) == ("failed", 400)
+    assert (outcome.action, outcome.code) == ("failed", 420)
     assert bed.versions == [2, 1]
 
 
@@ -80,7 +80,7 @@ def test_redirects_to_no_address_are_a_server_that_cannot_be_read(bed: Bed, else
     config = bed.config_with(repository=f"http://127.0.0.1:{elsewhere.server_address[1]}")
     agent = Agent(config, bed.installer, fetcher=HttpFetcher(2.0, 2.0), clock=lambda: bed.now, deadline=5.0)
     outcome = agent.poll()
-    assert (outcome.action, outcome.code) == ("failed", 400), outcome
+    assert (outcome.action, outcome.code) == ("failed", 420), outcome
     assert bed.versions == [2, 1]
 
 
@@ -103,10 +103,10 @@ def test_no_thread_to_spare_stops_no_forecast_and_no_poll(
         host = bed.host()
         host._changed = report.reporter(config, "")
         assert host.forecast(CONTEXT).adapter_version == 3
-        assert report.report_on(config, bed.slots, "").startswith("[400]")
+        assert report.report_on(config, bed.slots, "").startswith("[420]")
         web = bed.config_with(repository=f"http://127.0.0.1:{elsewhere.server_address[1]}")
         outcome = Agent(web, bed.installer, clock=lambda: bed.now).poll()
-        assert (outcome.action, outcome.code) == ("failed", 400)
+        assert (outcome.action, outcome.code) == ("failed", 420)
         assert "no thread" in outcome.reason
     assert (bed.record.state, bed.versions) == (State.CONFIRMED, [3, 2])
 

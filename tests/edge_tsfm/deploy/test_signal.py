@@ -22,11 +22,11 @@ from tests.simulators.publisher import (
 
 pytest.importorskip("tuf")
 
-from device_runtime.errors import DeviceRuntimeError, FormatError, SignalMismatchError
+from device_runtime.errors import DeviceRuntimeError, SettingsError, SignalMismatchError
 from device_runtime.format import blob as blobs
 from device_runtime.format.binding import Binding
+from device_runtime.monitor import installer_of
 from device_runtime.update.disk import PosixDisk
-from device_runtime.update.install import Installer
 from device_runtime.update.settings import read_config
 from device_runtime.update.slots import Slots
 from edge_tsfm.deploy.approve import approve
@@ -133,14 +133,14 @@ def test_a_monitor_refuses_an_adapter_for_something_else(
     config = with_settings(tmp_path / "bed", repository, **changes)
     slots = Slots(PosixDisk(config.state), device_id="bed")
     with pytest.raises(SignalMismatchError, match=wanted):
-        Installer.of(config).prove(slots, signed, "icu")
+        installer_of(config).prove(slots, signed, "icu")
     assert slots.record.failed_sequence == -1
 
 
 def test_a_person_may_accept_a_difference_and_every_forecast_says_so(repository: Repository, tmp_path: Path) -> None:
     signed = signed_blob(repository)
     config = with_settings(tmp_path / "bed", repository, interval='"5min"', accept_differences='["interval"]')
-    installer = Installer.of(config)
+    installer = installer_of(config)
     installer.prove(Slots(PosixDisk(config.state), device_id="bed"), signed, "icu")
     forecast = installer.open(signed).forecast([80.0 + step % 5 for step in range(20)])
     assert (forecast.accepted_differences, forecast.binding) == (("interval",), BINDING)
@@ -150,7 +150,7 @@ def test_a_person_may_accept_a_difference_and_every_forecast_says_so(repository:
 def test_settings_that_mean_nothing_are_refused(repository: Repository, tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(DeviceRuntimeError) as refusal:
         with_settings(tmp_path / "bed", repository, **{key: value})
-    assert isinstance(refusal.value, FormatError)
+    assert isinstance(refusal.value, SettingsError)
     assert value.strip('[]"') in str(refusal.value)
 
 

@@ -11,8 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from device_runtime.monitor import installer_of
 from device_runtime.update.agent.poll import Agent
-from device_runtime.update.install import Installer
 from edge_tsfm.deploy import rings as channels
 from edge_tsfm.deploy.setup import rotate_key
 from edge_tsfm.deploy.signers import import_hsm_key
@@ -59,7 +59,7 @@ def test_a_token_approves_and_a_monitor_believes_it(token: str, tmp_path: Path) 
     assert key.keyid in repository.load("approved").signatures  # beside the file key: two of two must sign
     channels.start(repository, "icu", approval.file, EVERYBODY, who="ops")
     config = make_device(tmp_path / "bed", repository, "bed")
-    outcome = Agent(config, Installer.of(config), clock=NOW.timestamp).poll(activate_now=True)
+    outcome = Agent(config, installer_of(config), clock=NOW.timestamp).poll(activate_now=True)
     assert (outcome.action, outcome.sequence) == ("trial", 1)
 
 

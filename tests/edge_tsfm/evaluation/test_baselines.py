@@ -15,8 +15,7 @@ from edge_tsfm.evaluation.baselines import (
     seasonal_quantiles,
     window_mean,
 )
-
-from .conftest import LEVELS, ward
+from tests.support.forecasts import LEVELS, ward
 
 
 def holed(seed: int, rows: int = 20, length: int = 30) -> np.ndarray:

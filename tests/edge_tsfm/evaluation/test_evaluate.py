@@ -12,9 +12,8 @@ from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.evaluation import Report, evaluate, evaluate_forecasts
 from edge_tsfm.evaluation.metrics import METRICS
-from edge_tsfm.report.text import conclusion
-
-from .conftest import LEVELS, around, mean_forecast, ward, windows_of
+from edge_tsfm.report.text import conclusion, report_csv, report_text
+from tests.support.forecasts import LEVELS, around, mean_forecast, ward, windows_of
 
 FORECASTERS = ["adapter", "base", "persistence", "window_mean", "linear_trend", "exponential_smoothing"]
 
@@ -82,7 +81,7 @@ def test_the_order_of_forecasts_and_of_windows_does_not_matter(windows: Windows)
 def test_without_an_adapter_there_is_nothing_to_compare(windows: Windows) -> None:
     report = evaluate_forecasts({"other base": mean_forecast(windows)}, windows, LEVELS, resamples=50)
     assert not report.overall.adapter_minus
-    assert "other base" in report.table()
+    assert "other base" in report_text(report)
     assert report.to_dict()["adapter_minus_base"] == {}
 
 
@@ -99,7 +98,7 @@ def test_subgroups_partition_the_windows_and_show_who_is_harmed() -> None:
     assert {label: group.windows for label, group in groups.items()} == {"north": 150, "south": 150}
     assert groups["north"].adapter_minus["base"]["wql"].says == "lower"
     assert groups["south"].adapter_minus["base"]["wql"].says == "higher"
-    assert "by site: WQL" in report.table()
+    assert "by site: WQL" in report_text(report)
     with pytest.raises(ConfigError, match="3 labels for 300 windows"):
         report_of(windows, subgroups={"site": site[:3]})
 
@@ -112,7 +111,7 @@ def test_a_single_patient_has_figures_but_no_interval() -> None:
     assert one["value"] > 0
     assert (one["low"], one["high"]) == (None, None)
     assert not report.beats("base")
-    text = report.table()
+    text = report_text(report)
     assert "(no interval)" in text
     assert "Only 1 patients" in text
 
@@ -122,7 +121,7 @@ def test_what_a_metric_cannot_rate_is_counted(windows: Windows) -> None:
     windows.context[7] = 90
     report = report_of(windows)
     assert report.overall.unrated == {"mape": 3, "mase": 1}
-    assert "left out: 3 targets of 0 from MAPE; 1 windows with a constant context from MASE" in report.table()
+    assert "left out: 3 targets of 0 from MAPE; 1 windows with a constant context from MASE" in report_text(report)
 
 
 def test_the_table_says_plainly_who_wins(windows: Windows) -> None:
@@ -136,7 +135,7 @@ def test_the_table_says_plainly_who_wins(windows: Windows) -> None:
 
 def test_the_csv_holds_every_figure_in_full(windows: Windows) -> None:
     report = report_of(windows)
-    rows = list(csv.DictReader(io.StringIO(report.csv())))
+    rows = list(csv.DictReader(io.StringIO(report_csv(report))))
     assert len(rows) == 6 * 8 + 5 * 8 * 2
     row = next(one for one in rows if one["forecaster"] == "adapter" and one["metric"] == "mse")
     assert float(row["value"]) == report.overall.models["adapter"]["mse"].value

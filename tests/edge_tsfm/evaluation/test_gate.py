@@ -6,8 +6,7 @@ import pytest
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError, DataError, ModelError
 from edge_tsfm.evaluation import judge
-
-from .conftest import LEVELS, mean_forecast, ward
+from tests.support.forecasts import LEVELS, mean_forecast, ward
 
 
 def test_a_better_adapter_is_accepted_with_its_figures(windows: Windows) -> None:

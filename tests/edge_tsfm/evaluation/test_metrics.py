@@ -18,8 +18,7 @@ from edge_tsfm.evaluation.metrics import (
     in_context_scale,
     score_windows,
 )
-
-from .conftest import LEVELS, around, mean_forecast, ward, windows_of
+from tests.support.forecasts import LEVELS, around, mean_forecast, ward, windows_of
 
 
 def figures(quantiles: NDArray[np.floating], windows: Windows) -> dict[str, float]:

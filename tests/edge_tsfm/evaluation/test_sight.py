@@ -7,8 +7,7 @@ import pytest
 
 from edge_tsfm.evaluation.gate import judge
 from edge_tsfm.evaluation.sight import look_ahead, patients_for
-
-from .conftest import LEVELS, mean_forecast, ward
+from tests.support.forecasts import LEVELS, mean_forecast, ward
 
 
 def test_the_width_falls_with_the_square_root_of_patients() -> None:

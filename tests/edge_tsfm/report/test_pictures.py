@@ -7,9 +7,8 @@ from edge_tsfm.errors import DataError
 from edge_tsfm.evaluation.subgroups import subgroup_labels
 from edge_tsfm.report.page import report_page
 from edge_tsfm.report.plots import choose_windows, forecast_plot, metric_plot
-
-from .conftest import LEVELS, mean_forecast, ward
-from .test_evaluate import report_of
+from tests.edge_tsfm.evaluation.test_evaluate import report_of
+from tests.support.forecasts import LEVELS, mean_forecast, ward
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

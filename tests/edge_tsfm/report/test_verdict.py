@@ -11,8 +11,7 @@ from edge_tsfm.evaluation.report import Difference, Estimate
 from edge_tsfm.report.page import report_page
 from edge_tsfm.report.text import conclusion
 from edge_tsfm.report.verdict import DECIDES, RunVerdict, Seen, Tallied, scored_on, tally
-
-from .conftest import LEVELS, mean_forecast, ward
+from tests.support.forecasts import LEVELS, mean_forecast, ward
 
 ACCEPTED = {"accepted": True, "forced": False, "reason": "WQL 6.3 % lower than the frozen base's on 150 patients"}
 REFUSED = {"accepted": False, "forced": False, "reason": "WQL 0.2 % lower, and the interval does not exclude zero"}

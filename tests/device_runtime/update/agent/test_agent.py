@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from device_runtime.errors import DeviceRuntimeError, LockedError, SelfTestError, StorageError
+from device_runtime.monitor import installer_of
 from device_runtime.update.agent.poll import Agent, Outcome, next_poll
 from device_runtime.update.agent.repository import Repository as ClientRepository
 from device_runtime.update.disk import PosixDisk
@@ -58,7 +59,7 @@ class Monitor:
         self.now = NOW.timestamp() + 3600
         self.repository = Repository(folder / "repository", folder / "keys", now=NOW)
         self.config: DeviceConfig = make_device(folder / "device", self.repository, "bed-1")
-        self.installer = Installer.of(self.config)
+        self.installer = installer_of(self.config)
 
     @property
     def slots(self) -> Slots:
@@ -509,7 +510,7 @@ def test_a_revocation_is_obeyed_though_the_rest_cannot_be_fetched(
     assert monitor.poll().action == "rolled back"
     assert runs.file in monitor.slots.floor().revoked
     again = monitor.poll()  # and what is broken is still said
-    assert (again.action, again.code) == ("failed", 400)
+    assert (again.action, again.code) == ("failed", 420)
 
 
 @pytest.mark.parametrize("older", [False, True])

@@ -21,14 +21,14 @@ from click.testing import CliRunner
 from tuf.api.exceptions import DownloadError
 
 from device_runtime.cli import cli as device_cli
-from device_runtime.errors import ChecksumError, FormatError, StorageError
+from device_runtime.errors import ChecksumError, FormatError, OfflineError, SettingsError, StorageError
+from device_runtime.monitor import installer_of
 from device_runtime.update.agent.fetch import FolderFetcher, HttpFetcher
 from device_runtime.update.agent.poll import Agent, Outcome
 from device_runtime.update.audit import LOG, read_lines
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.health import HealthRules
 from device_runtime.update.host import Host
-from device_runtime.update.install import Installer
 from device_runtime.update.lifecycle import State
 from device_runtime.update.report import report_of, send
 from device_runtime.update.rollout import decode
@@ -64,7 +64,7 @@ class Bed:
         self.now = NOW
         self.repository = make_repository(folder)
         self.config: DeviceConfig = make_device(folder / "bed", self.repository, "bed")
-        self.installer = Installer.of(self.config)
+        self.installer = installer_of(self.config)
 
     @property
     def publisher(self) -> Repository:
@@ -160,7 +160,8 @@ def test_install_holds_no_lock_while_it_proves(bed: Bed, monkeypatch: pytest.Mon
         with locked(bed.config.state):
             proven.append(blob)
 
-    monkeypatch.setattr(Installer, "of", lambda _: dataclasses.replace(bed.installer, self_test=self_test))
+    installer = dataclasses.replace(bed.installer, self_test=self_test)
+    monkeypatch.setattr("device_runtime.monitor.installer_of", lambda _: installer)
     adapter = next((bed.folder / "repository" / "public" / "targets" / "approved" / "icu").glob(f"{file}*"))
     command = ["install", str(adapter), "--config", str(bed.folder / "bed" / "device.toml"), "--activate"]
     result = CliRunner().invoke(device_cli, command)
@@ -500,13 +501,13 @@ def test_a_channel_leads_nowhere_else(bed: Bed, channel: str) -> None:
     ):
         with pytest.raises(DeployError, match="channel"):
             call()
-    with pytest.raises(FormatError):
+    with pytest.raises(SettingsError):
         device_settings(publisher, channel=channel, device_id="bed", url="x")
 
 
 def test_a_device_id_cannot_write_settings(bed: Bed) -> None:
     evil = 'bed"\nthreshold = 0\n#'
-    with pytest.raises(FormatError):
+    with pytest.raises(SettingsError):
         device_settings(bed.publisher, channel="icu", device_id=evil, url="x")
     text = device_settings(bed.publisher, channel="icu", device_id='a"b\\c', url="x")
     (bed.folder / "d.toml").write_text(text)
@@ -588,7 +589,7 @@ def test_a_token_is_for_one_address(bed: Bed) -> None:
         handler.end_headers()
 
     report = report_of(bed.slots, channel="icu", base="0")
-    with answering(answer) as url, pytest.raises(StorageError, match="302"):
+    with answering(answer) as url, pytest.raises(OfflineError, match="302"):
         send(report, f"{url}/r", token="secret")  # noqa: S106 - not one
     assert seen == [("/r", "Bearer secret")]
 
@@ -608,7 +609,7 @@ def test_settings_that_would_leak_or_mislead_are_refused(bed: Bed, settings: str
     gone = (settings.split(" ", maxsplit=1)[0], "report_to")
     kept = [line for line in path.read_text().splitlines() if not line.startswith(gone)]
     path.write_text("\n".join([*kept, settings]))
-    with pytest.raises(FormatError, match=why):
+    with pytest.raises(SettingsError, match=why):
         read_config(path)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import load_base
-from edge_tsfm.research.pretraining.artefact import save_base
+from edge_tsfm.models.artefact import save_base
 from edge_tsfm.research.pretraining.build import build_model
 from edge_tsfm.research.pretraining.config import PretrainConfig
 from edge_tsfm.research.pretraining.few import Continued

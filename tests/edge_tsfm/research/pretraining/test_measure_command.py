@@ -1,13 +1,13 @@
-"""`python -m edge_tsfm.research.pretraining.measure` with the wrong thing: an error in words, as of every command."""
+"""`edge-tsfm measure` with the wrong thing: an error in words, as of every command."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from edge_tsfm.cli import run
+from edge_tsfm.cli import main
 from edge_tsfm.errors import DataError
-from edge_tsfm.research.pretraining.measure import OTHERS, main, other_rows
+from edge_tsfm.research.pretraining.measure import OTHERS, other_rows
 
 BASE = Path(__file__).resolve().parents[3] / "dummy_bases" / "chronos-bolt"
 
@@ -15,9 +15,9 @@ BASE = Path(__file__).resolve().parents[3] / "dummy_bases" / "chronos-bolt"
 @pytest.fixture
 def measure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["measure", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["edge-tsfm", "measure", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            run(main, "measure")
+            main()
         return int(ended.value.code or 0), capsys.readouterr().err
 
     return call
@@ -41,7 +41,7 @@ def test_a_folder_that_is_no_base(measure, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"junk")
     status, said = measure(tmp_path, tmp_path)
     assert status == 1
-    assert said.startswith(f"measure: error: cannot load base '{tmp_path}'")
+    assert said.startswith(f"edge-tsfm: error: cannot load base '{tmp_path}'")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,7 @@ from edge_tsfm.research.study.config import MethodChoice, StudyConfig, load_stud
 from edge_tsfm.research.study.scores import SCORES_FILE, read_scores
 from edge_tsfm.research.study.study import run_study
 from edge_tsfm.runs.run import forecast, load_run
-
-from .conftest import BY_TIME, DUMMY
+from tests.edge_tsfm.research.study.conftest import BY_TIME, DUMMY
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,15 +1,11 @@
 """Windows made by hand, and forecasts of a known quality."""
 
-from collections.abc import Callable
-
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from edge_tsfm.data.windows import Windows
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-MakeWindows = Callable[..., Windows]
 
 
 def windows_of(
@@ -51,8 +47,3 @@ def mean_forecast(windows: Windows, *, off: float = 0.0, spread: float = 5.0) ->
     """Forecast the context's mean, ``off`` too high."""
     mean = np.nanmean(windows.context.astype(np.float64), axis=1) + off
     return around(np.repeat(mean[:, None], windows.target.shape[1], 1), spread)
-
-
-@pytest.fixture
-def windows() -> Windows:
-    return ward()

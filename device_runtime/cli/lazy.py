@@ -1,0 +1,39 @@
+"""A group whose commands are files of its package, each imported only when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in ``PACKAGE.VERB`` as ``command``.
+
+    ``--help`` and shell completion stay fast: what a verb needs is imported with the verb.
+    """
+
+    def __init__(
+        self, *args: Any, package: str, verbs: Mapping[str, str], hidden: Collection[str] = (), **kwargs: Any
+    ) -> None:
+        """Take ``verbs``, in the order a newcomer meets them, with a line on each; ``hidden`` ones are not listed."""
+        super().__init__(*args, **kwargs)
+        self._package, self._verbs, self._hidden = package, verbs, hidden
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the verbs that a person uses."""
+        return [verb for verb in self._verbs if verb not in self._hidden]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        if cmd_name not in self._verbs:
+            return None
+        command: click.Command = import_module(f"{self._package}.{cmd_name.replace('-', '_')}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, self._verbs[verb]) for verb in self.list_commands(ctx)])
