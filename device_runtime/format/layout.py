@@ -102,3 +102,29 @@ class Record:
         """Decode the 32 bytes at ``offset``."""
         names = ("kind", "dtype", "tensor_count", "rows", "columns", "count", "seed", "scaling", "offset", "size")
         return cls(**dict(zip(names, RECORD.unpack_from(data, offset), strict=True)))
+
+
+def new_record(
+    kind: int,
+    dtype: int,
+    tensor_count: int,
+    rows: int,
+    columns: int,
+    count: int,
+    seed: int,
+    scaling: float,
+    data: bytes,
+) -> Record:
+    """Make a record whose offset is not known yet."""
+    return Record(
+        kind=kind,
+        dtype=dtype,
+        tensor_count=tensor_count,
+        rows=rows,
+        columns=columns,
+        count=count,
+        seed=seed,
+        scaling=scaling,
+        offset=0,
+        size=len(data),
+    )

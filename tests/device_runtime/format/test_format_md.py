@@ -9,7 +9,7 @@ import pytest
 
 from device_runtime import errors
 from device_runtime.format import canonical, generator, layout, manifest, varint
-from device_runtime.format.blob import DTYPE_CODE
+from device_runtime.format.blocks import DTYPE_CODE
 
 ROOT = Path(__file__).parents[3]
 SECTIONS = re.split(r"^## ", (ROOT / "device_runtime/FORMAT.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
