@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from device_runtime.format.delta import Delta
+from device_runtime.format.delta import Delta, apply_delta
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.folder import appearing
@@ -104,8 +104,7 @@ def _merged(model: nn.Module, deltas: Mapping[str, Delta]) -> Any:
                 if name.endswith(".bias")
                 else "export the adapter of a run on this base",
             )
-        base = parameters[name].detach().numpy()
-        total = (base.astype(np.float64) + delta.dense().reshape(base.shape)).astype(np.float32)
+        total = apply_delta(parameters[name].detach().numpy(), delta)
         if not np.isfinite(total).all():
             raise ExportError(f"{name}: merged, a weight is not finite")
         with torch.no_grad():

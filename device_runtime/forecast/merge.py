@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from device_runtime.errors import BaseMismatchError, MergeError
 from device_runtime.format.adapter import Adapter
+from device_runtime.format.delta import apply_delta
 from device_runtime.format.manifest import Manifest
 
 
@@ -27,20 +28,18 @@ def merge(
             f"the adapter calibrates {len(adapter.calibration.offsets.stored)} quantile levels, "
             f"the base has {len(manifest.quantile_levels)}"
         )
-    merged = {}
+    out = {}
     for index, delta in adapter.deltas.items():
         if index >= len(manifest.tensors):
             raise MergeError(f"the adapter names tensor {index}; the base has {len(manifest.tensors)}")
         entry = manifest.tensors[index]
         if delta.shape != entry.rows_columns:
             raise MergeError(f"{entry.name}: the adapter's delta is {delta.shape}, the tensor {entry.rows_columns}")
-        base = tensor(index).astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):  # refused by name just below
-            total = (base.reshape(delta.shape) + delta.dense()).astype(np.float32).reshape(entry.shape)
+        total = apply_delta(tensor(index), delta)
         if not np.isfinite(total).all():
             raise MergeError(f"{entry.name}: a merged weight is not finite")
-        merged[index] = total
-    return merged
+        out[index] = total
+    return out
 
 
 def check_base(manifest: Manifest, base_digest: bytes) -> None:

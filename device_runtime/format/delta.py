@@ -1,6 +1,7 @@
 """How a few numbers become an array that is added to a named tensor.
 
-Whatever a method does, it adds ``Delta.dense()`` to one tensor. The numeric contract (FORMAT.md §6) makes that array
+Whatever a method does, it adds ``Delta.dense(base)`` to one tensor; most kinds make that array without looking at the
+tensor itself (docs/adr/0027). The numeric contract (FORMAT.md §6) makes that array
 the same, bit for bit, in numpy and in C on any processor: **every inner sum is a sum of integers smaller than 2^53**,
 so neither the order of summation nor BLAS nor fused multiply-add can change it; what remains are single double
 operations per element in a stated order, and `merge` rounds once to float32.
@@ -42,8 +43,18 @@ class Delta(Protocol):
     def parameters(self) -> int:
         """How many tuned numbers this is."""
 
-    def dense(self) -> FloatArray:
-        """Return the array to add, float64 ``[rows, columns]``."""
+    def dense(self, base: FloatArray) -> FloatArray:
+        """Return the array to add to ``base``; both float64 ``[rows, columns]``."""
+
+
+def apply_delta(weights: NDArray[np.float32], delta: Delta) -> NDArray[np.float32]:
+    """Return ``weights`` plus ``delta``, in the shape of ``weights``: the sum taken in float64 and rounded once.
+
+    What does not fit a float32 becomes infinite, for the caller to refuse.
+    """
+    base = weights.astype(np.float64).reshape(delta.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (base + delta.dense(base)).astype(np.float32).reshape(weights.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +125,7 @@ class Dense:
         """One for each element."""
         return self.numbers.stored.size
 
-    def dense(self) -> FloatArray:
+    def dense(self, base: FloatArray | None = None) -> FloatArray:
         """Return the numbers."""
         return self.numbers.values
 
@@ -161,7 +172,7 @@ class Fourier:
         assert self.seed is not None
         return seeded_entries(self.seed, self.rows, self.columns, self.coefficients.stored.size)
 
-    def dense(self) -> FloatArray:
+    def dense(self, base: FloatArray | None = None) -> FloatArray:
         """Evaluate the closed form with integer cosines: thin matrix products of exact integers."""
         left, right = _basis(self.rows, self.columns, self.entries.astype("<u4").tobytes())
         stored = self.coefficients.stored.astype(np.int64)
@@ -227,7 +238,7 @@ class LowRank:
         """Both factors."""
         return self.a.stored.size + self.b.stored.size
 
-    def dense(self) -> FloatArray:
+    def dense(self, base: FloatArray | None = None) -> FloatArray:
         """Multiply the integer factors exactly, then scale."""
         # The sum is an integer, whose zero has no sign; BLAS may leave a negative one.
         total = self.b.stored.astype(np.float64) @ self.a.stored.astype(np.float64) + 0.0
@@ -263,7 +274,7 @@ class Vera:
         """Both vectors; the projections are not tuned."""
         return self.d.stored.size + self.b.stored.size
 
-    def dense(self) -> FloatArray:
+    def dense(self, base: FloatArray | None = None) -> FloatArray:
         """Multiply the integer projections exactly around ``d``, then each row by ``b``, then scale."""
         rank, rows = self.d.stored.size, self.b.stored.size
         a = projection(self.seed, STREAM_VERA_A, rank, self.columns).astype(np.float64)

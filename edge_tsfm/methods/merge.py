@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from device_runtime.format.delta import Delta
+from device_runtime.format.delta import Delta, apply_delta
 
 
 def merge_into(model: nn.Module, deltas: Mapping[str, Delta]) -> None:
@@ -16,4 +16,4 @@ def merge_into(model: nn.Module, deltas: Mapping[str, Delta]) -> None:
     with torch.no_grad():
         for name, delta in deltas.items():
             weight = parameters[name]
-            weight.add_(torch.from_numpy(delta.dense()).reshape(weight.shape).to(weight.dtype))
+            weight.copy_(torch.from_numpy(apply_delta(weight.detach().cpu().numpy(), delta)))

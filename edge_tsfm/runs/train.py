@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from device_runtime.files import write_atomic
@@ -205,8 +206,13 @@ def _windows(config: TrainConfig, dataset: Dataset, split: Split) -> dict[str, W
 
 def _changes(deltas: dict[str, Any], base: Any) -> dict[str, torch.Tensor]:
     """Evaluate deltas as torch tensors in their parameters' shapes; a parameter the base lacks is an added bias."""
-    shapes = {name: parameter.shape for name, parameter in base.named_parameters()}
-    return {name: torch.from_numpy(delta.dense().reshape(shapes.get(name, (-1,)))) for name, delta in deltas.items()}
+    parameters = dict(base.named_parameters())
+    changes = {}
+    for name, delta in deltas.items():
+        weights = parameters[name].detach().cpu().numpy() if name in parameters else np.zeros(delta.shape[0])
+        added = delta.dense(weights.astype(np.float64).reshape(delta.shape))
+        changes[name] = torch.from_numpy(added.reshape(weights.shape))
+    return changes
 
 
 def _write_numbers(out: Path, numbers: dict[str, torch.Tensor]) -> None:

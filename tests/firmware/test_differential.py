@@ -148,7 +148,8 @@ def same_merge(core: Core, adapter: Adapter, blob: bytes) -> None:
     wanted: dict[int, np.ndarray | None] = {}
     with np.errstate(over="ignore", invalid="ignore"):
         for i, delta in adapter.deltas.items():
-            made = (base[i].astype(np.float64) + delta.dense()).astype(np.float32)
+            weights = base[i].astype(np.float64)
+            made = (weights + delta.dense(weights)).astype(np.float32)
             wanted[i] = made if np.isfinite(made).all() else None
     got = core.merge(blob, base, may_refuse=True)
     for i, made in wanted.items():

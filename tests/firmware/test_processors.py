@@ -80,7 +80,8 @@ def test_merged_bits_are_numpys(processor: str, flags: tuple[str, ...], tmp_path
             (tmp_path / "base").write_bytes(b"".join(base[i].tobytes() for i in order))
             command = [*([emulator] if emulator else []), binary, tmp_path / "a.etsa", tmp_path / "base"]
             got = subprocess.run([str(part) for part in command], capture_output=True, check=True).stdout
-            wanted = [(base[i].astype(np.float64) + deltas[i].dense()).astype("<f4").tobytes() for i in order]
+            wide = [weights.astype(np.float64) for weights in base]
+            wanted = [(wide[i] + deltas[i].dense(wide[i])).astype("<f4").tobytes() for i in order]
             assert got == b"".join(wanted), (shape, dtype)
 
 

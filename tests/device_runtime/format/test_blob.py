@@ -1,4 +1,5 @@
 import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from device_runtime.errors import (
 )
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.blob import blob_size, checksum, decode, encode
-from device_runtime.format.delta import Dense, Fourier, Numbers
+from device_runtime.format.delta import Delta, Dense, Fourier, Numbers
 from tests.support.adapters import adapters, example_adapter
 
 
@@ -25,8 +26,14 @@ def same(a: Adapter, b: Adapter) -> bool:
         and a.forced == b.forced
         and dict(a.metadata) == dict(b.metadata)
         and list(a.deltas) == list(b.deltas)
-        and all(np.array_equal(a.deltas[i].dense(), b.deltas[i].dense()) for i in a.deltas)
+        and all(np.array_equal(delta.dense(base), b.deltas[i].dense(base)) for i, delta, base in with_bases(a))
     )
+
+
+def with_bases(adapter: Adapter) -> Iterator[tuple[int, Delta, np.ndarray]]:
+    """Each delta with some weights to add it to."""
+    for index, delta in adapter.deltas.items():
+        yield index, delta, np.random.default_rng(index).normal(size=delta.shape)
 
 
 @given(adapters())

@@ -96,6 +96,12 @@ def near(family: Family, windows: tuple[torch.Tensor, torch.Tensor]) -> Near:
     return read
 
 
+def added(weight: torch.Tensor, delta: Delta) -> torch.Tensor:
+    """What a delta adds to a weight, float64, in its shape."""
+    base = weight.detach().double().numpy().reshape(delta.shape)
+    return torch.from_numpy(delta.dense(base)).reshape(weight.shape)
+
+
 def merged(base: Any, deltas: Mapping[str, Delta]) -> Any:
     """The base plus deltas, as a device merges them."""
     out = copy.deepcopy(base)
@@ -103,7 +109,7 @@ def merged(base: Any, deltas: Mapping[str, Delta]) -> Any:
     parameters = dict(out.named_parameters())
     with torch.no_grad():
         for name, delta in deltas.items():
-            parameters[name].add_(torch.from_numpy(delta.dense()).reshape(parameters[name].shape).float())
+            parameters[name].add_(added(parameters[name], delta).float())
     return out
 
 
@@ -151,16 +157,16 @@ def test_plain_peft_opens_the_checkpoint_and_forecasts_the_same(
     base, before = copy.deepcopy(model), outputs(model)
     method, options, _ = start(model, name)
     tune(model)
-    shapes = {n: parameter.shape for n, parameter in base.named_parameters()}
+    parameters = dict(base.named_parameters())
     deltas = method.deltas(model, options, "int16")
-    changes = {n: torch.from_numpy(delta.dense()).reshape(shapes.get(n, (-1,))) for n, delta in deltas.items()}
+    changes = {n: added(parameters.get(n, torch.zeros(delta.shape[0])), delta) for n, delta in deltas.items()}
     save_peft_form(base, changes, tmp_path / "peft", base_name="dummy")
     opened = PeftModel.from_pretrained(copy.deepcopy(base), str(tmp_path / "peft")).eval()
     wanted = outputs(merged(base, deltas))
     assert (wanted - before).abs().max() > 1e-3
     allowed = near(merged(base, deltas))
     assert_near(outputs(opened.get_base_model()), wanted, allowed)
-    if set(deltas) <= set(shapes):
+    if set(deltas) <= set(parameters):
         assert_near(outputs(opened.merge_and_unload()), wanted, allowed)
     else:
         with pytest.raises(RuntimeError, match="base layer has no bias"):
