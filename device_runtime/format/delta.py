@@ -282,3 +282,40 @@ class Vera:
         total = (b * self.d.stored.astype(np.float64)[:, None]).T @ a + 0.0  # [rows, columns], zeros without sign
         gain = (self.d.scale * self.b.scale * self.scaling) / PROJECTION_ONE**2
         return (total * self.b.stored.astype(np.float64)[:, None]) * gain
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """(IA)³ (Liu et al. 2022, arXiv 2205.05638): each row or each column of the base's weight times 1 plus a number.
+
+    ``delta[p, q] = base[p, q] * numbers[p]`` for rows, ``base[p, q] * numbers[q]`` for columns: what it adds depends
+    on the base.
+    """
+
+    rows: int
+    columns: int
+    numbers: Numbers  # [rows] or [columns], integers
+    of_rows: bool  # a number for each row: of a layer's outputs; else for each column: of its inputs
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not one for each row or column."""
+        if self.numbers.dtype == "float32":
+            raise ValueError("Gain: want int16 or int8 numbers, got float32")
+        wanted = self.rows if self.of_rows else self.columns
+        if self.numbers.stored.shape != (wanted,):
+            raise ValueError(f"Gain: want {wanted} numbers, got {self.numbers.stored.shape}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+    @property
+    def parameters(self) -> int:
+        """One for each row, or for each column."""
+        return self.numbers.stored.size
+
+    def dense(self, base: FloatArray) -> FloatArray:
+        """Multiply the base: a value is exact in a double, so each product is rounded once."""
+        values = self.numbers.values
+        return base * (values[:, None] if self.of_rows else values[None, :])

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from device_runtime.errors import UnsupportedError
 from device_runtime.format import layout
 from device_runtime.format.blocks import DTYPE_CODE, INTEGERS, NUMBERS, Cursor, pack, require
-from device_runtime.format.delta import Delta, Dense, Fourier, LowRank, Numbers, Vera
+from device_runtime.format.delta import Delta, Dense, Fourier, Gain, LowRank, Numbers, Vera
 from device_runtime.format.layout import DtypeCode, Kind, Record, new_record
 from device_runtime.format.varint import decode_gaps, encode_gaps
 
 Entries = NDArray[np.uint32] | None
+GAIN_ROWS, GAIN_COLUMNS = 1, 2  # a gain's `count` says which side its numbers are for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,16 @@ GROUPS: Mapping[int, GroupKind] = MappingProxyType({
         ),
         counts=_ranks,
         seeded=True,
+    ),
+    Kind.GAIN: GroupKind(
+        holds=lambda delta: isinstance(delta, Gain),
+        write=lambda delta: Said(blocks=(delta.numbers,), count=GAIN_ROWS if delta.of_rows else GAIN_COLUMNS),
+        shapes=lambda record: ((record.rows if record.count == GAIN_ROWS else record.columns,),),
+        read=lambda record, entries, blocks: Gain(
+            rows=record.rows, columns=record.columns, numbers=blocks[0], of_rows=record.count == GAIN_ROWS
+        ),
+        counts=lambda size: (GAIN_ROWS, GAIN_COLUMNS),
+        scaled=False,
     ),
 })  # fmt: skip
 

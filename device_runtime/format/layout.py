@@ -46,6 +46,7 @@ class Kind(IntEnum):
     FOURIER_EXPLICIT = 3  # entries in the data, gap-coded
     LOW_RANK = 4
     VERA = 5
+    GAIN = 7  # 6 stays free: a vector of the first release refuses it
     CALIBRATION = 16
     KNOWN_ANSWER = 17
     METADATA = 18

@@ -10,13 +10,14 @@ from edge_tsfm.methods.base import Method, Options, attach
 from edge_tsfm.methods.combination import Combination
 from edge_tsfm.methods.entries import Entries
 from edge_tsfm.methods.fourierft import FourierFT
+from edge_tsfm.methods.ia3 import IA3
 from edge_tsfm.methods.lora import Lora
 from edge_tsfm.methods.native import BitFit, Full, Norms
 from edge_tsfm.methods.vera import VeraMethod
 from edge_tsfm.models.family import family_of
 
 METHODS: dict[str, Method] = {
-    method.name: method for method in (BitFit(), Norms(), FourierFT(), VeraMethod(), Lora(), Full())
+    method.name: method for method in (BitFit(), Norms(), FourierFT(), VeraMethod(), Lora(), IA3(), Full())
 }
 
 # Peak learning rates of families that want others than the methods' own; docs/training.md says how they were found.

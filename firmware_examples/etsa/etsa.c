@@ -11,6 +11,7 @@
 #define MAX_TABLE 8192u    /* longest wave table */
 #define VERA_TILE 64u      /* columns of A held at a time */
 #define FOURIER_ROWS 4u
+#define GAIN_COLUMNS 2u    /* a gain's count: its numbers are for columns; 1: for rows */
 #define WAVE_ONE 32768.0   /* 2^15, §6 */
 
 /* --- loads: little-endian, any alignment, any host -------------------------------------------------------------- */
@@ -634,13 +635,15 @@ static etsa_err check_group(const record *r, uint8_t *rule)
     case ETSA_KIND_DENSE: least = most = 0; break;
     case ETSA_KIND_FOURIER: most = min32(size / 2, ETSA_MAX_FREQUENCIES); break;
     case ETSA_KIND_FOURIER_EXPLICIT: most = min32(size, ETSA_MAX_FREQUENCIES); break;
+    case ETSA_KIND_GAIN: most = GAIN_COLUMNS; break;
     default: most = ETSA_MAX_RANK; break;
     }
     *rule = 17;
     if (r->count < least || r->count > most) return ETSA_FORMAT_ERROR;
     *rule = 18;
     if (r->kind != ETSA_KIND_FOURIER && r->kind != ETSA_KIND_VERA && r->seed != 0) return ETSA_FORMAT_ERROR;
-    if (r->kind == ETSA_KIND_DENSE ? r->scaling != 0 : !is_finite(r->scaling) || r->scaling == 0x80000000u) {
+    bool scaled = r->kind != ETSA_KIND_DENSE && r->kind != ETSA_KIND_GAIN;
+    if (!scaled ? r->scaling != 0 : !is_finite(r->scaling) || r->scaling == 0x80000000u) {
         return ETSA_FORMAT_ERROR; /* a negative zero is a second way to say zero */
     }
     return ETSA_OK;
@@ -654,6 +657,7 @@ static void member_counts(const record *r, uint32_t counts[2])
     case ETSA_KIND_DENSE: counts[0] = r->rows * r->columns; break;
     case ETSA_KIND_LOW_RANK: counts[0] = r->count * r->columns, counts[1] = r->rows * r->count; break;
     case ETSA_KIND_VERA: counts[0] = r->count, counts[1] = r->rows; break;
+    case ETSA_KIND_GAIN: counts[0] = r->count == GAIN_COLUMNS ? r->columns : r->rows; break;
     default: counts[0] = r->count; break;
     }
 }
@@ -818,7 +822,7 @@ static etsa_err check_record(etsa_adapter *adapter, const record *r, uint32_t pr
     cursor in = {adapter->blob + r->offset, adapter->blob + r->offset + r->size, 0};
     etsa_err err;
     entries->at = entries->end = in.at;
-    if (r->kind >= ETSA_KIND_DENSE && r->kind <= ETSA_KIND_VERA) {
+    if ((r->kind >= ETSA_KIND_DENSE && r->kind <= ETSA_KIND_VERA) || r->kind == ETSA_KIND_GAIN) {
         err = check_group(r, rule);
         if (err != ETSA_OK) return err;
         err = check_members(adapter, r, &in, seen, entries);
@@ -1290,6 +1294,24 @@ static etsa_err merge_vera(const etsa_delta *delta, const uint8_t *base, float *
     return err;
 }
 
+static etsa_err merge_gain(const etsa_delta *delta, const uint8_t *base, float *merged)
+{
+    const uint8_t *numbers = delta->numbers + 4;
+    double scale = (double)float_of(load32(delta->numbers));
+    bool of_columns = delta->count == GAIN_COLUMNS;
+    etsa_err err = ETSA_OK;
+    for (uint32_t p = 0; p < delta->rows; p++) {
+        for (uint32_t q = 0; q < delta->columns && err == ETSA_OK; q++) {
+            size_t at = (size_t)p * delta->columns + q;
+            uint32_t bits = load32(base + 4 * at);
+            if (!is_finite(bits)) return ETSA_MERGE_ERROR;
+            double gain = rounded(integer_at(numbers, delta->dtype, of_columns ? q : p) * scale);
+            err = add(base + 4 * at, (double)float_of(bits) * gain, merged + at);
+        }
+    }
+    return err;
+}
+
 etsa_err etsa_merge(const etsa_delta *delta, const uint8_t *base, float *merged, int64_t *scratch, size_t scratch_count)
 {
     if (scratch_count < delta_scratch(delta->kind, delta->rows, delta->columns, delta->count)) return ETSA_STORAGE_ERROR;
@@ -1299,6 +1321,7 @@ etsa_err etsa_merge(const etsa_delta *delta, const uint8_t *base, float *merged,
     case ETSA_KIND_FOURIER_EXPLICIT: return merge_fourier(delta, base, merged, scratch);
     case ETSA_KIND_LOW_RANK: return merge_low_rank(delta, base, merged);
     case ETSA_KIND_VERA: return merge_vera(delta, base, merged, scratch);
+    case ETSA_KIND_GAIN: return merge_gain(delta, base, merged);
     default: return ETSA_UNSUPPORTED_ERROR;
     }
 }

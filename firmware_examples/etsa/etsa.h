@@ -158,6 +158,7 @@ enum { /* record kinds */
     ETSA_KIND_FOURIER_EXPLICIT = 3,
     ETSA_KIND_LOW_RANK = 4,
     ETSA_KIND_VERA = 5,
+    ETSA_KIND_GAIN = 7,
     ETSA_KIND_CALIBRATION = 16,
     ETSA_KIND_KNOWN_ANSWER = 17,
     ETSA_KIND_METADATA = 18,
@@ -217,7 +218,7 @@ typedef struct etsa_delta {
     uint32_t tensor; /* index in the bundle's tensor table */
     uint32_t rows, columns;
     uint8_t kind, dtype;
-    uint32_t count; /* frequencies or rank */
+    uint32_t count; /* frequencies or rank; of a gain 1: numbers for rows, 2: for columns */
     uint32_t seed;
     float scaling;
     const uint8_t *entries; /* explicit ones, gap-coded */

@@ -13,6 +13,9 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
+from device_runtime.format.layout import Kind
+
+KINDS = [int(kind) for kind in Kind]
 RECORD = "<BBHIIIIIII"  # kind, dtype, tensor_count, rows, columns, count, seed, scaling (bits), offset, size
 WORDS = [0, 1, 2, 3, 5, 12, 255, 256, 4095, 4096, 4097, 8191, 8192, 8193, 0x7F800000, 0x7FC00000, 0x80000000]
 WORDS += [0x3F800000, 0xFF800000, 0xFFFFFFFF]
@@ -167,7 +170,7 @@ def _change_record(record: list[int], draw: random.Random) -> None:
         case 1:
             record[field] = (record[field] + draw.choice([-1, 1])) & LIMITS[field]
         case 2:  # a kind and a dtype that there are
-            record[0] = draw.choice([1, 2, 3, 4, 5, 16, 17, 18, 19, record[0]])
+            record[0] = draw.choice([*KINDS, record[0]])
             record[1] = draw.choice([0, 1, 2, 3, record[1]])
         case _:
             record[7] = draw.choice(SCALINGS)

@@ -13,7 +13,7 @@ import pytest
 from device_runtime.errors import DeviceRuntimeError
 from device_runtime.format.adapter import Adapter, Calibration, KnownAnswer
 from device_runtime.format.blob import decode, encode
-from device_runtime.format.delta import Delta, Dense, Dtype, Fourier, LowRank, Numbers, Vera
+from device_runtime.format.delta import Delta, Dense, Dtype, Fourier, Gain, LowRank, Numbers, Vera
 
 from .core import Core
 
@@ -32,6 +32,8 @@ def deltas_of(rows: int, columns: int, dtype: Dtype, draw: np.random.Generator) 
         return Numbers.of(draw.normal(size=shape) * 10.0 ** draw.integers(-3, 3), dtype)
 
     size, made = rows * columns, []
+    made += [Gain(rows=rows, columns=columns, numbers=numbers(rows), of_rows=True)]
+    made += [Gain(rows=rows, columns=columns, numbers=numbers(columns), of_rows=False)]
     made += [Dense(numbers(rows, columns)), Dense(Numbers.of(draw.normal(size=(rows, columns)), "float32"))]
     made += [LowRank(a=numbers(3, columns), b=numbers(rows, 3), scaling=float(np.float32(1.7)))]
     made += [Vera(d=numbers(5), b=numbers(rows), columns=columns, seed=9, scaling=float(np.float32(-0.3)))]
@@ -87,6 +89,7 @@ def every_kind() -> bytes:
         4: Fourier(rows=300, columns=6, coefficients=numbers(3), scaling=2.0, explicit=spots),
         5: LowRank(a=numbers(2, 3), b=numbers(4, 2), scaling=1.0),
         6: Vera(d=numbers(2), b=numbers(3), columns=5, seed=1, scaling=1.0),
+        7: Gain(rows=3, columns=5, numbers=numbers(5), of_rows=False),
     }
     return encode(
         Adapter(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from device_runtime.format.adapter import Adapter, Calibration, KnownAnswer
 from device_runtime.format.binding import Binding, CodeSystem
-from device_runtime.format.delta import Delta, Dense, Fourier, LowRank, Numbers, Vera
+from device_runtime.format.delta import Delta, Dense, Fourier, Gain, LowRank, Numbers, Vera
 
 SHAPE = (12, 8)
 
@@ -35,6 +35,7 @@ def example_deltas(seed: int = 0) -> dict[str, Delta]:
         "vera": Vera(
             d=Numbers.of(rng.normal(size=4)), b=Numbers.of(rng.normal(size=rows)), columns=columns, seed=3, scaling=1.0
         ),
+        "gain": Gain(rows=rows, columns=columns, numbers=Numbers.of(rng.normal(size=columns)), of_rows=False),
     }
 
 
@@ -81,7 +82,7 @@ def deltas(draw: st.DrawFn) -> Delta:
     """Any delta of a small shape."""
     rows, columns = draw(st.integers(1, 9)), draw(st.integers(2, 9))
     scaling = draw(st.floats(-100, 100, width=32))
-    kind = draw(st.sampled_from(["dense", "fourier", "explicit", "low_rank", "vera"]))
+    kind = draw(st.sampled_from(["dense", "fourier", "explicit", "low_rank", "vera", "gain"]))
     size = rows * columns
     if kind == "dense":
         return Dense(draw(numbers((rows, columns), ("float32", "int16", "int8"))))
@@ -95,6 +96,10 @@ def deltas(draw: st.DrawFn) -> Delta:
         return Fourier(
             rows=rows, columns=columns, coefficients=draw(numbers((len(entries),))), scaling=scaling, explicit=chosen
         )
+    if kind == "gain":
+        of_rows = draw(st.booleans())
+        made = draw(numbers((rows if of_rows else columns,)))
+        return Gain(rows=rows, columns=columns, numbers=made, of_rows=of_rows)
     rank = draw(st.integers(1, 4))
     dtype = (draw(st.sampled_from(["int16", "int8"])),)
     if kind == "low_rank":

@@ -13,6 +13,7 @@ from tests.vectors.naive import (
     dense,
     explicit,
     fourier,
+    gain,
     known_answer,
     low_rank,
     metadata,
@@ -60,6 +61,7 @@ def bad_headers() -> dict[str, bytes]:
 
 def bad_groups() -> dict[str, bytes]:
     d, f, e, low, v = (group.record() for group in (dense(), fourier(), explicit([0, 1, 130, 599]), low_rank(), vera()))
+    g = gain().record()
     far = explicit([0, 2**21], rows=8192, columns=8192).record()
     nan, infinity = struct.pack("<f", math.nan), struct.pack("<f", math.inf)
 
@@ -117,6 +119,10 @@ def bad_groups() -> dict[str, bytes]:
         "refused/r11-calibration-none": of(
             11, "UnsupportedError", "a calibration without a dtype", d, with_(calibration(), dtype=0)
         ),
+        "refused/r09-gain-sides": of(
+            9, "CanonicalError", "columns before rows", gain(6, side=2).record(), gain(7).record()
+        ),
+        "refused/r11-gain-float": of(11, "UnsupportedError", "a gain of float32 numbers", with_(g, dtype=1)),
         "refused/r12-descending": refused(
             12, "FormatError", "indices descend", swapped(fourier((1, 5)).record(), 0, b"\5\0\1\0")
         ),
@@ -170,6 +176,11 @@ def bad_groups() -> dict[str, bytes]:
         "refused/r18-dense-scaling": of(18, "FormatError", "a scaling of negative zero", with_(d, scaling=-0.0)),
         "refused/r18-explicit-seed": of(18, "FormatError", "explicit entries and a seed", with_(e, seed=1)),
         "refused/r18-low-rank-seed": of(18, "FormatError", "a low-rank record with a seed", with_(low, seed=1)),
+        "refused/r15-gain-side": of(15, "SizeError", "rows' numbers for columns", with_(g, count=2)),
+        "refused/r17-gain-0": of(17, "FormatError", "a gain of no side", with_(g, count=0)),
+        "refused/r17-gain-3": of(17, "FormatError", "a gain of a third side", with_(g, count=3)),
+        "refused/r18-gain-seed": of(18, "FormatError", "a gain with a seed", with_(g, seed=1)),
+        "refused/r18-gain-scaling": of(18, "FormatError", "a gain with a scaling", with_(g, scaling=-0.0)),
         "refused/r18-nan": of(18, "FormatError", "a scaling that is not a number", with_(f, scaling=nan)),
         "refused/r18-negative-zero": of(18, "FormatError", "a scaling of negative zero", with_(f, scaling=-0.0)),
         "refused/r18-calibration": of(

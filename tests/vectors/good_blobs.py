@@ -18,6 +18,7 @@ from tests.vectors.naive import (
     explicit,
     f32,
     fourier,
+    gain,
     known_answer,
     low_rank,
     metadata,
@@ -41,6 +42,7 @@ def good_blobs() -> dict[str, bytes]:
     )
     # Found by search: product and sum in one rounding, as a fused multiply-add does, give another float.
     fused = Group(4, 2, 1, 1, {0: [Block(2, [19869], f32(3e-5)), Block(2, [30544], f32(5e-6))]}, count=1, scaling=0.501)
+    contracted = Group(7, 2, 1, 1, {0: [Block(2, [22849], float.fromhex("0x1.48f9bap-15"))]}, count=1)
     peak = Group(3, 2, 8, 8, {0: [Block(2, [32767] * 64, f32(1.0))]}, count=64, scaling=1.0, explicit=list(range(64)))
     return {
         "ok/dense-int8": accepted("the smallest adapter: two numbers", [dense()]),
@@ -66,6 +68,16 @@ def good_blobs() -> dict[str, bytes]:
         "ok/low-rank-contraction": accepted("contracting product and sum gives another weight", [fused]),
         "ok/vera-int16": accepted("", [vera()]),
         "ok/vera-int8": accepted("wider than a reader's tile", [vera(dtype=3, columns=70, rank=3)]),
+        "ok/gain-rows": accepted("a number for each row", [gain()]),
+        "ok/gain-columns": accepted("a number for each column", [gain(side=2, dtype=3)]),
+        "ok/gain-vector": accepted("a vector's own numbers", [gain(rows=9, columns=1)]),
+        "ok/gain-contraction": accepted("contracting product and sum gives another weight", [contracted]),
+        "ok/gain-beside-others": accepted(
+            "two sides of one shape, between the other kinds and the rest",
+            [dense(), low_rank(), gain(), gain(7, side=2)],
+            [known_answer(), binding()],
+            version=2,
+        ),
         "ok/every-kind": accepted("all kinds", every, [calibration(), known_answer(), metadata()]),
         "ok/calibration-int8": accepted("", [dense()], [calibration(3)]),
         "ok/calibration-float32": accepted("", [dense()], [calibration(1, LEVELS, 4)]),

@@ -119,7 +119,7 @@ class Group:
             data,
         )
 
-    def delta(self, parts: list[Block]) -> Iterator[float]:
+    def delta(self, tensor: int, parts: list[Block]) -> Iterator[float]:
         """§6, element by element."""
         m, n, scaling = self.rows, self.columns, f32(self.scaling)
         first = [int(value) for value in parts[0].values] if parts[0].dtype != 1 else []
@@ -144,6 +144,9 @@ class Group:
                         for c, (u, v) in zip(first, spots, strict=True)
                     )
                     yield float(total) * gain
+                elif self.kind == 7:
+                    weight = base(tensor, m * n)[p * n + q]
+                    yield weight * (first[p if self.count == 1 else q] * parts[0].scale)
                 elif self.kind == 4:
                     total = sum(int(parts[1].values[p * self.count + k]) * first[k * n + q] for k in range(self.count))
                     yield float(total) * gain
@@ -156,7 +159,7 @@ class Group:
 
     def merged(self, tensor: int) -> str:
         weights = base(tensor, self.rows * self.columns)
-        sums = [weight + delta for weight, delta in zip(weights, self.delta(self.members[tensor]), strict=True)]
+        sums = [weight + delta for weight, delta in zip(weights, self.delta(tensor, self.members[tensor]), strict=True)]
         return hashlib.sha256(struct.pack(f"<{len(sums)}f", *sums)).hexdigest()
 
 
@@ -238,6 +241,11 @@ def low_rank(tensor: int = 3, *, rows: int = 3, columns: int = 5, rank: int = 2,
 def vera(tensor: int = 4, *, rows: int = 3, columns: int = 5, rank: int = 4, dtype: int = 2) -> Group:
     members = {tensor: [block(dtype, rank, 51, 0.1), block(dtype, rows, 52, 0.001)]}
     return Group(5, dtype, rows, columns, members, count=rank, seed=99, scaling=0.5)
+
+
+def gain(tensor: int = 6, *, rows: int = 3, columns: int = 5, side: int = 1, dtype: int = 2) -> Group:
+    members = {tensor: [block(dtype, (rows, columns)[side - 1], 71, 0.00001)]}
+    return Group(7, dtype, rows, columns, members, count=side)
 
 
 def calibration(dtype: int = 2, rows: int = LEVELS, columns: int = 2) -> Rec:

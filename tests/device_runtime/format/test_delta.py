@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_runtime.format import delta as module
-from device_runtime.format.delta import Delta, Fourier, LowRank, Numbers, Vera
+from device_runtime.format.delta import Delta, Fourier, Gain, LowRank, Numbers, Vera
 from device_runtime.format.generator import STREAM_VERA_A, STREAM_VERA_B, projection, seeded_entries, words
 from tests.support.adapters import SHAPE, deltas, example_deltas
 
@@ -63,6 +63,12 @@ def exact(delta: Delta, base: np.ndarray) -> np.ndarray:
         whole = (b * delta.d.stored.astype(object)[:, None]).T @ a
         gain = ((delta.d.scale * delta.b.scale) * delta.scaling) / 4096**2
         return (whole.astype(np.float64) * delta.b.stored.astype(np.float64)[:, None]) * gain
+    if isinstance(delta, Gain):
+        values = [Fraction(int(x)) * Fraction(delta.numbers.scale) for x in delta.numbers.stored]
+        exactly = [
+            [Fraction(base[p, q]) * values[p if delta.of_rows else q] for q in range(columns)] for p in range(rows)
+        ]
+        return np.array([[float(product) for product in row] for row in exactly])
     return delta.numbers.stored.astype(np.float64) * delta.numbers.scale
 
 
