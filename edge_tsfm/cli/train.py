@@ -21,7 +21,7 @@ from edge_tsfm.progress import Work
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the run.")
 @click.option("--target", "targets", multiple=True, help="Channel or column to forecast, such as MAP.")
-@click.option("--method", help="bitfit, norms, fourierft, vera, lora, full; combine with +.  [default: fourierft]")
+@click.option("--method", help="bitfit, norms, fourierft, vera, lora, ia3, full; combine with +.  [default: fourierft]")
 @click.option("--base", help="Bundled name, local folder or hub id.  [default: edge-bolt-micro]")
 @click.option("--preset", help="fourierft: qv100, qkvo50 or patch-v160.")
 @click.option("--target-modules", help="Instead of the method's own: some of patch,q,k,v,o,ffn.")

@@ -14,6 +14,7 @@ from device_runtime.errors import DeviceRuntimeError
 from device_runtime.format.adapter import Adapter, Calibration, KnownAnswer
 from device_runtime.format.blob import decode, encode
 from device_runtime.format.delta import Delta, Dense, Dtype, Fourier, Gain, LowRank, Numbers, Vera
+from tests.support.adapters import every_kind
 
 from .core import Core
 
@@ -31,20 +32,8 @@ def deltas_of(rows: int, columns: int, dtype: Dtype, draw: np.random.Generator) 
     def numbers(*shape: int) -> Numbers:
         return Numbers.of(draw.normal(size=shape) * 10.0 ** draw.integers(-3, 3), dtype)
 
-    size, made = rows * columns, []
-    made += [Gain(rows=rows, columns=columns, numbers=numbers(rows), of_rows=True)]
-    made += [Gain(rows=rows, columns=columns, numbers=numbers(columns), of_rows=False)]
-    made += [Dense(numbers(rows, columns)), Dense(Numbers.of(draw.normal(size=(rows, columns)), "float32"))]
-    made += [LowRank(a=numbers(3, columns), b=numbers(rows, 3), scaling=float(np.float32(1.7)))]
-    made += [Vera(d=numbers(5), b=numbers(rows), columns=columns, seed=9, scaling=float(np.float32(-0.3)))]
-    spots = np.sort(draw.choice(size, min(size, 50), replace=False)).astype(np.uint32)
-    made += [
-        Fourier(rows=rows, columns=columns, coefficients=numbers(len(spots)), scaling=-3.25, explicit=spots),
-    ]
-    if size >= 2:
-        count = min(size // 2, 100)
-        made += [Fourier(rows=rows, columns=columns, coefficients=numbers(count), scaling=300.0, seed=2024)]
-    return dict(enumerate(made))
+    made = [*every_kind(rows, columns, numbers, draw).values()]
+    return dict(enumerate([*made, Dense(Numbers.of(draw.normal(size=(rows, columns)), "float32"))]))
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int8"])
@@ -73,7 +62,7 @@ def test_merged_bits_beyond_2_to_53(core: Core) -> None:
     assert ours[0].tobytes() == (base[0] + delta.dense()).astype(np.float32).tobytes()
 
 
-def every_kind() -> bytes:
+def small_blob() -> bytes:
     """A small blob with every kind of record."""
     draw = np.random.default_rng(3)
 
@@ -125,7 +114,7 @@ def same_verdict(core: Core, blob: bytes) -> None:
 
 
 def test_same_verdict_when_cut_anywhere(core: Core) -> None:
-    good = every_kind()
+    good = small_blob()
     for size in range(len(good)):
         same_verdict(core, good[:size])
         if size >= 64:
@@ -133,7 +122,7 @@ def test_same_verdict_when_cut_anywhere(core: Core) -> None:
 
 
 def test_same_verdict_on_every_flipped_bit(core: Core) -> None:
-    good = every_kind()
+    good = small_blob()
     for position in range(len(good)):
         for bit in range(8):
             changed = bytearray(good)
@@ -144,7 +133,7 @@ def test_same_verdict_on_every_flipped_bit(core: Core) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_same_verdict_on_random_damage(core: Core, seed: int) -> None:
-    good, draw = every_kind(), random.Random(seed)
+    good, draw = small_blob(), random.Random(seed)
     table = range(64, 64 + 32 * int.from_bytes(good[12:14], "little"), 4)
     words = [0, 1, 2, 5, 12, 24, 8192, 8193, 0x7F800000, 0x80000000, 0xFFFFFFFF]
     for _ in range(1500):

@@ -12,7 +12,8 @@ from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.merge import merge
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.blob import encode
-from device_runtime.format.delta import Delta, Dense, Fourier, LowRank, Numbers, Vera
+from device_runtime.format.delta import Delta, Numbers
+from tests.support.adapters import every_kind
 from tests.support.rounding import assert_near, noise
 
 from .conftest import run
@@ -22,7 +23,7 @@ torch = pytest.importorskip("torch", reason="the third way is torch")
 pytest.importorskip("chronos", reason="the third way is chronos-forecasting")
 pytest.importorskip("onnxscript", reason="exports a base")
 
-KINDS = ("dense", "fourier", "fourier explicit", "low rank", "vera")
+KINDS = tuple(every_kind(2, 2, lambda *shape: Numbers.of(np.ones(shape)), np.random.default_rng(0)))
 
 
 def tiny_bolt() -> torch.nn.Module:
@@ -70,29 +71,9 @@ def adapter_of(bundle: Bundle, kind: str) -> Adapter:
 
     deltas: dict[int, Delta] = {}
     for index, entry in enumerate(bundle.manifest.tensors):
-        rows, columns = entry.rows_columns
-        count = min(6, rows * columns // 2)
-        match kind:
-            case "dense":
-                deltas[index] = Dense(numbers(rows, columns))
-            case "fourier" if count:
-                coefficients = numbers(count)
-                deltas[index] = Fourier(
-                    rows=rows, columns=columns, coefficients=coefficients, scaling=float(rows * columns), seed=3
-                )
-            case "fourier explicit":
-                spots = np.sort(draw.choice(rows * columns, max(count, 1), replace=False)).astype(np.uint32)
-                deltas[index] = Fourier(
-                    rows=rows,
-                    columns=columns,
-                    coefficients=numbers(len(spots)),
-                    scaling=float(rows * columns),
-                    explicit=spots,
-                )
-            case "low rank":
-                deltas[index] = LowRank(a=numbers(2, columns), b=numbers(rows, 2), scaling=2.0)
-            case "vera":
-                deltas[index] = Vera(d=numbers(3), b=numbers(rows), columns=columns, seed=3, scaling=4.0)
+        possible = every_kind(*entry.rows_columns, numbers, draw)
+        if kind in possible:
+            deltas[index] = possible[kind]
     return Adapter(base_digest=bundle.digest, version=1, deltas=deltas)
 
 

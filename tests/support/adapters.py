@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -10,6 +13,27 @@ from device_runtime.format.binding import Binding, CodeSystem
 from device_runtime.format.delta import Delta, Dense, Fourier, Gain, LowRank, Numbers, Vera
 
 SHAPE = (12, 8)
+
+
+def every_kind(rows: int, columns: int, numbers: Callable[..., Numbers], draw: np.random.Generator) -> dict[str, Delta]:
+    """A delta of each kind for a ``[rows, columns]`` tensor, of the numbers that ``numbers(*shape)`` makes.
+
+    A single number has no seeded entries.
+    """
+    size = rows * columns
+    spots = np.sort(draw.choice(size, min(size, 50), replace=False)).astype(np.uint32)
+    shape: dict[str, Any] = {"rows": rows, "columns": columns}
+    wide = {**shape, "scaling": float(size)}
+    made: dict[str, Delta] = {
+        "dense": Dense(numbers(rows, columns)),
+        "fourier": Fourier(**wide, coefficients=numbers(max(1, min(size // 2, 100))), seed=2024),
+        "fourier explicit": Fourier(**wide, coefficients=numbers(len(spots)), explicit=spots),
+        "low rank": LowRank(a=numbers(3, columns), b=numbers(rows, 3), scaling=float(np.float32(1.7))),
+        "vera": Vera(d=numbers(5), b=numbers(rows), columns=columns, seed=9, scaling=float(np.float32(-3.3))),
+        "gain of rows": Gain(**shape, numbers=numbers(rows), of_rows=True),
+        "gain of columns": Gain(**shape, numbers=numbers(columns), of_rows=False),
+    }
+    return {name: delta for name, delta in made.items() if size > 1 or name != "fourier"}
 
 
 def example_deltas(seed: int = 0) -> dict[str, Delta]:

@@ -36,6 +36,7 @@ def t5_tiny() -> Any:
         ("bitfit", Options(biases="added", target_modules=("v",)), 3_328, 14),
         ("norms", Options(), 5_632, 22),
         ("norms", Options(norms="attention"), 3_072, 12),
+        ("ia3", Options(), 14_336, 32),
     ],
 )
 def test_chronos_t5_tiny(t5_tiny: Any, method: str, options: Options, numbers: int, tensors: int) -> None:
@@ -51,6 +52,7 @@ def test_chronos_t5_tiny(t5_tiny: Any, method: str, options: Options, numbers: i
         ("bitfit", Options(), 2_496),
         ("bitfit", Options(biases="added"), 9_408),
         ("bitfit", Options(biases="added", target_modules=("v",)), 3_648),
+        ("ia3", Options(), 4_992),
     ],
 )
 def test_edge_bolt_micro(method: str, options: Options, numbers: int) -> None:

@@ -15,7 +15,7 @@ from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families.t5 import T5Model
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.session import SessionSettings
-from edge_tsfm.methods import Options, attach, find_method
+from edge_tsfm.methods import METHODS, Options, attach, find_method
 from edge_tsfm.models import load_base, t5, t5_paths
 from edge_tsfm.models.lengths import by_length
 from edge_tsfm.models.t5 import T5, context_seed
@@ -57,9 +57,7 @@ def encoded(model: Any, context: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return tokens, mask
 
 
-@pytest.mark.parametrize(
-    "method", ["bitfit", "norms", "fourierft", "vera", "lora", "bitfit+norms+vera", "norms+lora", "full"]
-)
+@pytest.mark.parametrize("method", [*METHODS, "bitfit+norms+vera", "norms+lora"])
 def test_logits_are_those_of_transformers_whatever_was_tuned(model: Any, contexts: torch.Tensor, method: str) -> None:
     tuned = copy.deepcopy(model)
     attach(tuned, find_method(method), Options(n_frequency=9, rank=2))
