@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.forecaster import FAMILIES
+from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.format import canonical
 from device_runtime.format.manifest import MANIFEST_FILE
@@ -29,7 +29,6 @@ from export.folder import pinned_files
 from export.record import read_manifest
 
 FloatArray = NDArray[np.float32]
-SESSIONS = ("session", "encoder", "decoder")  # what the families' models call theirs
 
 
 class Adjustable:
@@ -67,12 +66,8 @@ def adjustable(bundle: Bundle, names: Collection[str], room: Path) -> Iterator[A
         changed = {**read_manifest(bundle), "files": pinned_files(folder)}
         write_atomic(folder / MANIFEST_FILE, canonical.dumps(changed))
         model: Any = FAMILIES[bundle.manifest.family](Bundle.open(folder), {}, SessionSettings())
-        sessions = []
-        for attribute in SESSIONS:
-            if hasattr(model, attribute):
-                sessions.append(_Fed(getattr(model, attribute)))
-                setattr(model, attribute, sessions[-1])
-        yield Adjustable(bundle, model, sessions)
+        model.sessions = {name: _Fed(session) for name, session in model.sessions.items()}
+        yield Adjustable(bundle, model, list(model.sessions.values()))
 
 
 class _Fed:

@@ -19,7 +19,8 @@ from device_runtime.forecast.bundle import Bundle
 from device_runtime.format import canonical
 from device_runtime.format.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
 from export.base_answer import give_known_answer
-from export.families import FamilyExport, find_family
+from export.families import find_family
+from export.family import FamilyExport
 from export.folder import StoredTensors, appearing, pinned_files, write_tunable
 from export.graph import embed, externalise, name_ties, share, trace, tunable_names
 from export.parity import BaseParity, check_base

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from device_runtime.forecast.families.bolt import BoltModel
+from device_runtime.format.manifest import Manifest
 from export.errors import ExportError
+from export.family import FamilyExport
 from export.graph import Part
 from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, norm, residual, standardise
 from export.repeat import Stack, traced_blocks
@@ -162,3 +164,23 @@ def witness(model: Any, context: FloatArray) -> FloatArray:
 def runtime_response(model: BoltModel, context: FloatArray) -> FloatArray:
     """Return `response` by the runtime."""
     return model.witness(context)
+
+
+def operations(manifest: Manifest, batch: int, context_length: int, steps: int) -> int:
+    """Count a forecast's operations in products of weights: two for each weight and row that it multiplies."""
+    weights = [entry for entry in manifest.tensors if len(entry.shape) == 2 and "relative" not in entry.name]
+    patches = -(-context_length // int(manifest.parameters["patch_size"])) + 1
+    once = sum(entry.size for entry in weights if not entry.name.startswith(("encoder.", "input_patch")))
+    return 2 * batch * (once + patches * (sum(entry.size for entry in weights) - once))
+
+
+FAMILY = FamilyExport(
+    name="chronos-bolt",
+    parts=parts,
+    frozen=FROZEN,
+    describe=describe,
+    witness=witness,
+    response=response,
+    runtime_response=runtime_response,
+    operations=operations,
+)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from device_runtime.forecast.families.chronos2 import WITNESS_PATCHES, Chronos2Model, company
 from export.errors import ExportError
+from export.family import FamilyExport
 from export.graph import Part
 from export.layers import BLOCKED, check_layers, joined_projections, norm, residual, standardise
 
@@ -198,3 +199,14 @@ def witness(model: Any, context: FloatArray) -> FloatArray:
 def runtime_response(model: Chronos2Model, context: FloatArray) -> FloatArray:
     """Return `response` by the runtime."""
     return model.witness(context)
+
+
+FAMILY = FamilyExport(
+    name="chronos-2",
+    parts=parts,
+    frozen=FROZEN,
+    describe=describe,
+    witness=witness,
+    response=response,
+    runtime_response=runtime_response,
+)

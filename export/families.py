@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from export import bolt, chronos2, t5
 from export.errors import ExportError
-from export.graph import Part
+from export.family import FamilyExport, FloatArray
 
-FloatArray = NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FamilyExport:
-    """A model family as the exporter sees it."""
-
-    parts: Callable[[Any], list[Part]]  # the graphs to trace
-    frozen: tuple[str, ...]  # parameters no method tunes
-    describe: Callable[[Any], Mapping[str, Any]]  # context_length, prediction_length, quantile_levels, parameters
-    witness: Callable[[Any, FloatArray], FloatArray]  # what the runtime's `witness` returns, by torch
-    response: Callable[[Any, FloatArray], Tensor]  # what shows every weight's effect, differentiable
-    runtime_response: Callable[[Any, FloatArray], FloatArray]  # the same by the runtime's model
-
-
-FAMILIES: dict[str, FamilyExport] = {
-    name: FamilyExport(
-        parts=module.parts,
-        frozen=module.FROZEN,
-        describe=module.describe,
-        witness=module.witness,
-        response=module.response,
-        runtime_response=module.runtime_response,
-    )
-    for name, module in (("chronos-bolt", bolt), ("chronos-2", chronos2), ("chronos-t5", t5))
-}
+FAMILIES: Mapping[str, FamilyExport] = MappingProxyType(
+    {family.name: family for family in (bolt.FAMILY, t5.FAMILY, chronos2.FAMILY)}
+)
 
 
 def find_family(name: str) -> FamilyExport:

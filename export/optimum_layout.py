@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from device_runtime.format.delta import Delta, apply_delta
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
+from export.families import FAMILIES, find_family
 from export.folder import appearing
 from export.judge import allowed_error, in_float64
 from export.quiet import quiet
 from export.t5 import tokenizer
 
-FAMILY = "chronos-t5"
 TASK = "text2text-generation-with-past"
 ORIGIN_FILE = "edge_tsfm.json"  # what optimum does not ask: where the weights come from
 CONTEXTS = 4  # of each length
@@ -60,9 +60,10 @@ def export_optimum(
     ``decoder_model_merged.onnx``; ``provenance`` goes into `ORIGIN_FILE`. Raises `ExportError` for another family, and
     when optimum's decoding of the folder differs from torch's; then nothing is written.
     """
-    if family != FAMILY:
+    if not find_family(family).optimum:
+        known = [name for name, record in FAMILIES.items() if record.optimum]
         raise ExportError(
-            f"the optimum layout is for {FAMILY}, this is {family}",
+            f"the optimum layout is for {' and '.join(known)}, this is {family}",
             hint=f"optimum has no class that would open a {family}; leave out --layout",
         )
     from optimum.exporters.onnx import onnx_export_from_model

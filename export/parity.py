@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.forecaster import FAMILIES
+from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.session import SessionSettings
 from export.contexts import synthetic_contexts
 from export.errors import ExportError

@@ -23,6 +23,7 @@ from device_runtime.format.manifest import MANIFEST_FILE
 from export.base_answer import give_known_answer
 from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure
 from export.errors import ExportError
+from export.families import FAMILIES, find_family
 from export.folder import appearing, pinned_files, write_tunable
 from export.quantize_graph import float_weights, store_float16, store_int8
 from export.record import read_manifest
@@ -31,7 +32,6 @@ FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
 PRECISIONS = ("float32", "int8", "float16")
-FAMILIES = ("chronos-bolt", "chronos-t5", "chronos-2")  # `runtime_witness` compares all without chance
 MAX_DEVIATION = 0.01  # of the contexts' scale; the bundled base's int8 is at 0.002
 LEAST_DEVIATION = 1e-4  # a user's bound below is float32's own noise; canonical JSON writes nothing smaller
 
@@ -156,8 +156,9 @@ def _check_request(
         raise ExportError(f"no precision {precision!r}", hint=f"known: {', '.join(PRECISIONS)}")
     if manifest.precision != "float32":
         raise ExportError(f"{source.path} is {manifest.precision}; want float32 to start from")
-    if manifest.family not in FAMILIES:
-        raise ExportError(f"{precision} is not made for {manifest.family}", hint=f"families: {', '.join(FAMILIES)}")
+    if precision not in find_family(manifest.family).precisions:
+        made = [name for name, family in FAMILIES.items() if precision in family.precisions]
+        raise ExportError(f"{precision} is not made for {manifest.family}", hint=f"families: {', '.join(made)}")
     if not LEAST_DEVIATION <= allowed <= 1:
         raise ExportError(f"a mean deviation of {allowed} allowed: want {LEAST_DEVIATION} to 1 of the contexts' scale")
     if not adapted:

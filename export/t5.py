@@ -11,7 +11,9 @@ from torch import Tensor
 
 from device_runtime.forecast.families.t5 import WITNESS_STEPS, T5Model
 from device_runtime.forecast.families.tokenizer import Tokenizer
+from device_runtime.format.manifest import Manifest
 from export.errors import ExportError
+from export.family import FamilyExport
 from export.graph import Part
 from export.t5_graphs import EncoderGraph, StepGraph
 
@@ -174,3 +176,33 @@ def tokenizer(model: Any) -> Any:
     from chronos.chronos import ChronosConfig
 
     return ChronosConfig(**model.config.chronos_config).create_tokenizer()
+
+
+def operations(manifest: Manifest, batch: int, context_length: int, steps: int) -> int:
+    """Count a forecast's operations in products of weights and in attention over the context."""
+    weights = [entry for entry in manifest.tensors if len(entry.shape) == 2 and "relative" not in entry.name]
+    context = context_length + int(manifest.parameters["use_eos_token"])
+    inner = int(manifest.parameters["num_heads"]) * int(manifest.parameters["d_kv"])
+    width = next(entry.shape[1] for entry in weights if entry.name.endswith("SelfAttention.q.weight"))
+    first = ("encoder.", "EncDecAttention.k.", "EncDecAttention.v.")  # once for a context
+    encoder = [entry for entry in weights if any(part in entry.name for part in first)]
+    layers = sum(entry.name.endswith("SelfAttention.q.weight") for entry in encoder)
+    per_context = context * sum(entry.size for entry in encoder) + layers * 2 * context * context * inner
+    per_row = sum(entry.size for entry in weights) - sum(entry.size for entry in encoder)
+    per_row += int(manifest.parameters["n_tokens"]) * width
+    per_row += int(manifest.parameters["num_layers"]) * 2 * context * inner
+    rows = int(manifest.parameters["num_samples"]) * steps
+    return 2 * batch * (per_context + rows * per_row)
+
+
+FAMILY = FamilyExport(
+    name="chronos-t5",
+    parts=parts,
+    frozen=FROZEN,
+    describe=describe,
+    witness=witness,
+    response=response,
+    runtime_response=runtime_response,
+    optimum=True,
+    operations=operations,
+)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.forecaster import FAMILIES
+from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.session import SessionSettings
 from export.errors import ExportError
 from export.families import find_family

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError
 from device_runtime.files import about, read_bounded
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.families.bolt import BoltModel
-from device_runtime.forecast.families.chronos2 import Chronos2Model
-from device_runtime.forecast.families.t5 import T5Model
-from device_runtime.forecast.groups import Grouped, arrange
+from device_runtime.forecast.families import FAMILIES
+from device_runtime.forecast.families.model import Grouper, Model, Sampler
+from device_runtime.forecast.groups import arrange
 from device_runtime.forecast.merge import check_base, merge
 from device_runtime.forecast.quantiles import ascending, at_levels, calibrate, sample_quantiles
 from device_runtime.forecast.session import SessionSettings
@@ -30,44 +28,6 @@ from device_runtime.format.layout import MAX_BLOB_SIZE
 FloatArray = NDArray[np.float32]
 
 MAX_PREDICTION_LENGTH = 1_024  # steps
-
-
-class Model(Protocol):
-    """What a family's merged model does."""
-
-    def predict(self, context: FloatArray, prediction_length: int) -> FloatArray:
-        """Contexts ``[B, L]`` to quantiles ``[B, H, Q]`` at the base's levels."""
-
-    def witness(self, context: FloatArray) -> FloatArray:
-        """Contexts ``[B, L]`` to numbers ``[B, H, K]`` that the weights decide without chance, in their unit."""
-
-    def probe(self, context: FloatArray, size: int) -> FloatArray:
-        """Context ``[L]`` to the ``size`` numbers of the known-answer test."""
-
-
-@runtime_checkable
-class Sampler(Model, Protocol):
-    """A family whose forecast is a number of sampled paths."""
-
-    num_samples: int  # as the base's configuration has it
-
-    def sample(self, context: FloatArray, prediction_length: int, num_samples: int, seed: int) -> FloatArray:
-        """Contexts ``[B, L]`` to paths ``[B, S, H]``."""
-
-
-@runtime_checkable
-class Grouper(Model, Protocol):
-    """A family that mixes series of a group."""
-
-    def predict_groups(self, rows: Grouped, prediction_length: int) -> FloatArray:
-        """Rows in their groups, targets and covariates, to quantiles ``[R, H, Q]`` at the base's levels."""
-
-
-FAMILIES: dict[str, Callable[[Bundle, Mapping[int, FloatArray], SessionSettings], Model]] = {
-    "chronos-bolt": BoltModel,
-    "chronos-t5": T5Model,
-    "chronos-2": Chronos2Model,
-}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

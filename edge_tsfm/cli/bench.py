@@ -113,19 +113,20 @@ def _random(config: Path, folder: Path) -> str:
     Raises `ConfigError` for another architecture than those that are timed.
     """
     import torch
-    from chronos.chronos_bolt import ChronosBoltModelForForecasting
-    from transformers import AutoConfig, T5ForConditionalGeneration
+    from transformers import AutoConfig
+
+    from edge_tsfm.models import FAMILIES
 
     torch.manual_seed(0)
     try:
         shape = AutoConfig.from_pretrained(config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{config}: not a model's config.json: {error}") from error
-    classes = {made.__name__: made for made in (T5ForConditionalGeneration, ChronosBoltModelForForecasting)}
+    classes = {family.model_class: family.timed for family in FAMILIES.values() if family.timed}
     wanted = (shape.architectures or ["none"])[0]
     if wanted not in classes:
         raise ConfigError(f"{config}: architecture {wanted}", hint=f"bench makes {', '.join(classes)}")
-    classes[wanted](shape).save_pretrained(folder)
+    classes[wanted].architecture()(shape).save_pretrained(folder)
     return str(folder)
 
 

@@ -1,8 +1,5 @@
 """Parameter-efficient tuning methods: one small file each, one dict to find them."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from torch import nn
 
 from edge_tsfm.errors import ConfigError
@@ -14,16 +11,11 @@ from edge_tsfm.methods.ia3 import IA3
 from edge_tsfm.methods.lora import Lora
 from edge_tsfm.methods.native import BitFit, Full, Norms
 from edge_tsfm.methods.vera import VeraMethod
-from edge_tsfm.models.family import family_of
+from edge_tsfm.models.family import FAMILIES, family_of
 
 METHODS: dict[str, Method] = {
     method.name: method for method in (BitFit(), Norms(), FourierFT(), VeraMethod(), Lora(), IA3(), Full())
 }
-
-# Peak learning rates of families that want others than the methods' own; docs/training.md says how they were found.
-FAMILY_RATES: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {"chronos-t5": {"bitfit": 0.18, "fourierft": 0.3, "full": 0.00045, "lora": 0.003, "norms": 0.09, "vera": 0.09}}
-)
 
 
 def find_method(name: str, entries: Entries | None = None) -> Method:
@@ -48,7 +40,7 @@ def find_method(name: str, entries: Entries | None = None) -> Method:
 def learning_rates(model: nn.Module, method: Method, given: float | None) -> dict[str, float]:
     """Return the peak learning rate of each trainable parameter: ``given``, or that of the method that owns it."""
     members = method.members if isinstance(method, Combination) else (method,)
-    of_family = FAMILY_RATES.get(family_of(model), {})
+    of_family = FAMILIES[family_of(model)].rates
     return {
         name: given or next(of_family.get(member.name, member.learning_rate) for member in members if member.owns(name))
         for name, parameter in model.named_parameters()
@@ -56,4 +48,4 @@ def learning_rates(model: nn.Module, method: Method, given: float | None) -> dic
     }
 
 
-__all__ = ["FAMILY_RATES", "METHODS", "Method", "Options", "attach", "find_method", "learning_rates"]
+__all__ = ["METHODS", "Method", "Options", "attach", "find_method", "learning_rates"]

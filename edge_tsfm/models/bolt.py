@@ -7,12 +7,27 @@ from typing import Any
 from torch import Tensor
 
 from edge_tsfm.models.direct import Direct, teachable
+from edge_tsfm.models.timed import Timed
+
+
+def chronos_bolt() -> Any:
+    """Import chronos-forecasting's module, which takes seconds, when it is first needed."""
+    from chronos import chronos_bolt
+
+    return chronos_bolt
 
 
 class Bolt(Direct):
     """Quantiles of the next steps, all at once."""
 
     name = "chronos-bolt"
+    model_class = "ChronosBoltModelForForecasting"
+    timed: Timed | None = Timed(
+        cases=((1, 512, 64), (32, 512, 64)),
+        block=50,
+        architecture=lambda: chronos_bolt().ChronosBoltModelForForecasting,
+        pipeline=lambda model, _: chronos_bolt().ChronosBoltPipeline(model),
+    )
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
         """Return Bolt's own quantile loss, per scored step, in units of the contexts' deviation; see `teachable`."""
@@ -24,10 +39,8 @@ class Bolt(Direct):
 
     def quantiles(self, model: Any, context: Tensor, prediction_length: int) -> Tensor:
         """Forecast ``[B, L]``: ``[B, H, Q]``, longer than the model's own length as its pipeline does."""
-        from chronos import ChronosBoltPipeline
-
         if prediction_length <= model.chronos_config.prediction_length:
             out: Tensor = model(context=context).quantile_preds[:, :, :prediction_length]
         else:
-            out = ChronosBoltPipeline(model).predict(context, prediction_length=prediction_length)
+            out = chronos_bolt().ChronosBoltPipeline(model).predict(context, prediction_length=prediction_length)
         return out.transpose(1, 2)

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models.direct import Direct, teachable
+from edge_tsfm.models.timed import Timed
 
 
 class Chronos2(Direct):
     """Quantiles of the next patches, all at once."""
 
     name = "chronos-2"
+    model_class = "Chronos2Model"
+    timed: Timed | None = None
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
         """Return Chronos-2's own quantile loss, per scored step and level; see `teachable`."""

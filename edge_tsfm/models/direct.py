@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 FAR = 20.0  # context deviations
@@ -14,6 +18,7 @@ class Direct:
     """A family whose model returns quantiles ``[B, Q, H]`` and scales by its context's mean and deviation."""
 
     stopping_metric = "WQL"
+    rates: Mapping[str, float] = MappingProxyType({})  # the methods' own were found with these families
 
     def quantiles(self, model: Any, context: Tensor, prediction_length: int) -> Tensor:
         """Forecast: ``[B, H, Q]`` at `levels`, in the context's unit."""
@@ -22,6 +27,10 @@ class Direct:
     def levels(self, model: Any) -> tuple[float, ...]:
         """Return the levels the model was trained for."""
         return tuple(float(level) for level in model.chronos_config.quantiles)
+
+    def seed(self, context: NDArray[np.float32]) -> int:
+        """Return 0: nothing is drawn."""
+        return 0
 
     def outputs(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
         """Return the quantiles of the target's steps ``[B, H, Q]``."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_tsfm.models.bolt import Bolt
 from edge_tsfm.models.chronos2 import Chronos2
 from edge_tsfm.models.t5 import T5
+from edge_tsfm.models.timed import Timed
 
 
-class Family(Protocol):
-    """A Chronos family as the trainer and the evaluation see it.
+class Objective(Protocol):
+    """What the trainer and the evaluation ask of a kind of model.
 
     Contexts are ``[B, L]``, targets ``[B, H]``, both in the channel's unit with NaN for missing.
     """
@@ -37,17 +41,24 @@ class Family(Protocol):
         """Return the quantile levels of `quantiles`."""
 
 
+class Family(Objective, Protocol):
+    """A Chronos family: all that the workstation knows of it."""
+
+    model_class: str  # of chronos-forecasting or transformers
+    rates: Mapping[str, float]  # method → peak learning rate, where the method's own is not the family's
+    timed: Timed | None  # None: bench does not time it
+
+    def seed(self, context: NDArray[np.float32]) -> int:
+        """Return the seed that `quantiles` draws a context's ``[L]`` paths with; 0 where nothing is drawn."""
+
+
 FAMILIES: dict[str, Family] = {family.name: family for family in (Bolt(), T5(), Chronos2())}
-CLASSES = {
-    "ChronosBoltModelForForecasting": "chronos-bolt",
-    "T5ForConditionalGeneration": "chronos-t5",
-    "Chronos2Model": "chronos-2",
-}
+_BY_CLASS = {family.model_class: family.name for family in FAMILIES.values()}
 
 
 def family_of(model: Any) -> str:
     """Name a model's family. Raises `KeyError` for one that is not supported."""
-    return CLASSES[type(model).__name__]
+    return _BY_CLASS[type(model).__name__]
 
 
 def device_of(model: Any) -> torch.device:

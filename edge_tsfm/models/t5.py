@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,45 @@ from torch.nn import functional
 from device_runtime.forecast.families.sampling import uniforms
 from edge_tsfm.models.lengths import by_length
 from edge_tsfm.models.t5_paths import Draw, merged, sample_tokens, series_at_once
+from edge_tsfm.models.timed import Timed
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 TAUGHT_AT_ONCE = 64
 IGNORED = -100  # the label that T5's loss leaves out
 
 
+def _t5_class() -> Any:
+    """Import transformers' class, which takes seconds, when it is first needed."""
+    from transformers import T5ForConditionalGeneration
+
+    return T5ForConditionalGeneration
+
+
+def _pipeline(model: Any, generates: Any) -> Any:
+    """Wrap ``generates``, a model that generates tokens, as a Chronos-T5 pipeline with ``model``'s configuration."""
+    from chronos import ChronosPipeline
+    from chronos.chronos import ChronosModel
+
+    config = _config(model)
+    return ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=generates))
+
+
 class T5:
     """Token cross-entropy for training; quantiles of sampled paths for forecasts."""
 
     name = "chronos-t5"
+    model_class = "T5ForConditionalGeneration"
     stopping_metric = "cross-entropy"
+    # docs/training.md says how they were found.
+    rates: Mapping[str, float] = MappingProxyType(
+        {"bitfit": 0.18, "fourierft": 0.3, "full": 0.00045, "lora": 0.003, "norms": 0.09, "vera": 0.09}
+    )
+    timed: Timed | None = Timed(
+        cases=((1, 72, 36), (1, 512, 64)),
+        block=5,  # a forecast takes hundreds of times as long as one that draws nothing
+        architecture=_t5_class,
+        pipeline=_pipeline,
+    )
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy of the observed target tokens, in nats; at least one must be observed."""
@@ -71,6 +100,10 @@ class T5:
     def levels(self, model: Any) -> tuple[float, ...]:
         """Return the levels that `quantiles` reads off the samples."""
         return LEVELS
+
+    def seed(self, context: NDArray[np.float32]) -> int:
+        """Return `context_seed`."""
+        return context_seed(context)
 
     def _nats(self, model: Any, context: Tensor, target: Tensor) -> tuple[Tensor, int]:
         """Return the summed cross-entropy of the observed target tokens and how many they are."""

@@ -26,13 +26,12 @@ from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.session import SessionSettings, session_options
 from device_runtime.format.manifest import Manifest
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.models import Base
+from edge_tsfm.models import FAMILIES, Base, Family
+from edge_tsfm.models.timed import Timed
+from export.families import find_family
 
 # What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
 PRODUCT_SIZE = 1_024
-TIMED = ("chronos-bolt", "chronos-t5")
-BLOCK = 50  # calls in a row: caches and clock settle within the first few
-SLOW_BLOCK = 5  # of a family whose forecast takes hundreds of times as long
 # A busy machine stops the clock for nobody; the processor's own counts what a forecast used, on all threads.
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 SETTLE_S = 0.2  # for the other's threads to go to sleep
@@ -100,17 +99,15 @@ def forecast_timing(
             *map(forecasts, pipelines[1:]),
         ],
         runs,
-        block=min(runs, SLOW_BLOCK if base.family == "chronos-t5" else BLOCK),
+        block=min(runs, timed(base.family).block),
         clock=CLOCKS[clock],
     )
     return Timing(torch_ms=torch_ms, runtime_ms=runtime_ms, optimum_ms=others[0] if others else None)
 
 
 def torch_pipeline(base: Base) -> Any:
-    """Return chronos-forecasting's own pipeline around a base of one of the families that are `TIMED`."""
-    from chronos import ChronosBoltPipeline
-
-    return ChronosBoltPipeline(base.model) if base.family == "chronos-bolt" else _sampling_pipeline(base, base.model)
+    """Return chronos-forecasting's own pipeline around a base of a family that is timed."""
+    return timed(base.family).pipeline(base.model, base.model)
 
 
 def optimum_pipeline(base: Base, folder: Path, settings: SessionSettings) -> Any:
@@ -120,48 +117,51 @@ def optimum_pipeline(base: Base, folder: Path, settings: SessionSettings) -> Any
     options = session_options(settings)
     options.enable_cpu_mem_arena = True  # as optimum's users have it
     model = ORTModelForSeq2SeqLM.from_pretrained(folder, session_options=options, use_cache=True)
-    return _sampling_pipeline(base, model)
+    return timed(base.family).pipeline(base.model, model)
 
 
-def _sampling_pipeline(base: Base, model: Any) -> Any:
-    """Wrap ``model``, which generates tokens, as a Chronos-T5 pipeline with the base's configuration."""
-    from chronos import ChronosPipeline
-    from chronos.chronos import ChronosConfig, ChronosModel
-
-    config = ChronosConfig(**base.model.config.chronos_config)
-    return ChronosPipeline(config.create_tokenizer(), ChronosModel(config=config, model=model))
+def timed(family: str) -> Timed:
+    """Return how a family is timed. Raises `ConfigError` for one that is not."""
+    known = FAMILIES[family].timed
+    if known is None:
+        raise ConfigError(f"bench: {family} is not timed", hint=f"it times {_names(lambda one: one.timed is not None)}")
+    return known
 
 
 def check_timed(family: str, *, optimum: bool = False) -> None:
     """Raise `ConfigError` for what is not timed, before anything slow begins."""
-    if family not in TIMED:
-        raise ConfigError(f"bench: {family} is not timed", hint=f"it times {' and '.join(TIMED)}")
-    if optimum and family != "chronos-t5":
-        raise ConfigError(f"bench --optimum: optimum has no class for {family}", hint="it runs chronos-t5")
+    timed(family)
+    if optimum and not find_family(family).optimum:
+        runs = _names(lambda one: find_family(one.name).optimum)
+        raise ConfigError(f"bench --optimum: optimum has no class for {family}", hint=f"it runs {runs}")
     if optimum and not optimum_runs(family):
         raise ConfigError("bench --optimum: optimum is not installed", hint="install edge-tsfm with the extra [export]")
 
 
+def _names(chosen: Callable[[Family], bool]) -> str:
+    """Name the families that are chosen."""
+    return " and ".join(name for name, family in FAMILIES.items() if chosen(family))
+
+
 def optimum_runs(family: str) -> bool:
     """Say whether optimum is here and has a class for a family."""
-    return family == "chronos-t5" and find_spec("optimum") is not None and find_spec("optimum.onnxruntime") is not None
+    here = find_spec("optimum") is not None and find_spec("optimum.onnxruntime") is not None
+    return here and find_family(family).optimum
 
 
 def cases(bundle: Bundle) -> list[Case]:
     """Return what is timed of a bundle's family, no context longer than its own."""
     longest = bundle.manifest.context_length
-    if bundle.manifest.family == "chronos-t5":
-        return [
-            Case(context_length=min(longest, context), prediction_length=steps)
-            for context, steps in ((72, 36), (512, 64))
-        ]
-    return [Case(batch=batch, context_length=min(longest, 512), prediction_length=64) for batch in (1, 32)]
+    return [
+        Case(batch=batch, context_length=min(longest, context), prediction_length=steps)
+        for batch, context, steps in timed(bundle.manifest.family).cases
+    ]
 
 
 def in_turn(
     functions: Sequence[Callable[[], Any]],
     runs: int,
-    block: int = BLOCK,
+    block: int = 50,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """Time functions in alternating blocks, the first call of each block not counted: median milliseconds of each.
@@ -180,36 +180,24 @@ def in_turn(
     return [statistics.median(taken) for taken in times]
 
 
-def floor_ms(bundle: Bundle, case: Case, *, threads: int) -> float:
+def floor_ms(bundle: Bundle, case: Case, *, threads: int) -> float | None:
     """Estimate the least time a forecast's matrix products take here, in milliseconds.
 
-    Two operations for each weight and row it multiplies (`operations`), at the rate of one large float32 product.
+    Its `operations` at the rate of one large float32 product; None where they are not known.
     """
+    count = operations(bundle.manifest, case)
+    if count is None:
+        return None
     torch.set_num_threads(threads)
     a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE)
     (ms,) = in_turn([lambda: a @ a], 20)
-    return operations(bundle.manifest, case) / (2 * PRODUCT_SIZE**3) * ms
+    return count / (2 * PRODUCT_SIZE**3) * ms
 
 
-def operations(manifest: Manifest, case: Case) -> int:
-    """Count a forecast's operations in products of weights, and in a Chronos-T5's attention over the context."""
-    weights = [entry for entry in manifest.tensors if len(entry.shape) == 2 and "relative" not in entry.name]
-    if manifest.family == "chronos-bolt":
-        patches = -(-case.context_length // int(manifest.parameters["patch_size"])) + 1
-        once = sum(entry.size for entry in weights if not entry.name.startswith(("encoder.", "input_patch")))
-        return 2 * case.batch * (once + patches * (sum(entry.size for entry in weights) - once))
-    context = case.context_length + int(manifest.parameters["use_eos_token"])
-    inner = int(manifest.parameters["num_heads"]) * int(manifest.parameters["d_kv"])
-    width = next(entry.shape[1] for entry in weights if entry.name.endswith("SelfAttention.q.weight"))
-    first = ("encoder.", "EncDecAttention.k.", "EncDecAttention.v.")  # once for a context
-    encoder = [entry for entry in weights if any(part in entry.name for part in first)]
-    layers = sum(entry.name.endswith("SelfAttention.q.weight") for entry in encoder)
-    per_context = context * sum(entry.size for entry in encoder) + layers * 2 * context * context * inner
-    per_row = sum(entry.size for entry in weights) - sum(entry.size for entry in encoder)
-    per_row += int(manifest.parameters["n_tokens"]) * width
-    per_row += int(manifest.parameters["num_layers"]) * 2 * context * inner
-    rows = int(manifest.parameters["num_samples"]) * case.prediction_length
-    return 2 * case.batch * (per_context + rows * per_row)
+def operations(manifest: Manifest, case: Case) -> int | None:
+    """Count a forecast's operations in products; None where the family's are not known."""
+    count = find_family(manifest.family).operations
+    return count and count(manifest, case.batch, case.context_length, case.prediction_length)
 
 
 def process_figures(code: str, arguments: list[str], runs: int = 3) -> dict[str, float]:

@@ -11,7 +11,8 @@ import onnxruntime as ort
 
 from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.families.t5 import T5Model
+from device_runtime.forecast.families import FAMILIES
+from device_runtime.forecast.families.model import Sampler
 from device_runtime.forecast.session import Session, SessionSettings, session_options
 
 RUNS = 20
@@ -21,20 +22,16 @@ SAMPLED_RUNS = 3  # of a forecast that is 64 runs of a graph itself
 def profile_forecast(bundle: Bundle, out: Path, *, threads: int) -> dict[str, float]:
     """Profile forecasts of one 512-step context; return operator → share of all operators' time, largest first.
 
-    The trace goes to ``out``. A Chronos-T5 has two graphs: operators are named ``step: MatMul``, and each trace goes to
+    The trace goes to ``out``. Of several graphs operators are named ``step: MatMul``, and each trace goes to
     a file of its own, ``trace-step.json`` for ``trace.json``.
     """
     settings = SessionSettings(threads=threads, spinning=True)
     context = np.random.default_rng(0).normal(80, 10, (1, min(512, bundle.manifest.context_length))).astype(np.float32)
     sessions = {name: _profiled(bundle, name, out, settings) for name in bundle.manifest.graphs}
-    if bundle.manifest.family == "chronos-t5":
-        model = T5Model(bundle, {}, settings)
-        model.encoder, model.decoder = sessions["encoder"], sessions["step"]
-        for _ in range(SAMPLED_RUNS):
-            model.predict(context, model.prediction_length)
-    else:
-        for _ in range(RUNS):
-            sessions["forecast"].run(None, {"context": context})
+    model = FAMILIES[bundle.manifest.family](bundle, {}, settings)
+    model.sessions = sessions
+    for _ in range(SAMPLED_RUNS if isinstance(model, Sampler) else RUNS):
+        model.predict(context, bundle.manifest.prediction_length)
     spent: Counter[str] = Counter()
     several = len(sessions) > 1
     for name, session in sessions.items():

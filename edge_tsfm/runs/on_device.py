@@ -14,7 +14,7 @@ from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format.binding import Use
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.report import DEVICE, DEVICE_BASE
-from edge_tsfm.models.t5 import context_seed
+from edge_tsfm.models import FAMILIES
 from edge_tsfm.runs.run import Run
 from export.record import names_run
 
@@ -68,11 +68,11 @@ def device_quantiles(
 ) -> NDArray[np.float32]:
     """Forecast contexts ``[N, L]`` one by one, as a monitor does: quantiles ``[N, H, Q]`` at the base's levels.
 
-    A base that samples draws each context's paths by `context_seed`, as torch does for training and evaluation: what
+    A base that samples draws each context's paths by `Family.seed`, as torch does for training and evaluation: what
     differs is arithmetic, not chance.
     """
-    samples = forecaster.bundle.manifest.family == "chronos-t5"
-    seeds = [context_seed(one) if samples else 0 for one in context]
+    family = FAMILIES[forecaster.bundle.manifest.family]
+    seeds = [family.seed(one) for one in context]
     return np.stack(
         [
             forecaster.forecast(one, prediction_length, seed=seed).quantiles

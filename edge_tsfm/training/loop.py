@@ -22,7 +22,7 @@ from torch import nn
 from device_runtime.files import write_atomic
 from edge_tsfm.data import Windows
 from edge_tsfm.errors import TrainError
-from edge_tsfm.models.family import Family, device_of
+from edge_tsfm.models.family import Objective, device_of
 from edge_tsfm.progress import Work
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.stored import read_checkpoint
@@ -45,7 +45,7 @@ class Fit:
 
 def fit(
     model: nn.Module,
-    family: Family,
+    family: Objective,
     train: Windows,
     validation: Windows,
     config: TrainConfig,
@@ -145,7 +145,7 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def held_score(model: nn.Module, family: Family, held: Pair, batch: int) -> float:
+def held_score(model: nn.Module, family: Objective, held: Pair, batch: int) -> float:
     """Return the family's stopping metric on held windows; for Chronos-Bolt the WQL that the gate judges by."""
     total = size = 0.0
     with torch.no_grad():

@@ -277,9 +277,9 @@ def bound_blobs() -> list[bytes]:
     """Every kind of record in one blob, unbound and bound to a signal with code and one without."""
     from dataclasses import replace
 
-    from .test_core_parity import every_kind
+    from .test_core_parity import small_blob
 
-    plain = decode(every_kind())
+    plain = decode(small_blob())
     bindings = (None, bind(), bind("chamber 3", interval_us=0))
     return [encode(replace(plain, binding=binding)) for binding in bindings]
 

@@ -23,7 +23,7 @@ class BoltModel:
         self.context_length = manifest.context_length
         self.prediction_length = manifest.prediction_length
         self.levels = np.asarray(manifest.quantile_levels, dtype=np.float32)
-        self.session: Session = open_session(bundle, "forecast", merged, settings)
+        self.sessions: dict[str, Session] = {"forecast": open_session(bundle, "forecast", merged, settings)}
 
     def predict(self, context: FloatArray, prediction_length: int) -> FloatArray:
         """Forecast ``context`` ``[B, L]`` (NaN for missing): quantiles ``[B, H, Q]`` at the base's levels.
@@ -55,4 +55,4 @@ class BoltModel:
 
     def _run(self, context: FloatArray) -> FloatArray:
         """Pad on the left to whole patches and run the graph: ``[B, Q, H]``."""
-        return run(self.session, "quantiles", {"context": whole_patches(context, self.patch_size)})
+        return run(self.sessions["forecast"], "quantiles", {"context": whole_patches(context, self.patch_size)})

@@ -30,8 +30,8 @@ class Chronos2Model:
         self.context_length = manifest.context_length
         self.prediction_length = manifest.prediction_length
         self.level_count = len(manifest.quantile_levels)
-        self.session: Session = open_session(bundle, "forecast", merged, settings)
-        inputs = {one.name for one in self.session.get_inputs()}
+        self.sessions: dict[str, Session] = {"forecast": open_session(bundle, "forecast", merged, settings)}
+        inputs = {one.name for one in self.sessions["forecast"].get_inputs()}
         if inputs != INPUTS:
             raise FormatError(f"graph forecast takes {sorted(inputs)}, want {sorted(INPUTS)}", hint="export it again")
 
@@ -91,7 +91,7 @@ class Chronos2Model:
             "together": together.astype(np.int64),
             "group_ids": group[together].astype(np.int64),
         }
-        return run(self.session, "quantiles", feed)[..., :steps].transpose(0, 2, 1)
+        return run(self.sessions["forecast"], "quantiles", feed)[..., :steps].transpose(0, 2, 1)
 
 
 def company(context: FloatArray, steps: int) -> Grouped:

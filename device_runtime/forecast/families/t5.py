@@ -68,9 +68,11 @@ class T5Model:
         self.levels = manifest.quantile_levels
         self.int8 = manifest.precision == "int8"
         self.threads = settings.threads
-        self.encoder: Session = open_session(bundle, "encoder", merged, settings)
-        # Threads share out the paths, not the products of a step: at 25 a step they would mostly wait for each other.
-        self.decoder: Session = open_session(bundle, "step", merged, replace(settings, threads=1))
+        # Paths are parallel, not the products of a step: at 25 a step threads would mostly wait for each other.
+        self.sessions: dict[str, Session] = {
+            "encoder": open_session(bundle, "encoder", merged, settings),
+            "step": open_session(bundle, "step", merged, replace(settings, threads=1)),
+        }
 
     def predict(self, context: FloatArray, prediction_length: int) -> FloatArray:
         """Forecast ``context`` ``[B, L]``: quantiles ``[B, H, Q]`` of the base's number of samples, seed 0."""
@@ -178,7 +180,7 @@ class T5Model:
 
     def _encode(self, tokens: NDArray[np.int64], mask: FloatArray) -> dict[str, FloatArray]:
         """Run the encoder: the cross-attention keys and values of every block, by name."""
-        return run_all(self.encoder, {"tokens": tokens, "observed": mask})
+        return run_all(self.sessions["encoder"], {"tokens": tokens, "observed": mask})
 
     def _start(
         self,
@@ -220,7 +222,7 @@ class T5Model:
                 if earlier is not None:
                     cache[:, : earlier.caches[name].shape[1]] = earlier.caches[name]
                 inputs[name] = outputs[f"{name}_next"] = caches[name] = cache
-        run = BoundRun(self.decoder, inputs, outputs)
+        run = BoundRun(self.sessions["step"], inputs, outputs)
         return Decoding(token=token, step=step, noise=noise, logits=logits, caches=caches, run=run)
 
 

@@ -18,7 +18,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session", params=["chronos-bolt", "chronos-t5", "chronos-2"])
+@pytest.fixture(scope="session", params=list(FAMILIES))
 def loaded(request: pytest.FixtureRequest) -> Base:
     return load_base(str(DUMMIES / request.param))
 

@@ -12,12 +12,11 @@ from peft import PeftModel
 
 from device_runtime.format.delta import Delta
 from edge_tsfm.errors import ConfigError, TrainError
-from edge_tsfm.methods import FAMILY_RATES, METHODS, Method, Options, attach, find_method, learning_rates
+from edge_tsfm.methods import METHODS, Method, Options, attach, find_method, learning_rates
 from edge_tsfm.methods.entries import choose_entries, weight_gradients
 from edge_tsfm.methods.fourierft import fourier_sites
 from edge_tsfm.models import Family
 from edge_tsfm.models.biases import put_biases
-from edge_tsfm.models.family import family_of
 from edge_tsfm.models.parts import find_parts
 from edge_tsfm.runs.peft_form import save_peft_form
 from tests.support.rounding import ANY_ORDER, assert_near, noise
@@ -243,12 +242,12 @@ def test_methods_that_wrap_different_layers_combine(
 
 
 @pytest.mark.parametrize("name", [*NAMES, *REFERENCES])
-def test_every_number_has_its_own_methods_learning_rate(model: Any, name: str) -> None:
+def test_every_number_has_its_own_methods_learning_rate(model: Any, family: Family, name: str) -> None:
     method = find_method(name)
     attach(model, method, OPTIONS)
     rates = learning_rates(model, method, None)
     assert set(rates) == {n for n, parameter in model.named_parameters() if parameter.requires_grad}
-    of_family = FAMILY_RATES.get(family_of(model), {})
+    of_family = family.rates
     own = {member: METHODS[member].learning_rate for member in name.split("+")}
     assert set(rates.values()) == {of_family.get(member, rate) for member, rate in own.items()}
     assert set(learning_rates(model, method, 0.5).values()) == {0.5}
