@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from export.graph import OPSET
 from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, joined_projections, norm
+from export.t5_draw import last_kept, nucleus
 
 
 class EncoderGraph(nn.Module):
@@ -159,14 +160,9 @@ def draw(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_
     torch._check(size >= 1)  # type: ignore[no-untyped-call]  # as torch ships it
     torch._check(size <= logits.shape[1])  # type: ignore[no-untyped-call]
     largest, tokens = torch.topk(logits + never, size, sorted=True)
-    p = torch.softmax(largest / temperature, dim=-1)
-    reached = torch.cumsum(p, dim=-1)
-    # A token stays while those before it fall short of top_p; the first always does.
-    kept = torch.where(reached - p < top_p, p, torch.zeros_like(p))
-    reached = torch.cumsum(kept, dim=-1)
+    kept, reached = nucleus(largest, temperature, top_p)
     chosen = (reached <= noise[:, None] * reached[:, -1:]).sum(-1, keepdim=True)
-    # Rounding may leave noise beyond the last kept token.
-    chosen = torch.minimum(chosen, (kept > 0).sum(-1, keepdim=True) - 1)
+    chosen = torch.minimum(chosen, last_kept(kept))
     return tokens.gather(1, chosen)[:, 0]
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from export.t5_draw import last_kept, nucleus
+
 PATHS_AT_ONCE = 2_560  # bounds the logits in memory: 42 MB over 4,096 tokens
 CACHED_AT_ONCE = 1 << 27  # numbers in all caches: 512 MB; a path of 64 steps of Chronos-T5 Base keeps 1.2 million
 
@@ -33,15 +35,9 @@ class Draw:
         """Draw from each row of ``logits`` ``[R, V]`` as many tokens as it has ``noise`` ``[R, K]``: ``[R, K]``."""
         logits[:, self.never] = -torch.inf
         largest, tokens = logits.topk(min(self.top_k, logits.shape[1]), dim=-1)
-        p = torch.softmax(largest / self.temperature, dim=-1)
-        if self.top_p < 1:
-            # A token stays while those before it fall short of top_p; the first always does.
-            p[p.cumsum(-1) - p >= self.top_p] = 0
-        reached = p.cumsum(-1)
+        kept, reached = nucleus(largest, self.temperature, self.top_p)
         chosen = torch.searchsorted(reached, noise * reached[:, -1:], right=True)
-        # Rounding may leave noise beyond the last kept token.
-        last = (p > 0).sum(-1, keepdim=True) - 1
-        return tokens.gather(1, torch.minimum(chosen, last))
+        return tokens.gather(1, torch.minimum(chosen, last_kept(kept)))
 
 
 def merged(model: Any) -> Any:

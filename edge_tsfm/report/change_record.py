@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from edge_tsfm.report.page import VERDICT_STYLE, verdict_box
+from edge_tsfm.evaluation.metrics import METRICS
+from edge_tsfm.report.html import head, verdict_box
 from edge_tsfm.report.verdict import RunVerdict, Seen
 
 JUDGED = {  # the evaluation's name of a forecaster -> in words
@@ -15,19 +16,16 @@ JUDGED = {  # the evaluation's name of a forecaster -> in words
     "device": "what the device forecasts with this adapter and base",
 }
 
+# Beyond the common style: text rather than figures in tables, and a page to print and sign.
 STYLE = (
-    "body{font:15px/1.45 system-ui,sans-serif;max-width:66rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "h1 b{padding:.1rem .6rem;border-radius:.3rem;color:#fff;font-weight:600}"
+    "body{max-width:66rem}h1 b{padding:.1rem .6rem;border-radius:.3rem;color:#fff;font-weight:600}"
     "h1 b{background:#444}.approved,.finish{background:#1a6b3c}.refused,.revoke,.stop,.halt{background:#a3261d}"
-    "table{border-collapse:collapse;margin:.6rem 0 1.4rem}"
-    "td,th{padding:.22rem .8rem .22rem 0;text-align:left;border-bottom:1px solid #ddd;vertical-align:top}"
+    "td,th{padding:.22rem .8rem .22rem 0;text-align:left;vertical-align:top}small{display:inline}"
     "td.n,th.n{text-align:right}td{min-width:3.2rem}td.h{font:12px ui-monospace,monospace;overflow-wrap:anywhere}"
-    "td.failed{color:#a3261d;font-weight:600}small{color:#666}@media print{body{margin:0}h2{break-after:avoid}}"
+    "td.failed{color:#a3261d;font-weight:600}@media print{body{margin:0}h2{break-after:avoid}}"
 )
-METRICS = {
-    "wql": "WQL", "mase": "MASE", "mae": "MAE", "mse": "MSE", "mape": "MAPE", "dtw": "DTW",
-    "coverage": "Coverage of 80 %", "width": "Width",
-}  # fmt: skip
+# What a decision rests on comes first.
+ORDER = ("wql", "mase", "mae", "mse", "mape", "dtw", "coverage", "width")
 
 
 def _purpose(binding: Mapping[str, Any] | None) -> str:
@@ -47,8 +45,7 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     """Give the page section by section."""
     decision = escape(predicate["decision"])
     name = escape(value["subject"][0]["name"])
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}: {decision}</title>'
-    yield f"<style>{STYLE}{VERDICT_STYLE}</style>"
+    yield head(f"{value['subject'][0]['name']}: {predicate['decision']}", STYLE)
     yield f'<h1>{name} for {escape(predicate["channel"])}: <b class="{decision}">{decision}</b></h1>'
     checks = predicate["gate"]["checks"]
     failed = [check for check in checks if not check["passed"]]
@@ -147,8 +144,7 @@ def act_page(value: Mapping[str, Any]) -> str:
 def _act_parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[str]:
     """Give the page of an act section by section."""
     act, channel = escape(predicate["decision"]), escape(predicate["channel"])
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{channel}: {act}</title>'
-    yield f"<style>{STYLE}</style>"
+    yield head(f"{predicate['channel']}: {predicate['decision']}", STYLE)
     yield f'<h1>{channel}: <b class="{act}">{act}</b></h1>'
     yield _facts(
         ("By", predicate["who"]),
@@ -193,7 +189,7 @@ def _called(one: Mapping[str, Any]) -> str:
 def _figures(evaluation: Mapping[str, Any], judged: str, field: Mapping[str, Any] | None) -> Iterator[str]:
     """Show every forecaster's figures, the ``field``'s adapter too, then ``judged`` and base in each subgroup."""
     models = {**evaluation["models"], **({"adapter in the field": field} if field else {})}
-    known = [key for key in METRICS if any(key in figures for figures in models.values())]
+    known = [key for key in ORDER if any(key in figures for figures in models.values())]
     data = evaluation.get("data") or {}
     of_what = f"; {data['channel']}, {data['split']} patients of {data['source']}" if data else ""
     yield (
@@ -201,7 +197,7 @@ def _figures(evaluation: Mapping[str, Any], judged: str, field: Mapping[str, Any
         f"{evaluation.get('scored', 0):,} values scored{escape(of_what)}.</p>"
     )
     yield _table(
-        ("", *(METRICS[key] for key in known)),
+        ("", *(METRICS[key].label for key in known)),
         [(name, *(_value(figures, key) for key in known)) for name, figures in models.items()],
     )
     for column, groups in (evaluation.get("subgroups") or {}).items():

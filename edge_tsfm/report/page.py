@@ -1,25 +1,13 @@
 """A report as one HTML file that needs nothing else: figures, differences, subgroups and pictures."""
 
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.report import BASE, CALIBRATED, FEW_PATIENTS, LABELS, Group, Report
+from edge_tsfm.report.html import head, image, row, verdict_box
 from edge_tsfm.report.text import UNRATED, coverages, remarks, say, say_difference, verdict_of
 from edge_tsfm.report.verdict import RunVerdict
-
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}"
-    "table{border-collapse:collapse;margin:1rem 0}"
-    "td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd}"
-    "td:first-child,th:first-child{text-align:left}small{color:#666;display:block}img{max-width:100%}"
-)
-VERDICT_STYLE = (
-    ".verdict{padding:.5rem .9rem;border-left:.4rem solid #888;background:#f6f6f6}"
-    ".verdict.accepted{border-color:#1a6b3c}.verdict.refused{border-color:#a3261d}"
-    ".verdict.accepted-by-hand{border-color:#b8860b}"
-)
 
 
 def report_page(
@@ -34,14 +22,6 @@ def report_page(
     return "\n".join(_parts(report, title, verdict_of(report, verdict), notes, pictures)) + "\n"
 
 
-def verdict_box(verdict: RunVerdict) -> str:
-    """Lay out a verdict as one block: the decision in bold, what is reported beside it below."""
-    rest = "".join(f"<br>{escape(line)}" for line in verdict.beside)
-    return (
-        f'<p class="verdict {verdict.decision.replace(" ", "-")}"><strong>{escape(verdict.headline)}</strong>{rest}</p>'
-    )
-
-
 def _parts(
     report: Report,
     title: str,
@@ -50,8 +30,8 @@ def _parts(
     pictures: Sequence[tuple[str, bytes]],
 ) -> Iterator[str]:
     one = report.overall
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-    yield f"<style>{STYLE}{VERDICT_STYLE}</style><h1>{escape(title)}</h1>"
+    yield head(title)
+    yield f"<h1>{escape(title)}</h1>"
     yield verdict_box(verdict)
     for line in (*remarks(report), *(f"Note: {note}." for note in notes)):
         yield f"<p>{escape(line)}</p>"
@@ -75,30 +55,25 @@ def _parts(
         yield f"<h2>By {escape(column)}</h2>"
         yield from _subgroups(groups)
     for caption, picture in pictures:
-        source = b64encode(picture).decode()
-        yield f'<h2>{escape(caption)}</h2><img alt="{escape(caption)}" src="data:image/png;base64,{source}">'
-
-
-def _row(cells: Sequence[str], tag: str = "td") -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+        yield f"<h2>{escape(caption)}</h2>{image(caption, picture)}"
 
 
 def _figures(group: Group) -> Iterator[str]:
-    yield "<table>" + _row(["", *(one.label for one in METRICS.values())], "th")
+    yield "<table>" + row(["", *(one.label for one in METRICS.values())], "th")
     for name, figures in group.models.items():
         cells = []
         for key, metric in METRICS.items():
             value, low, high = (say(number, metric) for number in vars(figures[key]).values())
             cells.append(f"{value}<small>{low} to {high}</small>")
-        yield _row([escape(LABELS.get(name, name)), *cells])
+        yield row([escape(LABELS.get(name, name)), *cells])
     yield "</table>"
 
 
 def _differences(group: Group) -> Iterator[str]:
-    yield "<table>" + _row(["", *(one.label for one in METRICS.values())], "th")
+    yield "<table>" + row(["", *(one.label for one in METRICS.values())], "th")
     for name, differences in group.adapter_minus.items():
         cells = [say_difference(key, differences[key]).replace(" (", "<small>(") for key in METRICS]
-        yield _row(
+        yield row(
             [escape(LABELS.get(name, name)), *(f"{cell}</small>" if "<small>" in cell else cell for cell in cells)]
         )
     yield "</table>"
@@ -106,12 +81,12 @@ def _differences(group: Group) -> Iterator[str]:
 
 def _subgroups(groups: Mapping[str, Group]) -> Iterator[str]:
     unit = next(iter(groups.values())).unit
-    yield "<table>" + _row(["", f"{unit}s", "windows", "WQL adapter", "WQL base", "difference"], "th")
+    yield "<table>" + row(["", f"{unit}s", "windows", "WQL adapter", "WQL base", "difference"], "th")
     for label, group in groups.items():
         few = " (few)" if group.patients < FEW_PATIENTS else ""
         values = [
             say(group.models[k]["wql"].value, METRICS["wql"]) if k in group.models else "–" for k in ("adapter", BASE)
         ]
         difference = say_difference("wql", group.adapter_minus[BASE]["wql"]) if BASE in group.adapter_minus else "–"
-        yield _row([escape(label), f"{group.patients:,}{few}", f"{group.windows:,}", *values, difference])
+        yield row([escape(label), f"{group.patients:,}{few}", f"{group.windows:,}", *values, difference])
     yield "</table>"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from html import escape
 
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.report import LABELS, Estimate
-from edge_tsfm.report.page import STYLE
+from edge_tsfm.report.html import head, image
+from edge_tsfm.report.html import row as table_row
 from edge_tsfm.report.text import say
 from edge_tsfm.report.verdict import say_seeds
 from edge_tsfm.research.study.latency import Latency
@@ -150,24 +150,19 @@ def page(groups: Sequence[Group], notes: Sequence[str], *, title: str, picture: 
 
 
 def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: bytes) -> Iterator[str]:
-    yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-    yield f"<style>{STYLE}{WIDE}</style><h1>{escape(title)}</h1>"
-    source = b64encode(picture).decode()
-    yield f'<img alt="numbers shipped against MSE gained" src="data:image/png;base64,{source}">'
+    yield head(title, WIDE)
+    yield f"<h1>{escape(title)}</h1>"
+    yield image("numbers shipped against MSE gained", picture)
     for group in groups:
         yield f"<h2>{escape(group.target)}, {escape(group.base)}</h2><p>{escape(about(group))}</p>"
         yield f"<p><strong>{escape(verdict(group))}</strong></p>"
-        yield "<table>" + _line(["", *_headings(group)], "th")
+        yield "<table>" + table_row(["", *_headings(group)], "th", kind="head")
         for row in group.rows:
             cells = [
                 cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "")
                 for cell in _cells(row, group.latency)
             ]
-            yield _line([escape(LABELS.get(row.label, row.label)), *cells], "td", kind=row.kind)
+            yield table_row([escape(LABELS.get(row.label, row.label)), *cells], "td", kind=row.kind)
         yield "</table>"
     for note in notes:
         yield f"<p>{escape(note)}</p>"
-
-
-def _line(cells: Sequence[str], tag: str, *, kind: str = "head") -> str:
-    return f'<tr class="{kind}">' + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
