@@ -11,6 +11,7 @@ import click
 
 from device_runtime.cli.options import FiniteRange
 from device_runtime.cli.read_options import min_observed_option
+from edge_tsfm.cli.method_options import method_options
 from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.cli.reading import read_options
 from edge_tsfm.errors import ConfigError, GateRefusedError
@@ -21,23 +22,11 @@ from edge_tsfm.progress import Work
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the run.")
 @click.option("--target", "targets", multiple=True, help="Channel or column to forecast, such as MAP.")
-@click.option("--method", help="bitfit, norms, fourierft, vera, lora, ia3, full; combine with +.  [default: fourierft]")
+@click.option(
+    "--method", help="What to tune, such as bitfit, fourierft or bitfit+norms: docs/methods.md.  [default: fourierft]"
+)
 @click.option("--base", help="Bundled name, local folder or hub id.  [default: edge-bolt-micro]")
-@click.option("--preset", help="fourierft: qv100, qkvo50 or patch-v160.")
-@click.option("--target-modules", help="Instead of the method's own: some of patch,q,k,v,o,ffn.")
-@click.option("--n-frequency", type=click.IntRange(1), help="fourierft: numbers on each site.")
-@click.option(
-    "--entries",
-    type=click.Choice(["seeded", "gradient", "gradient-shared", "gradient-global"]),
-    help="fourierft: which entries of a site's spectrum.  [default: seeded]",
-)
-@click.option("--rank", type=click.IntRange(1), help="lora, vera: rank.")
-@click.option("--norms", type=click.Choice(["all", "attention"]), help="norms: which.")
-@click.option(
-    "--biases",
-    type=click.Choice(["native", "added"]),
-    help="bitfit: with added ones, zero at the start, on linear layers without.  [default: native]",
-)
+@method_options
 @click.option("--context-length", type=click.IntRange(1), help="Steps of context.  [default: 48]")
 @click.option("--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: 6]")
 @click.option("--steps", type=click.IntRange(1), help="Training steps at most.  [default: 800]")

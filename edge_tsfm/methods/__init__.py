@@ -3,7 +3,7 @@
 from torch import nn
 
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.methods.base import Method, Options, attach
+from edge_tsfm.methods.base import Method, attach
 from edge_tsfm.methods.combination import Combination
 from edge_tsfm.methods.entries import Entries
 from edge_tsfm.methods.fourierft import FourierFT
@@ -12,6 +12,7 @@ from edge_tsfm.methods.lora import Lora
 from edge_tsfm.methods.native import BitFit, Full, Norms
 from edge_tsfm.methods.vera import VeraMethod
 from edge_tsfm.models.family import FAMILIES, family_of
+from edge_tsfm.options import Options
 
 METHODS: dict[str, Method] = {
     method.name: method for method in (BitFit(), Norms(), FourierFT(), VeraMethod(), Lora(), IA3(), Full())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import nn
@@ -11,24 +10,9 @@ from device_runtime.format.delta import Delta, Dtype
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models.family import FAMILIES, family_of
 from edge_tsfm.models.parts import Parts, find_parts
+from edge_tsfm.options import Options
 
 ADAPTER = "default"  # PEFT's name for its one adapter
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What a user may choose about a method; each method reads what concerns it."""
-
-    preset: str | None = None  # fourierft: which sites and how many numbers on each
-    target_modules: tuple[str, ...] | None = None  # roles instead of the method's own: patch, q, k, v, o, ffn
-    n_frequency: int | None = None
-    scaling: float = 150.0  # fourierft
-    rank: int | None = None  # lora, vera
-    alpha: float = 16.0  # lora
-    norms: str = "all"  # norms: all, or attention
-    biases: str = "native"  # bitfit: native, or added (on linear layers without one, too)
-    entries: str = "seeded"  # fourierft: seeded, or chosen by the gradient; see `edge_tsfm.methods.entries`
-    entries_seed: int = 777  # fourierft's entries and vera's projections
 
 
 class Method(Protocol):

@@ -6,8 +6,9 @@ from torch import nn
 
 from device_runtime.format.delta import Delta, Dtype
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.methods.base import Method, Options
+from edge_tsfm.methods.base import Method
 from edge_tsfm.models.parts import Parts
+from edge_tsfm.options import Options
 
 
 class Combination:

@@ -19,11 +19,6 @@ from device_runtime.format.layout import MAX_FREQUENCIES
 from edge_tsfm.errors import TrainError
 from edge_tsfm.models.family import Family
 
-SEEDED = "seeded"
-# How entries are found: by a seed; on each site its own, of largest energy; one set for all sites of a shape, which a
-# blob carries once; or the largest of all sites together, as many as they would have had in all.
-CHOICES = (SEEDED, "gradient", "gradient-shared", "gradient-global")
-
 Entries = Mapping[str, NDArray[np.uint32]]  # weight's name → flat row-major positions in its spectrum, ascending
 Gradients = Mapping[str, NDArray[np.float64]]  # weight's name → [rows, columns]
 
@@ -50,7 +45,7 @@ def weight_gradients(
 
 
 def choose_entries(gradients: Gradients, count: int, choice: str) -> Entries:
-    """Choose ``count`` entries for each weight, or as many on average, by one of `CHOICES` but the seeded one."""
+    """Choose ``count`` entries for each weight or on average, by any of `edge_tsfm.options.ENTRIES` but seeds."""
     energies = {name: energy(gradient) for name, gradient in gradients.items()}
     if choice == "gradient-global":
         return _largest_of_all(energies, count * len(energies))

@@ -14,9 +14,10 @@ from device_runtime.format.delta import Delta, Dtype, Fourier, Numbers
 from device_runtime.format.generator import seeded_entries
 from device_runtime.format.layout import MAX_RECORDS
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
-from edge_tsfm.methods.entries import SEEDED, Entries
+from edge_tsfm.methods.base import ADAPTER, linear_sites, modules
+from edge_tsfm.methods.entries import Entries
 from edge_tsfm.models.parts import Parts
+from edge_tsfm.options import SEEDED, Options
 
 # Preset → (roles, numbers on each site). The first two are the readings of the paper's 2,400 on chronos-t5-tiny.
 PRESETS: dict[str, tuple[tuple[str, ...], int]] = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from device_runtime.format.delta import Delta, Dtype, Gain, Numbers
-from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules, selected
+from edge_tsfm.methods.base import ADAPTER, linear_sites, modules, selected
 from edge_tsfm.models.parts import Parts
+from edge_tsfm.options import Options
 
 ROLES = ("k", "v", "ffn")  # as in the paper, whose third factor lies between a feed-forward block's two layers
 FIRST_LAYERS = ("wi", "wi_0", "wi_1")

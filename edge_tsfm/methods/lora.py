@@ -6,8 +6,9 @@ import numpy as np
 from torch import nn
 
 from device_runtime.format.delta import Delta, Dtype, LowRank, Numbers
-from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
+from edge_tsfm.methods.base import ADAPTER, linear_sites, modules
 from edge_tsfm.models.parts import Parts
+from edge_tsfm.options import Options
 
 ROLES = ("q", "k", "v", "o")
 

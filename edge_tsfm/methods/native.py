@@ -9,9 +9,10 @@ from torch import nn
 
 from device_runtime.format.delta import Delta, Dense, Dtype, Numbers
 from edge_tsfm.errors import TrainError
-from edge_tsfm.methods.base import Options, selected
+from edge_tsfm.methods.base import selected
 from edge_tsfm.models.biases import add_biases
 from edge_tsfm.models.parts import Parts
+from edge_tsfm.options import Options
 
 START = "edge_tsfm_start"  # attribute of a tuned module: its parameters as they were
 

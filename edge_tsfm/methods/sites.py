@@ -10,9 +10,10 @@ from torch import nn
 
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods import find_method
-from edge_tsfm.methods.base import Options, selected
+from edge_tsfm.methods.base import selected
 from edge_tsfm.models.family import FAMILIES, family_of
 from edge_tsfm.models.parts import find_parts
+from edge_tsfm.options import Options
 
 DEFAULT = ("fourierft", "bitfit", "norms")
 PATTERN = frozenset("*?.")  # a method's name has none of these

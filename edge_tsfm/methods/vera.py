@@ -10,8 +10,9 @@ from torch import nn
 
 from device_runtime.format.delta import Delta, Dtype, Numbers, Vera
 from device_runtime.format.generator import PROJECTION_ONE, STREAM_VERA_A, STREAM_VERA_B, projection
-from edge_tsfm.methods.base import ADAPTER, Options, linear_sites, modules
+from edge_tsfm.methods.base import ADAPTER, linear_sites, modules
 from edge_tsfm.models.parts import Parts
+from edge_tsfm.options import Options
 
 ROLES = ("q", "v")
 

@@ -14,16 +14,15 @@ from device_runtime.series.options import MIN_OBSERVED
 from edge_tsfm.data import Dataset, season_steps
 from edge_tsfm.data.options import DataOptions
 from edge_tsfm.errors import ConfigError, as_data_errors
-from edge_tsfm.methods import Options
-from edge_tsfm.methods.entries import CHOICES, SEEDED
 from edge_tsfm.models.base import DEFAULT_BASE
+from edge_tsfm.options import SEEDED, Options
 
 READING = ("target", *(one.name for one in fields(DataOptions)))  # what `read_dataset` is given
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(DataOptions):
-    """One run, and how its data are read. Lengths are in steps of the data's interval."""
+class TrainConfig(DataOptions, Options):
+    """One run: how the data are read, what its method may choose, and the rest. Lengths are in steps."""
 
     data: str
     target: str | None = None
@@ -32,16 +31,6 @@ class TrainConfig(DataOptions):
     season: str | None = None  # a span (1d) or steps: the simple forecasters get a seasonal one
     base: str = DEFAULT_BASE
     method: str = "fourierft"
-    preset: str | None = None
-    target_modules: tuple[str, ...] | None = None
-    n_frequency: int | None = None
-    scaling: float = 150.0
-    rank: int | None = None
-    alpha: float = 16.0
-    norms: str = "all"
-    biases: str = "native"
-    entries: str = SEEDED
-    entries_seed: int = 777
     context_length: int = 48
     prediction_length: int = 6
     min_observed: int = MIN_OBSERVED
@@ -82,14 +71,13 @@ class TrainConfig(DataOptions):
         for name in ("warmup_steps", "seed", "entries_seed"):
             if not 0 <= getattr(self, name) < 2**32:
                 raise ConfigError(f"{name}: want 0 to 2^32 - 1, got {getattr(self, name)}")
-        if self.norms not in ("all", "attention"):
-            raise ConfigError(f"norms: want all or attention, got {self.norms!r}")
-        if self.biases not in ("native", "added"):
-            raise ConfigError(f"biases: want native or added, got {self.biases!r}")
+        for one in fields(Options):
+            choices, got = one.metadata["choices"], getattr(self, one.name)
+            if choices and got not in choices:
+                wanted = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+                raise ConfigError(f"{one.name}: want {wanted}, got {got!r}")
         if self.biases == "added" and "bitfit" not in self.method.split("+"):
             raise ConfigError(f"biases: {self.method} trains none", hint="added biases belong to bitfit")
-        if self.entries not in CHOICES:
-            raise ConfigError(f"entries: want one of {', '.join(CHOICES)}, got {self.entries!r}")
         if self.entries != SEEDED and "fourierft" not in self.method.split("+"):
             raise ConfigError(f"entries: {self.method} has none to choose", hint="entries belong to fourierft")
 

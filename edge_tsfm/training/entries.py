@@ -10,10 +10,11 @@ import torch
 from device_runtime.files import write_atomic
 from edge_tsfm.data import Windows
 from edge_tsfm.errors import TrainError
-from edge_tsfm.methods.entries import SEEDED, Entries, choose_entries, weight_gradients
+from edge_tsfm.methods.entries import Entries, choose_entries, weight_gradients
 from edge_tsfm.methods.fourierft import fourier_sites
 from edge_tsfm.models import FAMILIES, Base
 from edge_tsfm.models.parts import find_parts
+from edge_tsfm.options import SEEDED
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.loop import draw
 

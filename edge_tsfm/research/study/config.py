@@ -14,8 +14,9 @@ from device_runtime.documents import read_toml
 from edge_tsfm.data.options import DataOptions
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL
-from edge_tsfm.methods import Options, find_method
+from edge_tsfm.methods import find_method
 from edge_tsfm.models.base import DEFAULT_BASE
+from edge_tsfm.options import Options
 from edge_tsfm.training.config import TrainConfig
 
 YARDSTICKS = {"nhits": "neuralforecast", "auto_ets": "statsforecast"}  # and the library each needs

@@ -1,0 +1,39 @@
+"""What a user may choose about a method, said once: a run's configuration, a study's and the command line read it here.
+
+Imports no torch: a command shows its help at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+SEEDED = "seeded"
+# How fourierft's entries are found: by a seed; on each site its own, of largest energy; one set for all sites of a
+# shape, which a blob carries once; or the largest of all sites together, as many as they would have had in all.
+ENTRIES = (SEEDED, "gradient", "gradient-shared", "gradient-global")
+
+
+def _said(default: Any, text: str | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """Declare an option; ``text`` is its help on the command line, None where only a configuration has it."""
+    return field(default=default, metadata={"help": text, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Each method reads what concerns it."""
+
+    preset: str | None = _said(None, "fourierft: qv100, qkvo50 or patch-v160.")
+    target_modules: tuple[str, ...] | None = _said(
+        None, "Instead of the method's own: some of patch,q,k,v,o,ffn."
+    )  # roles
+    n_frequency: int | None = _said(None, "fourierft: numbers on each site.")
+    scaling: float = _said(150.0)  # fourierft
+    rank: int | None = _said(None, "lora, vera: rank.")
+    alpha: float = _said(16.0)  # lora
+    norms: str = _said("all", "norms: which.", ("all", "attention"))
+    biases: str = _said(
+        "native", "bitfit: with added ones, zero at the start, on linear layers without.", ("native", "added")
+    )
+    entries: str = _said(SEEDED, "fourierft: which entries of a site's spectrum.", ENTRIES)
+    entries_seed: int = _said(777)  # fourierft's entries and vera's projections
