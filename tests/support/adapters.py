@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from device_runtime.format.adapter import Adapter, Calibration, KnownAnswer
 from device_runtime.format.binding import Binding, CodeSystem
 from device_runtime.format.delta import Delta, Dense, Fourier, Gain, LowRank, Numbers, Vera
+from device_runtime.format.generator import STREAM_VERA_A, STREAM_VERA_B, projection
 
 SHAPE = (12, 8)
 
@@ -135,6 +138,41 @@ def deltas(draw: st.DrawFn) -> Delta:
         seed=draw(st.integers(0, 2**32 - 1)),
         scaling=scaling,
     )
+
+
+def exact(delta: Delta, base: np.ndarray) -> np.ndarray:
+    """What FORMAT.md §6 says that a delta adds: whole numbers or fractions, rounded to a double where it says."""
+    rows, columns = delta.shape
+    if isinstance(delta, Fourier):
+        gain = (delta.coefficients.scale * delta.scaling) / (rows * columns * 2.0**30)
+        cosine = [[round(2**15 * math.cos(2 * math.pi * j / m)) for j in range(m)] for m in (rows, columns)]
+        sine = [[round(2**15 * math.sin(2 * math.pi * j / m)) for j in range(m)] for m in (rows, columns)]
+        total = np.zeros((rows, columns))
+        for p in range(rows):
+            for q in range(columns):
+                whole = 0
+                for c, entry in zip(delta.coefficients.stored.tolist(), delta.entries.tolist(), strict=True):
+                    u, v = p * (entry // columns) % rows, q * (entry % columns) % columns
+                    whole += c * (cosine[0][u] * cosine[1][v] - sine[0][u] * sine[1][v])
+                total[p, q] = float(Fraction(whole))
+        return total * gain
+    if isinstance(delta, LowRank):
+        whole = delta.b.stored.astype(object) @ delta.a.stored.astype(object)
+        return whole.astype(np.float64) * ((delta.a.scale * delta.b.scale) * delta.scaling)
+    if isinstance(delta, Vera):
+        rank = delta.d.stored.size
+        a = projection(delta.seed, STREAM_VERA_A, rank, columns).astype(object)
+        b = projection(delta.seed, STREAM_VERA_B, rank, rows).astype(object)
+        whole = (b * delta.d.stored.astype(object)[:, None]).T @ a
+        gain = ((delta.d.scale * delta.b.scale) * delta.scaling) / 4096**2
+        return (whole.astype(np.float64) * delta.b.stored.astype(np.float64)[:, None]) * gain
+    if isinstance(delta, Gain):
+        values = [Fraction(int(x)) * Fraction(delta.numbers.scale) for x in delta.numbers.stored]
+        exactly = [
+            [Fraction(base[p, q]) * values[p if delta.of_rows else q] for q in range(columns)] for p in range(rows)
+        ]
+        return np.array([[float(product) for product in row] for row in exactly])
+    return delta.numbers.stored.astype(np.float64) * delta.numbers.scale
 
 
 def bindings() -> st.SearchStrategy[Binding]:

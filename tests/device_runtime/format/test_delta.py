@@ -1,15 +1,12 @@
-import math
-from fractions import Fraction
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_runtime.format import delta as module
-from device_runtime.format.delta import Delta, Fourier, Gain, LowRank, Numbers, Vera
-from device_runtime.format.generator import STREAM_VERA_A, STREAM_VERA_B, projection, seeded_entries, words
-from tests.support.adapters import SHAPE, deltas, example_deltas
+from device_runtime.format.delta import Delta, Fourier, LowRank, Numbers, Vera
+from device_runtime.format.generator import seeded_entries, words
+from tests.support.adapters import SHAPE, deltas, exact, example_deltas
 
 
 def fft(delta: Fourier) -> np.ndarray:
@@ -36,40 +33,6 @@ def test_sums_are_exact_integers_so_order_cannot_matter(delta: Delta) -> None:
     """Evaluate FORMAT.md §6 in exact arithmetic and round where it says: the bits must agree."""
     base = np.random.default_rng(1).normal(size=delta.shape).astype(np.float32).astype(np.float64)
     np.testing.assert_array_equal(delta.dense(base), exact(delta, base))
-
-
-def exact(delta: Delta, base: np.ndarray) -> np.ndarray:
-    rows, columns = delta.shape
-    if isinstance(delta, Fourier):
-        gain = (delta.coefficients.scale * delta.scaling) / (rows * columns * 2.0**30)
-        cosine = [[round(2**15 * math.cos(2 * math.pi * j / m)) for j in range(m)] for m in (rows, columns)]
-        sine = [[round(2**15 * math.sin(2 * math.pi * j / m)) for j in range(m)] for m in (rows, columns)]
-        total = np.zeros((rows, columns))
-        for p in range(rows):
-            for q in range(columns):
-                whole = 0
-                for c, entry in zip(delta.coefficients.stored.tolist(), delta.entries.tolist(), strict=True):
-                    u, v = p * (entry // columns) % rows, q * (entry % columns) % columns
-                    whole += c * (cosine[0][u] * cosine[1][v] - sine[0][u] * sine[1][v])
-                total[p, q] = float(Fraction(whole))
-        return total * gain
-    if isinstance(delta, LowRank):
-        whole = delta.b.stored.astype(object) @ delta.a.stored.astype(object)
-        return whole.astype(np.float64) * ((delta.a.scale * delta.b.scale) * delta.scaling)
-    if isinstance(delta, Vera):
-        rank = delta.d.stored.size
-        a = projection(delta.seed, STREAM_VERA_A, rank, columns).astype(object)
-        b = projection(delta.seed, STREAM_VERA_B, rank, rows).astype(object)
-        whole = (b * delta.d.stored.astype(object)[:, None]).T @ a
-        gain = ((delta.d.scale * delta.b.scale) * delta.scaling) / 4096**2
-        return (whole.astype(np.float64) * delta.b.stored.astype(np.float64)[:, None]) * gain
-    if isinstance(delta, Gain):
-        values = [Fraction(int(x)) * Fraction(delta.numbers.scale) for x in delta.numbers.stored]
-        exactly = [
-            [Fraction(base[p, q]) * values[p if delta.of_rows else q] for q in range(columns)] for p in range(rows)
-        ]
-        return np.array([[float(product) for product in row] for row in exactly])
-    return delta.numbers.stored.astype(np.float64) * delta.numbers.scale
 
 
 def test_splitting_coefficients_by_bytes_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
