@@ -32,4 +32,5 @@ def make_ward(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]
 
 @pytest.fixture
 def windows() -> Windows:
+    """A ward's windows, for evaluation and its reports."""
     return ward()

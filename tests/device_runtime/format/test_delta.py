@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_runtime.format import delta as module
-from device_runtime.format.delta import Delta, Fourier, LowRank, Numbers, Vera
+from device_runtime.format.delta import Delta, Fourier, Gain, LowRank, Numbers, Vera, apply_delta
 from device_runtime.format.generator import seeded_entries, words
 from tests.support.adapters import SHAPE, deltas, exact, example_deltas
 
@@ -54,6 +54,28 @@ def test_zero_coefficients_are_the_identity() -> None:
         Vera(d=Numbers.of(np.ones(2)), b=Numbers.of(np.zeros(8)), columns=8, seed=1, scaling=1.0),
     ):
         assert not delta.dense().any()
+
+
+def test_a_gain_of_zero_is_the_identity_to_the_bit() -> None:
+    weights = np.array([[1.5, -0.0, 3e38], [1e-45, 0.0, -7.25]], dtype=np.float32)
+    delta = Gain(rows=2, columns=3, numbers=Numbers.of(np.zeros(2)), of_rows=True)
+    assert apply_delta(weights, delta).tobytes() == weights.tobytes()
+
+
+def test_a_gain_multiplies_the_rows_or_the_columns_of_the_base() -> None:
+    weights = np.array([[1, 2, 4], [8, 16, 32]], dtype=np.float32)
+    of_rows = Gain(rows=2, columns=3, numbers=Numbers(np.array([1, -2], dtype=np.int8), 0.5), of_rows=True)
+    of_columns = Gain(rows=2, columns=3, numbers=Numbers(np.array([2, 0, -4], dtype=np.int16), 0.25), of_rows=False)
+    np.testing.assert_array_equal(apply_delta(weights, of_rows), [[1.5, 3, 6], [0, 0, 0]])
+    np.testing.assert_array_equal(apply_delta(weights, of_columns), [[1.5, 2, 0], [12, 16, 0]])
+
+
+@pytest.mark.parametrize(("numbers", "of_rows"), [(np.zeros(3), True), (np.zeros(2), False), (np.zeros((2, 1)), True)])
+def test_a_gain_has_one_number_for_each_row_or_column(numbers: np.ndarray, of_rows: bool) -> None:
+    with pytest.raises(ValueError, match="want"):
+        Gain(rows=2, columns=3, numbers=Numbers.of(numbers), of_rows=of_rows)
+    with pytest.raises(ValueError, match="float32"):
+        Gain(rows=2, columns=3, numbers=Numbers.of(np.zeros(2), "float32"), of_rows=True)
 
 
 def test_fourier_is_linear_in_its_coefficients() -> None:
