@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-FAMILIES = ("chronos-bolt", "chronos-t5", "chronos-2")
 PRECISIONS = ("int8", "float16")
 BUNDLED = "edge-bolt-micro"
 PROVENANCE = {"source": "test", "weights": "none", "licence": "Apache-2.0"}
@@ -26,7 +25,7 @@ EFFECT = 0.2  # of each tensor's own size: felt, and no more than training can d
 
 def main(folder: Path) -> None:
     """Write all pairs."""
-    from edge_tsfm.models import load_base
+    from edge_tsfm.models import FAMILIES, load_base
 
     for family in FAMILIES:
         write_pairs(load_base(str(ROOT / "tests" / "dummy_bases" / family)), family, folder)

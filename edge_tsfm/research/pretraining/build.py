@@ -28,7 +28,7 @@ SPECIAL_TOKENS = 2  # pad 0, end of sequence 1: as every published Chronos-T5
 def build_model(config: PretrainConfig) -> nn.Module:
     """Build a freshly initialised model; the same seed gives the same weights."""
     torch.manual_seed(config.seed)
-    return _bolt(config.shape) if config.family == "chronos-bolt" else _t5(config.shape, config.seed)
+    return _BUILDERS[config.family](config.shape, config.seed)
 
 
 def _t5_config(shape: ShapeConfig, family: str, *, vocabulary: int, **more: Any) -> Any:
@@ -53,7 +53,7 @@ def _t5_config(shape: ShapeConfig, family: str, *, vocabulary: int, **more: Any)
     )
 
 
-def _bolt(shape: ShapeConfig) -> nn.Module:
+def _bolt(shape: ShapeConfig, _: int) -> nn.Module:
     """Build a Chronos-Bolt: patches in, quantiles out."""
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
 
@@ -104,6 +104,9 @@ def _t5(shape: ShapeConfig, seed: int) -> nn.Module:
     tables["encoder." + _POSITIONS] += _recency(config, both_ways=True)
     tables["decoder." + _POSITIONS] += _recency(config, both_ways=False)
     return model
+
+
+_BUILDERS = {"chronos-bolt": _bolt, "chronos-t5": _t5}  # the same names as `config.FAMILIES`
 
 
 def _recency(config: Any, *, both_ways: bool) -> Tensor:
