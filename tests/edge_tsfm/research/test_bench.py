@@ -79,8 +79,9 @@ def test_a_profile_names_the_graphs_of_a_chronos_t5(exported, tmp_path: Path) ->
     assert json.loads((tmp_path / "trace-step.json").read_text())
 
 
-def test_a_profile_of_a_chronos_bolt_is_one_trace(exported, tmp_path: Path) -> None:
-    shares = profile_forecast(exported("chronos-bolt")[1], tmp_path / "trace.json", threads=1)
+@pytest.mark.parametrize("family", ["chronos-bolt", "chronos-2"])
+def test_a_profile_of_one_graph_is_one_trace(exported, family: str, tmp_path: Path) -> None:
+    shares = profile_forecast(exported(family)[1], tmp_path / "trace.json", threads=1)
     assert sum(shares.values()) == pytest.approx(1)
     assert [file.name for file in tmp_path.iterdir()] == ["trace.json"]
 

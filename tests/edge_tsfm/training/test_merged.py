@@ -22,7 +22,7 @@ from tests.support.rounding import ANY_ORDER
 Make = Callable[..., TrainConfig]
 
 
-@pytest.mark.parametrize("method", ["bitfit+fourierft", "lora", "full"])
+@pytest.mark.parametrize("method", ["bitfit+fourierft", "lora", "norms+ia3", "full"])
 def test_the_folder_forecasts_what_the_run_forecasts(config: Make, tmp_path: Path, method: str) -> None:
     run = train(config(method=method), tmp_path / "run", force=True)
     record = save_merged(run, tmp_path / "merged")
