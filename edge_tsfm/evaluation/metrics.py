@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from device_runtime.quality import scores
+from device_runtime.quality.scores import INTERVAL, in_context_scale
 from edge_tsfm.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from edge_tsfm.data.windows import Windows
 
 FloatArray = NDArray[np.float64]
-
-INTERVAL = (0.1, 0.9)  # the 80 % interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,7 @@ def score_windows(quantiles: NDArray[np.floating], windows: Windows, quantile_le
     median = at_level(q, levels, 0.5)
     low, high = (at_level(q, levels, level) for level in INTERVAL)
     error = np.where(seen, median - y, 0.0)
-    miss = y[..., None] - q  # [N, H, Q]
-    pinball = np.where(seen, np.maximum(levels * miss, (levels - 1) * miss).mean(-1), 0.0)  # [N, H]
+    pinball = np.where(seen, scores.pinball(q, y, levels).mean(-1), 0.0)  # [N, H]
 
     count = seen.sum(1)  # [N]
     size = np.abs(y)
@@ -124,27 +123,14 @@ def dtw_distance(forecast: FloatArray, target: FloatArray) -> FloatArray:
     return distance
 
 
-def in_context_scale(context: NDArray[np.floating]) -> FloatArray:
-    """Return ``[N]``: mean absolute one-step change over neighbours that are both observed; 0 without any."""
-    change = np.abs(np.diff(context.astype(np.float64), axis=1))  # [N, L - 1]
-    seen = ~np.isnan(change)
-    scale: FloatArray = np.where(seen, change, 0).sum(1) / np.maximum(seen.sum(1), 1)
-    return scale
-
-
 def at_level(quantiles: FloatArray, levels: FloatArray, level: float) -> FloatArray:
     """Read one level off ``[..., Q]``, linearly between its neighbours where it is not among ``levels``."""
-    if not levels[0] - 1e-6 <= level <= levels[-1] + 1e-6:
+    if not scores.reaches(levels, level):
         raise ConfigError(
             f"quantile_levels reach from {levels[0]:g} to {levels[-1]:g}; scoring reads level {level:g}",
             hint="forecast at least the levels 0.1, 0.5 and 0.9",
         )
-    right = int(np.clip(np.searchsorted(levels, level), 1, len(levels) - 1))
-    share = float((level - levels[right - 1]) / (levels[right] - levels[right - 1]))
-    if abs(share - round(share)) < 1e-6:  # one of the levels itself, whatever float32 made of it
-        share = float(round(share))
-    found: FloatArray = (1 - share) * quantiles[..., right - 1] + share * quantiles[..., right]
-    return found
+    return scores.at_level(quantiles, levels, level)
 
 
 def calibration(quantiles: NDArray[np.floating], windows: Windows, quantile_levels: Sequence[float]) -> FloatArray:

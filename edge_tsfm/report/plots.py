@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from device_runtime.quality.scores import INTERVAL
 from edge_tsfm.data.windows import Windows
-from edge_tsfm.evaluation.metrics import INTERVAL, METRICS, at_level
+from edge_tsfm.evaluation.metrics import METRICS, at_level
 from edge_tsfm.evaluation.report import ADAPTER, BASE, DEVICE, DEVICE_BASE, LABELS, Report
 
 COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00"}  # Okabe and Ito: told apart by colour-blind readers, too

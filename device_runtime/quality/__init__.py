@@ -1,0 +1,1 @@
+"""Field quality: forecasts remembered until their targets are in, then scored, beside the frozen base. No I/O."""
