@@ -16,6 +16,7 @@ VERBS = {
     "selftest": "prove an adapter on this device",
     "install": "take a signed adapter into the device's slots",
     "status": "say what runs on this device",
+    "quality": "say how good this device's forecasts were",
     "confirm": "trust the adapter on trial",
     "rollback": "go back to the previous adapter, or the base",
     "update": "fetch and try what the fleet's repository offers",

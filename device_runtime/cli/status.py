@@ -11,6 +11,7 @@ import click
 
 from device_runtime.cli.device_options import config_option, device
 from device_runtime.cli.options import json_option
+from device_runtime.cli.quality import figures_of, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,8 @@ def command(config_path: Path, as_json: bool) -> None:
     """
     from device_runtime.errors import DeviceRuntimeError
     from device_runtime.forecast.bundle import Bundle
+    from device_runtime.update.disk import PosixDisk
+    from device_runtime.update.field_store import published
     from device_runtime.update.notes import polled, running
     from device_runtime.update.report import report_of, to_value
 
@@ -44,7 +47,15 @@ def command(config_path: Path, as_json: bool) -> None:
             base = ""
             problems.append(f"the base: {error}")
         last = polled(config.state)
-        report = report_of(slots, channel=config.channel, base=base, now=running(config.state), last=last)
+        report = report_of(
+            slots,
+            channel=config.channel,
+            base=base,
+            now=running(config.state),
+            last=last,
+            quality=published(PosixDisk(config.state)),
+        )
+        quality = line_of(figures_of(config))
         problems.append(report.problem or _unusable(slots))
         record, now = slots.record, time.time()
     problem = "; ".join(filter(None, problems))
@@ -60,6 +71,8 @@ def command(config_path: Path, as_json: bool) -> None:
     else:
         for line in (*_state(report, record), *_polls(last, now)):
             click.echo(line)
+        if quality:
+            click.echo(f"quality   {quality}")
     if problem:
         click.echo(f"problem: {problem}", err=True)
 

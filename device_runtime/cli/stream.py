@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from device_runtime.cli.options import (
     warn_of_use,
 )
 from device_runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from device_runtime.forecast.stream import Stream
 
 
 @click.command()
@@ -67,14 +70,14 @@ def command(
 
     With --config the stream runs what `install` and `update` put in place, takes over what they change while it
     runs, and judges an adapter on trial by its forecasts: confirmed after the health window, taken back on failure.
+    Forecasts are then scored once their targets have come, beside the frozen base: `quality` says how good they were.
+
     While something else has to run than is installed, each forecast has a "fallback" that says why, standard error
     says it once, and what the machine kept from coming up is tried again.
     """
-    from device_runtime.digits import shortest
-    from device_runtime.errors import DeviceRuntimeError
-    from device_runtime.forecast.feed import read_lines, read_sample
     from device_runtime.forecast.forecaster import Forecaster
     from device_runtime.forecast.stream import Stream
+    from device_runtime.update.host import Host
 
     interval_ms = _milliseconds(interval)
     channels = tuple(_channel(name, interval_ms) for name in names)
@@ -95,6 +98,20 @@ def command(
         min_observed=min_observed,
     )
     said = _say_problem(stream.forecaster, "")
+    try:
+        _run(stream, prediction_length, said)
+    finally:
+        if isinstance(forecaster, Host):
+            forecaster.close()
+    click.echo(json.dumps({"counts": dict(stream.counts)}), err=True)
+
+
+def _run(stream: Stream, prediction_length: int, said: str) -> None:
+    """Answer each line of standard input; ``said`` is the last problem that standard error has."""
+    from device_runtime.digits import shortest
+    from device_runtime.errors import DeviceRuntimeError
+    from device_runtime.forecast.feed import read_lines, read_sample
+
     for number, line in enumerate(read_lines(sys.stdin.buffer), start=1):
         if not line.strip():
             continue
@@ -123,7 +140,6 @@ def command(
                 }
             )
         )
-    click.echo(json.dumps({"counts": dict(stream.counts)}), err=True)
 
 
 def _say_problem(forecaster: Any, said: str) -> str:

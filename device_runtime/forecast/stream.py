@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,24 @@ class Forecasts(Protocol):
 
     def forecast(self, context: ArrayLike, prediction_length: int | None = None, *, use: Use | None = None) -> Forecast:
         """Forecast one context ``[L]`` of what ``use`` says."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A forecaster that scores its forecasts once their targets are in: a `Host`."""
+
+    def observe(
+        self, signal: str, t_ms: int, value: float, *, series: str = "", interval_ms: int | None = None
+    ) -> None:
+        """Take a sample that the stream took."""
+
+    def end_stay(self, signal: str, *, series: str = "") -> None:
+        """Take it that the feed begins anew."""
+
+    def forecast(
+        self, context: ArrayLike, prediction_length: int | None = None, *, use: Use | None = None, series: str = ""
+    ) -> Forecast:
+        """Forecast one context ``[L]`` of one feed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,22 +137,32 @@ class Stream:
             self.counts["restarted"] += 1
             ring.values[:] = np.nan
             ring.newest = None
+            if isinstance(self.forecaster, Watched):
+                self.forecaster.end_stay(str(kind.use.signal), series=channel)
         ring.strays = 0
         place = step % length
         if ring.newest is None or step > ring.newest:
             for passed in range(step if ring.newest is None else ring.newest + 1, step):
                 ring.values[passed % length] = np.nan
             ring.values[place], ring.newest, ring.stamp = value, step, t_ms
+            self._tell(kind, t_ms, value)
             return True
         if step == ring.newest and t_ms > ring.stamp:
             self.counts["replaced"] += 1
             ring.values[place], ring.stamp = value, t_ms
+            self._tell(kind, t_ms, value)
         elif step < ring.newest and math.isnan(ring.values[place]):
             self.counts["late"] += 1
             ring.values[place] = value
+            self._tell(kind, t_ms, value)
         else:
             self.counts["duplicate" if t_ms == ring.stamp else "dropped"] += 1
         return False
+
+    def _tell(self, kind: Channel, t_ms: int, value: float) -> None:
+        """Tell a forecaster that scores itself of a sample that counts."""
+        if isinstance(self.forecaster, Watched):
+            self.forecaster.observe(str(kind.use.signal), t_ms, value, series=kind.name, interval_ms=kind.interval_ms)
 
     def context(self, channel: str) -> NDArray[np.float32]:
         """Return a channel's buffer, ``[L]``, oldest first, NaN for missing steps."""
@@ -152,4 +180,7 @@ class Stream:
         observed = int(np.isfinite(context).sum())
         if observed < self.min_observed:
             raise InputError(f"{channel}: {observed} observed steps, want {self.min_observed}")
-        return self.forecaster.forecast(context, prediction_length, use=self._channels[channel].use)
+        use = self._channels[channel].use
+        if isinstance(self.forecaster, Watched):
+            return self.forecaster.forecast(context, prediction_length, use=use, series=channel)
+        return self.forecaster.forecast(context, prediction_length, use=use)

@@ -4,7 +4,8 @@ A *unit* (`device_runtime.quality.units`) gives the summed losses A of what runs
 ``x = clip((A - r B) / (A + r B), -c, c) / c`` lies in [-1, 1] whatever the losses are; ``r`` is the ratio of losses
 that is still allowed. While what runs is allowed, x has a mean of at most 0 given all before it, so ``prod(1 + b x)``
 is a fair bet or worse for each b in (0, 1), and so is the mean over several b: by Ville's inequality it ever reaches
-1 / alpha with a probability of at most alpha, however often it is looked at. docs/reference/field-quality.md derives it.
+1 / alpha with a probability of at most alpha, however often it is looked at. docs/reference/field-quality.md has the
+derivation.
 """
 
 from __future__ import annotations

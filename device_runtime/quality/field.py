@@ -174,7 +174,8 @@ class FieldQuality:
         verdicts = []
         for signal, beside in found:
             why = (
-                f"{signal} WQL {beside.own.wql:.6g}, {beside.percent:+.2f} % against the base's {beside.other.wql:.6g}, "
+                f"{signal} WQL {beside.own.wql:.6g}, {beside.percent:+.2f} % against the base's "
+                f"{beside.other.wql:.6g}, "
                 f"{beside.own.steps:,.0f} scored steps, {beside.moments[0]:.0f} {self.rules.unit}s"
             )
             verdict = beside.verdict if beside.own.steps >= min_scored else Verdict.OPEN
@@ -209,7 +210,7 @@ class FieldQuality:
         return sum(feed.size for feed in self._series.values())
 
     def to_value(self) -> dict[str, Any]:
-        """Encode the sums as plain values. Forecasts that wait, and samples, are not among them: they stay in memory."""
+        """Encode the sums as plain values; forecasts that wait, and samples, stay in memory alone."""
         return {
             "version": VERSION,
             "left_out": self.left_out,

@@ -2,8 +2,8 @@
 
 Steps are those of `device_runtime.forecast.stream`: ``floor(t / interval)``; of the newest step the sample with the
 latest time stamp stands for it, an earlier step that is still missing is filled by a late sample, anything else is
-dropped. A forecast made when ``newest`` was the newest step is of the steps behind it. It is scored when the newest step
-is ``late_steps`` past the one behind its last target: then every target has had its sample, or is missing.
+dropped. A forecast made when ``newest`` was the newest step is of the steps behind it. It is scored when the newest
+step is ``late_steps`` past the one behind its last target: then every target has had its sample, or is missing.
 """
 
 from __future__ import annotations

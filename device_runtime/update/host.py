@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 from numpy.typing import ArrayLike
 
@@ -24,35 +24,11 @@ from device_runtime.update.notes import RUNNING, Running, leave
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots, locked, slots_of
 from device_runtime.update.start import Opener, Started, start
+from device_runtime.update.watch import F, Forecasting, Watch
 
 START_WAIT = 30.0  # seconds for another process to finish its change
 FIRST_RETRY, LAST_RETRY = 1.0, 900.0  # seconds until the next attempt at what the machine kept from coming up
 PROBE_EVERY = 3_600.0  # seconds after which the known answer is asked again of what runs
-
-
-F = TypeVar("F")
-F_co = TypeVar("F_co", covariant=True)
-
-
-class Forecasting(Protocol[F_co]):
-    """What a host runs: `device_runtime.forecast.forecaster.Forecaster`."""
-
-    @property
-    def adapter_digest(self) -> str | None:
-        """SHA-256 of the adapter's blob, hex; None: the base alone."""
-
-    def forecast(
-        self,
-        context: ArrayLike,
-        prediction_length: int | None = None,
-        quantile_levels: Sequence[float] | None = None,
-        *,
-        use: Use | None = None,
-    ) -> F_co:
-        """Forecast a context ``[L]`` or a batch ``[B, L]``."""
-
-    def self_test(self) -> float | None:
-        """Ask for the known answer. Raises `SelfTestError`."""
 
 
 class Host(Generic[F]):
@@ -78,6 +54,7 @@ class Host(Generic[F]):
         self._wait = FIRST_RETRY
         self._retry_at = self._probe_at = 0.0
         self._down: DeviceRuntimeError | None = None
+        self._watch: Watch[F] = Watch(config, clock=clock)
         self.started: Started[Forecasting[F]]
         with self._slots(wait=START_WAIT) as slots:
             with contextlib.suppress(StorageError):
@@ -116,8 +93,12 @@ class Host(Generic[F]):
         quantile_levels: Sequence[float] | None = None,
         *,
         use: Use | None = None,
+        series: str = "",
     ) -> F:
         """Forecast as `Forecaster.forecast` does, and count the result for a trial's health window.
+
+        A forecast of one context is remembered until its targets are in, where `observe` is told the samples of its
+        signal (``use`` or the settings say which, ``series`` which feed of it).
 
         A context that cannot be forecast from, one that the adapter is not for, or a machine without memory, is no
         fault of the adapter and is not counted. A trial that fails its window ends at once: the next forecast is the
@@ -139,8 +120,38 @@ class Host(Generic[F]):
             if fault_of(error) is Fault.SENDER:
                 self._judge(ok=False, latency=self._clock() - began, reason=str(error))
             raise
-        self._judge(ok=True, latency=self._clock() - began)
+        latency = self._clock() - began
+        self._watch.remember(forecast, context, use or self._config.use, series=series)
+        self._judge(ok=True, latency=latency)
         return forecast
+
+    def observe(
+        self, signal: str, t_ms: int, value: float, *, series: str = "", interval_ms: int | None = None
+    ) -> None:
+        """Take one measured value at ``t_ms`` milliseconds by the feed's clock: forecasts of its step are scored by it.
+
+        Call it for each sample, before the forecast that the sample gives rise to. A value that is not finite counts as
+        missing; late and repeated ones are taken as `device_runtime.forecast.stream` takes them. ``series`` tells
+        feeds of one signal apart; ``interval_ms`` is the time between steps, the settings' own where it is left out.
+        Raises `InputError` where neither says it.
+        """
+        self._watch.observe(signal, t_ms, value, interval_ms=interval_ms, series=series)
+
+    def end_stay(self, signal: str, *, series: str = "") -> None:
+        """Say that a patient has left, or that the feed's clock was set: no forecast waits for what comes now."""
+        self._watch.end_stay(signal, series=series)
+
+    def quality(self) -> dict[str, Any]:
+        """Return how good forecasts were: for each signal what each forecaster scored (docs/guides/field-quality.md).
+
+        ``"signals"``: name → forecasters, the one that was scored last first; ``"left_out"``: samples of more signals
+        or series than are watched; ``"problem"``: why figures are missing, empty where nothing is.
+        """
+        return self._watch.figures()
+
+    def close(self) -> None:
+        """Write what was scored since the last write. A host that is not closed loses at most ``save_seconds``."""
+        self._watch.save()
 
     def _try_again(self) -> None:
         """Try what the machine kept from coming up, ever more rarely; and ask what runs for its known answer.
@@ -165,16 +176,20 @@ class Host(Generic[F]):
         if self._window is None:
             return
         self._window.observe(ok=ok, latency=latency, reason=reason)
-        verdict = self._window.verdict(self._clock())
+        rules = self._config.health
+        field = self._watch.judge(self.started.running.adapter_digest, rules.min_scored)
+        verdict = self._window.verdict(self._clock(), field)
         if verdict is Verdict.WAIT:
             return
         with contextlib.suppress(StorageError), self._slots() as slots:  # what cannot be written waits for the next one
             if self._differs(slots):
                 self._begin(slots)  # somebody else decided
             elif verdict is Verdict.PASSED:
-                slots.confirm(f"health window passed, {self._window.forecasts} forecasts", who="device")
+                figures = f": {field.why}" if rules.max_wql_vs_base_percent is not None else ""
+                slots.confirm(f"health window passed, {self._window.forecasts} forecasts{figures}", who="device")
                 self._window, self._generation = None, slots.record.generation
                 self.started = replace(self.started, state=State.CONFIRMED)
+                self._look_beside(slots)
                 self._say()
                 self._report()
             else:
@@ -200,9 +215,20 @@ class Host(Generic[F]):
         self._retry_at, self._probe_at = now + self._wait, now + PROBE_EVERY
         on_trial = self.started.state is State.TRIAL
         self._window = HealthWindow(self._config.health, at=now) if on_trial else None
+        self._look_beside(slots)
         self._say()
         if slots.record.generation != before:
             self._report()
+
+    def _look_beside(self, slots: Slots) -> None:
+        """Let the frozen base forecast beside an adapter, and on trial what ran before it."""
+        adapter, before = self.started.running.adapter_digest, slots.record.current
+        on_trial = self.started.state is State.TRIAL and before is not None
+        self._watch.beside(
+            base=None if adapter is None else lambda: self._open(None),
+            previous=(lambda: self._open(self._open_slots().load(before))) if on_trial and before else None,
+        )
+        self._watch.save()  # the figures of what ran until now
 
     def _say(self) -> None:
         """Leave word of what really runs, for `status` and reports."""

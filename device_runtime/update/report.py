@@ -8,14 +8,16 @@ import http.client
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from device_runtime.errors import DeviceRuntimeError, OfflineError, StorageError
 from device_runtime.files import read_bounded, write_atomic
 from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
+from device_runtime.update.disk import PosixDisk
+from device_runtime.update.field_store import published
 from device_runtime.update.notes import Polled, Running, polled, running
 from device_runtime.update.sealed import to_json
 from device_runtime.update.settings import DeviceConfig
@@ -51,12 +53,20 @@ class Report:
     polled: float  # the last good poll, seconds since 1970; 0: never
     revocations_signed: float  # how new the newest list of revocations is, seconds since 1970; 0: none was read
     at: float  # seconds since 1970 by the monitor's clock
+    quality: Mapping[str, Any] = field(default_factory=dict)  # signal -> sums of scores (`FieldQuality.published`)
 
 
 def report_of(
-    slots: Slots, *, channel: str, base: str, code: int = 0, now: Running | None = None, last: Polled | None = None
+    slots: Slots,
+    *,
+    channel: str,
+    base: str,
+    code: int = 0,
+    now: Running | None = None,
+    last: Polled | None = None,
+    quality: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Describe what the record says, what runs ``now`` and how the ``last`` polls went."""
+    """Describe what the record says, what runs ``now``, how the ``last`` polls went and how good forecasts were."""
     record, last = slots.record, last or Polled()
     runs = record.runs
     # What another record's process left says nothing of this one.
@@ -81,6 +91,7 @@ def report_of(
         polled=last.good,
         revocations_signed=last.revocations_signed,
         at=round(slots.clock(), 3),
+        quality=quality or {},
     )
 
 
@@ -102,7 +113,8 @@ def report_on(config: DeviceConfig, slots: Slots, base: str, *, code: int = 0) -
     try:
         token = read_bounded(config.report_token, 4_096).decode().strip() if config.report_token else ""
         now, last = running(config.state), polled(config.state)
-        report = report_of(slots, channel=config.channel, base=base, code=code, now=now, last=last)
+        quality = published(PosixDisk(config.state))
+        report = report_of(slots, channel=config.channel, base=base, code=code, now=now, last=last, quality=quality)
         send(report, config.report_to, token=token)
     except (DeviceRuntimeError, UnicodeDecodeError) as error:
         return str(error)

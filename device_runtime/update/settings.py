@@ -12,6 +12,7 @@ from device_runtime.binder import bind
 from device_runtime.documents import read_toml
 from device_runtime.errors import InputError, SettingsError, StorageError
 from device_runtime.format.binding import Use, check_names
+from device_runtime.quality.rules import QualityRules
 from device_runtime.update.counter import TPM, counter_for
 from device_runtime.update.health import HealthRules
 from device_runtime.update.rollout import NAME
@@ -97,6 +98,7 @@ class DeviceConfig:
     trial_days: float = 14.0  # after which a trial that nobody ended is over
     policy: Policy = field(default_factory=Policy)
     health: HealthRules = field(default_factory=HealthRules)
+    quality: QualityRules = field(default_factory=QualityRules)
 
     def __post_init__(self) -> None:
         """Check names and keys."""

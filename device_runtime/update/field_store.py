@@ -1,0 +1,45 @@
+"""The field quality's file: sums of scores in the state folder, whole after a power cut, or begun anew.
+
+It decides nothing by itself and holds no sample and no forecast. What a cut costs is what was scored since the last
+write (`QualityRules.save_seconds`), and the forecasts that waited.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
+from device_runtime.files import IrregularError
+from device_runtime.quality.field import FieldQuality
+from device_runtime.update import disk as files
+from device_runtime.update.disk import Disk
+from device_runtime.update.sealed import seal, unseal
+
+QUALITY = "quality"
+MAX_SIZE = 524_288  # bytes
+
+
+def load(disk: Disk, field: FieldQuality) -> str:
+    """Go on with the sums on a disk; return why they are begun anew, empty where they are not."""
+    try:
+        data = disk.read(QUALITY, MAX_SIZE)
+        if data is not None:
+            field.restore(unseal(data, QUALITY))
+    except (FormatError, IrregularError, StorageError) as error:
+        return f"the quality file cannot be used, figures begin anew: {error}"
+    return ""
+
+
+def save(disk: Disk, field: FieldQuality) -> None:
+    """Write the sums durably. Raises `StorageError`."""
+    files.replace(disk, QUALITY, seal({**field.to_value(), "published": field.published()}))
+
+
+def published(disk: Disk) -> dict[str, Any]:
+    """Return what a report says of the field quality; nothing where there is no whole file."""
+    try:
+        data = disk.read(QUALITY, MAX_SIZE)
+        value = {} if data is None else unseal(data, QUALITY)["published"]
+    except (DeviceRuntimeError, KeyError, TypeError):
+        return {}
+    return value if isinstance(value, dict) else {}
