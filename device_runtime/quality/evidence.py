@@ -17,8 +17,8 @@ from enum import StrEnum
 
 from device_runtime.errors import FormatError
 
-CLIP = 0.25  # relative difference of a unit beyond which more says no more
-BETS = (0.02, 0.05, 0.12, 0.3, 0.7)
+CLIP = 0.1  # relative difference of a unit beyond which more says no more: some 2.5 standard deviations of real blocks
+BETS = (0.05, 0.15, 0.35, 0.6, 0.9)
 FALSE_STOP = 0.001  # probability that a trial of an adapter that is allowed ever ends by its losses
 FALSE_PASS = 0.01  # probability that a trial of an adapter that is not allowed ever passes
 FALSE_FLAG_UNITS = 10_000  # units between two false drift flags, on average, at least

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-BLOCK = 4  # horizons
+BLOCK = 2  # horizons
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,20 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from device_runtime.binder import bind
 from device_runtime.documents import parse_toml
+from edge_tsfm.deploy.field_figures import Figure
 from edge_tsfm.errors import ConfigError
 
 HOUR = 3600.0  # seconds
 MAX_PLAN = 65_536  # bytes
+FIGURES = {  # limit of a stage -> whom it compares with
+    "max_wql_vs_base_percent": "base",
+    "max_wql_vs_previous_percent": "previous",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,8 @@ class Stage:
     max_failure_percent: float = 5.0  # more stops the roll-out, once min_reports are in
     soak_hours: float = 24.0  # since the stage began
     approval: bool = False  # a person must say yes before the next stage
+    max_wql_vs_base_percent: float | None = None  # how much worse than the frozen base, in the field; None: not asked
+    max_wql_vs_previous_percent: float | None = None  # than what ran before it
 
     def __post_init__(self) -> None:
         """Refuse thresholds that mean nothing."""
@@ -46,6 +54,15 @@ class Stage:
         for name in ("success_percent", "max_failure_percent"):
             if not 0 <= getattr(self, name) <= 100:
                 raise ConfigError(f"{name} {getattr(self, name)}: want 0 to 100")
+        for name, percent in self.limits.items():
+            if not -90 <= percent <= 1000:
+                raise ConfigError(f"{name} {percent:g}: want -90 to 1000")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits on field quality that the stage has, by their names."""
+        named = {name: getattr(self, name) for name in FIGURES}
+        return {name: percent for name, percent in named.items() if percent is not None}
 
 
 DEFAULT_PLAN = (
@@ -73,6 +90,7 @@ class Decision:
     why: str
     confirmed: int
     failed: int
+    figure: str = ""  # the limit that stopped it, or that is waited for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,24 +165,42 @@ def decide(
     seconds: float,
     approved: bool = False,
     paused: bool = False,
+    field: Mapping[str, Figure] = MappingProxyType({}),
 ) -> Decision:
-    """Decide what follows stage ``index`` that began ``seconds`` ago."""
+    """Decide what follows stage ``index`` that began ``seconds`` ago.
+
+    ``field`` has the figures of `field_figures`: a stage with a limit stops when the whole interval is above it, and
+    goes on only when none of it is.
+    """
     stage = stages[index]
     total = confirmed + failed
 
-    def say(action: Action, why: str) -> Decision:
-        return Decision(action=action, why=why, confirmed=confirmed, failed=failed)
+    def say(action: Action, why: str, figure: str = "") -> Decision:
+        return Decision(action=action, why=why, confirmed=confirmed, failed=failed, figure=figure)
 
     if failed > stage.max_failures:
-        return say(Action.STOP, f"{failed} failures, at most {stage.max_failures}")
+        return say(Action.STOP, f"{failed} failures, at most {stage.max_failures}", "max_failures")
     if total >= stage.min_reports and 100 * failed > stage.max_failure_percent * total:
-        return say(Action.STOP, f"{failed} of {total} failed, at most {stage.max_failure_percent:g} %")
+        why = f"{failed} of {total} failed, at most {stage.max_failure_percent:g} %"
+        return say(Action.STOP, why, "max_failure_percent")
+    for name, percent in stage.limits.items():
+        figure = field.get(FIGURES[name])
+        if figure is not None and figure.low > percent:
+            return say(Action.STOP, f"WQL against the {FIGURES[name]} {figure}, {name} {percent:g}", name)
     if paused:
         return say(Action.WAIT, "paused")
     if total < stage.min_reports:
         return say(Action.WAIT, f"{total} of {stage.min_reports} reports")
     if 100 * confirmed < stage.success_percent * total:
         return say(Action.WAIT, f"{confirmed} of {total} confirmed, at least {stage.success_percent:g} %")
+    for name, percent in stage.limits.items():
+        figure = field.get(FIGURES[name])
+        if figure is None:
+            return say(Action.WAIT, f"too little was scored against the {FIGURES[name]} for {name}", name)
+        if figure.high > percent:
+            return say(
+                Action.WAIT, f"WQL against the {FIGURES[name]} {figure}: not yet within {name} {percent:g}", name
+            )
     if seconds < stage.soak_hours * HOUR:
         return say(Action.WAIT, f"soaking: {seconds / HOUR:.1f} of {stage.soak_hours:g} h")
     if index + 1 == len(stages):

@@ -94,6 +94,7 @@ class RolloutState:
     before: str | None = None  # what every monitor has when this one ends early; older releases do not say
     approved: str = ""
     confirmed: tuple[str, ...] = ()  # devices that ever reported it confirmed
+    because: str = ""  # why it was halted; older releases do not say
     went_back: tuple[str, ...] = ()  # of them, or of those that failed with it, at the last step: run something older
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from device_runtime.update.rollout import Rollout, encode, rollout_target
 from edge_tsfm.deploy.acts import record_act
 from edge_tsfm.deploy.approve import relist, revoke
 from edge_tsfm.deploy.controller import Action, Decision, Stage, check_plan, confirming, count, decide, went_back
+from edge_tsfm.deploy.field_figures import field_figures
 from edge_tsfm.deploy.ledger import RolloutState, read_channel, read_rollout, rollouts, write_rollout
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import DeployError
@@ -75,6 +76,7 @@ def step(repository: Repository, channel: str, reports: Path, *, who: str, appro
         seconds=repository.now.timestamp() - state["began"],
         approved=approve,
         paused=state["paused"],
+        field=field_figures(found, channel=channel, adapter=read_channel(repository, channel).adapters[kept.file]),
     )
     if state["finished"] and decision.action is not Action.STOP:
         write_rollout(repository, state)
@@ -85,7 +87,7 @@ def step(repository: Repository, channel: str, reports: Path, *, who: str, appro
         )
     changes: dict[Action, dict[str, Any]] = {
         Action.ADVANCE: {"stage": state["stage"] + 1, "began": repository.now.timestamp()},
-        Action.STOP: {"halt": True},
+        Action.STOP: {"halt": True, "because": decision.why},
         Action.FINISH: {"finished": True},
     }
     if decision.action in changes:
@@ -106,7 +108,7 @@ def halt(repository: Repository, channel: str, *, who: str, why: str) -> None:
     state = read_rollout(repository, channel)
     if state is None:
         raise DeployError(f"nothing is rolled out on channel {channel}")
-    _apply(repository, {**state, "halt": True}, "halt", why, who)
+    _apply(repository, {**state, "halt": True, "because": why}, "halt", why, who)
 
 
 def take_back(repository: Repository, channel: str, prefix: str, *, older: bool, who: str, why: str) -> str:
@@ -117,7 +119,7 @@ def take_back(repository: Repository, channel: str, prefix: str, *, older: bool,
     log(repository, channel, "revoke", f"{known.called(file)}{' and all before it' if older else ''}: {why}", who)
     state = read_rollout(repository, channel)
     if state and not after.live(state["file"]):
-        state = {**state, "halt": True}
+        state = {**state, "halt": True, "because": f"revoked: {why}"}
         write_rollout(repository, state)
     gone = [one for one in after.sequences if known.live(one) and not after.live(one)] or [file]
     record_act(repository, after, "revoke", gone, who=who, why=why, offered=state)

@@ -90,6 +90,8 @@ def lines(value: dict[str, Any]) -> list[str]:
                 f"  offered  adapter {state['adapter'][:16]}, sequence {state['sequence']}, "
                 f"{stage['permille']} of 1000, {how}"
             )
+            if state["halt"] and state.get("because"):
+                out.append(f"  because  {state['because']}")
             if back := state.get("went_back"):
                 out.append(
                     f"  went back: {', '.join(back[:20])}{f' and {len(back) - 20} more' if len(back) > 20 else ''}"
