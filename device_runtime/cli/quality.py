@@ -57,11 +57,11 @@ def lines(value: Mapping[str, Any]) -> Iterator[str]:
     for signal, forecasters in value["signals"].items():
         for place, one in enumerate(forecasters):
             yield f"{signal if not place else 'before':<10}{_named(one['adapter'])}, {_span(one)}"
-            yield f"{'':<10}{_figures(one)}"
+            yield f"{'':<10}{said_figures(one)}"
             recent = one["recent"]["wql"]
             yield f"{'':<10}of late: WQL {_number(recent)}"
             for name, beside in one["against"].items():
-                yield f"{'':<10}{_beside(name, beside)}"
+                yield f"{'':<10}{said_beside(name, beside)}"
     if value["left_out"]:
         yield f"left out  {value['left_out']} samples and forecasts of more signals or series than are watched"
 
@@ -79,7 +79,7 @@ def line_of(value: Mapping[str, Any]) -> str:
     return "; ".join(said)
 
 
-def _beside(name: str, beside: Mapping[str, Any]) -> str:
+def said_beside(name: str, beside: Mapping[str, Any]) -> str:
     """Say a comparison."""
     who = "the base" if beside["adapter"] is None else _named(beside["adapter"])
     title = who if name == "base" else f"{name}, {who},"
@@ -98,7 +98,7 @@ def _beside(name: str, beside: Mapping[str, Any]) -> str:
     return text
 
 
-def _figures(one: Mapping[str, Any]) -> str:
+def said_figures(one: Mapping[str, Any]) -> str:
     """Say the figures of one forecaster."""
     coverage = "" if one["coverage"] is None else f", coverage of the 80 % band {100 * one['coverage']:.1f} %"
     mase = "" if one["mase"] is None else f", MASE {_number(one['mase'])}"

@@ -187,6 +187,11 @@ class FieldQuality:
             return Judgement(verdict=Verdict.BETTER, why=why)
         return Judgement(verdict=Verdict.OPEN, why=why or "nothing was scored beside the base yet")
 
+    def drift_since(self, adapter: str | None) -> int:
+        """Return when an adapter's drift flag rose, in milliseconds of the feed's time; 0: it has not."""
+        found = [one for held in self._signals.values() for one in held if one.adapter == adapter]
+        return min((one.against[BASE].drift_since for one in found if BASE in one.against), default=0)
+
     def figures(self) -> dict[str, Any]:
         """Return every figure for people on this monitor: signal → forecasters, the one that was scored last first."""
         return {signal: [one.figures() for one in reversed(held)] for signal, held in self._signals.items()}
