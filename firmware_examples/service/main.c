@@ -29,6 +29,7 @@ static const char USAGE[] =
     "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
     "  --threads N        of ONNX Runtime (2)\n"
     "  --prove-every SPAN how often what runs is asked for its known answer, as 1h or 500ms (1h, at most 40 days)\n"
+    "  --quality N        score forecasts once their targets have come; the base forecasts one in N beside (0: none)\n"
     "  --trust-files      do not check the bundle's files against their digests\n"
     "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
     "one value a line; quality 0 is good, anything else is missing\n";
@@ -152,6 +153,10 @@ static bool parse_value(const char *name, const char *value, options *o)
     } else if (strcmp(name, "--threads") == 0) {
         if (!fc_read_count(value, 1, 256, &count)) return false;
         o->settings.threads = (int)count;
+    } else if (strcmp(name, "--quality") == 0) {
+        if (!fc_read_count(value, 0, UINT32_MAX, &count)) return false;
+        o->service.quality = true;
+        o->service.shadow_every = (uint32_t)count;
     } else if (strcmp(name, "--key") == 0) {
         fc_policy *policy = &o->service.policy;
         return policy->key_count < FC_MAX_KEYS && fc_read_key(value, policy->keys[policy->key_count++]);
@@ -271,6 +276,30 @@ static uint32_t alive_ms(void)
     return ms < 1 ? 1 : ms > MOST_ALIVE_MS ? MOST_ALIVE_MS : (uint32_t)ms;
 }
 
+static void print_figure(const char *name, double value)
+{
+    if (value == value) fprintf(stderr, ",\"%s\":%.9g", name, value);
+    else fprintf(stderr, ",\"%s\":null", name);
+}
+
+/* How good forecasts were: a line for each channel, numbers of all its forecasts and none of a patient's. */
+static void print_quality(sv_service *service, uint32_t channels)
+{
+    sv_field f;
+    for (uint32_t i = 0; i < channels; i++) {
+        if (!sv_quality(service, i, &f)) continue;
+        fprintf(stderr, "etsa-service: {\"channel\":%u,\"steps\":%.0f", (unsigned)i, f.total.steps);
+        print_figure("wql", etq_wql(&f.total, f.levels));
+        print_figure("mase", etq_mase(&f.total));
+        print_figure("coverage", etq_coverage(&f.total));
+        print_figure("missing", etq_missing(&f.total));
+        fprintf(stderr, ",\"beside_base\":{\"steps\":%.0f", f.base.steps);
+        print_figure("wql", etq_wql(&f.own, f.levels));
+        print_figure("base_wql", etq_wql(&f.base, f.levels));
+        fprintf(stderr, "}}\n");
+    }
+}
+
 static int give_up(etsa_err err, const char *message)
 {
     fprintf(stderr, "etsa-service: [%d] %s: %s\n", (int)err, etsa_err_name((int)err), message);
@@ -317,6 +346,8 @@ int main(int argc, char **argv)
     if (!good) fprintf(stderr, "etsa-service: the input failed: %s\n", strerror(errno));
     notify("STOPPING=1");
     sv_counts counts = sv_count(service);
+    sv_finish(service);
+    print_quality(service, o.service.channels);
     sv_stop(service);
     fc_base_close(base);
     if (counts.rejected > 0) fprintf(stderr, "etsa-service: %llu values were rejected\n", (unsigned long long)counts.rejected);

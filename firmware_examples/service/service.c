@@ -10,6 +10,8 @@
 
 #define MOST_DUE 64u /* steps that may wait for the worker; of a longer stall the oldest are not forecast any more */
 #define PROVE_MS 3600000u /* as in the Python runtime */
+#define LATE_STEPS 2u /* that a forecast waits for late values, as in the Python runtime */
+#define HALF_LIFE_MS (7.0 * 86400000.0)
 #define STRAYS_AHEAD 3u /* strays that move a channel ahead: one wrong clock reading does not */
 #define MOST_MS ((int64_t)1 << 53) /* a time beyond it is none: sums of two of them must not overflow */
 
@@ -27,6 +29,11 @@ typedef struct channel {
     uint32_t due;         /* closed steps that were not forecast yet */
     uint32_t strays;      /* values in a row, a whole context away from `step`, that agree with one another */
     int64_t stray_stamp;  /* of the last of them, ms */
+    etq_series quality;   /* scores of its forecasts */
+    void *quality_memory; /* NULL: they are not scored */
+    size_t quality_size;
+    uint64_t made;        /* forecasts since the adapter began */
+    uint64_t swaps;       /* which adapter that is */
 } channel;
 
 struct sv_service {
@@ -34,9 +41,12 @@ struct sv_service {
     sv_settings settings;
     channel channels[SV_MAX_CHANNELS];
     float *work, *quantiles; /* the worker's own */
+    fc_forecaster *frozen;   /* the base alone, for the worker to forecast beside; NULL without settings.shadow_every */
+    float *base_quantiles;
     sv_counts counts;
     double prove_at; /* ms; the worker's own */
     bool stopping;
+    bool finished;         /* the worker has ended: of whoever stops it */
     pthread_mutex_t lock;  /* everything above but what `using` guards */
     pthread_mutex_t using; /* `current`, `down` and `why`: held while a forecaster is in use or replaced */
     pthread_cond_t wake;
@@ -118,7 +128,9 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
         c->due = 0;
         c->length = 0;
         c->begun = false;
+        if (c->quality_memory != NULL) etq_end_stay(&c->quality);
     }
+    if (c->quality_memory != NULL) etq_observe(&c->quality, t_ms, value);
     c->strays = 0;
     if (!c->begun || step > c->step) {
         if (c->begun) s->counts.skipped += advance(c, (size_t)length, step);
@@ -142,6 +154,47 @@ sv_counts sv_count(sv_service *s)
     sv_counts counts = s->counts;
     pthread_mutex_unlock(&s->lock);
     return counts;
+}
+
+bool sv_quality(sv_service *s, uint32_t number, sv_field *field)
+{
+    if (number >= s->settings.channels || s->channels[number].quality_memory == NULL) return false;
+    pthread_mutex_lock(&s->lock);
+    const etq_series *q = &s->channels[number].quality;
+    *field = (sv_field){.total = q->total, .recent = q->recent, .own = q->own, .base = q->base,
+                        .levels = q->level_count, .dropped = q->dropped};
+    pthread_mutex_unlock(&s->lock);
+    return true;
+}
+
+/* Score forecasts of `steps` from now on, with nothing scored yet. Called with the lock held. */
+static void begin_quality(sv_service *s, channel *c, uint32_t steps)
+{
+    const etsa_bundle *bundle = fc_bundle(s->base);
+    double levels[ETSA_MAX_LEVELS];
+    c->made = 0;
+    c->swaps++;
+    if (c->quality_memory == NULL || etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) != ETSA_OK) return;
+    (void)etq_init(&c->quality, c->quality_memory, c->quality_size, s->settings.interval_ms, steps, levels,
+                   bundle->level_count, LATE_STEPS, HALF_LIFE_MS);
+}
+
+/* Remember a forecast of the worker's context, which ended at step `origin`; where it is its turn, let the frozen base
+ * forecast too. A shadow that fails costs its own figures only. */
+static void remember(sv_service *s, channel *c, const sv_forecast *made, int64_t origin, size_t length, uint64_t swaps)
+{
+    uint32_t every = s->settings.shadow_every;
+    fc_message message;
+    const float *base = NULL;
+    if (s->frozen != NULL && c->made % every == 0 &&
+        fc_forecast(s->frozen, s->work, length, NULL, s->base_quantiles, message) == ETSA_OK) base = s->base_quantiles;
+    double scale = etq_scale(s->work, length);
+    pthread_mutex_lock(&s->lock);
+    if (c->swaps == swaps && made->steps == c->quality.steps) {
+        c->made++;
+        etq_remember(&c->quality, origin, scale, made->quantiles, base);
+    }
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* Copy what the adapter is for: a swap may close it before the forecast is reported. */
@@ -202,6 +255,8 @@ static void forecast_one(sv_service *s, uint32_t number)
     size_t end = c->length - (c->due - 1), most = bundle->context_length, length = end < most ? end : most;
     int64_t t_ms = (c->step - (int64_t)(c->due - 1)) * s->settings.interval_ms;
     fc_message message;
+    int64_t origin = c->step - (int64_t)c->due;
+    uint64_t swaps = c->swaps;
     memcpy(s->work, c->steps + (end - length), length * sizeof *s->work);
     c->due--;
     pthread_mutex_unlock(&s->lock);
@@ -219,6 +274,7 @@ static void forecast_one(sv_service *s, uint32_t number)
     forecast.latency_ms = milliseconds() - start;
     forecast.quantiles = forecast.err == ETSA_OK ? s->quantiles : NULL;
     s->settings.on_forecast(s->settings.user, &forecast);
+    if (c->quality_memory != NULL && forecast.quantiles != NULL) remember(s, c, &forecast, origin, length, swaps);
     pthread_mutex_lock(&s->lock);
 }
 
@@ -283,6 +339,7 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
     pthread_mutex_unlock(&s->using);
     pthread_mutex_lock(&s->lock);
     set_range(&s->channels[number], next);
+    begin_quality(s, &s->channels[number], fc_steps(next));
     pthread_mutex_unlock(&s->lock);
     fc_close(before);
     return ETSA_OK;
@@ -293,7 +350,10 @@ static void release(sv_service *s)
     for (uint32_t i = 0; i < s->settings.channels; i++) {
         fc_close(s->channels[i].current);
         free(s->channels[i].steps);
+        free(s->channels[i].quality_memory);
     }
+    fc_close(s->frozen);
+    free(s->base_quantiles);
     free(s->work);
     free(s->quantiles);
     free(s);
@@ -324,6 +384,18 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
         memory = memory && s->channels[i].steps != NULL;
         err = fc_open(base, NULL, 0, &settings->policy, &s->channels[i].current, message);
         if (err == ETSA_OK) set_range(&s->channels[i], s->channels[i].current);
+        if (err == ETSA_OK && settings->quality) {
+            channel *c = &s->channels[i];
+            c->quality_size = etq_memory(bundle->prediction_length, bundle->level_count, LATE_STEPS);
+            c->quality_memory = c->quality_size > 0 ? malloc(c->quality_size) : NULL;
+            memory = memory && c->quality_memory != NULL;
+            if (c->quality_memory != NULL) begin_quality(s, c, fc_steps(c->current));
+        }
+    }
+    if (err == ETSA_OK && settings->quality && settings->shadow_every > 0) {
+        s->base_quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *s->quantiles);
+        memory = memory && s->base_quantiles != NULL;
+        err = fc_open(base, NULL, 0, &settings->policy, &s->frozen, message);
     }
     if (err == ETSA_OK && !memory) {
         strcpy(message, "out of memory");
@@ -348,14 +420,21 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
     return err;
 }
 
-void sv_stop(sv_service *s)
+void sv_finish(sv_service *s)
 {
-    if (s == NULL) return;
+    if (s->finished) return;
     pthread_mutex_lock(&s->lock);
     s->stopping = true;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->worker, NULL);
+    s->finished = true;
+}
+
+void sv_stop(sv_service *s)
+{
+    if (s == NULL) return;
+    sv_finish(s);
     pthread_cond_destroy(&s->wake);
     pthread_mutex_destroy(&s->using);
     pthread_mutex_destroy(&s->lock);

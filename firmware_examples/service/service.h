@@ -6,6 +6,7 @@
 #ifndef SERVICE_H
 #define SERVICE_H
 
+#include "etsa_quality.h"
 #include "forecaster.h"
 
 #define SV_MAX_CHANNELS 8u
@@ -42,6 +43,8 @@ typedef struct sv_settings {
     uint32_t prove_ms;       /* how often what runs is asked for its known answer; 0: once an hour */
     uint32_t alive_ms;       /* longest time between two calls of on_alive while idle */
     fc_policy policy;        /* what an adapter must have */
+    bool quality;            /* score forecasts once their targets have come: sv_quality */
+    uint32_t shadow_every;   /* with that: one forecast in so many is made by the frozen base too; 0: none */
     sv_on_forecast *on_forecast;
     sv_on_alive *on_alive;
     void *user;
@@ -53,7 +56,9 @@ typedef struct sv_service sv_service;
  * prove_ms, while no forecast is due; what does not give it any more is opened anew, from the same bytes. Until that
  * succeeds, tried at every step, or the channel is swapped, its forecasts are errors that say why. */
 etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **service, fc_message message);
-/* Stop the worker, wait for it, release everything. */
+/* Stop the worker once it has forecast what is due, and wait for it: figures and counts can still be read. */
+void sv_finish(sv_service *service);
+/* The same, where it has not been done, then release everything. */
 void sv_stop(sv_service *service);
 
 /* One measured value. Step k is [k * interval_ms, (k + 1) * interval_ms); the good value with the latest time stamp stands
@@ -70,6 +75,15 @@ typedef struct sv_counts {
     uint64_t skipped; /* steps without a forecast, since 64 were waiting for the worker: it stood still, or time jumped */
 } sv_counts;
 sv_counts sv_count(sv_service *service);
+
+/* How good a channel's forecasts were since its adapter began, by etsa_quality.h; false without settings.quality. The
+ * figures are etq_wql(&sums->total, levels) and its like. */
+typedef struct sv_field {
+    etq_sums total, recent, own, base; /* of what runs, of late, and of it and the frozen base on what both forecast */
+    uint32_t levels;
+    uint64_t dropped; /* forecasts that nobody could score */
+} sv_field;
+bool sv_quality(sv_service *service, uint32_t channel, sv_field *field);
 
 /* Replace a channel's adapter (data NULL: back to the base alone). It is verified, merged and proven in the caller's
  * thread while forecasts go on, then takes over between two of them. On any error what ran keeps running. */
