@@ -61,7 +61,8 @@ def rollout(
 ) -> tuple[str, int]:
     """Run one stage on some monitors, looked at after every unit of each.
 
-    Where ``judged``, each judges its own trial, else it confirms at once. Returns what the controller did, why, and after how many scored steps over all monitors.
+    Where ``judged``, each judges its own trial, else it confirms at once. Returns what the controller did, and
+    after how many scored steps over all monitors.
     """
     stage = Stage(permille=1000, min_reports=monitors, soak_hours=0.0, max_wql_vs_base_percent=limit)
     feeds = [units(percent, rng, most, stay) for _ in range(monitors)]
