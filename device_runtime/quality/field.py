@@ -173,8 +173,9 @@ class FieldQuality:
         ]
         verdicts = []
         for signal, beside in found:
+            other = "the base" if beside.adapter is None else f"adapter {beside.adapter[:16]}"
             why = (
-                f"{signal} WQL {beside.own.wql:.6g}, {beside.percent:+.2f} % against the base's "
+                f"{signal} WQL {beside.own.wql:.6g}, {beside.percent:+.2f} % against {other}'s "
                 f"{beside.other.wql:.6g}, "
                 f"{beside.own.steps:,.0f} scored steps, {beside.moments[0]:.0f} {self.rules.unit}s"
             )

@@ -121,6 +121,11 @@ class DeviceConfig:
             raise SettingsError(f"signed_only: want true or false, got {self.signed_only!r}")
         if not isinstance(self.trial_days, int | float) or not 0 < self.trial_days <= 3650:
             raise SettingsError(f"trial_days: want more than 0 and at most 3650, got {self.trial_days!r}")
+        if self.health.max_wql_vs_base_percent is not None and not self.quality.shadow_every:
+            raise SettingsError(
+                "max_wql_vs_base_percent: with shadow_every 0 the frozen base makes no forecast to judge a trial by",
+                hint="shadow_every = 4, or leave max_wql_vs_base_percent out",
+            )
         counter_for(self.counter, Path())
         if not 1 <= self.threshold <= len(set(self.trusted_keys)):
             raise SettingsError(

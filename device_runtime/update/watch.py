@@ -13,6 +13,7 @@ from device_runtime.errors import DeviceRuntimeError, InputError, StorageError
 from device_runtime.format.binding import Use
 from device_runtime.quality.field import BASE, PREVIOUS, FieldQuality, Judgement
 from device_runtime.quality.pending import Made
+from device_runtime.series.signals import find_signal
 from device_runtime.update import field_store
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.settings import DeviceConfig
@@ -105,11 +106,11 @@ class Watch(Generic[F]):
                     hint='give interval_ms, or add interval = "1h" to the settings',
                 )
             interval_ms = span // 1_000
-        self._scored(self.field.observe(signal, t_ms, value, interval_ms=interval_ms, series=series))
+        self._scored(self.field.observe(_one_name(signal), t_ms, value, interval_ms=interval_ms, series=series))
 
     def end_stay(self, signal: str, *, series: str) -> None:
         """Say that a stay is over."""
-        self._scored(self.field.end_stay(signal, series=series))
+        self._scored(self.field.end_stay(_one_name(signal), series=series))
 
     def remember(self, forecast: F, context: ArrayLike, use: Use, *, series: str) -> None:
         """Remember a forecast of one context ``[L]``, and let the others forecast it where it is their turn."""
@@ -117,7 +118,8 @@ class Watch(Generic[F]):
         if use.signal is None or quantiles.ndim != 2:
             return
         steps, levels = quantiles.shape
-        keep, shadowed = self.field.wants(use.signal, steps, levels, series=series)
+        signal = _one_name(use.signal)
+        keep, shadowed = self.field.wants(signal, steps, levels, series=series)
         if not keep:
             return
         row = np.asarray(context, dtype=np.float32)
@@ -127,7 +129,7 @@ class Watch(Generic[F]):
                 if (made := self._shadow(name, row, steps, forecast.quantile_levels, use)) is not None:
                     shadows[name] = made
         made = Made(adapter=forecast.adapter, quantiles=quantiles)
-        self.field.remember(use.signal, made, forecast.quantile_levels, row, shadows, series=series)
+        self.field.remember(signal, made, forecast.quantile_levels, row, shadows, series=series)
 
     def judge(self, adapter: str | None, min_scored: int) -> Judgement:
         """Judge an adapter by what was scored."""
@@ -170,3 +172,9 @@ class Watch(Generic[F]):
                 del self._shadows[name]
             return None
         return Made(adapter=forecast.adapter, quantiles=forecast.quantiles)
+
+
+def _one_name(signal: str) -> str:
+    """Return the name that every name of a vital sign means; another domain's is its own."""
+    known = find_signal(signal)
+    return known.name if known else signal

@@ -44,7 +44,8 @@ int main(int argc, char **argv)
         etq_observe(q, (int64_t)t * 1000, 80.0f + (float)(t % 5));
         etq_remember(q, t, etq_scale(context, 48), quantiles, t % 4 == 0 ? quantiles : NULL);
     }
-    printf("%.6g %zu %.17g\n", (double)(clock() - start) / CLOCKS_PER_SEC / count * 1e6, size + sizeof *q, etq_wql(&q->total, 9));
+    double us = (double)(clock() - start) / CLOCKS_PER_SEC / count * 1e6;
+    printf("%.6g %zu %.17g\n", us, size + sizeof *q, etq_wql(&q->total, 9));
     return 0;
 }
 """
@@ -83,8 +84,8 @@ def main() -> None:
                 [program, str(steps)], check=True, capture_output=True, text=True
             ).stdout.split()
             print(  # noqa: T201
-                f"| {steps} | {took:.0f} | {waits:,} | {file:,} | {writes * file / 1e6:.1f} MB in {writes:.0f} writes | "
-                f"{float(in_c):.2f} | {int(memory):,} |"
+                f"| {steps} | {took:.0f} | {waits:,} | {file:,} | {writes * file / 1e6:.1f} MB in {writes:.0f} writes "
+                f"| {float(in_c):.2f} | {int(memory):,} |"
             )
 
 

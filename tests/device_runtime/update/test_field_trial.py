@@ -214,8 +214,9 @@ def test_a_base_that_does_not_come_up_in_shadow_costs_no_forecast(bed: Bed) -> N
 
 @pytest.mark.parametrize("every", [0, 3, 4])
 def test_the_base_makes_one_forecast_in_n(tmp_path: Path, every: int) -> None:
-    bed = Bed(tmp_path)
-    bed.config = replace(bed.config, quality=replace(bed.config.quality, shadow_every=every))
+    bed = Bed(tmp_path, percent=None)
+    health = replace(bed.config.health, seconds=1e9)  # the trial goes on
+    bed.config = replace(bed.config, health=health, quality=replace(bed.config.quality, shadow_every=every))
     bed.try_out("good")
     bed.host = bed.start()
     bed.run(103)
@@ -250,6 +251,19 @@ def test_an_interval_must_be_said_by_somebody(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="how long a step is"):
         host.observe("MAP", 0, 80.0)
     host.observe("MAP", 0, 80.0, interval_ms=1_000)
+
+
+def test_every_name_of_a_signal_is_the_same_one(bed: Bed) -> None:
+    for t_ms, value in feed(30, 0):
+        bed.host.observe("mean arterial pressure", t_ms, value)
+        bed.host.forecast([80.0, value], 6, LEVELS, use=USE)
+    assert list(bed.host.quality()["signals"]) == ["MAP"]
+
+
+def test_a_limit_without_a_base_to_judge_by_is_refused(tmp_path: Path) -> None:
+    bed = Bed(tmp_path)
+    with pytest.raises(SettingsError, match="shadow_every 0"):
+        replace(bed.config, quality=replace(bed.config.quality, shadow_every=0))
 
 
 def test_batches_and_forecasts_of_something_unsaid_are_not_scored(bed: Bed) -> None:

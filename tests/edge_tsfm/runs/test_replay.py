@@ -52,6 +52,16 @@ def test_a_worse_adapter_is_taken_back_and_it_says_when() -> None:
     assert drift.stay >= 1
 
 
+def test_another_adapter_is_named_where_it_is_the_other() -> None:
+    found = replay(
+        ward(60), Oracle("a" * 64, 0.6), Oracle("b" * 64),  # type: ignore[arg-type]
+        health=HealthRules(max_wql_vs_base_percent=2.0), rules=QualityRules(shadow_every=1),
+        context_length=24, prediction_length=6, min_observed=12,
+    )  # fmt: skip
+    assert (found.against, found.verdict) == ("b" * 64, "taken back")
+    assert f"against adapter {'b' * 16}'s" in found.events[0].why
+
+
 def test_a_good_adapter_is_confirmed() -> None:
     found = run(ward(60), 0.0, percent=5.0)
     assert [one.what for one in found.events] == ["confirmed"]
