@@ -93,13 +93,13 @@ def _text(data: bytes, where: str, what: str, error: type[Exception]) -> str:
 def _bytes(
     path: Path, limit: int, error: type[Exception], unreadable: type[Exception] | None, hint: str | None
 ) -> bytes:
-    """Read a file in the caller's errors: what a device raises is kept, others get the words without the code."""
+    """Read a file in the caller's errors, which get the words without the code."""
     try:
         return read_bounded(path, limit)
     except StorageError as problem:
         raise _as(unreadable or error, problem, hint) from problem
     except SizeError as problem:
-        raise (problem if issubclass(error, DeviceRuntimeError) else _as(error, problem, None)) from problem
+        raise (problem if issubclass(SizeError, error) else _as(error, problem, None)) from problem
 
 
 def _as(kind: type[Exception], problem: DeviceRuntimeError, hint: str | None) -> Exception:

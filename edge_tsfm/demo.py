@@ -105,7 +105,7 @@ def _train(out: Path, method: str, steps: int, say: Say) -> Run:
     config = TrainConfig(data=str(out / "ward-b.csv"), target=TARGET, method=method, steps=steps, batch_size=128)
     run = train(config, out / f"run-{method}")
     record = run.record
-    say(f"trained {method}: {record['parameters']:,} numbers, {record['training']['seconds']:.0f} s")
+    say(f"trained {method}: {record['parameters']:,} parameters, {record['training']['seconds']:.0f} s")
     say(f"  {RunVerdict(gate=run.gate).headline}")
     return run
 
@@ -127,7 +127,7 @@ def _export(out: Path, runs: dict[str, Run], say: Say) -> tuple[Bundle, dict[str
         write_atomic(out / f"map-{method}.etsa", exported.blob)
         blobs[method] = exported.blob
         numbers, size = exported.measured.parameters, len(exported.blob)
-        say(f"exported map-{method}.etsa: {numbers:,} numbers in {size:,} bytes")
+        say(f"exported map-{method}.etsa: {numbers:,} parameters in {size:,} bytes")
     return bundle, blobs
 
 

@@ -27,7 +27,7 @@ class Options:
     target_modules: tuple[str, ...] | None = _said(
         None, "Instead of the method's own: some of patch,q,k,v,o,ffn."
     )  # roles
-    n_frequency: int | None = _said(None, "fourierft: numbers on each site.")
+    n_frequency: int | None = _said(None, "fourierft: parameters on each site.")
     scaling: float = _said(150.0)  # fourierft
     rank: int | None = _said(None, "lora, vera: rank.")
     alpha: float = _said(16.0)  # lora

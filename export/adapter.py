@@ -1,4 +1,4 @@
-"""`export_adapter`: tuned numbers to a blob bound to one bundle, proven against torch before it is returned."""
+"""`export_adapter`: tuned parameters to a blob bound to one bundle, proven against torch before it is returned."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AdapterExport:
     blob: bytes
     parameters: int
     tensors: int
-    parity: float  # the runtime against torch in float64, both with the blob's merged tensors, on held windows
+    parity: float  # the runtime against torch in float64, both with the blob's merged tensors, on held-out windows
     parity_float32: float  # torch in float32 against the same
     rounding: float  # the run's own tuned model against the runtime: what rounding the numbers costs
     effect: float  # the adapter against its base

@@ -15,7 +15,10 @@ RUN = re.compile("[0-9a-f]{16,64}")  # a run's digest as `export adapter` writes
 
 
 def names_run(metadata: Mapping[str, Any], numbers: object) -> bool:
-    """Say whether an adapter's metadata name the run whose tuned numbers have the digest ``numbers``: its own claim."""
+    """Say whether an adapter's metadata name the run whose tuned parameters have the digest ``numbers``.
+
+    Self-declared, not authenticated.
+    """
     made = metadata.get("run")
     return bool(isinstance(made, str) and RUN.fullmatch(made) and isinstance(numbers, str) and numbers.startswith(made))
 

@@ -1,6 +1,6 @@
 """Weights drawn anew, so that every tensor of a model is heard: the places where wiring is proven.
 
-A base's own numbers may leave a part unheard: an output layer that starts at zero, rectifiers that all stay shut, keys
+A base's own numbers may leave a part unheard: an output layer that starts at zero, ReLUs that are all inactive, keys
 that hardly differ. Which tensor arrives where in a graph does not depend on its numbers, so it is proven with others.
 """
 

@@ -20,7 +20,7 @@ def threads_for(model: nn.Module) -> Iterator[None]:
 
     A pass of a small model is hundreds of products of a fraction of a millisecond. Torch's threads meet after each and
     spin while they wait, so a thread that must share its core holds up the rest: on two cores the second thread saves
-    a third of the time when nothing else computes, and multiplies it when something does (docs/training.md).
+    a third of the time when nothing else computes, and multiplies it when something does (docs/guides/training.md).
     """
     with one_thread() if sum(p.numel() for p in model.parameters()) < SMALL else nullcontext():
         yield

@@ -1,6 +1,7 @@
 """What a monitor's settings say about adapters that are given as a path: signed ones only, or any.
 
-A guard against mistakes: who may run programs of their own on a monitor is not stopped by it (docs/threat-model.md).
+A guard against mistakes: who may run programs of their own on a monitor is not stopped by it
+(docs/reference/threat-model.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Samples in one at a time, a context out: one ring buffer for each channel, on a regular grid of steps.
 
-Documented rules (docs/stream.md), each with a count in `Stream.counts`:
+Documented rules (docs/guides/stream.md), each with a count in `Stream.counts`:
 
 * a sample of bad quality, not finite in float32 or outside of the channel's range changes nothing, not even the time
   (``rejected``);

@@ -59,5 +59,5 @@ class Adapter:
 
     @property
     def parameters(self) -> int:
-        """How many tuned numbers the adapter carries."""
+        """How many tuned parameters the adapter carries."""
         return sum(delta.parameters for delta in self.deltas.values())

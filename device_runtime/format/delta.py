@@ -1,4 +1,4 @@
-"""How a few numbers become an array that is added to a named tensor.
+"""How a few parameters become an array that is added to a named tensor.
 
 Whatever a method does, it adds ``Delta.dense(base)`` to one tensor; most kinds make that array without looking at the
 tensor itself (docs/adr/0027). The numeric contract (FORMAT.md §6) makes that array
@@ -41,7 +41,7 @@ class Delta(Protocol):
 
     @property
     def parameters(self) -> int:
-        """How many tuned numbers this is."""
+        """How many tuned parameters this is."""
 
     def dense(self, base: FloatArray) -> FloatArray:
         """Return the array to add to ``base``; both float64 ``[rows, columns]``."""
@@ -70,7 +70,7 @@ class Numbers:
             raise ValueError(f"stored numbers: want float32, int16 or int8, got {self.stored.dtype}")
         if self.dtype == "float32":
             if self.scale != 1.0 or not np.isfinite(self.stored).all():
-                raise ValueError("stored float32 numbers: want finite numbers and scale 1")
+                raise ValueError("stored float32 parameters: want finite numbers and scale 1")
         else:
             if not (np.isfinite(self.scale) and self.scale >= 0 and np.float32(self.scale) == self.scale):
                 raise ValueError(f"stored numbers: want a finite float32 scale >= 0, got {self.scale}")
@@ -300,10 +300,10 @@ class Gain:
     def __post_init__(self) -> None:
         """Refuse numbers that are not one for each row or column."""
         if self.numbers.dtype == "float32":
-            raise ValueError("Gain: want int16 or int8 numbers, got float32")
+            raise ValueError("Gain: want int16 or int8 parameters, got float32")
         wanted = self.rows if self.of_rows else self.columns
         if self.numbers.stored.shape != (wanted,):
-            raise ValueError(f"Gain: want {wanted} numbers, got {self.numbers.stored.shape}")
+            raise ValueError(f"Gain: want {wanted} parameters, got {self.numbers.stored.shape}")
 
     @property
     def shape(self) -> tuple[int, int]:

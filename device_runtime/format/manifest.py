@@ -99,7 +99,7 @@ class BaseAnswer:
     def __post_init__(self) -> None:
         """Check the limits that an adapter's known answer has."""
         if not 1 <= len(self.context) <= MAX_CONTEXT or not 1 <= len(self.expected) <= MAX_EXPECTED:
-            sizes = f"{len(self.context)} and {len(self.expected)} numbers"
+            sizes = f"{len(self.context)} and {len(self.expected)} parameters"
             raise FormatError(f"{sizes}, want 1 to {MAX_CONTEXT} and {MAX_EXPECTED}")
         if max(map(abs, (*self.context, *self.expected))) > FLOAT32_MAX:
             raise FormatError("want numbers that float32 holds")

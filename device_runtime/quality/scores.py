@@ -97,7 +97,7 @@ def loss(scored: FloatArray) -> float:
 
 @dataclass
 class Sums:
-    """Streaming sums of scores: Q + 8 numbers, whatever they are of."""
+    """Streaming sums of scores: Q + 8 parameters, whatever they are of."""
 
     values: FloatArray  # [8 + Q], as `score` returns
 
@@ -153,5 +153,5 @@ def sums_of(value: Sequence[float], levels: int) -> Sums:
     """Decode sums. Raises `FormatError` for another number of them, or one that no scores add up to."""
     values = np.asarray(value, dtype=np.float64)
     if values.shape != (PLACES + levels,) or not np.isfinite(values).all() or (values < 0).any():
-        raise FormatError(f"quality: want {PLACES + levels} sums that are not negative, got {len(value)} numbers")
+        raise FormatError(f"quality: want {PLACES + levels} sums that are not negative, got {len(value)} parameters")
     return Sums(values)

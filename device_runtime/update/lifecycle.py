@@ -1,7 +1,7 @@
 """What an adapter goes through on a device: a pure table.
 
 Rule 1: everything that decides a transition lives in this file. Rule 2: this file reads no clock, disk or network.
-`docs/deploy.md` holds the diagram that `diagram` prints from the table, and a test compares them.
+`docs/guides/deploy.md` holds the diagram that `diagram` prints from the table, and a test compares them.
 """
 
 from __future__ import annotations

@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 @click.option(
     "--adapter-version", type=click.IntRange(1, 2**63), default=1, help="Monotonic; a device never goes back."
 )
-@click.option("--dtype", type=click.Choice(["int16", "int8"]), default="int16", help="How tuned numbers are stored.")
+@click.option("--dtype", type=click.Choice(["int16", "int8"]), default="int16", help="How tuned parameters are stored.")
 @click.option(
     "--calibrate",
     is_flag=True,
     help="Add offsets, fitted on validation patients, with which the quantiles cover what they promise.",
 )
 @click.option("--force", is_flag=True, help="Export a run that the gate refused; the blob says so.")
-@click.option("--data", type=click.Path(path_type=Path), help="Data for held windows.  [default: what the run used]")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Data for held-out windows.  [default: what the run used]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export_adapter_command(
     run: Path,
@@ -74,12 +76,12 @@ def _say(out: Path, exported: RunExport, bundle: Bundle, dtype: str) -> None:
     """Report in words."""
     result = exported.measured
     click.echo(
-        f"{out}: adapter {exported.adapter[:16]}, {result.parameters:,} numbers in {len(exported.blob):,} bytes, "
+        f"{out}: adapter {exported.adapter[:16]}, {result.parameters:,} parameters in {len(exported.blob):,} bytes, "
         f"for base {bundle.digest.hex()[:16]}…"
     )
     click.echo(f"  for {result.binding}")
     click.echo(
-        f"  on {result.windows} held windows, in units of their scale: torch against runtime {result.parity:.1e}, "
+        f"  on {result.windows} held-out windows, in units of their scale: torch against runtime {result.parity:.1e}, "
         f"rounding to {dtype} {result.rounding:.1e}, effect on the forecast up to {result.effect:.2f}"
     )
     if added := exported.calibration_bytes:

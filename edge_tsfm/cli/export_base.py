@@ -164,7 +164,7 @@ def _options(
         own = {name for name, _ in base.model.named_parameters()}
         if added := sorted(set(adapter) - own):
             raise ModelError(f"{run} tunes {added[0]}, which {base.name} does not have", hint="--added-biases")
-        options |= {"contexts": trained.held_contexts(data=data), "adapter": adapter}
+        options |= {"contexts": trained.held_out_contexts(data=data), "adapter": adapter}
     return options
 
 
@@ -243,7 +243,7 @@ def _say(name: str, result: BaseExport, reduced: PrecisionExport | None) -> None
     written = reduced or result
     click.echo(f"{written.path}: {name}, {written.bytes / 1e6:.1f} MB, base digest {written.digest[:16]}…")
     click.echo(
-        f"  {written.tensors} tunable tensors, {written.tunable_parameters:,} numbers; "
+        f"  {written.tensors} tunable tensors, {written.tunable_parameters:,} parameters; "
         f"{len(result.dead)} dead parameters left out"
     )
     for tensor in (*result.silent, *(reduced.silent if reduced else ())):

@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Measure BASE zero-shot on DATA, beside simple baselines: the figures of its model card.
 
-    DATA is the folder of public data that docs/pretraining.md describes.
+    DATA is the folder of public data that docs/guides/pretraining.md describes.
     """
     from edge_tsfm.research.pretraining.measure import measure
 

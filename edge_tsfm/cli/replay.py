@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from device_runtime.cli.options import (
+    FiniteRange,
     accept_option,
     binding_of,
     context_steps,
@@ -52,7 +53,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--stays", "most", type=click.IntRange(1), help="Replay the first so many.  [default: all]")
 @click.option(
     "--max-wql-percent",
-    type=float,
+    type=FiniteRange(-90, 1000),
     default=2.0,
     show_default=True,
     help="How much worse than the other it may be: a monitor's max_wql_vs_base_percent.",

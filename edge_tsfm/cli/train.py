@@ -23,7 +23,8 @@ from edge_tsfm.progress import Work
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the run.")
 @click.option("--target", "targets", multiple=True, help="Channel or column to forecast, such as MAP.")
 @click.option(
-    "--method", help="What to tune, such as bitfit, fourierft or bitfit+norms: docs/methods.md.  [default: fourierft]"
+    "--method",
+    help="What to tune, such as bitfit, fourierft or bitfit+norms: docs/reference/methods.md.  [default: fourierft]",
 )
 @click.option("--base", help="Bundled name, local folder or hub id.  [default: edge-bolt-micro]")
 @method_options
@@ -41,7 +42,7 @@ from edge_tsfm.progress import Work
     help="What is split: items, or the time of a few.  [default: item]",
 )
 @click.option("--block-length", type=click.IntRange(1), help="By time: steps drawn together.  [default: a context]")
-@click.option("--season", help="For a seasonal simple forecaster when evaluated: 1d, or steps.")
+@click.option("--season", help="For a seasonal baseline when evaluated: 1d, or steps.")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML with the same options."
 )
@@ -60,7 +61,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Adapt a frozen base to DATA with a few hundred to a few thousand numbers.
+    """Adapt a frozen base to DATA with a few hundred to a few thousand parameters.
 
     Trains on the patients of the training split, stops early on validation patients, and asks the gate on other
     validation patients: an adapter that is not better than its frozen base beyond chance is not accepted (exit 3).
@@ -92,7 +93,7 @@ def command(
     else:
         training = record["training"]
         click.echo(
-            f"{out}: {config.method} on {record['base']['name']}, {record['parameters']:,} numbers in "
+            f"{out}: {config.method} on {record['base']['name']}, {record['parameters']:,} parameters in "
             f"{len(record['tensors'])} tensors, {training['seconds']:.0f} s"
         )
         click.echo(

@@ -55,7 +55,7 @@ def command(blob: Path, bundle: Path, as_json: bool) -> None:
     click.echo(f"  every file of the base is as pinned: {', '.join(sorted(opened.manifest.files))}")
     click.echo(f"  known answer off by {report['known_answer_off_by']:.2g}")
     click.echo(
-        f"  {adapter.parameters:,} numbers ({report['share_of_tunable']:.3%} of the tunable) change these tensors:"
+        f"  {adapter.parameters:,} parameters ({report['share_of_tunable']:.3%} of the tunable) change these tensors:"
     )
     for name, change in changed.items():
         click.echo(f"    {name}: at most {change:.3g}")

@@ -47,7 +47,7 @@ def read_dataset(
 
     Understands CSV and Parquet, long (``item_id, timestamp, target`` or ``unique_id, ds, y``) and wide (a
     column per channel), the PhysioNet 2019 ``.psv`` folder, WFDB numerics, BIDMC numerics and event tables as
-    MIMIC's; docs/data.md has the rules, which are those of the device's own reader (`device_runtime.series`).
+    MIMIC's; docs/guides/data.md has the rules, which are those of the device's own reader (`device_runtime.series`).
 
     ``target`` is a column or any name of a vital sign (``SpO2`` finds ``O2Sat``). ``interval`` is the clock;
     left out, it is the file's own, which must then be regular. ``max_gap`` (48 intervals when left out) is

@@ -153,7 +153,7 @@ def _card(predicate: dict[str, Any], gone: str) -> dict[str, Any]:
             "approach": {"type": "supervised"},
             "task": "time-series forecasting",
             "modelArchitecture": f"{predicate['frozen']['base']} with an adapter of "
-            f"{predicate['adapter']['parameters']} numbers on {predicate['frozen']['tensors_touched']} tensors",
+            f"{predicate['adapter']['parameters']} parameters on {predicate['frozen']['tensors_touched']} tensors",
             **({"datasets": described} if described else {}),
         },
         "quantitativeAnalysis": {"performanceMetrics": metrics},

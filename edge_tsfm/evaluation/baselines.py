@@ -1,4 +1,4 @@
-"""Simple forecasters that use nothing but the context; an adapter that does not beat them is not worth shipping.
+"""Simple baselines that use nothing but the context; an adapter that does not beat them is not worth shipping.
 
 Each returns a point and the standard deviation of its forecast error, both ``[N, H]``. Deviations come from the
 method's own errors inside the context, by the textbook's formulas (Hyndman and Athanasopoulos, Forecasting: Principles

@@ -10,7 +10,7 @@ from edge_tsfm.evaluation.metrics import METRICS
 SCHEMA = 1
 ADAPTER, BASE, CALIBRATED = "adapter", "base", "calibrated"
 DEVICE, DEVICE_BASE = "device", "device_base"  # adapter and base as the device's runtime forecasts them
-OF_THE_BASE = (BASE, CALIBRATED, DEVICE, DEVICE_BASE)  # all others are simple forecasters
+OF_THE_BASE = (BASE, CALIBRATED, DEVICE, DEVICE_BASE)  # all others are simple baselines
 FEW_PATIENTS = 20  # below this a percentile interval over patients (items, blocks) is too narrow to lean on
 
 LABELS = {
@@ -78,7 +78,7 @@ class Group:
     unit: str = "patient"  # or item, or block (of time)
 
     def to_dict(self) -> dict[str, object]:
-        """Return JSON-ready values; the schema is in docs/evaluation.md."""
+        """Return JSON-ready values; the schema is in docs/guides/evaluation.md."""
         minus = {
             name: {metric: one.to_dict() for metric, one in metrics.items()}
             for name, metrics in self.adapter_minus.items()
@@ -119,7 +119,7 @@ class Report:
     seed: int
 
     def to_dict(self) -> dict[str, object]:
-        """Return JSON-ready values; the schema is in docs/evaluation.md."""
+        """Return JSON-ready values; the schema is in docs/guides/evaluation.md."""
         return {
             "schema": SCHEMA,
             "context_length": self.context_length,

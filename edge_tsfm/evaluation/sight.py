@@ -3,8 +3,8 @@
 The width follows from how much an adapter's difference from its frozen base scatters, between windows and between
 patients. Before training neither is known, so two constants stand for them, each a share of the base's own loss. What
 the windows at hand decide is how many windows and patients they amount to: one with ten times the others' loss counts
-for little more than itself. docs/training.md has how the constants were measured, and how far the widths they give were
-from those that came out.
+for little more than itself. docs/guides/training.md has how the constants were measured, and how far the widths they
+give were from those that came out.
 """
 
 import math

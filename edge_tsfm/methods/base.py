@@ -16,14 +16,14 @@ ADAPTER = "default"  # PEFT's name for its one adapter
 
 
 class Method(Protocol):
-    """Freezes a base, makes a few numbers trainable, and says afterwards what they add to which tensor."""
+    """Freezes a base, makes a few parameters trainable, and says afterwards what they add to which tensor."""
 
     name: str
     learning_rate: float
     exportable: bool
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
-        """Make the method's numbers trainable in ``model``, in place; return the tensors it touches.
+        """Make the method's parameters trainable in ``model``, in place; return the tensors it touches.
 
         ``parts`` are the untouched base's: attaching renames layers. Afterwards the forecast is the base's. Raises
         `ConfigError` when nothing is selected.

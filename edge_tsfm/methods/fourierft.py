@@ -19,7 +19,7 @@ from edge_tsfm.methods.entries import Entries
 from edge_tsfm.models.parts import Parts
 from edge_tsfm.options import SEEDED, Options
 
-# Preset → (roles, numbers on each site). The first two are the readings of the paper's 2,400 on chronos-t5-tiny.
+# Preset → (roles, parameters on each site). The first two are the readings of the paper's 2,400 on chronos-t5-tiny.
 PRESETS: dict[str, tuple[tuple[str, ...], int]] = {
     "qv100": (("q", "v"), 100),
     "qkvo50": (("q", "k", "v", "o"), 50),
@@ -109,7 +109,7 @@ def fourier_sites(model: nn.Module, parts: Parts, options: Options) -> tuple[lis
     smallest = min(names, key=lambda name: parameters[name].numel())
     if count > parameters[smallest].numel() // 2:
         raise ConfigError(
-            f"fourierft: n_frequency {count} is more than half of the {parameters[smallest].numel()} numbers of "
+            f"fourierft: n_frequency {count} is more than half of the {parameters[smallest].numel()} parameters of "
             f"{smallest}",
             hint="lower --n-frequency",
         )

@@ -56,7 +56,7 @@ class _Native:
 class BitFit(_Native):
     """BitFit (Zaken et al. 2021, arXiv 2106.10199): native biases and relative-position tables.
 
-    A T5 stack has no other bias than those tables: 256 numbers on chronos-t5-tiny. With ``biases="added"`` linear
+    A T5 stack has no other bias than those tables: 256 parameters on chronos-t5-tiny. With ``biases="added"`` linear
     layers without a bias, of the roles in ``target_modules``, get one that starts at zero.
     """
 

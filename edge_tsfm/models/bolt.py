@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edge_tsfm.models.direct import Direct, teachable
+from edge_tsfm.models.direct import Direct, mask_degenerate_windows
 from edge_tsfm.models.timed import Timed
 
 
@@ -30,9 +30,12 @@ class Bolt(Direct):
     )
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
-        """Return Bolt's own quantile loss, per scored step, in units of the contexts' deviation; see `teachable`."""
+        """Return Bolt's own quantile loss, per scored step, in units of the contexts' deviation.
+
+        See `mask_degenerate_windows`.
+        """
         # A new target in any case: Bolt writes zeros over missing ones in place.
-        context, target, scored = teachable(model, context, target)
+        context, target, scored = mask_degenerate_windows(model, context, target)
         # The model's loss is the mean over windows and levels of the sum over steps.
         loss: Tensor = model(context=context, target=target).loss
         return loss * len(target) / scored

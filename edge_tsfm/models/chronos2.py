@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.models.direct import Direct, teachable
+from edge_tsfm.models.direct import Direct, mask_degenerate_windows
 from edge_tsfm.models.timed import Timed
 
 
@@ -23,8 +23,8 @@ class Chronos2(Direct):
     timed: Timed | None = None
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
-        """Return Chronos-2's own quantile loss, per scored step and level; see `teachable`."""
-        context, target, scored = teachable(model, context, target)
+        """Return Chronos-2's own quantile loss, per scored step and level; see `mask_degenerate_windows`."""
+        context, target, scored = mask_degenerate_windows(model, context, target)
         patches, length = self._patches(model, target.shape[1])
         # The model's loss is the mean over windows and over the steps of whole patches of the sum over levels.
         loss: Tensor = model(context=context, future_target=target, num_output_patches=patches).loss

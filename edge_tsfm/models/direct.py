@@ -45,7 +45,7 @@ class Direct:
         return float(2 * pinball.nansum()), float(target.abs().nansum())
 
 
-def teachable(model: Any, context: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mask_degenerate_windows(model: Any, context: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the model sees of ``context``, a new ``target`` to learn from, and how many values that scores.
 
     A constant context has no scale to learn at (the models divide by 1e-5): its window is left out. A target further

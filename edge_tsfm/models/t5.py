@@ -45,7 +45,7 @@ class T5:
     name = "chronos-t5"
     model_class = "T5ForConditionalGeneration"
     stopping_metric = "cross-entropy"
-    # docs/training.md says how they were found.
+    # docs/guides/training.md says how they were found.
     rates: Mapping[str, float] = MappingProxyType(
         {"bitfit": 0.18, "fourierft": 0.3, "full": 0.00045, "lora": 0.003, "norms": 0.09, "vera": 0.09}
     )

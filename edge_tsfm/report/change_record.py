@@ -11,8 +11,8 @@ from edge_tsfm.report.html import head, verdict_box
 from edge_tsfm.report.verdict import RunVerdict, Seen
 
 JUDGED = {  # the evaluation's name of a forecaster -> in words
-    "adapter": "what torch forecasts with the run's numbers, in float32",
-    "calibrated": "what torch forecasts with the run's numbers, in float32 and calibrated",
+    "adapter": "what torch forecasts with the run's parameters, in float32",
+    "calibrated": "what torch forecasts with the run's parameters, in float32 and calibrated",
     "device": "what the device forecasts with this adapter and base",
 }
 
@@ -66,7 +66,7 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
         (
             "Adapter",
             f"{value['subject'][0]['digest']['sha256'][:16]}…, version {adapter['version']}, "
-            f"{adapter['parameters']:,} numbers",
+            f"{adapter['parameters']:,} parameters",
         ),
         ("Compared with", against),
     )

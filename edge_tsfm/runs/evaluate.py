@@ -66,7 +66,7 @@ class Evaluation:
     report: Report
     verdict: RunVerdict
     notes: tuple[str, ...]
-    record: Mapping[str, Any]  # JSON-ready: docs/evaluation.md has the schema
+    record: Mapping[str, Any]  # JSON-ready: docs/guides/evaluation.md has the schema
     windows: Windows
     forecasts: Mapping[str, FloatArray]  # of the base, by name: [N, H, Q]
     quantile_levels: tuple[float, ...]  # Q

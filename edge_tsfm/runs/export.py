@@ -1,4 +1,4 @@
-"""A run as a blob: the one way from tuned numbers to a file for a monitor, for commands, demo and studies."""
+"""A run as a blob: the one way from tuned parameters to a file for a monitor, for commands, demo and studies."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def export_run(
         base=run.frozen_model(),
         tuned=run.tuned_model(),
         deltas=run.deltas(dtype),
-        contexts=run.held_contexts(data=data),
+        contexts=run.held_out_contexts(data=data),
         binding=run.binding,
         version=version,
         metadata=run.blob_metadata,

@@ -5,7 +5,7 @@ forecast something else), and it has no BitFit. So a run's ``peft/`` folder is a
 linear weights as the factors of their change (by singular values, exact to float32), biases as PEFT's
 ``bias="all"``, position tables and norms in ``modules_to_save``. A bias that the base has no place for becomes the
 bias of its layer's second factor (``lora_bias``): PEFT opens it and forecasts the same, and refuses to merge it.
-``tuned.safetensors`` beside it keeps the method's own few numbers.
+``tuned.safetensors`` beside it keeps the method's own few parameters.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ class Run:
 
     @property
     def numbers_digest(self) -> str:
-        """SHA-256 of the tuned numbers: what an exported blob and an evaluation of this run have in common."""
+        """SHA-256 of the tuned parameters: what an exported blob and an evaluation of this run have in common."""
         return hashlib.sha256((self.path / NUMBERS_FILE).read_bytes()).hexdigest()
 
     @property
@@ -259,7 +259,7 @@ class Run:
         """Cut the windows of one part, from the run's data or from ``data``."""
         return cut(self.dataset(data), self.split, part, self.config)
 
-    def held_contexts(self, *, data: Path | str | None = None, limit: int = 256) -> NDArray[np.float32]:
+    def held_out_contexts(self, *, data: Path | str | None = None, limit: int = 256) -> NDArray[np.float32]:
         """Return contexts ``[N, L]`` of the validation part, at most ``limit``, evenly spread.
 
         Raises `DataError` when the data cannot be found or hold no validation window.

@@ -199,7 +199,7 @@ def _windows(config: TrainConfig, dataset: Dataset, split: Split) -> dict[str, W
     if not len(windows["gate"]):
         raise TrainError(
             f"{dataset.report.source}: no window to judge by in the gate's part of the data",
-            hint="more patients, or a longer series; docs/data.md says how data are split",
+            hint="more patients, or a longer series; docs/guides/data.md says how data are split",
         )
     return windows
 
@@ -216,7 +216,7 @@ def _changes(deltas: dict[str, Any], base: Any) -> dict[str, torch.Tensor]:
 
 
 def _write_numbers(out: Path, numbers: dict[str, torch.Tensor]) -> None:
-    """Write the method's own numbers."""
+    """Write the method's own parameters."""
     from safetensors.torch import save
 
     write_atomic(out / NUMBERS_FILE, save({name: number.contiguous() for name, number in numbers.items()}))

@@ -28,7 +28,7 @@ class TrainConfig(DataOptions, Options):
     target: str | None = None
     split_by: str = "item"  # or "time": of series too few to be split by item
     block_length: int | None = None  # by time: steps that intervals draw together; a context when left out
-    season: str | None = None  # a span (1d) or steps: the simple forecasters get a seasonal one
+    season: str | None = None  # a span (1d) or steps: the simple baselines get a seasonal one
     base: str = DEFAULT_BASE
     method: str = "fourierft"
     context_length: int = 48

@@ -1,4 +1,4 @@
-"""The training loop: frozen base, few trainable numbers, early stopping, exact resume.
+"""The training loop: frozen base, few trainable parameters, early stopping, exact resume.
 
 The model stays in evaluation mode: dropout would train another function than the one that is deployed, and a few
 thousand numbers do not memorise a ward. So chance enters only through which windows a step sees, and that follows
@@ -146,7 +146,7 @@ def schedule(step: int, steps: int, warmup: int) -> float:
 
 
 def held_score(model: nn.Module, family: Objective, held: Pair, batch: int) -> float:
-    """Return the family's stopping metric on held windows; for Chronos-Bolt the WQL that the gate judges by."""
+    """Return the family's stopping metric on held-out windows; for Chronos-Bolt the WQL that the gate judges by."""
     total = size = 0.0
     with torch.no_grad():
         for start in range(0, len(held[0]), 4 * batch):
@@ -173,7 +173,7 @@ def _tensors(windows: Windows, chosen: np.ndarray[Any, np.dtype[np.int64]], devi
 
 
 def _copy(trainable: dict[str, nn.Parameter]) -> dict[str, torch.Tensor]:
-    """Copy the trainable numbers."""
+    """Copy the trainable parameters."""
     return {name: parameter.detach().clone() for name, parameter in trainable.items()}
 
 

@@ -19,7 +19,7 @@ def read_numbers(path: Path) -> dict[str, torch.Tensor]:
     try:
         numbers: dict[str, torch.Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise TrainError(f"{path}: the run's numbers cannot be read: {error}", hint="train it again") from error
+        raise TrainError(f"{path}: the run's parameters cannot be read: {error}", hint="train it again") from error
     return numbers
 
 

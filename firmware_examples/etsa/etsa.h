@@ -176,7 +176,7 @@ typedef struct etsa_adapter {
     uint64_t version;           /* monotonic; compare it with the device's floor */
     bool forced;                /* accepted by hand though it did not beat its base */
     uint32_t delta_count;       /* tensors that it changes */
-    uint32_t parameters;        /* tuned numbers in all */
+    uint32_t parameters;        /* tuned parameters in all */
 
     /* Known-answer test; sizes are zero where there is none. */
     uint32_t context_size, expected_size; /* numbers */
@@ -255,7 +255,7 @@ bool etsa_next(const etsa_adapter *adapter, etsa_delta *delta);
 size_t etsa_scratch_count(const etsa_adapter *adapter);
 /* merged[rows * columns] = base + delta, the sum taken in doubles and rounded once; the same bits on every processor.
  * base: the tensor's bytes in tunable.safetensors (little-endian f32, any alignment). Refuses a weight that is not
- * finite with ETSA_MERGE_ERROR and scratch that is too small with ETSA_STORAGE_ERROR; merged is then worth nothing.
+ * finite with ETSA_MERGE_ERROR and scratch that is too small with ETSA_STORAGE_ERROR; the contents of merged are unspecified on error.
  * Of the floating-point flags it may leave inexact and underflow set, never invalid, overflow or division by zero. */
 etsa_err etsa_merge(const etsa_delta *delta, const uint8_t *base, float *merged, int64_t *scratch, size_t scratch_count);
 

@@ -261,7 +261,7 @@ etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_polic
     if (err == ETSA_OK && data != NULL) err = fc_merge(base, &f->adapter, f->merged, message);
     if (err == ETSA_OK) err = base->family->open(base, f->merged, &f->model, message);
     if (err == ETSA_OK && !base->settings.keep_merged) forget_merged(f); /* ONNX Runtime has made copies */
-    fc_give_back(base);
+    fc_trim_memory(base);
     if (err == ETSA_OK) err = fc_self_test(f, message);
     if (err == ETSA_OK) *out = f;
     else fc_close(f);

@@ -89,7 +89,7 @@ etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float
                          fc_message message);
 /* Opening sessions runs code and fills memory that no forecast needs: give both back, before a forecast reads the weights
  * and memory reaches its peak. */
-void fc_give_back(const fc_base *base);
+void fc_trim_memory(const fc_base *base);
 /* A value of 1 to 4 dimensions that reads and writes the caller's memory; type: float32 or int64. */
 etsa_err fc_value(const fc_base *base, void *data, ONNXTensorElementDataType type, const int64_t *shape, size_t dimensions,
                   OrtValue **value, fc_message message);

@@ -80,7 +80,7 @@ static int forget_code(struct dl_phdr_info *library, size_t size, void *inside)
     return found;
 }
 
-void fc_give_back(const fc_base *base)
+void fc_trim_memory(const fc_base *base)
 {
     dl_iterate_phdr(forget_code, base->library_symbol);
 #ifdef __GLIBC__

@@ -1,5 +1,5 @@
 /* What a monitor's settings say about adapters without a signature, as the Python runtime's commands ask them: a guard
- * against mistakes, for who may run programs of their own here is not stopped by it (docs/threat-model.md). */
+ * against mistakes, for who may run programs of their own here is not stopped by it (docs/reference/threat-model.md). */
 #define _POSIX_C_SOURCE 200809L
 #include "arguments.h"
 #include "parts.h"

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#define MOST_DUE 64u /* steps that may wait for the worker; of a longer stall the oldest are not forecast any more */
+#define MAX_PENDING_STEPS 64u /* steps that may wait for the worker; of a longer stall the oldest are not forecast any more */
 #define PROVE_MS 3600000u /* as in the Python runtime */
 #define LATE_STEPS 2u /* that a forecast waits for late values, as in the Python runtime */
 #define HALF_LIFE_MS (7.0 * 86400000.0)
@@ -19,7 +19,7 @@ typedef struct channel {
     fc_forecaster *current;
     etsa_err down;        /* not ETSA_OK: what runs failed its known answer and did not come up again */
     fc_message why;
-    float *steps;         /* [context_length + MOST_DUE], latest value last: the oldest due step has its whole context */
+    float *steps;         /* [context_length + MAX_PENDING_STEPS], latest value last: the oldest due step has its whole context */
     size_t length;
     bool begun;           /* a value has come */
     int64_t step;         /* that is being filled */
@@ -66,7 +66,7 @@ static int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); 
  * forecast, since too many wait already. */
 static uint64_t append(channel *c, size_t most, float value, uint64_t steps)
 {
-    size_t room = most + MOST_DUE, count = steps > room ? room : (size_t)steps;
+    size_t room = most + MAX_PENDING_STEPS, count = steps > room ? room : (size_t)steps;
     uint64_t due = c->due + steps;
     if (c->length + count > room) {
         size_t dropped = c->length + count - room;
@@ -74,7 +74,7 @@ static uint64_t append(channel *c, size_t most, float value, uint64_t steps)
         c->length -= dropped;
     }
     for (size_t i = 0; i < count; i++) c->steps[c->length++] = value;
-    c->due = (uint32_t)(due < MOST_DUE ? due : MOST_DUE);
+    c->due = (uint32_t)(due < MAX_PENDING_STEPS ? due : MAX_PENDING_STEPS);
     return due - c->due;
 }
 
@@ -380,7 +380,7 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
     s->quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *s->quantiles);
     bool memory = s->work != NULL && s->quantiles != NULL;
     for (uint32_t i = 0; i < settings->channels && err == ETSA_OK; i++) {
-        s->channels[i].steps = malloc((bundle->context_length + MOST_DUE) * sizeof *s->work);
+        s->channels[i].steps = malloc((bundle->context_length + MAX_PENDING_STEPS) * sizeof *s->work);
         memory = memory && s->channels[i].steps != NULL;
         err = fc_open(base, NULL, 0, &settings->policy, &s->channels[i].current, message);
         if (err == ETSA_OK) set_range(&s->channels[i], s->channels[i].current);

@@ -62,7 +62,7 @@ void sv_finish(sv_service *service);
 void sv_stop(sv_service *service);
 
 /* One measured value. Step k is [k * interval_ms, (k + 1) * interval_ms); the good value with the latest time stamp stands
- * for it, by the rules of the Python runtime's Stream (docs/stream.md). A value of a later step closes the steps before
+ * for it, by the rules of the Python runtime's Stream (docs/guides/stream.md). A value of a later step closes the steps before
  * it, and the worker forecasts; one that comes late fills its step where that is missing, for the forecasts to come, or
  * is dropped and counted. Values that are not good, not finite or no reading of the adapter's signal change nothing but a count. A value a whole context or more away is
  * a stray: three in a row that agree move the channel ahead, as many as a context has steps move it back. Values of

@@ -10,7 +10,7 @@ from tests.docs.compare import DifferentError, Digests, compare
     ("printed", "real"),
     [
         ("adapter  115.9   8.321  79.55 %", "adapter 117.1 8.30 79.0 %"),
-        ("trained: 2,400 numbers, 25 s", "trained: 2,400 numbers, 212 s"),
+        ("trained: 2,400 parameters, 25 s", "trained: 2,400 parameters, 212 s"),
         ("approved deae2239ee319e18 for icu", "approved 0123456789abcdef for icu"),
         ("…\nlast 3", "first\nsecond\nlast 3"),
         ("first\n…", "first\nsecond"),

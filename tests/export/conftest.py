@@ -27,7 +27,7 @@ def float32_bundle(exported: Callable[[str], Any]) -> Bundle:
 
 @pytest.fixture(scope="session")
 def redraw() -> Callable[[Path, Callable[[torch.Tensor], torch.Tensor]], None]:
-    """Put ``draw(number)`` in place of each of a run's tuned numbers, and pin them in its record as training does.
+    """Put ``draw(number)`` in place of each of a run's tuned parameters, and pin them in its record as training does.
 
     A few steps of training leave none that matter.
     """

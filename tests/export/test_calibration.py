@@ -35,7 +35,7 @@ def test_a_calibrated_blob_proves_the_same_merge_and_moves_forecasts_as_fitted(
     ).blob
     calibration = Calibration(offsets=Numbers.of(np.linspace(-0.5, 0.5, 54).reshape(9, 6), "int8"))
     blob = with_calibration(float32_bundle, plain, calibration)
-    assert len(blob) == len(plain) + 32 + 4 + 54, "a record, a scale and 54 numbers of one byte"
+    assert len(blob) == len(plain) + 32 + 4 + 54, "a record, a scale and 54 parameters of one byte"
     before, after = decode(plain), decode(blob)
     assert before.known_answer is not None
     assert after.known_answer is not None

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
+from device_runtime.errors import DeviceRuntimeError, FormatError, SettingsError, StorageError
 from device_runtime.format import canonical
 from device_runtime.format.manifest import Manifest
 from device_runtime.update import floor, lifecycle, notes, rollout
@@ -211,7 +211,7 @@ READERS: Mapping[str, Reader] = MappingProxyType({
     "gate.toml": Reader(kinds=(gate.GateFile,), good=_GATE, read=lambda p: gate.read_gate(p.read_bytes(), p),
                         write=to_toml, errors=(ConfigError,)),
     "device.toml": Reader(kinds=(DeviceConfig,), good=_DEVICE, read=read_device, write=to_toml,
-                          errors=(FormatError,)),
+                          errors=(SettingsError,)),
     "evaluation.json": Reader(
         kinds=(EvaluationFile,), errors=(DataError,), read=gate.read_evaluation,
         good={"models": FIGURES, "subgroups": {"sex": {"F": {"models": FIGURES, "patients": 20}}},

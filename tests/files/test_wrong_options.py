@@ -4,11 +4,11 @@ import math
 
 import click
 import pytest
-from test_wrong_paths import walk
 
 from device_runtime import cli as device
 from device_runtime.cli.options import FiniteRange
 from edge_tsfm import cli as workstation
+from tests.files.test_wrong_paths import walk
 
 COMMANDS = [
     (" ".join((program, *words)), command)

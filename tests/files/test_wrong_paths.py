@@ -47,6 +47,8 @@ COMMANDS = {
         "bench --config {config} --runs 10",
         "bench --bundle {bundle} --adapter {blob} --profile {new_file} --runs 10",
         "study {study} {data} --out {new_folder}",
+        "measure {base} {reports}",
+        "replay {data} --bundle {bundle} --adapter {blob} --against base --target HR",
         "deploy approve {updates} {blob} --keys {keys} --channel icu --bundle {bundle} --evaluation {evaluation}"
         " --field-evaluation {field} --who x",
         "deploy channel {updates} icu --signal MAP --interval 1h --keys {keys}",
@@ -71,6 +73,7 @@ COMMANDS = {
         "selftest {bundle} --adapter {blob}",
         "install {blob} --config {device}",
         "status --config {device}",
+        "quality --config {device}",
         "confirm --config {device} --reason x",
         "rollback --config {device} --reason x",
         "update --config {device}",

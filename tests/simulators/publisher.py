@@ -28,7 +28,7 @@ vs_field_percent = 2.0
 subgroup_percent = 5.0
 """
 WEIGHTS = json.loads((BUNDLE / "bundle.json").read_bytes())["base"]["weights"]
-RUN = "5" * 64  # digest of the tuned numbers that every adapter here says it was exported from
+RUN = "5" * 64  # digest of the tuned parameters that every adapter here says it was exported from
 BINDING = Binding.of("MAP", interval_us=3_600_000_000, context_length=48, prediction_length=6)
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 EVERYBODY = (Stage(permille=1000, soak_hours=0.0, max_failures=100, max_failure_percent=100.0),)

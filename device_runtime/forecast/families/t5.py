@@ -107,7 +107,7 @@ class T5Model:
     def probe(self, context: FloatArray, size: int) -> FloatArray:
         """Return the known-answer probe of ``context`` ``[L]``: the means of ``size`` steps (FORMAT.md §7)."""
         if size > self.prediction_length:
-            raise FormatError(f"known-answer test: {size} numbers, this base has {self.prediction_length} steps")
+            raise FormatError(f"known-answer test: {size} parameters, this base has {self.prediction_length} steps")
         return self._means(context[None, :], size)[0, :, 0]
 
     def logits(self, context: FloatArray, steps: int) -> FloatArray:

@@ -207,7 +207,7 @@ class Agent:
         return rollout, None
 
     def _answer(self, slots: Slots, rollout: Rollout) -> str:
-        """Say why an acceptable roll-out asks nothing of this device; empty when it does."""
+        """Say why this device should not install what an acceptable roll-out offers; empty when it should."""
         sequence, record = rollout.sequence, slots.record
         if record.state is State.TRIAL and record.candidate and record.candidate.sequence >= sequence:
             return RUNNING

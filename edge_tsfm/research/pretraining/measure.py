@@ -1,6 +1,6 @@
 """The figures of a model card: a base zero-shot beside simple baselines, on patients and on other domains.
 
-``edge-tsfm measure`` prints them; its data are the folder of public data described in docs/pretraining.md.
+``edge-tsfm measure`` prints them; its data are the folder of public data described in docs/guides/pretraining.md.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _columns(path: Path) -> Iterator[tuple[str, FloatArray]]:
     """Read a CSV's columns but the first, the time: each name and its values ``[N]``. Raises `DataError`."""
     import pandas as pd
 
-    hint = "docs/pretraining.md says what DATA holds"
+    hint = "docs/guides/pretraining.md says what DATA holds"
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:

@@ -105,7 +105,7 @@ class StudyFile(DataOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """A study; see docs/study.md for the keys."""
+    """A study; see docs/guides/study.md for the keys."""
 
     data: str
     targets: tuple[str, ...]

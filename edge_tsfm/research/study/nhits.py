@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edge_tsfm.models.direct import FAR, Direct
 from edge_tsfm.research.study.scores import LEVELS
 
-WIDTH = 256  # hidden units: about 700,000 numbers in three stacks, for 48 steps of context and 6 ahead
+WIDTH = 256  # hidden units: about 700,000 parameters in three stacks, for 48 steps of context and 6 ahead
 LEARNING_RATE = 1e-3  # the library's own
 
 
@@ -46,7 +46,7 @@ class NHits(Direct):
 
 
 def make_network(context_length: int, prediction_length: int, seed: int) -> nn.Module:
-    """Make an untrained network of about 700,000 numbers (at 48 → 6)."""
+    """Make an untrained network of about 700,000 parameters (at 48 → 6)."""
     from neuralforecast.losses.pytorch import MQLoss
     from neuralforecast.models import NHITS
 

@@ -30,7 +30,7 @@ def pareto_plot(groups: Sequence[Group]) -> bytes:
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that no other equals or beats with as few numbers, by rising count."""
+    """Return the rows that no other equals or beats with as few parameters, by rising count."""
     best: list[Row] = []
     for row in sorted(rows, key=lambda one: (one.parameters or 0, one.figures["mse"].value)):
         if not best or row.figures["mse"].value < best[-1].figures["mse"].value:
@@ -62,7 +62,7 @@ def _draw(axis: Axes, group: Group) -> None:
     axis.axhline(0, color="#999999", linewidth=0.8, linestyle=":")
     axis.set_xscale("log")
     axis.margins(x=0.12)
-    axis.set_xlabel("numbers shipped")
+    axis.set_xlabel("parameters shipped")
     axis.set_ylabel("MSE below the frozen base's [%]")
     axis.set_title(
         f"{group.target}, {group.base}; test {group.unit}s, bars: 95 %; hollow: not accepted by the gate", fontsize=9

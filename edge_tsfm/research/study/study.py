@@ -36,7 +36,7 @@ class Result:
     missing: int  # cells without scores
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values; the schema is in docs/study.md."""
+        """Return JSON-ready values; the schema is in docs/guides/study.md."""
         return {
             "schema": SCHEMA,
             "groups": [group.to_dict() for group in self.groups],

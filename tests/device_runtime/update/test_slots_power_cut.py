@@ -183,8 +183,8 @@ def test_no_power_cut_leaves_a_bad_state(name: str) -> None:
 
 def test_the_number_of_states() -> None:
     counts = {name: bad_states(name)[0] for name in SCENARIOS}
-    print(counts, sum(counts.values()))  # noqa: T201 - docs/deploy.md quotes it
-    text = (Path(__file__).resolve().parents[3] / "docs" / "deploy.md").read_text()
+    print(counts, sum(counts.values()))  # noqa: T201 - docs/guides/deploy.md quotes it
+    text = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "deploy.md").read_text()
     assert f"{sum(counts.values())} crash states" in text
 
 

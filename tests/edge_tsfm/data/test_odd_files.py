@@ -152,7 +152,7 @@ def test_other_encodings_and_line_ends_never_end_in_a_traceback(tmp_path: Path, 
     try:
         data = read_dataset(path, target="HR")
     except DataError as error:
-        assert "t.csv" in str(error)  # noqa: PT017 - either is right; which is docs/data.md's
+        assert "t.csv" in str(error)  # noqa: PT017 - either is right; which is docs/guides/data.md's
     else:
         assert (data.item_ids, data.report.values) == (("Müller",), 6)
 

@@ -165,8 +165,8 @@ def test_positions_are_uniform_and_another_salt_is_another_order() -> None:
 
 
 def test_positions_never_change() -> None:
-    """Published in docs/deploy.md: a device and a publisher of any version agree."""
-    text = (Path(__file__).resolve().parents[3] / "docs" / "deploy.md").read_text()
+    """Published in docs/guides/deploy.md: a device and a publisher of any version agree."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "deploy.md").read_text()
     for salt, device in (("icu-1", "bed-1"), ("icu-1", "bed-2"), ("icu-2", "bed-1")):
         assert f"`{salt}`, `{device}` | `{position(salt, device):016x}`" in text
 

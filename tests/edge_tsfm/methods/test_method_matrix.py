@@ -21,7 +21,7 @@ from edge_tsfm.models.parts import find_parts
 from edge_tsfm.runs.peft_form import save_peft_form
 from tests.support.rounding import ANY_ORDER, assert_near, noise
 
-# The dummies' smallest site has 8 rows and 8 columns: few numbers on each.
+# The dummies' smallest site has 8 rows and 8 columns: few parameters on each.
 OPTIONS = Options(n_frequency=9, rank=2)
 # Every method of the registry is here; those without an adapter are only compared with.
 REFERENCES = tuple(name for name, method in METHODS.items() if not method.exportable)
@@ -134,7 +134,7 @@ def test_merged_forecasts_as_tuned(
     effect = float((after - before).abs().max())
     assert effect > 1e-3
     assert set(method.deltas(model, options, "int16")) == set(touched)
-    # int16 numbers: one part in 32,767 of the largest on each tensor.
+    # int16 parameters: one part in 32,767 of the largest on each tensor.
     error = (outputs(merged(base, method.deltas(model, options, "int16"))) - after).abs().max()
     assert error < 1e-3 * effect + near(merged(base, method.deltas(model, options, "int16")))
     assert (outputs(merged(base, method.deltas(model, options, "int8"))) - after).abs().max() < 0.1 * effect

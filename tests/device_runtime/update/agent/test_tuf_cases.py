@@ -1048,5 +1048,5 @@ def test_client(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_table_is_as_large_as_the_documentation_says() -> None:
-    text = (Path(__file__).resolve().parents[4] / "docs" / "deploy.md").read_text()
+    text = (Path(__file__).resolve().parents[4] / "docs" / "guides" / "deploy.md").read_text()
     assert f"{len(CASES)} cases" in text

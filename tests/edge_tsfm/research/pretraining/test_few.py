@@ -1,4 +1,4 @@
-"""Continued pre-training: a few numbers learn, the base itself does not move, and the result is the merged base."""
+"""Continued pre-training: a few parameters learn, the base itself does not move, and the result is the merged base."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -90,7 +90,7 @@ def test_the_front_holds_what_no_smaller_method_beats(tmp_path: Path) -> None:
     scored = (("base", 10.0), ("full", 8.0), ("norms", 9.0), ("vera", 9.5))
     cells = [write(tmp_path, cell(name, kind="base" if name == "base" else "adapter"), mse) for name, mse in scored]
     (group,) = tabulate(cells, tmp_path, blobs={})
-    assert [row.label for row in front(group.rows[1:])] == ["full"]  # all of 100 numbers: the best of them
+    assert [row.label for row in front(group.rows[1:])] == ["full"]  # all of 100 parameters: the best of them
 
 
 def test_a_method_that_the_gate_refused_is_not_counted_as_a_success_anywhere(tmp_path: Path) -> None:
