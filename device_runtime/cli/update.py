@@ -15,7 +15,7 @@ import click
 
 from device_runtime.cli.device_options import config_option, who_option
 from device_runtime.cli.options import FiniteRange, json_option
-from device_runtime.errors import UnsupportedError
+from device_runtime.errors import MissingLibraryError
 
 
 @click.command()
@@ -41,7 +41,7 @@ def command(config_path: Path, every: float | None, as_json: bool, **options: An
     try:
         from device_runtime.update.agent.poll import next_poll
     except ImportError as error:
-        raise UnsupportedError(
+        raise MissingLibraryError(
             f"the update client is not installed: {error}", hint="install edge-tsfm with the extra [agent]"
         ) from error
     if every is None:

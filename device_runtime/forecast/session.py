@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from device_runtime.errors import ForecastError, MergeError, StorageError, UnsupportedError
+from device_runtime.errors import ForecastError, MergeError, MissingLibraryError, StorageError
 from device_runtime.forecast.bundle import Bundle
 
 GRAPH_SUFFIX = ".onnx"
@@ -42,13 +42,13 @@ def open_session(
 
     Merged tensors go in through ``add_external_initializers``, which replaces them before any optimisation and
     refuses a wrong name, shape or type; ``add_initializer`` would be folded away in silence (docs/adr/0002).
-    Raises `UnsupportedError` for a provider that is not there, `StorageError` when the graph cannot be loaded and
+    Raises `MissingLibraryError` for a provider that is not there, `StorageError` when the graph cannot be loaded and
     `MergeError` when ONNX Runtime refuses a tensor.
     """
     settings = settings or SessionSettings()
     missing = set(settings.providers) - set(ort.get_available_providers())
     if missing:
-        raise UnsupportedError(
+        raise MissingLibraryError(
             f"execution provider {', '.join(sorted(missing))} is not in this onnxruntime",
             hint=f"available: {', '.join(ort.get_available_providers())}",
         )

@@ -114,8 +114,8 @@ class Repository:
         """Read the top-level roles; where the cache's disk refuses, once more with one in memory."""
         try:
             self._guarded(self.updater.refresh)
-        except StorageError as error:
-            if isinstance(error, OfflineError) or self._memory is not None:
+        except StorageError:
+            if self._memory is not None:
                 raise
             _discard(self.cache)
             self._elsewhere()
