@@ -14,10 +14,11 @@ from device_runtime.errors import (
     ForecastError,
     InputError,
     MergeError,
+    MissingLibraryError,
     SelfTestError,
     StorageError,
-    UnsupportedError,
 )
+from device_runtime.faults import Fault, fault_of
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster, widest_tolerance
 from device_runtime.forecast.merge import merge
@@ -243,9 +244,11 @@ def test_a_damaged_blob_never_forecasts(dummy_bundle: Path) -> None:
         Forecaster.open(dummy_bundle, bytes(damaged))
 
 
-def test_an_execution_provider_that_is_not_there_is_an_error_not_a_fallback(dummy_bundle: Path) -> None:
-    with pytest.raises(UnsupportedError, match="NoSuchProvider"):
+def test_a_provider_that_is_not_there_is_the_machines_fault_and_no_fallback(dummy_bundle: Path) -> None:
+    with pytest.raises(MissingLibraryError, match="NoSuchProvider") as refused:
         Forecaster.open(dummy_bundle, settings=SessionSettings(providers=("NoSuchProvider",)))
+    assert fault_of(refused.value) is Fault.MACHINE  # it says nothing of the adapter that was to run on it
+    assert "CPUExecutionProvider" in str(refused.value.hint)
 
 
 def test_a_forecast_that_is_not_finite_is_an_error(dummy_bundle: Path) -> None:
