@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,33 +65,28 @@ def tpm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TpmCounter]
     for program in PROGRAMS:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    for _ in range(20):  # two neighbouring ports: tpm2-tools takes the second for control
-        with socket.create_server(("127.0.0.1", 0)) as one:
-            port = one.getsockname()[1]
-        with socket.socket() as two:
-            if two.connect_ex(("127.0.0.1", port + 1)):
-                break
-    command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path}", "--flags", "not-need-init"]
-    command += ["--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}"]
-    running = subprocess.Popen(command)
-    try:
-        for _ in range(500):
-            with socket.socket() as trial:
-                if trial.connect_ex(("127.0.0.1", port + 1)) == 0:
+    with tempfile.TemporaryDirectory() as short:  # a socket's path has at most 107 bytes
+        sockets = Path(short) / "tpm"
+        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path}", "--flags", "not-need-init"]
+        command += ["--server", f"type=unixio,path={sockets}", "--ctrl", f"type=unixio,path={sockets}.ctrl"]
+        running = subprocess.Popen(command)
+        try:
+            for _ in range(1_500):
+                if sockets.with_suffix(".ctrl").exists() or running.poll() is not None:
                     break
-            time.sleep(0.02)
-        monkeypatch.setenv("TPM2TOOLS_TCTI", f"swtpm:host=127.0.0.1,port={port}")
-        attributes = "ownerread|ownerwrite|authread|authwrite|nt=counter"
-        for made in (
-            ["tpm2_startup", "-c"],
-            ["tpm2_nvdefine", INDEX, "-C", "o", "-a", attributes],
-            ["tpm2_nvincrement", INDEX],
-        ):
-            subprocess.run(made, check=True, capture_output=True)
-        yield TpmCounter(INDEX)
-    finally:
-        running.terminate()
-        running.wait(10)
+                time.sleep(0.02)
+            monkeypatch.setenv("TPM2TOOLS_TCTI", f"swtpm:path={sockets}")
+            attributes = "ownerread|ownerwrite|authread|authwrite|nt=counter"
+            for made in (
+                ["tpm2_startup", "-c"],
+                ["tpm2_nvdefine", INDEX, "-C", "o", "-a", attributes],
+                ["tpm2_nvincrement", INDEX],
+            ):
+                subprocess.run(made, check=True, capture_output=True)
+            yield TpmCounter(INDEX)
+        finally:
+            running.terminate()
+            running.wait(10)
 
 
 def test_a_tpm_counts(tpm: TpmCounter) -> None:
