@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -16,9 +15,7 @@ def say_renamed(old: str, new: str, where: str = "") -> None:
         sys.stderr.write(f"{place}{old} is now called {new}; the old name works in this release only\n")
 
 
-def renamed_key(
-    value: Mapping[str, Any], old: str, new: str, where: str, *, error: type[Exception]
-) -> Mapping[str, Any]:
+def renamed_key(value: dict[str, Any], old: str, new: str, where: str, *, error: type[Exception]) -> dict[str, Any]:
     """Return a file's table with the key ``old`` under its ``new`` name. Raises ``error`` where both are there."""
     if old not in value:
         return value

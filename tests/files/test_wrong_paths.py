@@ -51,7 +51,7 @@ COMMANDS = {
         "replay {data} --bundle {bundle} --adapter {blob} --against base --target HR",
         "deploy approve {updates} {blob} --keys {keys} --ring icu --bundle {bundle} --evaluation {evaluation}"
         " --field-evaluation {field} --who x",
-        "deploy channel {updates} icu --signal MAP --interval 1h --keys {keys}",
+        "deploy signal {updates} icu --signal MAP --interval 1h --keys {keys}",
         "deploy device-settings {updates} icu bed-1 --url x --keys {keys}",
         "deploy downgrade {updates} icu abcd --keys {keys} --plan {plan} --who x --why y",
         "deploy halt {updates} icu --keys {keys} --who x --why y",
@@ -110,7 +110,7 @@ def good() -> Iterator[dict[str, Path]]:
     place.chmod(0o755)
     things = {name: place / name for name in ("run", "keys", "updates", "reports")}
     frame = simulate_ward(
-        patients=60, hours=48, site="A", seed=0, interval="1h", channels=["HR"], on_patient=lambda: None
+        patients=60, hours=48, site="A", seed=0, interval="1h", signals=["HR"], on_patient=lambda: None
     )
     things["data"] = place / "ward.csv"
     things["data"].write_bytes(encode_table(frame, things["data"]))

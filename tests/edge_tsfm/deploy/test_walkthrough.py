@@ -147,7 +147,7 @@ def test_every_verb_speaks_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert say("rollout", repository, "icu", "--pause", "--who", "ops")["action"] == "pause"
     assert say("rollout", repository, "icu", "--resume", "--who", "ops")["action"] == "resume"
     because = ["--who", "ops", "--why", "test"]
-    assert say("halt", repository, "icu", *because) == {"ring": "icu", "halted": True}
+    assert say("halt", repository, "icu", *because) == {"ring": "icu", "channel": "icu", "halted": True}
     assert say("revoke", repository, "icu", names[1][:8], *because)["revoked"] == names[1]
     assert say("downgrade", repository, "icu", names[0][:8], *because)["sequence"] == 3
     old = json.loads((repository / "deploy.json").read_text())["keys"]["quality"][0]["keyid"]
