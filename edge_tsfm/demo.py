@@ -66,7 +66,7 @@ def _run_demo(out: Path, say: Say, *, patients: int, steps: int) -> Demo:
     """Do what `run_demo` says, alone in ``out``."""
     start = time.monotonic()
     for site in ("A", "B"):
-        frame = simulate_ward(patients=patients, site=site, seed=0, channels=["HR", "MAP"])
+        frame = simulate_ward(patients=patients, site=site, seed=0, signals=["HR", "MAP"])
         write_atomic(out / f"ward-{site.lower()}.csv", encode_table(frame, out / f"ward-{site.lower()}.csv"))
         say(f"simulated ward {site}: {patients} patients, {len(frame):,} hourly rows")
     runs = {method: _train(out, method, steps, say) for method in METHODS}

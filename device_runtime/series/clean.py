@@ -20,7 +20,7 @@ def clean(value: NDArray[np.float32], plausible: tuple[float, float] | None) -> 
     """Make values <= 0 and outside ``plausible`` (ends included) missing.
 
     Monitors and charts write 0 (WFDB numerics, many exports) or -1 for "not measured"; where ``plausible`` begins at or
-    below 0 they are readings. Without a range, as for another domain's channel, only infinite values go.
+    below 0 they are readings. Without a range, as for another domain's signal, only infinite values go.
     """
     absent = np.isnan(value)
     low, high = plausible or (-np.inf, np.inf)

@@ -15,7 +15,7 @@ class Layout:
     """How to read one kind of table: which column is what.
 
     In an event table each row is one measurement, named by ``name_column`` and worth ``value_column``; otherwise each
-    channel is a column. ``part_column`` tells one patient's stays or records apart. ``step_us`` is how long 1 is in a
+    signal is a column. ``part_column`` tells one patient's stays or records apart. ``step_us`` is how long 1 is in a
     timestamp column of plain numbers. ``timestamp_columns`` is empty where rows are steps in order. ``attributes``
     None means every column that is constant within each item.
     """

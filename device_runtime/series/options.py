@@ -40,7 +40,7 @@ class TableOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions(TableOptions):
-    """How to read one channel of a table.
+    """How to read one signal of a table.
 
     ``plausible`` replaces the range of the signal table; ``signal`` is one that the table has not, as an adapter brings
     it: its name, range and unit are then known; ``rows_are_steps`` reads a table without times as steps in order, each

@@ -1,4 +1,4 @@
-"""From a table to series of one channel on a regular clock: every rule of ``SERIES.md``, in its order."""
+"""From a table to series of one signal on a regular clock: every rule of ``SERIES.md``, in its order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read(
     otherwise: str = "series",
     refine: Refine | None = None,
 ) -> Reading:
-    """Read one channel of a table.
+    """Read one signal of a table.
 
     ``known`` is a layout that the file's kind gives, ``otherwise`` an item without id, ``refine`` tells apart what one
     id means in several files. Raises `InputError` for a table that cannot be read as asked, `OptionError` for
@@ -133,7 +133,7 @@ def _refuse_wrong_unit(cells: Cells, wanted: Target, cleaned: Cleaned, bounds: t
     raise InputError(
         f"{cells.source}: {cleaned.implausible} of {positive} values of {wanted.column} lie outside "
         f"{bounds[0]:g} to {bounds[1]:g}{unit}",
-        hint=f"is it another unit{other} or another channel (--target)?",
+        hint=f"is it another unit{other} or another signal (--target)?",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a table says of one channel: series on a regular clock, and all that was decided to know them."""
+"""What a table says of one signal: series on a regular clock, and all that was decided to know them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """What a table says of one channel, and all that was decided and changed to know it."""
+    """What a table says of one signal, and all that was decided and changed to know it."""
 
     layout: Layout
     target: Target
@@ -39,7 +39,7 @@ class Reading:
     every_us: int  # the interval; `STEP_US` a step where nobody said how long one is
     parts: Parts
     times: Times
-    kept: NDArray[np.int64]  # [R], which rows of the table speak of this channel
+    kept: NDArray[np.int64]  # [R], which rows of the table speak of this signal
     cleaned: Cleaned
     converted: int
     in_error: int  # rows that a flag called wrong: missing
@@ -52,12 +52,12 @@ class Reading:
 
     @property
     def signal(self) -> Signal | None:
-        """The vital sign; None for another domain's channel."""
+        """The vital sign; None for another domain's signal."""
         return self.target.signal
 
     @property
     def unit(self) -> str | None:
-        """The unit of the values; None where the channel is not in the table of signals."""
+        """The unit of the values; None where the signal is not in the table of signals."""
         return None if self.target.signal is None else self.target.signal.unit
 
     @property

@@ -1,4 +1,4 @@
-"""Several channels of one table on one clock: targets and covariates, of every item its latest stretch."""
+"""Several signals of one table on one clock: targets and covariates, of every item its latest stretch."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Items:
 
     @property
     def signal(self) -> Signal | None:
-        """The first target's vital sign; None for another domain's channel."""
+        """The first target's vital sign; None for another domain's signal."""
         return self.readings[0].signal
 
     @property
@@ -151,13 +151,13 @@ def _by_item(reading: Reading) -> dict[str, list[Stretch]]:
 
 
 def _beside(stretch: Stretch, others: Sequence[Stretch], every_us: int) -> FloatArray:
-    """Return ``others`` (one item's, of another channel) at the places of ``stretch``: ``[T]``, NaN elsewhere."""
+    """Return ``others`` (one item's, of another signal) at the places of ``stretch``: ``[T]``, NaN elsewhere."""
     values = np.full(len(stretch.values), np.nan, dtype=np.float32)
     for other in others:
         shift, off = divmod(other.start_us - stretch.start_us, every_us)
         if off:
             raise InputError(
-                f"item {stretch.item_id}: its channels are not measured at the same times",
+                f"item {stretch.item_id}: its signals are not measured at the same times",
                 hint="say a longer step with --interval",
             )
         begin, end = max(shift, 0), min(shift + len(other.values), len(values))
@@ -175,7 +175,7 @@ def _divide(
     ahead: int,
     where: str,
 ) -> Item:
-    """Divide an item's channels ``[L + ahead]`` into what was and what is known ahead."""
+    """Divide an item's signals ``[L + ahead]`` into what was and what is known ahead."""
     length = len(values[targets[0]]) - ahead
     if length < 1:
         raise InputError(

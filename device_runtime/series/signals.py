@@ -116,7 +116,7 @@ _SEPARATORS = re.compile(r"[\s_.\-]+")
 
 
 def find_signal(name: str) -> Signal | None:
-    """Return the vital sign called ``name`` in any known spelling, or None for another domain's channel.
+    """Return the vital sign called ``name`` in any known spelling, or None for another domain's signal.
 
     Capitals, blanks, underscores, points and hyphens do not matter, nor does a unit behind the name (``MAP (mmHg)``,
     ``hr_bpm``) or a device before it (``Solar8000/HR``). A LOINC code is a name too; see `find_event` for item ids.

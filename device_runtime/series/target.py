@@ -94,7 +94,7 @@ def _find_event(cells: Cells, layout: Layout, name_column: str, target: str | No
     events = [text for text in distinct(cells.texts(name_column))[1] if not is_missing(text)]
     if target is None:
         raise InputError(
-            f"{cells.source}: which channel is the target?", hint=f"name it with --target; {listed(events)}"
+            f"{cells.source}: which signal is the target?", hint=f"name it with --target; {listed(events)}"
         )
     signal = find_event(target)
     mine = tuple(event for event in events if event_is(event, target, signal))
@@ -127,7 +127,7 @@ def take_values(
     if signal is None or not signal.unit:  # of an adapter's own signal nobody may have said the unit
         if options.unit is not None:
             raise OptionError(
-                f"--unit {options.unit}: {target.name} is not a vital sign of the channel table",
+                f"--unit {options.unit}: {target.name} is not a vital sign of the table of signals",
                 hint="leave --unit out, or say which vital sign it is with --target",
             )
         return value.astype(np.float32), 0

@@ -199,7 +199,7 @@ class Host(Generic[F]):
         """Bring up what the record names, with a new window if it is on trial; what ``failed`` does not come up."""
         before, now = slots.record.generation, self._clock()
         try:
-            self.started = start(slots, self._open, channel=self._config.channel, failed=failed, keep=keep)
+            self.started = start(slots, self._open, ring=self._config.ring, failed=failed, keep=keep)
         except (DeviceRuntimeError, OSError, MemoryError) as error:
             # What ran may have been taken back, so it does not go on; the next forecast tries again.
             self._generation = -1

@@ -50,11 +50,11 @@ class _Failure:
 
 
 def start(
-    slots: Slots, open_adapter: Opener[T], *, channel: str, failed: str = "", keep: Started[T] | None = None
+    slots: Slots, open_adapter: Opener[T], *, ring: str, failed: str = "", keep: Started[T] | None = None
 ) -> Started[T]:
     """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
 
-    ``channel`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
+    ``ring`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
     the record names must not run any more: then begin with the fall-back. ``keep`` is what runs already: it goes on
     where the fall-back ends at the same adapter.
     """
@@ -70,7 +70,7 @@ def start(
             elif keep and keep.entry == entry and (failures or failed):
                 running = keep.running
             else:
-                rung = _count(slots, entry, rung, channel)
+                rung = _count(slots, entry, rung, ring)
                 running = open_adapter(slots.load(entry))
         except Exception as error:
             if entry is None:
@@ -91,9 +91,9 @@ def start(
     )
 
 
-def _count(slots: Slots, entry: Entry, rung: Record, channel: str) -> Record:
+def _count(slots: Slots, entry: Entry, rung: Record, ring: str) -> Record:
     """Check that an adapter may run at all, and take a try from a trial, durably. Returns the record then."""
-    _check_floor(slots, entry, channel)
+    _check_floor(slots, entry, ring)
     slots.check_counter()
     if rung.state is not State.TRIAL:
         return rung
@@ -103,7 +103,7 @@ def _count(slots: Slots, entry: Entry, rung: Record, channel: str) -> Record:
     return slots.record
 
 
-def _check_floor(slots: Slots, entry: Entry, channel: str) -> None:
+def _check_floor(slots: Slots, entry: Entry, ring: str) -> None:
     """Refuse what was revoked, even when the cut came between floor and record."""
     try:
         floor = slots.floor()
@@ -111,7 +111,7 @@ def _check_floor(slots: Slots, entry: Entry, channel: str) -> None:
         return  # a lost floor blocks installs, not what was installed while it was there
     if entry.file in floor.revoked:
         raise RollbackError(f"adapter {entry.adapter[:16]} is revoked")
-    minimum = floor.security_minimum.get(channel, 0)
+    minimum = floor.security_minimum.get(ring, 0)
     if entry.sequence < minimum:
         raise RollbackError(
             f"adapter {entry.adapter[:16]} has sequence {entry.sequence}, the security minimum is {minimum}"

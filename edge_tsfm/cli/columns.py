@@ -96,14 +96,14 @@ def _role(name: str, layout: Layout | None) -> str | None:
 
 def _signal(name: str) -> dict[str, Any]:
     """Guess the vital sign that a column's name speaks of; empty for another domain's."""
-    from edge_tsfm.data.channels import CHANNELS, find_channel, unit_of_name
+    from device_runtime.series.signals import SIGNALS, find_signal, unit_of_name
 
     code = int(name) if name.isdecimal() and name.isascii() else -1
-    coded = next((one for one in CHANNELS.values() if code in (*one.item_ids, *one.fahrenheit_item_ids)), None)
-    channel = coded or find_channel(name)
-    if channel is None:
+    coded = next((one for one in SIGNALS.values() if code in (*one.item_ids, *one.fahrenheit_item_ids)), None)
+    signal = coded or find_signal(name)
+    if signal is None:
         return {}
-    return {"signal": channel.name, "unit": unit_of_name(name) or channel.unit, "loinc": channel.loinc}
+    return {"signal": signal.name, "unit": unit_of_name(name) or signal.unit, "loinc": signal.loinc}
 
 
 def _events(cells: Cells, name_column: str, value_column: str, numerals: Numerals) -> list[dict[str, Any]]:

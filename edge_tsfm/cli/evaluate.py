@@ -35,7 +35,7 @@ WAIT = 60.0  # seconds for another evaluation to write the same files
     help="Which patients (or, of a run split by time, which stretch); all is for data of another hospital.",
 )
 @click.option("--allow-trained-patients", is_flag=True, help="Score patients the run was trained on, and say so.")
-@click.option("--target", help="Channel or column.  [default: what the run was trained on]")
+@click.option("--target", help="Signal or column.  [default: what the run was trained on]")
 @read_options
 @min_observed_option("as the run")
 @click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")

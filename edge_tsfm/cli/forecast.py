@@ -46,14 +46,14 @@ PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, of the base alone
     "targets",
     multiple=True,
     required=True,
-    help="Channel or column to forecast; several are forecast together (Chronos-2).",
+    help="Signal or column to forecast; several are forecast together (Chronos-2).",
 )
-@click.option("--past-covariate", "past", multiple=True, help="Channel measured beside the target (Chronos-2).")
+@click.option("--past-covariate", "past", multiple=True, help="Signal measured beside the target (Chronos-2).")
 @click.option(
     "--future-covariate",
     "future",
     multiple=True,
-    help="Channel also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
+    help="Signal also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
 )
 @click.option(
     "--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: what the adapter is for, else 6]"
@@ -153,7 +153,17 @@ def command(
         rows = [place | dict(zip(named, row, strict=True)) for place, row in zip(places, shortest(flat), strict=True)]
         identity = {"base": forecast.base, "adapter": forecast.adapter, "adapter_version": forecast.adapter_version}
         identity |= said_use(forecast)
-        click.echo(json.dumps({**identity, "channel": dataset.channel, "forecasts": rows, "left_out": left_out}))
+        click.echo(
+            json.dumps(
+                {
+                    **identity,
+                    "target": dataset.signal,
+                    "channel": dataset.signal,
+                    "forecasts": rows,
+                    "left_out": left_out,
+                }
+            )
+        )
     else:
         frame = pd.concat([pd.DataFrame(places), pd.DataFrame(flat, columns=named)], axis=1)
         frame = frame.assign(base=forecast.base[:16], adapter=(forecast.adapter or "none")[:16])
@@ -172,7 +182,7 @@ def _opened(
     from edge_tsfm.data.use import use_of
 
     use = use_of(dataset)
-    use = replace(use, signal=signal_of([dataset.channel, *targets[1:]], binding_of(adapter)))
+    use = replace(use, signal=signal_of([dataset.signal, *targets[1:]], binding_of(adapter)))
     forecaster = Forecaster.open(bundle, adapter, use=use, accept=accept)
     require_use_said(forecaster)
     warn_of_use(forecaster)

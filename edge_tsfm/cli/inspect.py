@@ -150,7 +150,8 @@ def _run(path: Path) -> dict[str, Any]:
     return {
         "run": path.name,
         "verdict": RunVerdict(gate=run.gate).text.splitlines(),
-        "channel": record["channel"],
+        "signal": record["channel"],
+        "channel": record["channel"],  # the old key, for this release
         "method": record["config"]["method"],
         "base": record["base"]["name"],
         "parameters": record["parameters"],

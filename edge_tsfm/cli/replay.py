@@ -42,7 +42,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--bundle", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Base.")
 @click.option("--adapter", type=FILE, required=True, help="Blob on trial.")
 @click.option("--against", required=True, metavar="base|BLOB", help="What it is judged against, in shadow.")
-@click.option("--target", help="Channel or column.  [default: what the adapter is for]")
+@click.option("--target", help="Signal or column.  [default: what the adapter is for]")
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
@@ -156,7 +156,7 @@ def command(
             tell=tell,
         )
     if as_json:
-        click.echo(json.dumps({"verdict": found.verdict, "split": split, **asdict(found)}))
+        click.echo(json.dumps({"verdict": found.verdict, "split": split, **asdict(found), "channel": found.signal}))
         return
     for line in _lines(found):
         click.echo(line)
@@ -187,7 +187,7 @@ def _opened(
     use = use_of(dataset)
     opened = []
     for blob in (adapter, beside):
-        own = replace(use, signal=signal_of([dataset.channel], binding_of(blob)))
+        own = replace(use, signal=signal_of([dataset.signal], binding_of(blob)))
         forecaster = Forecaster.open(bundle, blob, use=own, accept=accept)
         require_use_said(forecaster)
         opened.append(forecaster)
@@ -201,7 +201,7 @@ def _lines(found: Replay) -> Iterator[str]:
     """Say it for people."""
     other = "the base alone" if found.against is None else f"adapter {found.against[:16]}"
     yield f"adapter {found.adapter[:16]} against {other}: {found.verdict}"
-    yield f"{found.stays:,} stays of {found.channel}, {found.forecasts:,} forecasts"
+    yield f"{found.stays:,} stays of {found.signal}, {found.forecasts:,} forecasts"
     for one in found.events:
         yield (
             f"  {one.what} in stay {one.stay:,} (item {one.item_id}), step {one.step}, "

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from device_runtime.cli.options import FiniteRange
+from device_runtime.cli.renamed import renamed_option
 
 
 @click.command("simulate")
@@ -22,7 +23,7 @@ from device_runtime.cli.options import FiniteRange
 )
 @click.option("--seed", default=0, type=click.IntRange(min=0), help="same seed, same patients")
 @click.option("--interval", default="1h", help="between readings: 1h, 5min, 1min ...")
-@click.option("--channels", default="HR,MAP,SBP,DBP,SpO2,RESP,TEMP", help="comma-separated")
+@renamed_option("--signals", old="--channels", default="HR,MAP,SBP,DBP,SpO2,RESP,TEMP", help="comma-separated")
 @click.option("--json", "as_json", is_flag=True, help="print the summary as JSON")
 def command(
     *,
@@ -32,7 +33,7 @@ def command(
     site: str,
     seed: int,
     interval: str,
-    channels: str,
+    signals: str,
     as_json: bool,
 ) -> None:
     """Write vital signs of a ward that does not exist: seeded, so the same command writes the same patients.
@@ -52,7 +53,7 @@ def command(
             site=site,
             seed=seed,
             interval=interval,
-            channels=[name.strip() for name in channels.split(",") if name.strip()],
+            signals=[name.strip() for name in signals.split(",") if name.strip()],
             on_patient=lambda: bar.update(1),
         )
     data = encode_table(frame, out)
@@ -66,7 +67,8 @@ def command(
         "rows": len(frame),
         "bytes": len(data),
         "sha256": sha256(data).hexdigest(),
-        "channels": summarise(frame),
+        "signals": summarise(frame),
+        "channels": summarise(frame),  # the old key, for this release
     }
     if as_json:
         click.echo(json.dumps(facts, indent=2))

@@ -21,7 +21,7 @@ from edge_tsfm.progress import Work
 @click.command()
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the run.")
-@click.option("--target", "targets", multiple=True, help="Channel or column to forecast, such as MAP.")
+@click.option("--target", "targets", multiple=True, help="Signal or column to forecast, such as MAP.")
 @click.option(
     "--method",
     help="What to tune, such as bitfit, fourierft or bitfit+norms: docs/reference/methods.md.  [default: fourierft]",

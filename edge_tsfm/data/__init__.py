@@ -1,9 +1,9 @@
-"""Series to train on: readers, the channel table, the fixed split, windows and a simulator.
+"""Series to train on: readers, the table of signals, the fixed split, windows and a simulator.
 
 `read_dataset` turns a file or folder into a `Dataset`; `make_windows` cuts it. No torch here.
 """
 
-from edge_tsfm.data.channels import CHANNELS, Channel, find_channel
+from device_runtime.series.signals import SIGNALS, Signal, find_signal
 from edge_tsfm.data.clock import say_interval, season_steps
 from edge_tsfm.data.fingerprint import fingerprint
 from edge_tsfm.data.parts import Split, SplitBy
@@ -13,17 +13,17 @@ from edge_tsfm.data.split import Part, SplitName, split_of
 from edge_tsfm.data.windows import Windows, make_windows
 
 __all__ = [
-    "CHANNELS",
-    "Channel",
+    "SIGNALS",
     "Dataset",
     "ImportReport",
     "Part",
     "Series",
+    "Signal",
     "Split",
     "SplitBy",
     "SplitName",
     "Windows",
-    "find_channel",
+    "find_signal",
     "fingerprint",
     "make_windows",
     "read_dataset",

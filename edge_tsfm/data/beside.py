@@ -1,4 +1,4 @@
-"""Several channels of one source on one clock: what a forecast of several targets, or with covariates, is made from."""
+"""Several signals of one source on one clock: what a forecast of several targets, or with covariates, is made from."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ from edge_tsfm.errors import ConfigError, DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """One series of the first channel, and the others at its places, NaN where nothing was measured."""
+    """One series of the first signal, and the others at its places, NaN where nothing was measured."""
 
     series: Series
-    values: Mapping[str, NDArray[np.float32]]  # name as asked for → [T], the first channel's own among them
+    values: Mapping[str, NDArray[np.float32]]  # name as asked for → [T], the first signal's own among them
     fault: str = ""  # why it cannot be forecast: the others' times do not fit its own
 
     @property
@@ -33,17 +33,17 @@ def read_beside(
     names: Sequence[str],
     **reading: Any,
 ) -> tuple[Dataset, tuple[Stretch, ...]]:
-    """Read the channels ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
+    """Read the signals ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
 
-    Every channel is read as `read_dataset` reads it, with its options ``reading``, of which ``unit`` is the first
-    one's. A series whose other channels do not fit beside it has a ``fault`` and none of their values: it stops no
-    other. Raises as that does, `ConfigError` for a channel named twice, `DataError` for channels whose clocks differ.
+    Every signal is read as `read_dataset` reads it, with its options ``reading``, of which ``unit`` is the first
+    one's. A series whose other signals do not fit beside it has a ``fault`` and none of their values: it stops no
+    other. Raises as that does, `ConfigError` for a signal named twice, `DataError` for signals whose clocks differ.
     """
     beside = {**reading, "unit": None}
     read = {name: read_dataset(path, target=name, **(reading if name == names[0] else beside)) for name in names}
-    channels = [dataset.channel for dataset in read.values()]
-    if len(set(channels)) < len(names):
-        raise ConfigError(f"{', '.join(names)}: a channel is named twice")
+    signals = [dataset.signal for dataset in read.values()]
+    if len(set(signals)) < len(names):
+        raise ConfigError(f"{', '.join(names)}: a signal is named twice")
     first = read[names[0]]
     for name, dataset in read.items():
         if dataset.interval != first.interval:
@@ -59,7 +59,7 @@ def read_beside(
 
 
 def _stretch(series: Series, name: str, by_item: Mapping[str, Mapping[str, Sequence[Series]]]) -> Stretch:
-    """Lay what its patient's other channels have beside ``series`` of channel ``name``."""
+    """Lay what its patient's other signals have beside ``series`` of signal ``name``."""
     own = {name: series.target}
     try:
         beside = {name: lay_beside(series, items.get(series.item_id, ())) for name, items in by_item.items()}
@@ -69,7 +69,7 @@ def _stretch(series: Series, name: str, by_item: Mapping[str, Mapping[str, Seque
 
 
 def lay_beside(series: Series, others: Iterable[Series]) -> NDArray[np.float32]:
-    """Return ``others`` (one patient's, of another channel) at the places of ``series``: ``[T]``, NaN elsewhere.
+    """Return ``others`` (one patient's, of another signal) at the places of ``series``: ``[T]``, NaN elsewhere.
 
     Raises `DataError` where their clocks do not meet, or two of them speak of one place.
     """
@@ -82,7 +82,7 @@ def lay_beside(series: Series, others: Iterable[Series]) -> NDArray[np.float32]:
         part = other.target[begin - shift : end - shift]
         seen = np.isfinite(part)
         if np.isfinite(values[begin:end][seen]).any():
-            raise DataError(f"item {series.item_id}: two stretches of {other.channel} speak of one time")
+            raise DataError(f"item {series.item_id}: two stretches of {other.signal} speak of one time")
         values[begin:end][seen] = part[seen]
     return values
 
@@ -94,7 +94,7 @@ def _places_between(series: Series, other: Series) -> int:
     apart = (other.start - series.start) / pd.Timedelta(series.interval)
     if apart != round(apart):
         raise DataError(
-            f"item {series.item_id}: {other.channel} is not measured at the times of {series.channel}",
+            f"item {series.item_id}: {other.signal} is not measured at the times of {series.signal}",
             hint="say a longer --interval",
         )
     return round(apart)

@@ -23,7 +23,7 @@ WHOLE_BYTES = 64_000_000
 
 
 def read_events(path: Path, *, target: str | None, options: ReadOptions) -> Table | None:
-    """Read the rows of one channel from a large CSV event table of a known layout; None when it is not one.
+    """Read the rows of one signal from a large CSV event table of a known layout; None when it is not one.
 
     Only those rows are ever in memory together. Raises `DataError` when the table has no such rows or is damaged.
     """

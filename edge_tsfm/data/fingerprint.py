@@ -16,13 +16,13 @@ _QUIET_NAN = np.float32(np.nan)
 def fingerprint(series: Iterable[Series]) -> str:
     """Return SHA-256 (hex) over ids, times and values, in the order of item_id, then time.
 
-    Each series contributes its item_id and channel (UTF-8, length first), start (microseconds since 1970, or
+    Each series contributes its item_id and signal (UTF-8, length first), start (microseconds since 1970, or
     the first step), interval (microseconds, or steps), length, and float32 little-endian values with one NaN
     pattern.
     """
     digest = sha256(b"edge-tsfm series 1\n")
-    for one in sorted(series, key=lambda s: (s.item_id, s.channel, s.segment)):
-        for word in (one.item_id, one.channel):
+    for one in sorted(series, key=lambda s: (s.item_id, s.signal, s.segment)):
+        for word in (one.item_id, one.signal):
             encoded = word.encode()
             digest.update(struct.pack("<I", len(encoded)) + encoded)
         start = one.first_step if one.start is None else microseconds(one.start)

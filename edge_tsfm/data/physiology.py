@@ -22,7 +22,7 @@ _LOADINGS = {
 def simulate_body(rng: np.random.Generator, ward: Ward, hours: Signal) -> dict[str, Signal]:
     """Return one patient's true vital signs at ``hours`` since midnight of admission ``[T]``, evenly spaced.
 
-    HR, MAP, SBP, DBP, SpO2, RESP and TEMP, each ``[T]`` in its channel's unit, before the monitor.
+    HR, MAP, SBP, DBP, SpO2, RESP and TEMP, each ``[T]`` in its signal's unit, before the monitor.
     """
     since = hours - hours[0]
     memory = _long_memory(rng, len(hours), float(hours[1] - hours[0]) if len(hours) > 1 else 1.0)

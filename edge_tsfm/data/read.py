@@ -43,20 +43,20 @@ def read_dataset(
     ids_across_files: AcrossFiles | None = None,
     signal: Signal | None = None,
 ) -> Dataset:
-    """Read one channel of a file or folder as series on a regular clock.
+    """Read one signal of a file or folder as series on a regular clock.
 
     Understands CSV and Parquet, long (``item_id, timestamp, target`` or ``unique_id, ds, y``) and wide (a
-    column per channel), the PhysioNet 2019 ``.psv`` folder, WFDB numerics, BIDMC numerics and event tables as
+    column per signal), the PhysioNet 2019 ``.psv`` folder, WFDB numerics, BIDMC numerics and event tables as
     MIMIC's; docs/guides/data.md has the rules, which are those of the device's own reader (`device_runtime.series`).
 
     ``target`` is a column or any name of a vital sign (``SpO2`` finds ``O2Sat``). ``interval`` is the clock;
     left out, it is the file's own, which must then be regular. ``max_gap`` (48 intervals when left out) is
     the longest stretch without a row inside one series. ``unit`` says what the column is in, where that is
-    not the channel's unit; ``plausible`` replaces the channel table's range. ``duplicates`` (``mean``, ``last``,
+    not the signal's unit; ``plausible`` replaces its plausible range. ``duplicates`` (``mean``, ``last``,
     ``median`` or ``error``) says what becomes of rows of one time that disagree, which beyond 1 % are refused
     otherwise; ``where`` keeps the rows that meet every ``COLUMN=VALUE``. ``ids_across_files`` says what an id in
     several files of a folder is: one patient (``same``), or one for each file (``per-file``); left out, one whose
-    times overlap is refused. ``signal`` is one that the channel table has not.
+    times overlap is refused. ``signal`` describes one that the table of signals lacks.
 
     Raises `DataError` for data that cannot be read as asked, `ConfigError` for impossible options.
     """
@@ -96,7 +96,7 @@ def read_dataset(
     return Dataset(
         series=series,
         interval=step,
-        channel=reading.target.name,
+        signal=reading.target.name,
         fingerprint=fingerprint(series),
         empty_items=tuple(sorted(set(reading.parts.item_ids) - {one.item_id for one in series})),
         report=make_report(table, reading, series, step),
@@ -118,7 +118,7 @@ def _series(reading: Reading, attributes: Attributes, step: pd.Timedelta | float
     return tuple(
         Series(
             item_id=one.item_id,
-            channel=reading.target.name,
+            signal=reading.target.name,
             interval=step,
             target=one.values,
             start=pd.Timestamp(np.datetime64(one.start_us, "us")) if timed else None,

@@ -20,7 +20,7 @@ def make_report(table: Table, reading: Reading, series: tuple[Series, ...], step
     items = len({one.item_id for one in series})
     notes = list(reading.notes)
     if wanted.signal is None:
-        notes.append(f"{wanted.name} is not in the channel table: no plausible range, values passed through")
+        notes.append(f"{wanted.name} is not in the table of signals: no plausible range, values passed through")
     if not grid.aligned:
         notes.append(f"times are not on one clock: median of each bin [t, t + {say_interval(step)})")
     if layout.id_column is None and items == 1:

@@ -17,7 +17,7 @@ _NO_ATTRIBUTES: Mapping[str, Attribute] = MappingProxyType({})
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One uninterrupted stretch of one channel of one patient.
+    """One uninterrupted stretch of one signal of one patient.
 
     ``target`` is float32 ``[T]``, one value each ``interval``, NaN where nothing was measured, read-only.
     ``item_id`` is what the split goes by (the patient), so several series may share it; ``segment`` counts
@@ -27,7 +27,7 @@ class Series:
     """
 
     item_id: str
-    channel: str
+    signal: str
     interval: pd.Timedelta | float
     target: NDArray[np.float32]  # [T]
     start: pd.Timestamp | None = None
@@ -52,22 +52,22 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What was read and what became of it; every count is of rows or values of the target channel."""
+    """What was read and what became of it; every count is of rows or values of the target signal."""
 
     source: str
     layout: str
     column: str
-    channel: str
+    channel: str  # the signal, under the key of run.json
     unit: str | None
     interval: str
-    rows: int  # rows of the file that speak of this channel
+    rows: int  # rows of the file that speak of this signal
     items: int
     series: int
     values: int  # observed values in the series
     share_observed: float  # of all places in the series
     missing: int  # rows without a value
     non_positive: int  # values <= 0 of a vital sign, made missing
-    implausible: int  # values outside the channel's range, made missing
+    implausible: int  # values outside the signal's range, made missing
     plausible_range: tuple[float, float] | None
     converted: int  # values converted from another unit
     duplicates_identical: int
@@ -99,7 +99,7 @@ class ImportReport:
             (self.in_error, "values of rows that a flag calls wrong made missing"),
             (self.non_positive, "values <= 0 made missing"),
             (self.implausible, f"values outside {low_high}{unit} made missing"),
-            (self.converted, "values converted to the channel's unit"),
+            (self.converted, "values converted to the signal's unit"),
             (self.duplicates_identical, "repeated rows dropped"),
             (self.duplicates_conflicting, "rows of one time with different values: their median taken"),
             (self.unsorted, "rows out of order, sorted"),
@@ -113,7 +113,7 @@ class ImportReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """All series of one channel of one source, in the order of item_id, then time.
+    """All series of one signal of one source, in the order of item_id, then time.
 
     ``fingerprint`` is SHA-256 (hex) of exactly the values used; see `edge_tsfm.data.fingerprint`. ``empty_items`` are
     the items that have rows and not one usable value: no series.
@@ -121,7 +121,7 @@ class Dataset:
 
     series: tuple[Series, ...]
     interval: pd.Timedelta | float
-    channel: str
+    signal: str
     fingerprint: str
     report: ImportReport
     empty_items: tuple[str, ...] = ()

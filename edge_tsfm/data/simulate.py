@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from edge_tsfm.data.channels import find_channel
+from device_runtime.series.signals import find_signal
 from edge_tsfm.data.clock import parse_interval
 from edge_tsfm.data.monitor import record
 from edge_tsfm.data.physiology import simulate_body
@@ -25,10 +25,10 @@ def simulate_ward(
     site: str = "A",
     seed: int = 0,
     interval: str | pd.Timedelta = "1h",
-    channels: Sequence[str] = SIMULATED,
+    signals: Sequence[str] = SIMULATED,
     on_patient: Callable[[], None] | None = None,
 ) -> pd.DataFrame:
-    """Return ``item_id, timestamp``, a float32 column a channel, ``age`` and ``sex``: one row an interval.
+    """Return ``item_id, timestamp``, a float32 column a signal, ``age`` and ``sex``: one row an interval.
 
     Stays last between half of ``hours`` and all of it. Patient k of a site and seed is the same however many
     are asked for. ``on_patient`` is called after each. Raises `ConfigError` for what cannot be simulated.
@@ -37,7 +37,7 @@ def simulate_ward(
     if ward is None:
         raise ConfigError(f"no site {site!r}", hint=f"choose from {', '.join(WARDS)}")
     step = parse_interval(interval)
-    names = [_simulated_name(channel) for channel in channels]
+    names = [_simulated_name(name) for name in signals]
     interval_h = step / pd.Timedelta("1h")
     longest = int(hours / interval_h) if math.isfinite(hours) else 0
     if patients < 1 or longest < 2 or not names:
@@ -68,10 +68,10 @@ def simulate_ward(
     return pd.concat(frames, ignore_index=True)
 
 
-def _simulated_name(channel: str) -> str:
-    known = find_channel(channel)
+def _simulated_name(signal: str) -> str:
+    known = find_signal(signal)
     if known is None or known.name not in SIMULATED:
-        raise ConfigError(f"channel {channel!r} cannot be simulated", hint=f"choose from {', '.join(SIMULATED)}")
+        raise ConfigError(f"signal {signal!r} cannot be simulated", hint=f"choose from {', '.join(SIMULATED)}")
     return known.name
 
 
@@ -94,7 +94,7 @@ def encode_table(frame: pd.DataFrame, path: Path) -> bytes:
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return for each channel the share observed, mean and standard deviation."""
+    """Return for each signal the share observed, mean and standard deviation."""
     return {
         name: {
             "observed": round(float(frame[name].notna().mean()), 4),

@@ -12,9 +12,9 @@ from edge_tsfm.data.series import Dataset
 
 def use_of(dataset: Dataset) -> Use:
     """Say which signal, in which unit and at which interval, ``dataset`` holds."""
-    known = find_signal(dataset.channel)
+    known = find_signal(dataset.signal)
     return Use(
-        signal=dataset.channel,
+        signal=dataset.signal,
         unit=known.ucum if known else None,
         interval_us=interval_us(dataset.interval) or None,
     )

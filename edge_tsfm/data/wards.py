@@ -17,7 +17,7 @@ SIMULATED = ("HR", "MAP", "SBP", "DBP", "SpO2", "RESP", "TEMP")
 
 @dataclass(frozen=True, kw_only=True)
 class Vital:
-    """How one vital sign behaves on a ward, in its channel's unit."""
+    """How one vital sign behaves on a ward, in its signal's unit."""
 
     level: float
     between: float  # standard deviation of patients' levels
@@ -48,7 +48,7 @@ class Ward:
     artefact_rate: float
     away_rate: float  # to theatre, scanner: everything missing
     away_hours: float
-    lost_rate: float  # one channel's lead, cuff or probe off
+    lost_rate: float  # one signal's lead, cuff or probe off
     lost_hours: float
     temperature_every_h: float  # charted by hand at this spacing where the interval is an hour or longer
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from device_runtime.series.signals import rank_of_name
-from edge_tsfm.data.channels import find_channel
+from device_runtime.series.signals import find_signal, rank_of_name
 from edge_tsfm.data.names import stem
 from edge_tsfm.data.records import about, table_of
 from edge_tsfm.data.tables import Table
@@ -111,13 +110,13 @@ def _with_segments(path: Path, master: Any) -> _Header:
 
 
 def _signal(target: str, names: Sequence[str]) -> str | None:
-    """Return the record's signal for ``target``: its own name, else the channel's names, preferred first."""
+    """Return the record's signal for ``target``: its own name, else one of the vital sign's, preferred first."""
     if target in names:
         return target
-    channel = find_channel(target)
-    if channel is None:
+    known = find_signal(target)
+    if known is None:
         return next((name for name in names if name.casefold() == target.casefold()), None)
-    return min((name for name in names if find_channel(name) is channel), key=rank_of_name, default=None)
+    return min((name for name in names if find_signal(name) is known), key=rank_of_name, default=None)
 
 
 def _frame(record: _Header, signal: str, target: str) -> pd.DataFrame | None:

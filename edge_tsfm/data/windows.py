@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from edge_tsfm.data.channels import CHANNELS
+from device_runtime.series.signals import SIGNALS
 from edge_tsfm.data.series import Series
 from edge_tsfm.errors import ConfigError
 
@@ -108,5 +108,5 @@ def make_windows(
         item_id=names[owner] if kept else np.empty(0, dtype=np.str_),
         cutoff=cutoff,
         series=owner,
-        unit="patient" if all(one.channel in CHANNELS for one in kept) else "item",
+        unit="patient" if all(one.signal in SIGNALS for one in kept) else "item",
     )

@@ -98,7 +98,7 @@ def dtw_distance(forecast: FloatArray, target: FloatArray) -> FloatArray:
     """Return ``[N]``: dynamic time warping distance of ``forecast`` to ``target``, both ``[N, H]``.
 
     Absolute differences summed along the cheapest path (steps right, down or both, no window), over the number
-    of observed targets: in the channel's unit and never more than the window's MAE, which is the diagonal
+    of observed targets: in the signal's unit and never more than the window's MAE, which is the diagonal
     path. Places with a missing target are cut from both sides first, so every forecaster is compared over the
     same places. A window without a target is 0.
     """

@@ -37,7 +37,7 @@ class Direct:
         return self.quantiles(model, context, target.shape[1])
 
     def score(self, model: Any, context: Tensor, target: Tensor) -> tuple[float, float]:
-        """Return twice the pinball loss and the sum of absolute targets: in the channel's unit, as the gate judges."""
+        """Return twice the pinball loss and the sum of absolute targets: in the signal's unit, as the gate judges."""
         levels = torch.tensor(self.levels(model), device=target.device)
         quantiles = self.quantiles(model, context, target.shape[1]).sort(-1).values  # as they are forecast
         miss = target[..., None] - quantiles  # [B, H, Q]

@@ -19,7 +19,7 @@ from edge_tsfm.models.timed import Timed
 class Objective(Protocol):
     """What the trainer and the evaluation ask of a kind of model.
 
-    Contexts are ``[B, L]``, targets ``[B, H]``, both in the channel's unit with NaN for missing.
+    Contexts are ``[B, L]``, targets ``[B, H]``, both in the signal's unit with NaN for missing.
     """
 
     name: str

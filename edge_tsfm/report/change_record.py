@@ -143,9 +143,9 @@ def act_page(value: Mapping[str, Any]) -> str:
 
 def _act_parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[str]:
     """Give the page of an act section by section."""
-    act, channel = escape(predicate["decision"]), escape(predicate["channel"])
+    act, ring = escape(predicate["decision"]), escape(predicate["channel"])
     yield head(f"{predicate['channel']}: {predicate['decision']}", STYLE)
-    yield f'<h1>{channel}: <b class="{act}">{act}</b></h1>'
+    yield f'<h1>{ring}: <b class="{act}">{act}</b></h1>'
     yield _facts(
         ("By", predicate["who"]),
         ("Why", predicate["why"]),
@@ -169,7 +169,7 @@ def _act_parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterat
             ("State", ", ".join(how) or "under way"),
             ("Went back", ", ".join(offered["went_back"]) or "nobody"),
         )
-    yield "<h2>Taken back on this channel</h2>"
+    yield "<h2>Taken back on this ring</h2>"
     rows = [(_called(one),) for one in predicate["revoked"]]
     yield f"<p>Everything below sequence {predicate['security_minimum']}, and:</p>"
     yield _table(("Adapter",), rows) if rows else "<p>nothing</p>"

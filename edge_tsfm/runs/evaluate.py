@@ -203,7 +203,7 @@ def _record(
         },
         "data": {
             "source": dataset.report.source,
-            "channel": dataset.channel,
+            "channel": dataset.signal,
             "interval": dataset.report.interval,
             "fingerprint": dataset.fingerprint,
             "split": part,

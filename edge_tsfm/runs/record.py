@@ -81,7 +81,7 @@ class RunRecord:
     """An adapter's run."""
 
     config: Mapping[str, Any]
-    channel: str
+    channel: str  # the signal, under the key of the file
     base: BaseRecord
     data: DataRecord
     windows: Mapping[str, int]

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from device_runtime.errors import InputError
 from device_runtime.forecast.forecaster import Forecast, Forecaster
-from device_runtime.forecast.stream import Channel, Stream
+from device_runtime.forecast.stream import Stream, StreamSignal
 from device_runtime.format.binding import Use
 from device_runtime.quality.field import BASE, FieldQuality
 from device_runtime.quality.pending import Made
@@ -45,7 +45,7 @@ class Event:
 class Replay:
     """What a history would have made of an adapter."""
 
-    channel: str
+    signal: str
     adapter: str  # SHA-256 of the blob, hex
     against: str | None  # the other's; None: the frozen base
     stays: int
@@ -122,27 +122,27 @@ def replay(
     stays = list(series)
     if not stays:
         raise DataError("nothing to replay: no stays")
-    channel = stays[0].channel
+    signal = stays[0].signal
     pair = _Pair(runs, other, FieldQuality(rules, ratio=health.ratio))
-    kind = Channel(name=channel, interval_ms=interval_ms_of(stays[0]))
-    judge = _Judge(pair, health, channel)
+    kind = StreamSignal(name=signal, interval_ms=interval_ms_of(stays[0]))
+    judge = _Judge(pair, health, signal)
     for number, (one, samples) in enumerate(_feed(stays, context_length), start=1):
         # A new one for each stay: a stream takes the first samples behind a long gap for strays.
         stream = Stream(pair, (kind,), context_length=context_length, min_observed=min_observed)
         for step, (t_ms, value) in enumerate(samples, start=1):
             judge.place = (one.item_id, number, step)
-            if stream.push(channel, t_ms, value):
+            if stream.push(signal, t_ms, value):
                 with contextlib.suppress(InputError):  # too little to forecast from yet
-                    stream.forecast(channel, prediction_length)
+                    stream.forecast(signal, prediction_length)
                     judge.counted(t_ms)
-        pair.end_stay(channel, series=channel)
+        pair.end_stay(signal, series=signal)
         judge.look(t_ms)
         tell(f"{number:,} of {len(stays):,} stays")
     if not pair.forecasts:
         raise DataError(f"nothing to replay: no stay has {min_observed} observed values to forecast from")
-    held = pair.quality.figures().get(channel, [{}])
+    held = pair.quality.figures().get(signal, [{}])
     return Replay(
-        channel=channel,
+        signal=signal,
         adapter=runs.adapter_digest,
         against=other.adapter_digest,
         stays=len(stays),
@@ -178,7 +178,7 @@ class _Judge:
 
     pair: _Pair
     health: HealthRules
-    channel: str
+    signal: str
     place: tuple[str, int, int] = ("", 0, 0)
     events: list[Event] = field(default_factory=list)
     window: HealthWindow | None = None
@@ -210,6 +210,6 @@ class _Judge:
 
     def _note(self, what: str, why: str) -> None:
         item_id, stay, step = self.place
-        held = self.pair.quality.figures()[self.channel][0]["against"].get(BASE)
+        held = self.pair.quality.figures()[self.signal][0]["against"].get(BASE)
         scored = 0 if held is None else round(held["other"]["steps"])
         self.events.append(Event(what=what, why=why, item_id=item_id, stay=stay, step=step, scored=scored))

@@ -123,7 +123,7 @@ class Run:
 
     @property
     def target(self) -> str:
-        """The channel."""
+        """The signal."""
         return str(self.record["channel"])
 
     @property

@@ -71,8 +71,8 @@ def scored_series(run: Run, dataset: Dataset, part: Part, *, allow_trained: bool
         notes.append(f"validation {words.validation} decided when training stopped and whether the gate accepted")
     if by == "time" and part != "all":
         notes.append("split by time: figures are for a later time of these series, not for others")
-    if dataset.channel != run.target:
-        notes.append(f"the run was trained on {run.target}, this is {dataset.channel}")
+    if dataset.signal != run.target:
+        notes.append(f"the run was trained on {run.target}, this is {dataset.signal}")
     before = run.record["data"]["report"]["interval"]
     if dataset.report.interval != before:
         notes.append(f"the run was trained on data every {before}, this is every {dataset.report.interval}")

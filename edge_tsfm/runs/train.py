@@ -94,7 +94,7 @@ def _train(
             hint=f"--context-length {most} or less; a longer one changes nothing",
         )
     dataset = read_run_data(config)
-    binding_of(dataset.channel, interval_us(dataset.interval), config)  # better an error now than when it is exported
+    binding_of(dataset.signal, interval_us(dataset.interval), config)  # better an error now than when it is exported
     split = split_of_run(config, dataset)
     windows = _windows(config, dataset, split)
     config.season_of(dataset)  # `evaluate` will want it: better an error now than after training
@@ -140,7 +140,7 @@ def _train(
         save_peft_form(base.model, changes, out / PEFT_FOLDER, base_name=config.base)
     record: dict[str, Any] = {
         "config": config.to_dict(),
-        "channel": dataset.channel,
+        "channel": dataset.signal,
         "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
         "data": {
             "fingerprint": dataset.fingerprint,

@@ -123,7 +123,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 def test_a_run_is_merged_through_the_command(redraw: Callable[..., None], tmp_path: Path) -> None:
     data, run = tmp_path / "ward.csv", tmp_path / "run"
     frame = simulate_ward(
-        patients=60, hours=60, site="A", seed=1, interval="1h", channels=["MAP"], on_patient=lambda: None
+        patients=60, hours=60, site="A", seed=1, interval="1h", signals=["MAP"], on_patient=lambda: None
     )
     data.write_bytes(encode_table(frame, data))
     config = TrainConfig(

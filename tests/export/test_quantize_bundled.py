@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, redraw: Callable[..., None]) -
     folder = tmp_path_factory.mktemp("run")
     data = folder / "ward.csv"
     frame = simulate_ward(
-        patients=60, hours=60, site="A", seed=1, interval="1h", channels=["MAP"], on_patient=lambda: None
+        patients=60, hours=60, site="A", seed=1, interval="1h", signals=["MAP"], on_patient=lambda: None
     )
     data.write_bytes(encode_table(frame, data))
     config = TrainConfig(data=str(data), target="MAP", steps=2, batch_size=8, evaluate_every=1, warmup_steps=1)

@@ -49,9 +49,9 @@ COMMANDS = {
         "study {study} {data} --out {new_folder}",
         "measure {base} {reports}",
         "replay {data} --bundle {bundle} --adapter {blob} --against base --target HR",
-        "deploy approve {updates} {blob} --keys {keys} --channel icu --bundle {bundle} --evaluation {evaluation}"
+        "deploy approve {updates} {blob} --keys {keys} --ring icu --bundle {bundle} --evaluation {evaluation}"
         " --field-evaluation {field} --who x",
-        "deploy channel {updates} icu --signal MAP --interval 1h --keys {keys}",
+        "deploy signal {updates} icu --signal MAP --interval 1h --keys {keys}",
         "deploy device-settings {updates} icu bed-1 --url x --keys {keys}",
         "deploy downgrade {updates} icu abcd --keys {keys} --plan {plan} --who x --why y",
         "deploy halt {updates} icu --keys {keys} --who x --why y",
@@ -68,8 +68,8 @@ COMMANDS = {
     ),
     "edge-tsfm-device": (
         "forecast {bundle} --adapter {blob} --input {series} --target HR --output {new_file}",
-        "stream {bundle} --adapter {blob} --channel HR:20:250",
-        "stream --config {device} --channel HR:20:250",
+        "stream {bundle} --adapter {blob} --signal HR:20:250",
+        "stream --config {device} --signal HR:20:250",
         "selftest {bundle} --adapter {blob}",
         "install {blob} --config {device}",
         "status --config {device}",
@@ -110,7 +110,7 @@ def good() -> Iterator[dict[str, Path]]:
     place.chmod(0o755)
     things = {name: place / name for name in ("run", "keys", "updates", "reports")}
     frame = simulate_ward(
-        patients=60, hours=48, site="A", seed=0, interval="1h", channels=["HR"], on_patient=lambda: None
+        patients=60, hours=48, site="A", seed=0, interval="1h", signals=["HR"], on_patient=lambda: None
     )
     things["data"] = place / "ward.csv"
     things["data"].write_bytes(encode_table(frame, things["data"]))

@@ -20,7 +20,7 @@ def write_csv(curve: list[dict[str, float]], path: Path) -> None:
 
 
 def write_png(curve: list[dict[str, float]], path: Path, *, title: str) -> None:
-    """Draw the training loss and, where measured, the zero-shot error of each channel against series seen."""
+    """Draw the training loss and, where measured, the zero-shot error of each signal against series seen."""
     from matplotlib.figure import Figure
 
     measured = list(dict.fromkeys(key for row in curve for key in row if key.startswith(("wql_", "synthetic"))))

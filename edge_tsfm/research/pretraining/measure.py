@@ -27,7 +27,7 @@ from edge_tsfm.research.pretraining.validation import (
     window_mean,
 )
 
-CHANNELS = ("HR", "MAP", "O2Sat", "Resp")
+SIGNALS = ("HR", "MAP", "O2Sat", "Resp")
 OTHERS = (  # file, season in steps: a day
     ("ett/ETTh1.csv", 24),
     ("nab/ambient_temperature_system_failure.csv", 24),
@@ -55,9 +55,9 @@ class Row:
 
 
 def ward_rows(pipeline: Any, data: Path, split: SplitName, limit: int | None) -> Iterator[Row]:
-    """Score 48 → 6 hours on one split of hospital A, channel by channel."""
-    for channel in CHANNELS:
-        windows = patients(data / "physionet2019_hospital_a.parquet", channel, split=split, limit=limit)
+    """Score 48 → 6 hours on one split of hospital A, signal by signal."""
+    for signal in SIGNALS:
+        windows = patients(data / "physionet2019_hospital_a.parquet", signal, split=split, limit=limit)
         ours = forecast(pipeline, windows.context, windows.target.shape[1])
         last = persistence(windows)
         scores = {
@@ -66,7 +66,7 @@ def ward_rows(pipeline: Any, data: Path, split: SplitName, limit: int | None) ->
             "window mean": _point(window_mean(windows), windows),
         }
         gain = gain_interval(windows, ours, last)
-        yield Row(name=channel, windows=len(windows.context), scores=scores, gain=gain)
+        yield Row(name=signal, windows=len(windows.context), scores=scores, gain=gain)
 
 
 def other_rows(
@@ -139,9 +139,9 @@ def _point(forecasts: FloatArray, windows: Scored) -> Figures:
 
 
 def measure(base: str, data: Path, split: SplitName, *, limit: int | None, other_limit: int, samples: int) -> list[Row]:
-    """Measure a base zero-shot: on patients of ``split`` by channel, then on other domains.
+    """Measure a base zero-shot: on patients of ``split`` by signal, then on other domains.
 
-    ``limit`` is of windows for each channel, ``other_limit`` for each other series; ``samples`` are the paths of a
+    ``limit`` is of windows for each signal, ``other_limit`` for each other series; ``samples`` are the paths of a
     Chronos-T5's forecast. Raises `DataError` where a file is missing, `ModelError` for what is no base.
     """
     from chronos import ChronosPipeline

@@ -60,7 +60,7 @@ def patients(
     prediction_length: int = 6,
     limit: int | None = None,
 ) -> Scored:
-    """Cut one channel of one split into windows whose targets do not overlap; a fixed random ``limit`` of
+    """Cut one signal of one split into windows whose targets do not overlap; a fixed random ``limit`` of
     them.
 
     Raises:
@@ -74,10 +74,10 @@ def patients(
         stride=prediction_length,
     )
     if not len(windows):
-        raise DataError(f"{path} has no {split} window of {data.channel}: {context_length} → {prediction_length} steps")
+        raise DataError(f"{path} has no {split} window of {data.signal}: {context_length} → {prediction_length} steps")
     chosen = np.random.default_rng(0).permutation(len(windows))[:limit]
     return Scored(
-        name=data.channel,
+        name=data.signal,
         context=windows.context[chosen],
         target=windows.target[chosen],
         item_id=windows.item_id[chosen],

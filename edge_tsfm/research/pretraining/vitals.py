@@ -20,8 +20,8 @@ from edge_tsfm.research.pretraining.draw import Draw
 
 
 @dataclass(frozen=True, kw_only=True)
-class Channel:
-    """One kind of quantity: level and spread in its own unit, rounding step, ceiling."""
+class VitalSign:
+    """One vital sign: level and spread in its own unit, rounding step, ceiling."""
 
     level: float
     level_sd: float
@@ -31,14 +31,14 @@ class Channel:
     skew: float = 0.3
 
 
-CHANNELS = (
-    Channel(level=85, level_sd=16, spread=9, step=1),  # heart rate, beats/min
-    Channel(level=80, level_sd=12, spread=9.5, step=1),  # mean arterial pressure, mmHg
-    Channel(level=122, level_sd=20, spread=15, step=1),  # systolic pressure, mmHg
-    Channel(level=19, level_sd=4.5, spread=3.5, step=1),  # respiration, breaths/min
-    Channel(level=97.5, level_sd=1.6, spread=1.8, step=1, ceiling=100, skew=-0.6),  # oxygen saturation, %
-    Channel(level=37, level_sd=0.6, spread=0.4, step=0.1),  # temperature, degrees Celsius
-    Channel(level=35, level_sd=5, spread=3, step=1),  # end-tidal carbon dioxide, mmHg
+VITAL_SIGNS = (
+    VitalSign(level=85, level_sd=16, spread=9, step=1),  # heart rate, beats/min
+    VitalSign(level=80, level_sd=12, spread=9.5, step=1),  # mean arterial pressure, mmHg
+    VitalSign(level=122, level_sd=20, spread=15, step=1),  # systolic pressure, mmHg
+    VitalSign(level=19, level_sd=4.5, spread=3.5, step=1),  # respiration, breaths/min
+    VitalSign(level=97.5, level_sd=1.6, spread=1.8, step=1, ceiling=100, skew=-0.6),  # oxygen saturation, %
+    VitalSign(level=37, level_sd=0.6, spread=0.4, step=0.1),  # temperature, degrees Celsius
+    VitalSign(level=35, level_sd=5, spread=3, step=1),  # end-tidal carbon dioxide, mmHg
 )
 
 
@@ -46,9 +46,9 @@ def vital_signs(rows: int, length: int, draw: Draw) -> Tensor:
     """Draw ``rows`` series in their own units, [rows, length]; one row in five is a quantity nobody has
     named.
     """
-    kind = draw.integers(0, len(CHANNELS), rows)
+    kind = draw.integers(0, len(VITAL_SIGNS), rows)
     level, level_sd, spread, step, ceiling, skew = (
-        torch.tensor([getattr(c, name) for c in CHANNELS], device=draw.device)[kind][:, None]
+        torch.tensor([getattr(c, name) for c in VITAL_SIGNS], device=draw.device)[kind][:, None]
         for name in ("level", "level_sd", "spread", "step", "ceiling", "skew")
     )
     spread = spread * torch.exp(0.45 * draw.normal(rows, 1))

@@ -59,7 +59,7 @@ def test_a_vital_sign_is_found_under_its_names(word: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["OT", "", "/", "SpO2_1", "t_c", "flow", "1/min", "HR_mmHg", "220045", "hr (raw) 2"])
-def test_another_domains_channel_is_none(word: str) -> None:
+def test_another_domains_signal_is_none(word: str) -> None:
     assert find_signal(word) is None
 
 

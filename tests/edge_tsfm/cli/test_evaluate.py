@@ -22,7 +22,7 @@ def ward(path: Path, *, seed: int, patients: int = 60, site: str = "A") -> Path:
         site=site,
         seed=seed,
         interval="1h",
-        channels=["HR", "MAP"],
+        signals=["HR", "MAP"],
         on_patient=lambda: None,
     )
     path.write_bytes(encode_table(frame, path))
@@ -118,7 +118,7 @@ def test_another_extract_of_the_same_patients_is_recognised(trained: tuple[Path,
     assert isinstance(invoke(run, extract, "--split", "all").exception, DataError)
 
 
-def test_another_channel_is_scored_with_a_note(trained: tuple[Path, Path]) -> None:
+def test_another_signal_is_scored_with_a_note(trained: tuple[Path, Path]) -> None:
     run, data = trained
     refused = invoke(run, data, "--target", "MAP", "--resamples", 100)
     assert isinstance(refused.exception, SignalMismatchError)

@@ -46,7 +46,7 @@ class Exported(NamedTuple):
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp(request.param)
     frame = simulate_ward(
-        patients=100, hours=48, site="B", seed=0, interval="1h", channels=["MAP"], on_patient=lambda: None
+        patients=100, hours=48, site="B", seed=0, interval="1h", signals=["MAP"], on_patient=lambda: None
     )
     data = folder / "ward.csv"
     data.write_bytes(encode_table(frame, data))

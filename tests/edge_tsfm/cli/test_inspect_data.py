@@ -95,7 +95,7 @@ def test_options_of_data_are_refused_for_what_is_none() -> None:
 
 
 def series(values: list[float]) -> Series:
-    return Series(item_id="a", channel="HR", interval=1.0, target=np.array(values, dtype=np.float32))
+    return Series(item_id="a", signal="HR", interval=1.0, target=np.array(values, dtype=np.float32))
 
 
 def test_a_plot_has_its_extremes_on_its_edges_and_holes_where_nothing_was_measured() -> None:

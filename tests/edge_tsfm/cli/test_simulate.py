@@ -24,12 +24,12 @@ def test_it_writes_what_it_says(tmp_path: Path) -> None:
     assert facts["rows"] == len(frame)
     assert facts["sha256"] == sha256(out.read_bytes()).hexdigest()
     assert frame.item_id.unique().tolist() == [f"B2-0000{k}" for k in range(4)]
-    assert set(facts["channels"]) == {"HR", "MAP", "SBP", "DBP", "SpO2", "RESP", "TEMP"}
+    assert set(facts["signals"]) == {"HR", "MAP", "SBP", "DBP", "SpO2", "RESP", "TEMP"}
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_the_same_command_writes_the_same_bytes_and_a_table_for_people(tmp_path: Path) -> None:
-    options = ("--patients", "2", "--hours", "12", "--channels", "HR, O2Sat")
+    options = ("--patients", "2", "--hours", "12", "--signals", "HR, O2Sat")
     text = run("--out", str(tmp_path / "a.csv"), *options)
     run("--out", str(tmp_path / "b.csv"), *options)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()

@@ -23,7 +23,7 @@ def run(*arguments: object, status: int = 0) -> str:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("house")
-    run("simulate", "--out", folder / "ward.csv", "--patients", 150, "--site", "B", "--channels", "MAP")
+    run("simulate", "--out", folder / "ward.csv", "--patients", 150, "--site", "B", "--signals", "MAP")
     common = ["--target", "MAP", "--base", DUMMY, "--context-length", 32, "--steps", 60, "--batch-size", 64]
     for method, extra in (("fourierft", ["--n-frequency", 16, "--learning-rate", 1.0]), ("bitfit", [])):
         run("train", folder / "ward.csv", "--method", method, "--out", folder / method, "--force", *common, *extra)

@@ -1,4 +1,4 @@
-"""Several channels of one source on one clock."""
+"""Several signals of one source on one clock."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ NAN = float("nan")
 HOUR = pd.Timedelta("1h")
 
 
-def series(values: list[float], *, channel: str = "HR", start: str | None = None, first_step: int = 0) -> Series:
+def series(values: list[float], *, signal: str = "HR", start: str | None = None, first_step: int = 0) -> Series:
     return Series(
         item_id="a",
-        channel=channel,
+        signal=signal,
         interval=HOUR,
         target=np.array(values, dtype=np.float32),
         start=None if start is None else pd.Timestamp(start),
@@ -25,21 +25,21 @@ def series(values: list[float], *, channel: str = "HR", start: str | None = None
     )
 
 
-def test_another_channel_lies_at_the_same_times() -> None:
+def test_another_signal_lies_at_the_same_times() -> None:
     own = series([1, 2, 3, 4], start="2026-01-01 06:00")
-    early = series([7, 8, 9], channel="MAP", start="2026-01-01 04:00")
-    late = series([5, NAN], channel="MAP", start="2026-01-01 09:00")
+    early = series([7, 8, 9], signal="MAP", start="2026-01-01 04:00")
+    late = series([5, NAN], signal="MAP", start="2026-01-01 09:00")
     np.testing.assert_array_equal(lay_beside(own, [early, late]), [9, NAN, NAN, 5])
     np.testing.assert_array_equal(lay_beside(own, []), [NAN] * 4)
     steps = series([1, 2], first_step=5)
-    np.testing.assert_array_equal(lay_beside(steps, [series([8, 9], channel="MAP", first_step=4)]), [9, NAN])
+    np.testing.assert_array_equal(lay_beside(steps, [series([8, 9], signal="MAP", first_step=4)]), [9, NAN])
 
 
 def test_times_that_do_not_meet_or_are_told_twice_are_refused() -> None:
     own = series([1, 2, 3, 4], start="2026-01-01 06:00")
     with pytest.raises(DataError, match="not measured at the times of HR"):
-        lay_beside(own, [series([7, 8], channel="MAP", start="2026-01-01 06:30")])
-    twice = [series([7, 8], channel="MAP", start="2026-01-01 06:00")] * 2
+        lay_beside(own, [series([7, 8], signal="MAP", start="2026-01-01 06:30")])
+    twice = [series([7, 8], signal="MAP", start="2026-01-01 06:00")] * 2
     with pytest.raises(DataError, match="two stretches of MAP"):
         lay_beside(own, twice)
 
@@ -79,6 +79,6 @@ def test_what_is_known_ahead_lies_in_the_last_places(table: Path) -> None:
     assert set(none.left_out.values()) == {"8 places, want more than the 8 to forecast"}
 
 
-def test_a_channel_is_named_once(table: Path) -> None:
+def test_a_signal_is_named_once(table: Path) -> None:
     with pytest.raises(ConfigError, match="named twice"):
         read_beside(table, ["HR", "HR"])

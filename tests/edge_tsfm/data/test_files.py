@@ -57,7 +57,7 @@ def test_one_patients_overlapping_files_are_one_when_said(tmp_path: Path) -> Non
 
 
 def test_files_of_one_vital_sign_each_do_not_contradict_one_another(tmp_path: Path) -> None:
-    head = "patient,timestamp,channel,value"
+    head = "patient,timestamp,signal,value"
     write(tmp_path / "hr.csv", [f"1,2026-03-01 0{k}:00:00,HR,{80 + k}" for k in range(4)], head)
     write(tmp_path / "map.csv", [f"1,2026-03-01 0{k}:00:00,MAP,{60 + k}" for k in range(4)], head)
     np.testing.assert_array_equal(read_dataset(tmp_path, target="MAP").series[0].target, [60, 61, 62, 63])

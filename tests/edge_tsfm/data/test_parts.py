@@ -16,7 +16,7 @@ DISJOINT: tuple[Part, ...] = ("train", "stopping", "gate", "test")
 def series(length: int, *, start: str | None = "2020-01-01", first_step: int = 0, item: str = "a") -> Series:
     return Series(
         item_id=item,
-        channel="load",
+        signal="load",
         interval=HOUR if start else 1.0,
         target=np.arange(length, dtype=np.float32),
         start=None if start is None else pd.Timestamp(start),

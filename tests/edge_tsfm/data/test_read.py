@@ -34,20 +34,20 @@ def values(data: Dataset) -> dict[str, list[float]]:
     return {one.item_id: one.target.tolist() for one in data.series}
 
 
-@pytest.mark.parametrize("channel", ["HR", "SpO2"])
-def test_csv_gzip_and_parquet_are_the_same_data(tmp_path: Path, channel: str) -> None:
+@pytest.mark.parametrize("signal", ["HR", "SpO2"])
+def test_csv_gzip_and_parquet_are_the_same_data(tmp_path: Path, signal: str) -> None:
     frame = hourly()
     frame.to_parquet(tmp_path / "a.parquet")
     frame.to_csv(tmp_path / "b.csv", index=False)
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress((tmp_path / "b.csv").read_bytes()))
     frame.sample(frac=1, random_state=1).to_csv(tmp_path / "d.tsv", sep="\t", index=False)
-    read = [read_dataset(p, target=channel) for p in sorted(tmp_path.iterdir())]
+    read = [read_dataset(p, target=signal) for p in sorted(tmp_path.iterdir())]
     assert len({one.fingerprint for one in read}) == 1
     assert read[0].interval == pd.Timedelta("1h")
     first = read[0].series[0]
     assert first.start == pd.Timestamp("2101-03-01 04:07")
     assert [dict(one.attributes) for one in (read[0].series[0], read[1].series[0])] == [{"age": 61.5, "sex": "F"}] * 2
-    np.testing.assert_array_equal(first.target, frame[channel].to_numpy()[:30])
+    np.testing.assert_array_equal(first.target, frame[signal].to_numpy()[:30])
     assert not first.target.flags.writeable
 
 
@@ -68,7 +68,7 @@ def test_long_tables_need_no_options(tmp_path: Path, names: str) -> None:
     path = write(tmp_path / "a.csv", names + "\n" + "".join(f"7,2026-01-01 0{h}:00,{h - 1}\n" for h in range(5)))
     data = read_dataset(path)
     assert values(data) == {"7": [-1, 0, 1, 2, 3]}  # not a vital sign: untouched
-    assert any("not in the channel table" in note for note in data.report.notes)
+    assert any("not in the table of signals" in note for note in data.report.notes)
     assert data.report.plausible_range is None
 
 
@@ -78,7 +78,7 @@ def test_target_says_what_a_value_column_is(tmp_path: Path) -> None:
         "item_id,timestamp,target\n" + "".join(f"7,{h},{80 + h}\n" for h in range(4)) + "7,4,0\n",
     )
     data = read_dataset(path, target="ABPMean", interval="1h")
-    assert (data.channel, data.report.unit, data.report.non_positive) == ("MAP", "mmHg", 1)
+    assert (data.signal, data.report.unit, data.report.non_positive) == ("MAP", "mmHg", 1)
     assert (data.series[0].start, data.series[0].first_step, data.interval) == (None, 0, pd.Timedelta("1h"))
 
 
@@ -247,7 +247,7 @@ def test_eicu_offsets_are_minutes(tmp_path: Path) -> None:
     assert values(data) == {"5": [80] * 5}
 
 
-def test_a_channel_never_measured_in_an_item_leaves_it_out(tmp_path: Path) -> None:
+def test_a_signal_never_measured_in_an_item_leaves_it_out(tmp_path: Path) -> None:
     frame = hourly()
     frame.loc[frame.item_id == "p1", "HR"] = NAN
     frame.to_csv(tmp_path / "a.csv", index=False)

@@ -84,7 +84,7 @@ def test_a_clock_finer_than_the_file_is_noted(tmp_path: Path) -> None:
     assert any("is the interval shorter" in note for note in data.report.notes)
 
 
-def test_a_unit_that_is_not_the_channels_is_refused_with_its_row(tmp_path: Path) -> None:
+def test_a_unit_that_is_not_the_signals_is_refused_with_its_row(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(
         "subject_id,charttime,itemid,valuenum,valueuom\n1,2150-01-01 00:00,220045,80,bpm\n"
         "1,2150-01-01 01:00,220045,1.3,mV\n"
@@ -93,7 +93,7 @@ def test_a_unit_that_is_not_the_channels_is_refused_with_its_row(tmp_path: Path)
         read_dataset(tmp_path / "e.csv", target="HR")
 
 
-def test_an_event_table_without_the_channel_lists_what_it_has(tmp_path: Path) -> None:
+def test_an_event_table_without_the_signal_lists_what_it_has(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("subject_id,charttime,itemid,valuenum\n1,2150-01-01 00:00,220045,80\n")
     with pytest.raises(DataError, match="no rows with itemid 'MAP'") as caught:
         read_dataset(tmp_path / "e.csv", target="MAP")

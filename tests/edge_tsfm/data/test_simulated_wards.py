@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from edge_tsfm.data import find_channel, make_windows, read_dataset
+from edge_tsfm.data import find_signal, make_windows, read_dataset
 from edge_tsfm.data.simulate import encode_table, simulate_ward
 from edge_tsfm.data.wards import SIMULATED, TIME_CONSTANTS_H, WARDS
 from edge_tsfm.data.windows import Windows
@@ -30,9 +30,9 @@ def test_values_are_plausible_and_stays_as_asked(wards: dict[str, pd.DataFrame],
     lengths = frame.groupby("item_id").size()
     assert lengths.between(36, 72).all()
     for name in SIMULATED:
-        channel = find_channel(name)
-        assert channel is not None
-        assert frame[name].dropna().between(channel.low, channel.high).all(), name
+        signal = find_signal(name)
+        assert signal is not None
+        assert frame[name].dropna().between(signal.low, signal.high).all(), name
         assert 0.15 < frame[name].notna().mean() < 0.97
     assert (frame[["SBP", "MAP", "DBP"]].dropna().median().diff().dropna() < 0).all()
 
@@ -52,7 +52,7 @@ def test_ward_a_is_near_the_intensive_care_unit_it_imitates(wards: dict[str, pd.
         assert around.corr(around.groupby(frame.item_id).shift(1)) == pytest.approx(one_hour, abs=0.15)
 
 
-def test_channels_move_together(wards: dict[str, pd.DataFrame]) -> None:
+def test_signals_move_together(wards: dict[str, pd.DataFrame]) -> None:
     frame = wards["A"]
     around = frame[list(SIMULATED)] - frame.groupby("item_id")[list(SIMULATED)].transform("mean")
     both = around.corr()
@@ -92,13 +92,13 @@ def _error(weights: np.ndarray, windows: Windows) -> float:
     return float(np.nanmean((x @ weights * scale + mean - windows.target) ** 2))
 
 
-@pytest.mark.parametrize("channel", ["HR", "MAP"])
-def test_what_is_learnt_on_one_ward_pays_there(tmp_path: Path, channel: str) -> None:
+@pytest.mark.parametrize("signal", ["HR", "MAP"])
+def test_what_is_learnt_on_one_ward_pays_there(tmp_path: Path, signal: str) -> None:
     cut = {}
     for site in WARDS:
         path = tmp_path / f"{site}.parquet"
         path.write_bytes(encode_table(simulate_ward(patients=400, site=site), path))
-        data = read_dataset(path, target=channel)
+        data = read_dataset(path, target=signal)
         cut[site] = [
             make_windows(data.split(part), context_length=48, prediction_length=6, stride=6)
             for part in ("train", "test")
@@ -109,7 +109,7 @@ def test_what_is_learnt_on_one_ward_pays_there(tmp_path: Path, channel: str) -> 
 
 
 def test_minutes_are_the_same_ward_seen_more_often() -> None:
-    frame = simulate_ward(patients=4, hours=24, interval="1min", channels=["HR", "Temp"])
+    frame = simulate_ward(patients=4, hours=24, interval="1min", signals=["HR", "Temp"])
     assert list(frame.columns) == ["item_id", "timestamp", "HR", "TEMP", "age", "sex"]
     assert frame.groupby("item_id").size().between(720, 1440).all()
     steps = frame.groupby("item_id")["timestamp"].diff().dropna().unique()
@@ -146,8 +146,8 @@ def test_both_files_read_back_as_the_same_data(tmp_path: Path, ending: str) -> N
         {"patients": 0},
         {"site": "Z"},
         {"hours": 1},
-        {"channels": ["ICP"]},
-        {"channels": []},
+        {"signals": ["ICP"]},
+        {"signals": []},
         {"patients": 10**9},
         {"interval": "x"},
     ],

@@ -27,7 +27,7 @@ def test_some_patients_by_name() -> None:
 
 def one(item_id: str = "p1", values: tuple[float, ...] = (80.0, np.nan, 82.0)) -> Series:
     return Series(
-        item_id=item_id, channel="HR", interval=HOUR, start=pd.Timestamp("2896-10-10 00:31"),
+        item_id=item_id, signal="HR", interval=HOUR, start=pd.Timestamp("2896-10-10 00:31"),
         target=np.array(values, dtype=np.float32),
     )  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_order_of_series_and_nan_patterns_do_not_count() -> None:
     "changed",
     [
         {"item_id": "p2"},
-        {"channel": "MAP"},
+        {"signal": "MAP"},
         {"interval": pd.Timedelta("2h")},
         {"start": pd.Timestamp("2896-10-10 00:32")},
         {"start": None},

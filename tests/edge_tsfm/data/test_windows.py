@@ -10,7 +10,7 @@ NAN = np.float32(np.nan)
 
 
 def series(values: list[float], item_id: str = "p1") -> Series:
-    return Series(item_id=item_id, channel="HR", interval=1.0, target=np.array(values, dtype=np.float32))
+    return Series(item_id=item_id, signal="HR", interval=1.0, target=np.array(values, dtype=np.float32))
 
 
 def one_by_one(

@@ -44,7 +44,7 @@ def series(item_id: str, **attributes: str | float) -> Series:
     rng = np.random.default_rng(0)
     return Series(
         item_id=item_id,
-        channel="HR",
+        signal="HR",
         interval=1.0,
         target=rng.normal(80, 5, 30).astype(np.float32),
         attributes=attributes,

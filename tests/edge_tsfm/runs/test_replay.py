@@ -29,7 +29,7 @@ def ward(stays: int, hours: int = 60) -> list[Series]:
     for stay in range(stays):
         values = np.array([value for _, value in feed(hours, stay)], dtype=np.float32)
         values[5::17] = np.nan
-        out.append(Series(item_id=f"p{stay:03d}", channel="MAP", interval=HOUR, target=values))
+        out.append(Series(item_id=f"p{stay:03d}", signal="MAP", interval=HOUR, target=values))
     return out
 
 
@@ -91,10 +91,10 @@ def test_every_step_with_enough_behind_it_is_forecast_and_no_stay_reaches_into_a
 def test_nothing_to_replay_and_steps_of_no_length_are_said() -> None:
     with pytest.raises(DataError, match="no stays"):
         run([], 0.0)
-    short = [Series(item_id="p", channel="MAP", interval=HOUR, target=np.ones(5, dtype=np.float32))]
+    short = [Series(item_id="p", signal="MAP", interval=HOUR, target=np.ones(5, dtype=np.float32))]
     with pytest.raises(DataError, match="12 observed values"):
         run(short, 0.0)
-    steps = [Series(item_id="p", channel="MAP", interval=1.0, target=np.ones(50, dtype=np.float32))]
+    steps = [Series(item_id="p", signal="MAP", interval=1.0, target=np.ones(50, dtype=np.float32))]
     with pytest.raises(DataError, match="whole milliseconds") as raised:
         run(steps, 0.0)
     assert raised.value.hint == "say how long a step is: --interval 1h"

@@ -36,7 +36,7 @@ def test_auto_ets_forecasts_gaps_and_constants() -> None:
     assert quantiles[2:3] == pytest.approx(whole)
 
 
-def test_nhits_is_about_as_large_as_said_and_learns_in_the_channels_unit() -> None:
+def test_nhits_is_about_as_large_as_said_and_learns_in_the_signals_unit() -> None:
     pytest.importorskip("neuralforecast", reason="pip install 'edge-tsfm[study]'")
     from edge_tsfm.research.study.nhits import NHits, make_network
 
@@ -88,5 +88,5 @@ def test_a_yardsticks_folder_is_no_run_to_evaluate_or_inspect(tmp_path: Path) ->
     """It has neither a base nor a gate: said, instead of a `KeyError`."""
     record = {"config": {}, "data": {"fingerprint": "f"}, "windows": {}, "parameters": 9, "training": {}}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(TrainError, match=r"channel is missing.*also missing: base, tensors, gate"):
+    with pytest.raises(TrainError, match=r"signal is missing.*also missing: base, tensors, gate"):
         load_run(tmp_path)
