@@ -15,7 +15,6 @@ import click
 from device_runtime.cli.options import (
     accept_option,
     adapter_option,
-    binding_of,
     bundle_argument,
     context_steps,
     json_option,
@@ -23,7 +22,6 @@ from device_runtime.cli.options import (
     said_use,
     session_options,
     settings,
-    signal_of,
     warn_of_accepted,
     warn_of_use,
 )
@@ -108,6 +106,7 @@ def command(
     from device_runtime.cli.signed_only import check_signed
     from device_runtime.errors import DeviceRuntimeError, ForecastError, InputError
     from device_runtime.forecast.bundle import Bundle
+    from device_runtime.forecast.uses import binding_of
     from device_runtime.series import several
     from device_runtime.series.dialect import read_csv
     from device_runtime.series.options import ReadOptions
@@ -116,7 +115,7 @@ def command(
     levels = _levels(quantile_levels)
     data = check_signed(adapter)
     base = Bundle.open(bundle)
-    bound = binding_of(adapter, data)
+    bound = binding_of(data, named=adapter)
     steps = prediction_length or (bound or base.manifest).prediction_length
     read = several.read_items(
         read_csv(source.read(several.MAX_TABLE_SIZE + 1), source.name, limit=several.MAX_TABLE_SIZE),
@@ -167,6 +166,7 @@ def command(
 
 def _use(read: Items, targets: tuple[str | None, ...], bound: Binding | None) -> Use:
     """Say what is about to be forecast; a column that is called no more than ``value`` does not say its signal."""
+    from device_runtime.forecast.uses import signal_of
     from device_runtime.format.binding import Use
 
     first = read.readings[0]

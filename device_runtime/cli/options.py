@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +11,6 @@ import click
 
 if TYPE_CHECKING:
     from device_runtime.forecast.forecaster import Forecast, Forecaster
-    from device_runtime.format.binding import Binding
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,28 +54,6 @@ def session_options(function: F) -> F:
     ):
         function = option(function)
     return function
-
-
-def binding_of(adapter: Path | None, data: bytes | None = None) -> Binding | None:
-    """Read what an adapter is for before the data are read, which it may say the range and unit of; None: nothing.
-
-    ``data`` are the bytes of the file ``adapter``, where they were read already.
-    """
-    if adapter is None:
-        return None
-    from device_runtime.files import about, read_bounded
-    from device_runtime.format.blob import blob_size, decode
-    from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
-    from device_runtime.format.layout import MAX_BLOB_SIZE
-
-    data = data or read_bounded(adapter, MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
-    with about(adapter):
-        return decode(data[: blob_size(data)]).binding
-
-
-def signal_of(names: Sequence[str], binding: Binding | None) -> str:
-    """Return which of the targets an adapter is held against: the first that it is not for, else the first."""
-    return next((name for name in names if binding is not None and not binding.is_signal(name)), names[0])
 
 
 def require_use_said(forecaster: Forecaster) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,28 +10,22 @@ import click
 
 from device_runtime.cli.options import (
     accept_option,
-    binding_of,
     context_steps,
     require_use_said,
     said_use,
-    signal_of,
     warn_of_accepted,
     warn_of_use,
 )
 from device_runtime.cli.outcome import LEFT_OUT, leave_out
 from device_runtime.cli.read_options import min_observed_option
-from device_runtime.errors import ForecastError
 from edge_tsfm.cli.reading import read_options
-from edge_tsfm.errors import ConfigError, DataError
+from edge_tsfm.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from device_runtime.forecast.forecaster import Forecast, Forecaster
-    from edge_tsfm.data import Dataset
-    from edge_tsfm.data.beside import Contexts
-
-PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, of the base alone
+    from device_runtime.forecast.forecaster import Forecaster
+    from edge_tsfm.runs.forecasts import Forecasts
 
 
 @click.command()
@@ -88,127 +79,70 @@ def command(
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
 
     Forecasts what follows the last row of each series. With --future-covariate: the last --prediction-length rows of
-    each item, which hold what is known ahead and nothing else. The table has a row for each item, target and step.
+    each item, which hold what is known ahead and nothing else. The table has a row for each item, target and step, with
+    the time of the step: UTC where the data have a time zone, the step's number where they count steps.
 
     A series that cannot be forecast is named on standard error and left out; the others are forecast, and the command
     exits with status 4. CSV has 7 significant digits; JSON and Parquet hold exactly the float32 that were forecast.
     """
-    import numpy as np
-    import pandas as pd
-
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{out}: want a name that ends in .csv or .parquet")
-    from device_runtime.digits import shortest
-    from device_runtime.series.options import MIN_OBSERVED
-    from edge_tsfm.data.beside import read_beside, take_contexts
+    from edge_tsfm.runs.forecasts import Asked, forecast_data
 
-    bound = binding_of(adapter)
-    own = bound.own_signal if bound else None
-    dataset, stretches = read_beside(data, [*targets, *past, *future], signal=own, **reading)
-    forecaster = _opened(bundle, adapter, dataset, targets, accept)
-    prediction_length = prediction_length or (bound.prediction_length if bound else PREDICTION_LENGTH)
-    context_length = context_length or (bound.context_length if bound else CONTEXT_LENGTH)
-    context_steps(forecaster, context_length)
-    forecaster.check(replace(forecaster.use, context_length=context_length, prediction_length=prediction_length))
-    contexts = take_contexts(
-        stretches,
+    def opened(forecaster: Forecaster) -> None:
+        require_use_said(forecaster)
+        warn_of_use(forecaster)
+        context_steps(forecaster, context_length)
+
+    asked = Asked(
         targets=targets,
-        past=past,
-        future=future,
-        context_length=context_length,
+        past_covariates=past,
+        future_covariates=future,
         prediction_length=prediction_length,
-        min_observed=min_observed or min(MIN_OBSERVED, context_length),
+        context_length=context_length,
+        num_samples=num_samples,
+        seed=seed,
+        min_observed=min_observed,
     )
-    left_out = {f"item {item}": "not one usable value" for item in dataset.empty_items} | dict(contexts.left_out)
-    if not contexts.kept:
-        where, why = next(iter(contexts.left_out.items()))
-        raise DataError(f"{data}: none of its {len(left_out)} series can be forecast; {where}: {why}")
-    several = len(targets) > 1
-
-    def run(some: Contexts) -> Forecast:
-        return forecaster.forecast(
-            some.targets,
-            prediction_length,
-            num_samples=num_samples,
-            seed=seed,
-            groups=np.repeat(np.arange(len(some.kept)), len(targets)) if several else None,
-            past_covariates=some.past,
-            future_covariates=some.future,
-        )
-
-    contexts, forecast = _forecast(run, contexts, left_out)
-    warn_of_accepted(forecast)
-    for where, why in left_out.items():
+    found = forecast_data(bundle, data, asked, adapter=adapter, accept=accept, reading=reading, opened=opened)
+    warn_of_accepted(found.forecast)
+    for where, why in found.left_out.items():
         leave_out("edge-tsfm", where, why)
-    named = [f"{level:g}" for level in forecast.quantile_levels]
-    places = [
-        {"item_id": series.item_id, "segment": series.segment}
-        | ({"target_name": target} if several else {})
-        | {"step": step}
-        for series, target in product(contexts.kept, targets)
-        for step in range(1, forecast.quantiles.shape[1] + 1)
-    ]
-    flat = forecast.quantiles.reshape(-1, len(named))  # a row for each of `places`
     if as_json:
-        rows = [place | dict(zip(named, row, strict=True)) for place, row in zip(places, shortest(flat), strict=True)]
-        identity = {"base": forecast.base, "adapter": forecast.adapter, "adapter_version": forecast.adapter_version}
-        identity |= said_use(forecast)
-        click.echo(
-            json.dumps(
-                {
-                    **identity,
-                    "target": dataset.signal,
-                    "channel": dataset.signal,
-                    "forecasts": rows,
-                    "left_out": left_out,
-                }
-            )
-        )
+        click.echo(json.dumps(_record(found)))
     else:
-        frame = pd.concat([pd.DataFrame(places), pd.DataFrame(flat, columns=named)], axis=1)
-        frame = frame.assign(base=forecast.base[:16], adapter=(forecast.adapter or "none")[:16])
-        if forecast.accepted_differences:
-            frame = frame.assign(accepted_differences=" ".join(forecast.accepted_differences))
-        _write(frame, out)
-    if left_out:
+        _write(_table(found), out)
+    if found.left_out:
         click.get_current_context().exit(LEFT_OUT)
 
 
-def _opened(
-    bundle: Path, adapter: Path | None, dataset: Dataset, targets: tuple[str, ...], accept: tuple[str, ...]
-) -> Forecaster:
-    """Open what will forecast ``dataset``; an adapter for something else is refused, one that is unbound said."""
-    from device_runtime.forecast.forecaster import Forecaster
-    from edge_tsfm.data.use import use_of
+def _record(found: Forecasts) -> dict[str, Any]:
+    """Compose the JSON: which base and adapter, and a record for each item, target and step."""
+    from device_runtime.digits import shortest
 
-    use = use_of(dataset)
-    use = replace(use, signal=signal_of([dataset.signal, *targets[1:]], binding_of(adapter)))
-    forecaster = Forecaster.open(bundle, adapter, use=use, accept=accept)
-    require_use_said(forecaster)
-    warn_of_use(forecaster)
-    return forecaster
+    forecast = found.forecast
+    rows = []
+    for place, row in zip(found.rows(), shortest(forecast.quantiles.reshape(-1, len(found.levels))), strict=True):
+        if len(found.targets) == 1:
+            del place["target_name"]
+        if found.series[0].start is not None:
+            place["timestamp"] = place["timestamp"].isoformat()
+        rows.append(place | dict(zip(found.levels, row, strict=True)))
+    identity = {"base": forecast.base, "adapter": forecast.adapter, "adapter_version": forecast.adapter_version}
+    identity |= said_use(forecast)
+    signal = found.dataset.signal
+    return {**identity, "target": signal, "channel": signal, "forecasts": rows, "left_out": dict(found.left_out)}
 
 
-def _forecast(
-    run: Callable[[Contexts], Forecast], contexts: Contexts, left_out: dict[str, str]
-) -> tuple[Contexts, Forecast]:
-    """Forecast all that can be, together; the series that spoil it go to ``left_out``."""
-    try:
-        return contexts, run(contexts)
-    except ForecastError:
-        if len(contexts.kept) == 1:
-            raise
-    # The values of one series may be beyond what a float can forecast: find it.
-    good: list[int] = []
-    for place, series in enumerate(contexts.kept):
-        try:
-            run(contexts.only([place]))
-        except ForecastError as error:
-            left_out[f"item {series.item_id}, segment {series.segment}"] = str(error)
-        else:
-            good.append(place)
-    kept = contexts.only(good)
-    return kept, run(kept)
+def _table(found: Forecasts) -> pd.DataFrame:
+    """Compose the table: a row for each item, target and step, and which base and adapter forecast it."""
+    forecast = found.forecast
+    frame = found.frame().assign(base=forecast.base[:16], adapter=(forecast.adapter or "none")[:16])
+    if len(found.targets) == 1:
+        frame = frame.drop(columns="target_name")
+    if forecast.accepted_differences:
+        frame = frame.assign(accepted_differences=" ".join(forecast.accepted_differences))
+    return frame
 
 
 def _write(frame: pd.DataFrame, out: Path | None) -> None:

@@ -14,10 +14,8 @@ import click
 from device_runtime.cli.options import (
     FiniteRange,
     accept_option,
-    binding_of,
     context_steps,
     require_use_said,
-    signal_of,
     warn_of_use,
 )
 from device_runtime.cli.quality import said_beside, said_figures
@@ -116,6 +114,7 @@ def command(
     worse than what is allowed, and passes when they are shown not to be; it may end with neither. Without a trial's end
     or behind it, the drift flag says that forecasts became worse than the other's.
     """
+    from device_runtime.forecast.uses import binding_of
     from device_runtime.quality.rules import QualityRules
     from device_runtime.series.options import MIN_OBSERVED
     from device_runtime.update.health import HealthRules
@@ -179,6 +178,7 @@ def _opened(
 ) -> tuple[Forecaster, Forecaster]:
     """Open what is on trial and what it is judged against."""
     from device_runtime.forecast.forecaster import Forecaster
+    from device_runtime.forecast.uses import binding_of, signal_of
     from edge_tsfm.data.use import use_of
 
     beside = None if against == BASE else Path(against)

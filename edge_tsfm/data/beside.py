@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_tsfm.data.read import read_dataset
 from edge_tsfm.data.series import Dataset, Series
+from edge_tsfm.data.sources import Source
 from edge_tsfm.errors import ConfigError, DataError
 
 
@@ -29,18 +29,18 @@ class Stretch:
 
 
 def read_beside(
-    path: str | Path,
+    source: Source,
     names: Sequence[str],
     **reading: Any,
 ) -> tuple[Dataset, tuple[Stretch, ...]]:
-    """Read the signals ``names`` of a file or folder: the first one's dataset, and its series with the others beside.
+    """Read the signals ``names`` of a source: the first one's dataset, and its series with the others beside.
 
     Every signal is read as `read_dataset` reads it, with its options ``reading``, of which ``unit`` is the first
     one's. A series whose other signals do not fit beside it has a ``fault`` and none of their values: it stops no
     other. Raises as that does, `ConfigError` for a signal named twice, `DataError` for signals whose clocks differ.
     """
     beside = {**reading, "unit": None}
-    read = {name: read_dataset(path, target=name, **(reading if name == names[0] else beside)) for name in names}
+    read = {name: read_dataset(source, target=name, **(reading if name == names[0] else beside)) for name in names}
     signals = [dataset.signal for dataset in read.values()]
     if len(set(signals)) < len(names):
         raise ConfigError(f"{', '.join(names)}: a signal is named twice")
@@ -48,7 +48,7 @@ def read_beside(
     for name, dataset in read.items():
         if dataset.interval != first.interval:
             raise DataError(
-                f"{path}: {names[0]} is every {first.interval}, {name} every {dataset.interval}",
+                f"{first.report.source}: {names[0]} is every {first.interval}, {name} every {dataset.interval}",
                 hint="say --interval: the longest of them",
             )
     by_item: dict[str, dict[str, list[Series]]] = {name: {} for name in names[1:]}

@@ -1,7 +1,5 @@
 """One function from a file or folder to series that can be trained on."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -19,13 +17,13 @@ from edge_tsfm.data.frames import FrameColumns, cells_of
 from edge_tsfm.data.names import stem
 from edge_tsfm.data.report import make_report
 from edge_tsfm.data.series import Attributes, Dataset, Series
-from edge_tsfm.data.sources import open_source
+from edge_tsfm.data.sources import Source, open_source
 from edge_tsfm.data.tables import Table
 from edge_tsfm.errors import DataError, as_data_errors
 
 
 def read_dataset(
-    path: str | Path,
+    source: Source,
     *,
     target: str | None = None,
     id_column: str | None = None,
@@ -43,7 +41,7 @@ def read_dataset(
     ids_across_files: AcrossFiles | None = None,
     signal: Signal | None = None,
 ) -> Dataset:
-    """Read one signal of a file or folder as series on a regular clock.
+    """Read one signal of a file, a folder or a pandas frame as series on a regular clock.
 
     Understands CSV and Parquet, long (``item_id, timestamp, target`` or ``unique_id, ds, y``) and wide (a
     column per signal), the PhysioNet 2019 ``.psv`` folder, WFDB numerics, BIDMC numerics and event tables as
@@ -60,7 +58,6 @@ def read_dataset(
 
     Raises `DataError` for data that cannot be read as asked, `ConfigError` for impossible options.
     """
-    source = Path(path)
     with as_data_errors():
         options = ReadOptions(
             id_column=id_column,
@@ -85,14 +82,14 @@ def read_dataset(
             target,
             options,
             known=table.layout,
-            otherwise=stem(source),
+            otherwise=stem(table.source),
             refine=_across(table, ids_across_files),
         )
     every = reading.every_us
     step = every / STEP_US if reading.clock == "count" else pd.Timedelta(every, unit="us")
     series = _series(reading, take_attributes(columns, reading), step)
     if not series:
-        raise DataError(f"{source}: {reading.target.name} has {len(reading.kept)} rows and not one usable value")
+        raise DataError(f"{table.source}: {reading.target.name} has {len(reading.kept)} rows and not one usable value")
     return Dataset(
         series=series,
         interval=step,

@@ -1,4 +1,4 @@
-"""From a path to a table, whatever kind of file or folder it is."""
+"""From a path to a table, whatever kind of file or folder it is; or from a frame in memory."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ import pandas as pd
 from device_runtime.series.options import ReadOptions
 from edge_tsfm.data.bidmc import read_bidmc_folder
 from edge_tsfm.data.events import read_events
+from edge_tsfm.data.in_memory import table_of_frame
 from edge_tsfm.data.layouts import names_an_id
 from edge_tsfm.data.names import TABLE_ENDINGS, TEXT_ENDINGS, files_below, has_ending, is_about, names_of, stem
 from edge_tsfm.data.psv import read_psv_folder
@@ -17,15 +18,19 @@ from edge_tsfm.data.wfdb_records import read_wfdb
 from edge_tsfm.errors import DataError
 
 MOST_NAMED = 5  # files, in a note
+Source = str | Path | pd.DataFrame
 
 
-def open_source(path: Path, *, target: str | None, options: ReadOptions) -> Table:
-    """Read the file or folder at ``path``; ``target`` lets record readers skip other signals.
+def open_source(source: Source, *, target: str | None, options: ReadOptions) -> Table:
+    """Read the file or folder ``source``, or a frame; ``target`` lets record readers skip other signals.
 
     A folder is, in this order: WFDB (has ``.hea``), PhysioNet 2019 (``.psv``), BIDMC (``*_Numerics.csv``), or
     CSV and Parquet files of one shape, or text files where it has no others. Its sub-folders are read where it has no
     such file itself. What is not read is named in a note. Raises `DataError`.
     """
+    if isinstance(source, pd.DataFrame):
+        return table_of_frame(source)
+    path = Path(source)
     if not path.exists():
         raise DataError(f"{path} does not exist")
     if has_ending(path, (".hea",)):

@@ -16,6 +16,7 @@ from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.quantiles import calibrate
 from device_runtime.format.binding import check
 from edge_tsfm.data import Dataset, Part, Windows, read_dataset
+from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.evaluation import Report, evaluate_forecasts
@@ -72,14 +73,14 @@ class Evaluation:
     quantile_levels: tuple[float, ...]  # Q
 
 
-def read_for(run: Run, data: Path | None, reading: Mapping[str, Any]) -> Dataset:
+def read_for(run: Run, data: Source | None, reading: Mapping[str, Any]) -> Dataset:
     """Read ``data``, None: the run's own, with the run's options but for those in ``reading`` that were given.
 
     Raises `DataError`.
     """
-    source = data or Path(run.config.data)
-    if not source.exists():
-        hint = None if data else "the run was trained on it; give the data: edge-tsfm evaluate RUN DATA"
+    source = run.config.data if data is None else data
+    if isinstance(source, str | Path) and not Path(source).exists():
+        hint = None if data is not None else "the run was trained on it; give the data: edge-tsfm evaluate RUN DATA"
         raise DataError(f"{source} does not exist", hint=hint)
     return read_dataset(source, **(run.config.reading() | {name: given for name, given in reading.items() if given}))
 

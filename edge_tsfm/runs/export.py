@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format.delta import Dtype
+from edge_tsfm.data.sources import Source
 from edge_tsfm.evaluation.calibration import fit_calibration
 from edge_tsfm.runs.on_device import device_quantiles
 from edge_tsfm.runs.run import Run
@@ -41,7 +41,7 @@ def export_run(
     version: int = 1,
     dtype: Dtype = "int16",
     calibrate: bool = False,
-    data: Path | None = None,
+    data: Source | None = None,
 ) -> RunExport:
     """Encode a run's numbers for a bundle of its base, and prove them on windows of its validation patients.
 
@@ -64,7 +64,7 @@ def export_run(
     return RunExport(blob=blob, measured=result)
 
 
-def _calibrated(run: Run, bundle: Bundle, blob: bytes, data: Path | None) -> bytes:
+def _calibrated(run: Run, bundle: Bundle, blob: bytes, data: Source | None) -> bytes:
     """Fit the calibration on what the device's runtime forecasts with ``blob`` for validation patients, and add it."""
     windows = run.windows("validation", data=data)
     quantiles = device_quantiles(Forecaster.open(bundle, blob), windows.context, run.config.prediction_length)

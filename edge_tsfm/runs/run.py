@@ -21,6 +21,7 @@ from device_runtime.format.binding import Binding, check
 from device_runtime.format.delta import Delta, Dtype
 from device_runtime.series.duration import parse_duration
 from edge_tsfm.data import Dataset, Part, Split, SplitBy, Windows, read_dataset
+from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import DataError, GateRefusedError, ModelError, TrainError
 from edge_tsfm.methods import Method, attach, find_method
@@ -60,9 +61,9 @@ def binding_of(signal: str, interval_us: int, config: TrainConfig) -> Binding:
         ) from error
 
 
-def read_run_data(config: TrainConfig, data: Path | str | None = None) -> Dataset:
+def read_run_data(config: TrainConfig, data: Source | None = None) -> Dataset:
     """Read a run's data with the options the run recorded; ``data`` is another file of the same layout."""
-    return read_dataset(data or config.data, **config.reading())
+    return read_dataset(config.data if data is None else data, **config.reading())
 
 
 def split_of_run(config: TrainConfig, dataset: Dataset) -> Split:
@@ -243,23 +244,23 @@ class Run:
         """Return the method, with the entries that the run chose."""
         return find_method(self.method, read_entries(self.config, self.path))
 
-    def dataset(self, data: Path | str | None = None) -> Dataset:
+    def dataset(self, data: Source | None = None) -> Dataset:
         """Read the run's data, or other ``data`` of the same layout.
 
         Raises `DataError`, and `SignalMismatchError` for another signal or interval than the run was trained for.
         """
-        source = Path(data or self.config.data)
-        if not source.exists():
+        source = self.config.data if data is None else data
+        if isinstance(source, str | Path) and not Path(source).exists():
             raise DataError(f"{source} is not there any more", hint="give the data with --data")
         dataset = read_run_data(self.config, source)
         check(self.binding, use_of(dataset))
         return dataset
 
-    def windows(self, part: Part, *, data: Path | str | None = None) -> Windows:
+    def windows(self, part: Part, *, data: Source | None = None) -> Windows:
         """Cut the windows of one part, from the run's data or from ``data``."""
         return cut(self.dataset(data), self.split, part, self.config)
 
-    def held_out_contexts(self, *, data: Path | str | None = None, limit: int = 256) -> NDArray[np.float32]:
+    def held_out_contexts(self, *, data: Source | None = None, limit: int = 256) -> NDArray[np.float32]:
         """Return contexts ``[N, L]`` of the validation part, at most ``limit``, evenly spread.
 
         Raises `DataError` when the data cannot be found or hold no validation window.

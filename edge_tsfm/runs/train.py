@@ -15,6 +15,7 @@ import torch
 
 from device_runtime.files import write_atomic
 from edge_tsfm.data import Dataset, Split, Windows
+from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import interval_us
 from edge_tsfm.errors import ConfigError, TrainError
 from edge_tsfm.evaluation import judge
@@ -53,6 +54,7 @@ def train(
     config: TrainConfig,
     out: Path,
     *,
+    source: Source | None = None,
     resume: bool = False,
     force: bool = False,
     report: Report = lambda *_: None,
@@ -61,6 +63,7 @@ def train(
 ) -> Run:
     """Adapt a base as ``config`` says and write the run folder ``out``; the verdict is in it, accepted or not.
 
+    ``source`` are the data where they are in no file that ``config`` could name.
     ``resume`` continues a run that was killed; ``force`` records that an adapter is accepted by hand although the
     gate refuses it. ``report`` is called after every step, ``work`` holds what is left to do and how long it takes,
     ``remark`` hears what the gate will be able to see, before training begins.
@@ -69,12 +72,15 @@ def train(
     ``out``.
     """
     with only_writer(out):
-        return _train(config, out, resume=resume, force=force, report=report, work=work or Work(), remark=remark)
+        return _train(
+            config, out, source, resume=resume, force=force, report=report, work=work or Work(), remark=remark
+        )
 
 
 def _train(
     config: TrainConfig,
     out: Path,
+    source: Source | None,
     *,
     resume: bool,
     force: bool,
@@ -93,7 +99,7 @@ def _train(
             f"context_length {config.context_length}: base {base.name} reads at most {most} steps",
             hint=f"--context-length {most} or less; a longer one changes nothing",
         )
-    dataset = read_run_data(config)
+    dataset = read_run_data(config, source)
     binding_of(dataset.signal, interval_us(dataset.interval), config)  # better an error now than when it is exported
     split = split_of_run(config, dataset)
     windows = _windows(config, dataset, split)

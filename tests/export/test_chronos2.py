@@ -377,7 +377,7 @@ def test_one_target_with_a_measured_covariate_keeps_its_table(exported, device: 
     np.testing.assert_allclose(first, wanted[0], atol=6e-3)
     status, out, err = command("edge_tsfm.cli", "forecast", bundle, ward, *options)
     assert status == 0, err
-    assert out.startswith("item_id,segment,step,0.01,")
+    assert out.startswith("item_id,segment,step,timestamp,0.01,")
 
 
 @pytest.mark.parametrize(

@@ -79,13 +79,13 @@ def test_numbers_have_significant_digits_and_read_back_whole(tmp_path: Path) -> 
     np.testing.assert_array_equal(table[LEVELS].to_numpy(), wanted)
     assert invoke(data, *asked, "--out", tmp_path / "f.csv").exit_code == 0
     for text in ((tmp_path / "f.csv").read_text(), invoke(data, *asked).stdout):
-        cells = [line.split(",")[3:12] for line in text.splitlines()[1:]]
+        cells = [line.split(",")[4:13] for line in text.splitlines()[1:]]
         np.testing.assert_allclose(np.array(cells, dtype=float), wanted, rtol=5e-7)
 
 
 def test_the_kept_case_of_small_values(cases: Path) -> None:
     result = invoke(cases / "data" / "d06_small.csv", "--target", "flow", "--prediction-length", 1)
-    assert all(5e-05 < float(cell) < 9e-05 for cell in result.stdout.splitlines()[1].split(",")[3:12])
+    assert all(5e-05 < float(cell) < 9e-05 for cell in result.stdout.splitlines()[1].split(",")[4:13])
 
 
 def test_a_longer_context_than_the_base_reads_and_another_ending_are_refused_first(mixed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,249 @@
+"""Five verbs for Python: `train`, `evaluate`, `export_base`, `export_adapter` and `forecast`.
+
+    import edge_tsfm as et
+    run = et.train(frame, target="MAP", out="run")
+
+They are what the commands are made of, and raise what the commands print. Data are a path, a pandas frame, or anything
+that has ``to_pandas()``, as frames of Polars have. Names load on first use: ``import edge_tsfm`` starts neither torch
+nor ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_tsfm.errors import ConfigError, DataError, GateRefusedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from edge_tsfm.data.sources import Source
+    from edge_tsfm.runs.evaluate import Evaluation
+    from edge_tsfm.runs.run import Run
+
+IN_MEMORY = "DataFrame"  # a run's record, where it was trained on a frame
+
+
+def train(
+    data: Any,
+    *,
+    out: str | Path,
+    target: str | None = None,
+    method: str = "fourierft",
+    resume: bool = False,
+    force: bool = False,
+    report: Callable[[int, float, float], None] = lambda *_: None,
+    **options: Any,
+) -> Run:
+    """Adapt a frozen base to ``data`` and write the run folder ``out``; ``edge-tsfm train`` has the same options.
+
+    ``options`` are those of the command, with underscores: ``base``, ``steps``, ``context_length``, ``interval``, …
+    ``report`` is called after each step with the step, its loss and the validation score. A run does not keep data:
+    one of a frame is evaluated and exported by giving the frame again.
+
+    Raises `GateRefusedError` when the adapter does not beat its frozen base on validation patients, unless ``force``
+    accepts it by hand; the run folder is there, and ``load_run`` opens it. Raises `ConfigError`, `DataError`,
+    `TrainError` and `ModelError`.
+    """
+    from edge_tsfm.runs.train import train as train_run
+    from edge_tsfm.training.config import TrainConfig
+
+    source = _source(data)
+    known = {field.name for field in fields(TrainConfig)} - {"data"}
+    if unknown := sorted(set(options) - known):
+        raise ConfigError(f"train has no option {unknown[0]!r}", hint=f"options: {', '.join(sorted(known))}")
+    named = str(Path(source).resolve()) if isinstance(source, str | Path) else IN_MEMORY
+    config = TrainConfig.from_dict({"data": named, "target": target, "method": method, **options})
+    run = train_run(
+        config,
+        Path(out),
+        resume=resume,
+        force=force,
+        report=report,
+        source=None if named != IN_MEMORY else source,
+    )
+    if not run.gate["accepted"] and not force:
+        raise GateRefusedError(
+            f"the adapter is not accepted: {run.gate['reason']}",
+            hint="\nhint: ".join([*run.record["advice"], f"the run is kept in {out}: edge_tsfm.load_run opens it"]),
+        )
+    return run
+
+
+def load_run(path: str | Path) -> Run:
+    """Open a run folder. Raises `TrainError` when it is none, or not what was trained."""
+    from edge_tsfm.runs.run import load_run as load
+
+    return load(path)
+
+
+def evaluate(run: Run | str | Path, data: Any = None, *, target: str | None = None, **options: Any) -> Evaluation:
+    """Score a run's adapter on the test patients of ``data``, beside its frozen base and simple baselines.
+
+    Without ``data``: on what the run was trained on. ``options`` are those of `edge_tsfm.runs.evaluate.Options`
+    (``part``, ``subgroups``, ``most``, ``seed``, …) and of reading (``interval``, ``id_column``, …). The result's
+    ``verdict`` says which is better, ``report`` holds figures with intervals, ``record`` all of it as plain values.
+
+    Raises `DataError` where nothing can be scored, and `SignalMismatchError` for another signal or interval.
+    """
+    from edge_tsfm.runs.evaluate import Options, evaluate_run, read_for
+
+    opened = _run(run)
+    scored = {name: options.pop(name) for name in tuple(options) if name in Options.__dataclass_fields__}
+    dataset = read_for(opened, _given(opened, data), {"target": target, **options})
+    return evaluate_run(opened, dataset, Options(**scored))
+
+
+def export_base(
+    base: str | Path = "edge-bolt-micro", *, out: str | Path, precision: str = "float32", keep: str | None = None
+) -> Path:
+    """Write a base as a bundle for the device, proven against torch; return its folder.
+
+    ``precision`` is ``float32``, ``int8`` or ``float16``; of the last two, ``keep`` says what adapters may touch, which
+    stays float32. Raises `ModelError` for a base that cannot be loaded, `ExportError` when the proof fails.
+    """
+    from device_runtime.forecast.bundle import Bundle
+    from edge_tsfm.methods.sites import kept_tensors
+    from edge_tsfm.models import load_base
+    from export import export_base as write_base
+    from export import export_precision
+
+    if precision not in ("float32", "int8", "float16"):
+        raise ConfigError(f"precision {precision!r}: want float32, int8 or float16")
+    if precision == "float32" and keep is not None:
+        raise ConfigError("keep is for precision int8 or float16")
+    loaded = load_base(str(base))
+    facts: dict[str, Any] = {"family": loaded.family, "name": loaded.bundle_name, "provenance": loaded.provenance}
+    if precision == "float32":
+        written: Path = write_base(loaded.model, out=Path(out), **facts).path
+        return written
+    with tempfile.TemporaryDirectory() as scratch:
+        full = write_base(loaded.model, out=Path(scratch) / "float32", **facts)
+        adapted = kept_tensors(loaded.model, keep)
+        bundle = Bundle.open(full.path)
+        reduced: Path = export_precision(bundle, out=Path(out), precision=precision, adapted=adapted).path
+        return reduced
+
+
+def export_adapter(
+    run: Run | str | Path,
+    bundle: str | Path,
+    *,
+    out: str | Path | None = None,
+    data: Any = None,
+    version: int = 1,
+    calibrate: bool = False,
+    force: bool = False,
+) -> bytes:
+    """Encode a run's adaptation as a blob for ``bundle``, proven on validation patients; return its bytes.
+
+    ``out`` is a file to write it to as well. ``data`` are the run's own, which a run of a frame does not keep. Raises
+    `GateRefusedError` for a run that the gate refused, unless ``force``; `ExportError` when torch and the runtime
+    differ.
+    """
+    from device_runtime.files import write_atomic
+    from edge_tsfm.runs.export import export_run
+
+    opened = _run(run)
+    opened.require_accepted(force=force)
+    blob = export_run(
+        opened, opened.open_bundle(bundle), version=version, calibrate=calibrate, data=_given(opened, data)
+    ).blob
+    if out is not None:
+        write_atomic(Path(out), blob)
+    return blob
+
+
+def forecast(
+    bundle: str | Path,
+    data: Any,
+    *,
+    target: str | Sequence[str],
+    adapter: bytes | str | Path | None = None,
+    prediction_length: int | None = None,
+    context_length: int | None = None,
+    quantile_levels: Sequence[float] | None = None,
+    past_covariates: Sequence[str] = (),
+    future_covariates: Sequence[str] = (),
+    num_samples: int | None = None,
+    seed: int = 0,
+    min_observed: int | None = None,
+    accept: Sequence[str] = (),
+    **reading: Any,
+) -> pd.DataFrame:
+    """Forecast what follows every series of ``data`` with the device's runtime, in chronos-forecasting's layout.
+
+    A row for each item, target and step: ``item_id``, ``timestamp`` of the step (in the time zone of a frame's times;
+    UTC for a file's; the step's number where the data count steps), ``target_name``, ``predictions`` (the median) and
+    a column for each quantile level. Of an item that was cut where it has a long gap, the last stretch is forecast.
+    ``frame.attrs`` has ``base``, ``adapter`` (digests) and ``left_out``: what could not be forecast, and why. Lengths
+    are in steps; left out, they are what the adapter is for, else 48 and 6.
+
+    Raises `DataError` when nothing can be forecast, `SignalMismatchError` for an adapter that is for something else
+    and nobody accepted (``accept``), and what `device_runtime.Forecaster` raises.
+    """
+    from edge_tsfm.data.in_memory import zone_of
+    from edge_tsfm.runs.forecasts import Asked, forecast_data
+
+    source = _source(data)
+    found = forecast_data(
+        bundle,
+        source,
+        Asked(
+            targets=(target,) if isinstance(target, str) else tuple(target),
+            past_covariates=tuple(past_covariates),
+            future_covariates=tuple(future_covariates),
+            prediction_length=prediction_length,
+            context_length=context_length,
+            quantile_levels=None if quantile_levels is None else tuple(quantile_levels),
+            num_samples=num_samples,
+            seed=seed,
+            min_observed=min_observed,
+        ),
+        adapter=adapter if adapter is None or isinstance(adapter, bytes) else Path(adapter),
+        accept=accept,
+        reading=reading,
+    )
+    frame = found.frame()
+    last = frame.groupby("item_id", sort=False)["segment"].transform("max")
+    frame = frame[frame["segment"] == last].drop(columns=["segment", "step"]).reset_index(drop=True)
+    zone = None if isinstance(source, str | Path) else zone_of(source, reading.get("timestamp_column"))
+    if zone is not None:
+        frame["timestamp"] = frame["timestamp"].dt.tz_localize("UTC").dt.tz_convert(zone)
+    median = min(found.levels, key=lambda level: abs(float(level) - 0.5))
+    frame.insert(2, "target_name", frame.pop("target_name"))
+    if float(median) == 0.5:
+        frame.insert(3, "predictions", frame[median])
+    frame.attrs = {"base": found.forecast.base, "adapter": found.forecast.adapter, "left_out": dict(found.left_out)}
+    return frame
+
+
+def _source(data: Any) -> Source:
+    """Return a path, or a pandas frame of whatever frame it is. Raises `DataError`."""
+    if isinstance(data, str | Path):
+        return data
+    frame = data.to_pandas() if hasattr(data, "to_pandas") else data
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"data: want a path or a frame, got {type(data).__name__}")
+    return frame
+
+
+def _run(run: Run | str | Path) -> Run:
+    """Open a run, unless it is."""
+    return load_run(run) if isinstance(run, str | Path) else run
+
+
+def _given(run: Run, data: Any) -> Any:
+    """Return the data that were given; None: the run's own, where it has a file of its own. Raises `DataError`."""
+    if data is not None:
+        source = _source(data)
+        return Path(source) if isinstance(source, str) else source
+    if run.config.data == IN_MEMORY:
+        raise DataError(f"{run.path} was trained on a frame, which it does not keep", hint="give the frame: data=frame")
+    return None

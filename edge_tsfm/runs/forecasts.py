@@ -1,0 +1,183 @@
+"""Forecasting what follows every series of a file or frame with the device's own runtime: a table with real times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from device_runtime.errors import ForecastError
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.forecaster import Forecast, Forecaster
+from device_runtime.forecast.uses import binding_of, signal_of
+from device_runtime.format.binding import require_said
+from device_runtime.series.options import MIN_OBSERVED
+from edge_tsfm.data import Dataset, Series
+from edge_tsfm.data.beside import Contexts, read_beside, take_contexts
+from edge_tsfm.data.sources import Source
+from edge_tsfm.data.use import use_of
+from edge_tsfm.errors import ConfigError, DataError
+
+PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, of the base alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be forecast, and from what. Lengths are in steps; None: what the adapter is for, else 48 and 6."""
+
+    targets: tuple[str, ...]
+    past_covariates: tuple[str, ...] = ()
+    future_covariates: tuple[str, ...] = ()
+    prediction_length: int | None = None
+    context_length: int | None = None
+    quantile_levels: tuple[float, ...] | None = None  # the base's own
+    num_samples: int | None = None  # of a base that samples
+    seed: int = 0
+    min_observed: int | None = None  # observed steps of a context below which it is left out; 12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Forecasts:
+    """Forecasts of N series and their targets, and what could not be forecast."""
+
+    forecast: Forecast  # quantiles [N * targets, H, Q]
+    series: tuple[Series, ...]  # N
+    targets: tuple[str, ...]
+    ahead: int  # places at the end of each series that are steps to forecast, not context
+    dataset: Dataset  # of the first target
+    left_out: Mapping[str, str]  # "item 7, segment 0" → why
+
+    @property
+    def levels(self) -> list[str]:
+        """The columns of the quantiles."""
+        return [f"{level:g}" for level in self.forecast.quantile_levels]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return where each row ``[N * targets * H]`` of the quantiles belongs: item, segment, target, step and time.
+
+        The time is that of the step itself: a Timestamp (UTC where the data had a time zone), or the step's number
+        where the data count steps.
+        """
+        steps = self.forecast.quantiles.shape[1]
+        return [
+            {"item_id": one.item_id, "segment": one.segment, "target_name": target, "step": step, "timestamp": when}
+            for one, target in product(self.series, self.targets)
+            for step, when in enumerate(times_after(one, steps, ahead=self.ahead), start=1)
+        ]
+
+    def frame(self) -> pd.DataFrame:
+        """Return `rows` with a column for each quantile, float32."""
+        rows = self.rows()
+        places = pd.DataFrame(rows)
+        if self.series[0].start is not None:  # microseconds: de-identified years overflow nanoseconds
+            places["timestamp"] = np.array([row["timestamp"].to_datetime64() for row in rows], "datetime64[us]")
+        flat = self.forecast.quantiles.reshape(len(rows), -1)
+        return pd.concat([places, pd.DataFrame(flat, columns=self.levels)], axis=1)
+
+
+def forecast_data(
+    bundle: Bundle | Path | str,
+    data: Source,
+    asked: Asked,
+    *,
+    adapter: bytes | Path | None = None,
+    accept: Sequence[str] = (),
+    reading: Mapping[str, Any] | None = None,
+    opened: Callable[[Forecaster], None] = lambda _: None,
+) -> Forecasts:
+    """Forecast what follows the last row of every series of ``data``, read with the options ``reading``.
+
+    With future covariates: the last ``prediction_length`` rows of each item, which hold what is known ahead and nothing
+    else. A series that cannot be forecast is left out and stops no other. ``opened`` sees the forecaster before it
+    forecasts. Raises what `read_dataset` and `Forecaster.open` raise, `SignalMismatchError` for an adapter that is for
+    something else, `DataError` when nothing can be forecast.
+    """
+    bound = binding_of(adapter)
+    names = [*asked.targets, *asked.past_covariates, *asked.future_covariates]
+    dataset, stretches = read_beside(data, names, signal=bound.own_signal if bound else None, **(reading or {}))
+    signal = signal_of([dataset.signal, *asked.targets[1:]], bound)
+    forecaster = Forecaster.open(bundle, adapter, use=replace(use_of(dataset), signal=signal), accept=accept)
+    opened(forecaster)
+    if forecaster.binding is not None:
+        require_said(forecaster.binding, forecaster.use)
+    steps = asked.prediction_length or (bound.prediction_length if bound else PREDICTION_LENGTH)
+    length = asked.context_length or (bound.context_length if bound else CONTEXT_LENGTH)
+    if length > (most := forecaster.bundle.manifest.context_length):
+        raise ConfigError(
+            f"context_length {length}: base {forecaster.bundle.manifest.name} reads at most {most} steps",
+            hint=f"a context length of {most} or less; a longer one changes nothing",
+        )
+    forecaster.check(replace(forecaster.use, context_length=length, prediction_length=steps))
+    contexts = take_contexts(
+        stretches,
+        targets=asked.targets,
+        past=asked.past_covariates,
+        future=asked.future_covariates,
+        context_length=length,
+        prediction_length=steps,
+        min_observed=asked.min_observed or min(MIN_OBSERVED, length),
+    )
+    left_out = {f"item {item}": "not one usable value" for item in dataset.empty_items} | dict(contexts.left_out)
+    if not contexts.kept:
+        where, why = next(iter((contexts.left_out or left_out).items()))
+        raise DataError(f"{dataset.report.source}: none of its {len(left_out)} series can be forecast; {where}: {why}")
+
+    def run(some: Contexts) -> Forecast:
+        several = len(asked.targets) > 1
+        return forecaster.forecast(
+            some.targets,
+            steps,
+            asked.quantile_levels,
+            num_samples=asked.num_samples,
+            seed=asked.seed,
+            groups=np.repeat(np.arange(len(some.kept)), len(asked.targets)) if several else None,
+            past_covariates=some.past,
+            future_covariates=some.future,
+        )
+
+    contexts, forecast = _all_that_can(run, contexts, left_out)
+    return Forecasts(
+        forecast=forecast,
+        series=contexts.kept,
+        targets=asked.targets,
+        ahead=steps if asked.future_covariates else 0,
+        dataset=dataset,
+        left_out=left_out,
+    )
+
+
+def times_after(series: Series, steps: int, *, ahead: int = 0) -> list[Any]:
+    """Return the times of the ``steps`` that follow a series, or of its last ``ahead`` ones on: `Forecasts.rows`."""
+    first = len(series) - ahead
+    if series.start is None:
+        every = series.interval if isinstance(series.interval, float | int) else 1
+        numbers = ((series.first_step + first + step) * every for step in range(steps))
+        return [int(number) if number == int(number) else number for number in numbers]
+    return [series.start + (first + step) * pd.Timedelta(series.interval) for step in range(steps)]
+
+
+def _all_that_can(
+    run: Callable[[Contexts], Forecast], contexts: Contexts, left_out: dict[str, str]
+) -> tuple[Contexts, Forecast]:
+    """Forecast all that can be, together; the series that spoil it go to ``left_out``."""
+    try:
+        return contexts, run(contexts)
+    except ForecastError:
+        if len(contexts.kept) == 1:
+            raise
+    # The values of one series may be beyond what a float can forecast: find it.
+    good: list[int] = []
+    for place, series in enumerate(contexts.kept):
+        try:
+            run(contexts.only([place]))
+        except ForecastError as error:
+            left_out[f"item {series.item_id}, segment {series.segment}"] = str(error)
+        else:
+            good.append(place)
+    kept = contexts.only(good)
+    return kept, run(kept)
