@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from device_runtime.cli.ending import Ending
 from device_runtime.cli.options import (
     accept_option,
     adapter_option,
@@ -76,6 +77,8 @@ def command(
 
     While something else has to run than is installed, each forecast has a "fallback" that says why, standard error
     says it once, and what the machine kept from coming up is tried again.
+
+    SIGTERM, SIGINT and SIGHUP end it behind the line under way, as the end of the input does: figures are written.
     """
     from device_runtime.forecast.forecaster import Forecaster
     from device_runtime.forecast.stream import Stream
@@ -100,21 +103,23 @@ def command(
         min_observed=min_observed,
     )
     said = _say_problem(stream.forecaster, "")
-    try:
-        _run(stream, prediction_length, said)
-    finally:
-        if isinstance(forecaster, Host):
-            forecaster.close()
+    with Ending() as ending:
+        try:
+            _run(stream, ending, prediction_length, said)
+        finally:
+            if isinstance(forecaster, Host):
+                forecaster.close()
     click.echo(json.dumps({"counts": dict(stream.counts)}), err=True)
+    ending.pass_on()
 
 
-def _run(stream: Stream, prediction_length: int, said: str) -> None:
+def _run(stream: Stream, ending: Ending, prediction_length: int, said: str) -> None:
     """Answer each line of standard input; ``said`` is the last problem that standard error has."""
     from device_runtime.digits import shortest
     from device_runtime.errors import DeviceRuntimeError
     from device_runtime.forecast.feed import read_lines, read_sample
 
-    for number, line in enumerate(read_lines(sys.stdin.buffer), start=1):
+    for number, line in enumerate(ending.lines(read_lines(sys.stdin.buffer)), start=1):
         if not line.strip():
             continue
         try:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import FormatError
+from device_runtime.quality.against import Against
 from device_runtime.quality.evidence import Verdict
 from device_runtime.quality.pending import Arrived, Made, Series, Waiting
 from device_runtime.quality.rules import QualityRules
@@ -165,20 +166,10 @@ class FieldQuality:
 
         Both want ``min_scored`` steps that both forecast.
         """
-        found = [
-            (signal, one.against[BASE])
-            for signal, held in self._signals.items()
-            for one in held
-            if one.adapter == adapter and BASE in one.against
-        ]
+        found = self._beside_base(adapter)
         verdicts = []
         for signal, beside in found:
-            other = "the base" if beside.adapter is None else f"adapter {beside.adapter[:16]}"
-            why = (
-                f"{signal} WQL {beside.own.wql:.6g}, {beside.percent:+.2f} % against {other}'s "
-                f"{beside.other.wql:.6g}, "
-                f"{beside.own.steps:,.0f} scored steps, {beside.moments[0]:.0f} {self.rules.unit}s"
-            )
+            why = self._said(signal, beside)
             verdict = beside.verdict if beside.own.steps >= min_scored else Verdict.OPEN
             if verdict is Verdict.WORSE:
                 return Judgement(verdict=verdict, why=why)
@@ -188,10 +179,35 @@ class FieldQuality:
             return Judgement(verdict=Verdict.BETTER, why=why)
         return Judgement(verdict=Verdict.OPEN, why=why or "nothing was scored beside the base yet")
 
+    def _said(self, signal: str, beside: Against) -> str:
+        """Say a comparison's figures, for the log."""
+        other = "the base" if beside.adapter is None else f"adapter {beside.adapter[:16]}"
+        return (
+            f"{signal} WQL {beside.own.wql:.6g}, {beside.percent:+.2f} % against {other}'s {beside.other.wql:.6g}, "
+            f"{beside.own.steps:,.0f} scored steps, {beside.moments[0]:.0f} {self.rules.unit}s"
+        )
+
     def drift_since(self, adapter: str | None) -> int:
-        """Return when an adapter's drift flag rose, in milliseconds of the feed's time; 0: it has not."""
-        found = [one for held in self._signals.values() for one in held if one.adapter == adapter]
-        return min((one.against[BASE].drift_since for one in found if BASE in one.against), default=0)
+        """Return when an adapter's first drift flag rose, in milliseconds of the feed's time; 0: none has."""
+        return min((one.drift_since for _, one in self._beside_base(adapter) if one.drift_since), default=0)
+
+    def drifts(self) -> dict[tuple[str | None, str], str]:
+        """Return the figures of every drift flag that has risen, by the forecaster's adapter and the signal."""
+        return {
+            (scored.adapter, signal): self._said(signal, scored.against[BASE])
+            for signal, held in self._signals.items()
+            for scored in held
+            if BASE in scored.against and scored.against[BASE].drift_since
+        }
+
+    def _beside_base(self, adapter: str | None) -> list[tuple[str, Against]]:
+        """Return the comparisons of an adapter with the base, by signal."""
+        return [
+            (signal, one.against[BASE])
+            for signal, held in self._signals.items()
+            for one in held
+            if one.adapter == adapter and BASE in one.against
+        ]
 
     def figures(self) -> dict[str, Any]:
         """Return every figure for people on this monitor: signal → forecasters, the one that was scored last first."""

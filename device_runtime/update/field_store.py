@@ -16,7 +16,7 @@ from device_runtime.update.disk import Disk
 from device_runtime.update.sealed import seal, unseal
 
 QUALITY = "quality"
-MAX_SIZE = 524_288  # bytes
+MAX_SIZE = 4_194_304  # bytes: more than the most signals, forecasters, levels and digits come to
 
 
 def load(disk: Disk, field: FieldQuality) -> str:

@@ -136,10 +136,12 @@ class Host(Generic[F]):
         Raises `InputError` where neither says it.
         """
         self._watch.observe(signal, t_ms, value, interval_ms=interval_ms, series=series)
+        self._look_at_scores()
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
         """Say that a patient has left, or that the feed's clock was set: no forecast waits for what comes now."""
         self._watch.end_stay(signal, series=series)
+        self._look_at_scores()
 
     def quality(self) -> dict[str, Any]:
         """Return how good forecasts were: for each signal what each forecaster scored (docs/guides/field-quality.md).
@@ -229,6 +231,20 @@ class Host(Generic[F]):
             previous=(lambda: self._open(self._open_slots().load(before))) if on_trial and before else None,
         )
         self._watch.save()  # the figures of what ran until now
+
+    def _look_at_scores(self) -> None:
+        """Log the drift flags that have risen, and write the figures where it is time."""
+        risen = self._watch.unlogged_drift()
+        if risen:
+            with contextlib.suppress(StorageError), self._slots() as slots:  # else with the next score
+                if not self._differs(slots):  # what somebody else changed is taken over by the next forecast
+                    for (adapter, _), why in risen.items():
+                        slots.note_drift(adapter, why)
+                    self._generation = slots.record.generation
+                    self._watch.logged(risen)
+                    self._say()
+                    self._report()
+        self._watch.save_when_due()
 
     def _say(self) -> None:
         """Leave word of what really runs, for `status` and reports."""

@@ -251,6 +251,11 @@ class Slots:
         record = replace(record, generation=record.generation + 1, reason=reason)
         self._commit(record, "refuse", who, sequence=sequence)
 
+    def note_drift(self, adapter: str | None, figures: str) -> None:
+        """Log that a forecaster's drift flag has risen: nothing else follows from it."""
+        record = replace(self.record, generation=self.record.generation + 1)
+        self._commit(record, "drift", "device", drifts=adapter, figures=figures)
+
     def revoke(self, ring: str, revoked: Collection[str], minimum: int, *, who: str) -> bool:
         """Raise the floor by revocations and drop what they hit; return whether what runs has changed.
 

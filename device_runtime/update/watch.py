@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -70,11 +70,13 @@ class Watch(Generic[F]):
         self.field = FieldQuality(config.quality, ratio=config.health.ratio)
         self._disk = PosixDisk(config.state)
         self._file_problem = field_store.load(self._disk, self.field)
+        self._logged = set(self.field.drifts())  # drift flags that the log has: their figures were written behind it
         self._shadow_problem = ""
         self._open: dict[str, Callable[[], Forecasting[F]]] = {}  # how each shadow is opened
         self._shadows: dict[str, Forecasting[F]] = {}  # those that are open
         self._retry_at = 0.0
         self._dirty = False  # something was scored since the last write
+        self._news = False  # something was scored since drift flags were last looked at
         self._saved_at = clock()
 
     @property
@@ -135,6 +137,26 @@ class Watch(Generic[F]):
         """Judge an adapter by what was scored."""
         return self.field.judge(adapter, min_scored)
 
+    def unlogged_drift(self) -> dict[tuple[str | None, str], str]:
+        """Return the drift flags, by adapter and signal, that `logged` was not told of, with their figures."""
+        if not self._news:
+            return {}
+        risen = self.field.drifts()
+        self._logged &= risen.keys()  # one that another comparison took away may rise again
+        found = {key: why for key, why in risen.items() if key not in self._logged}
+        self._news = bool(found)
+        return found
+
+    def logged(self, keys: Iterable[tuple[str | None, str]]) -> None:
+        """Take it that the log has these drift flags."""
+        self._logged.update(keys)
+        self._news = False
+
+    def save_when_due(self) -> None:
+        """Write what was scored now and then; behind `logged`, so that a flag in the file is in the log."""
+        if self._dirty and self._clock() - self._saved_at >= self._config.quality.save_seconds:
+            self.save()
+
     def save(self) -> None:
         """Write what was scored, if anything was; a disk that refuses is said, and tried again later."""
         if not self._dirty:
@@ -152,10 +174,8 @@ class Watch(Generic[F]):
         return {"signals": self.field.figures(), "left_out": self.field.left_out, "problem": self.problem}
 
     def _scored(self, count: int) -> None:
-        """Note that forecasts were scored; write now and then."""
-        self._dirty = self._dirty or count > 0
-        if self._dirty and self._clock() - self._saved_at >= self._config.quality.save_seconds:
-            self.save()
+        """Note that forecasts were scored."""
+        self._dirty, self._news = self._dirty or count > 0, self._news or count > 0
 
     def _shadow(
         self, name: str, context: NDArray[np.float32], steps: int, levels: Sequence[float], use: Use

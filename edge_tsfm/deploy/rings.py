@@ -24,7 +24,7 @@ from edge_tsfm.deploy.ledger import RolloutState, read_ring, read_rollout, rollo
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import DeployError
 
-MAX_REPORT = 16_384  # bytes
+MAX_REPORT = 1_048_576  # bytes; what 8 signals, 2 forecasters and 64 levels come to is a quarter of it
 MAX_REPORTS = 200_000
 
 

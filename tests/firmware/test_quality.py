@@ -7,14 +7,18 @@ import json
 import math
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from device_runtime.quality.evidence import Drift, Trial, Verdict, difference
 from device_runtime.quality.field import FieldQuality
 from device_runtime.quality.pending import Made
 from device_runtime.quality.rules import QualityRules
+from device_runtime.quality.scored import Scored
 from device_runtime.quality.scores import PLACES, Sums, in_context_scale, score
 
 from .conftest import SOURCE, need, run
@@ -24,29 +28,114 @@ H, L, INTERVAL, LATE = 6, 16, 60_000, 2
 HALF_LIFE_DAYS = 0.25
 PROBE = r"""
 #include "etsa_quality.h"
+#include <string.h>
 size_t series_size(void) { return sizeof(etq_series); }
-static void put(const etq_sums *s, uint32_t levels, double *out)
+size_t signal_size(void) { return sizeof(etq_signal); }
+bool begin(etq_series *q, etq_signal *signal, void *memory, size_t size, int64_t interval, uint32_t steps,
+           const double *levels, uint32_t count, uint32_t late, double half_life, bool stay, double allowed)
+{
+    etq_rules rules = {.late_steps = late, .half_life_ms = half_life, .whole_stay = stay, .min_reported = 20,
+                       .judged = allowed > 0, .allowed = allowed};
+    etq_signal_begin(signal, "HR");
+    return etq_init(q, memory, size, signal, &rules, interval, steps, levels, count, 3);
+}
+static etq_id id_of(int number)
+{
+    etq_id id = {.is_adapter = number > 0};
+    memset(id.sha256, number, sizeof id.sha256);
+    return id;
+}
+void remember(etq_series *q, int64_t origin, double scale, int by, const float *made, const float *base, int previous,
+              const float *previous_made)
+{
+    etq_made runs = {.by = id_of(by), .quantiles = made};
+    etq_made others[2] = {{.by = id_of(0), .quantiles = base}, {.by = id_of(previous), .quantiles = previous_made}};
+    etq_remember(q, origin, scale, &runs, others);
+}
+static double *put(const etq_sums *s, uint32_t levels, double *out)
 {
     double head[8] = {s->windows, s->steps, s->missing, s->size, s->inside, s->ranged, s->scaled, s->scales};
     for (int i = 0; i < 8; i++) *out++ = head[i];
     for (uint32_t k = 0; k < levels; k++) *out++ = s->pinball[k];
+    return out;
 }
-void sums(const etq_series *q, int which, double *out)
+/* Everything that is held of a forecaster: -1 behind the last. */
+int state(const etq_signal *signal, int place, double *out)
 {
-    const etq_sums *all[4] = {&q->total, &q->recent, &q->own, &q->base};
-    put(all[which], q->level_count, out);
+    if (place >= (int)signal->count) return -1;
+    const etq_scored *one = &signal->held[place];
+    double *at = out;
+    *at++ = one->by.sha256[0];
+    *at++ = (double)one->since;
+    *at++ = (double)one->until;
+    at = put(&one->total, one->level_count, at);
+    at = put(&one->recent, one->level_count, at);
+    for (uint32_t i = 0; i < one->day_count; i++) {
+        *at++ = (double)one->days[i].day;
+        at = put(&one->days[i].sums, one->level_count, at);
+    }
+    for (int which = 0; which < 2; which++) {
+        const etq_against *a = &one->against[which];
+        if (!a->begun) continue;
+        *at++ = a->by.sha256[0];
+        at = put(&a->own, one->level_count, at);
+        at = put(&a->other, one->level_count, at);
+        for (int i = 0; i < 6; i++) *at++ = a->moments[i];
+        *at++ = (double)a->drift.units;
+        *at++ = (double)a->drift_since;
+        for (int i = 0; i < 5; i++) *at++ = a->drift.logs[i];
+        if (a->judged) {
+            *at++ = a->trial.allowed;
+            *at++ = a->trial.verdict;
+            *at++ = etq_judge(a, one->level_count, 1);
+            for (int i = 0; i < 5; i++) *at++ = a->trial.worse[i];
+            for (int i = 0; i < 5; i++) *at++ = a->trial.better[i];
+        }
+        if (a->said) {
+            at = put(&a->said_own, one->level_count, at);
+            at = put(&a->said_other, one->level_count, at);
+            for (int i = 0; i < 6; i++) *at++ = a->said_moments[i];
+            *at++ = a->said_drift;
+        }
+    }
+    if (one->said) at = put(&one->said_total, one->level_count, at);
+    return (int)(at - out);
 }
-void figures(const etq_series *q, double *out)
+void figures(const etq_signal *signal, double *out)
 {
-    out[0] = etq_wql(&q->total, q->level_count);
-    out[1] = etq_mase(&q->total);
-    out[2] = etq_coverage(&q->total);
-    out[3] = etq_missing(&q->total);
+    const etq_scored *one = &signal->held[signal->count - 1];
+    out[0] = etq_wql(&one->total, one->level_count);
+    out[1] = etq_mase(&one->total);
+    out[2] = etq_coverage(&one->total);
+    out[3] = etq_missing(&one->total);
+    out[4] = etq_percent(&one->against[0], one->level_count);
 }
 uint64_t dropped(const etq_series *q) { return q->dropped; }
+void trial(double allowed, const double *own, const double *other, int count, double *out)
+{
+    etq_trial t;
+    etq_drift d;
+    etq_trial_begin(&t, allowed);
+    etq_drift_begin(&d);
+    for (int n = 0; n < count; n++) {
+        etq_trial_add(&t, own[n], other[n]);
+        etq_drift_add(&d, own[n], other[n]);
+        for (int i = 0; i < 5; i++) {
+            *out++ = t.worse[i];
+            *out++ = t.better[i];
+            *out++ = d.logs[i];
+        }
+        *out++ = etq_log_mean(t.worse);
+        *out++ = t.verdict;
+        *out++ = etq_drift_flagged(&d);
+    }
+}
 """
 FLOATS = np.ctypeslib.ndpointer(dtype=np.float32, flags="C")
 DOUBLES = np.ctypeslib.ndpointer(dtype=np.float64, flags="C")
+ALLOWED = 1.05
+VERDICTS = {Verdict.OPEN: 0.0, Verdict.BETTER: 1.0, Verdict.WORSE: 2.0}
+FIELD_C = ("etsa_quality.c", "etsa_evidence.c")
 
 
 @pytest.fixture(scope="module")
@@ -57,44 +146,78 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     quality = SOURCE / "quality"
     flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-shared", "-fPIC"]
     out = folder / "quality.so"
-    done = run("cc", *flags, "-I", quality, folder / "probe.c", quality / "etsa_quality.c", "-o", out, "-lm")
+    sources = [folder / "probe.c", *(quality / name for name in FIELD_C)]
+    done = run("cc", *flags, "-I", quality, *sources, "-o", out, "-lm")
     assert done.returncode == 0, done.stderr
     library = ctypes.CDLL(str(out))
-    library.series_size.restype = library.etq_memory.restype = ctypes.c_size_t
-    library.etq_scale.restype = ctypes.c_double
-    library.etq_scale.argtypes = [FLOATS, ctypes.c_size_t]
+    at, size, number, real = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint32, ctypes.c_double
+    for name in ("series_size", "signal_size", "etq_memory"):
+        getattr(library, name).restype = size
+    library.etq_scale.restype = real
+    library.etq_scale.argtypes = [FLOATS, size]
     library.dropped.restype = ctypes.c_uint64
-    library.etq_init.restype = ctypes.c_bool
-    library.etq_init.argtypes = [
-        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int64, ctypes.c_uint32, DOUBLES,
-        ctypes.c_uint32, ctypes.c_uint32, ctypes.c_double,
+    library.dropped.argtypes = [at]
+    library.begin.restype = ctypes.c_bool
+    library.begin.argtypes = [
+        at, at, at, size, ctypes.c_int64, number, DOUBLES, number, number, real, ctypes.c_bool, real,
     ]  # fmt: skip
-    library.etq_observe.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_float]
-    library.etq_end_stay.argtypes = [ctypes.c_void_p]
-    library.etq_remember.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, FLOATS, ctypes.c_void_p]
-    library.sums.argtypes = [ctypes.c_void_p, ctypes.c_int, DOUBLES]
-    library.figures.argtypes = [ctypes.c_void_p, DOUBLES]
-    library.dropped.argtypes = [ctypes.c_void_p]
+    library.etq_observe.argtypes = [at, ctypes.c_int64, ctypes.c_float]
+    library.etq_end_stay.argtypes = [at]
+    library.remember.argtypes = [at, ctypes.c_int64, real, ctypes.c_int, FLOATS, at, ctypes.c_int, at]
+    library.state.argtypes = [at, ctypes.c_int, DOUBLES]
+    library.figures.argtypes = [at, DOUBLES]
+    library.trial.argtypes = [real, DOUBLES, DOUBLES, ctypes.c_int, DOUBLES]
     return library
 
 
 class Series:
-    """One etq_series and its memory."""
+    """One etq_series, its signal and its memory."""
 
-    def __init__(self, core: ctypes.CDLL, *, steps: int = H, levels: tuple[float, ...] = LEVELS) -> None:
+    def __init__(
+        self, core: ctypes.CDLL, *, levels: tuple[float, ...] = LEVELS, stay: bool = False, allowed: float = ALLOWED
+    ) -> None:
         self.core, self.levels = core, np.array(levels)
         self.at = ctypes.create_string_buffer(core.series_size())
-        self.size = core.etq_memory(steps, len(levels), LATE)
+        self.signal = ctypes.create_string_buffer(core.signal_size())
+        self.size = core.etq_memory(H, len(levels), LATE, 3)
         self.memory = (ctypes.c_double * (self.size // 8 + 2))()
         half_life = HALF_LIFE_DAYS * 86_400_000.0
-        assert core.etq_init(
-            self.at, self.memory, self.size, INTERVAL, steps, self.levels, len(levels), LATE, half_life
-        )
+        assert core.begin(
+            self.at, self.signal, self.memory, self.size, INTERVAL, H, self.levels, len(levels), LATE, half_life,
+            stay, allowed,
+        )  # fmt: skip
 
-    def sums(self, which: int) -> np.ndarray:
-        out = np.zeros(PLACES + len(self.levels))
-        self.core.sums(self.at, which, out)
-        return out
+    def state(self, place: int) -> np.ndarray:
+        """Everything that is held of the forecaster at a place."""
+        out = np.zeros(100 * (PLACES + len(self.levels)))
+        return out[: self.core.state(self.signal, place, out)]
+
+    def total(self) -> np.ndarray:
+        return self.state(0)[3 : 3 + PLACES + len(self.levels)]
+
+
+def number_of(adapter: str | None) -> float:
+    return 0.0 if adapter is None else float(adapter)
+
+
+def state_of(scored: Scored) -> np.ndarray:
+    """The same of the Python runtime, in the probe's order."""
+    out = [number_of(scored.adapter), scored.since, scored.until, *scored.total.values, *scored.recent.values]
+    for day, sums in sorted(scored.days.items()):
+        out += [day, *sums.values]
+    for name in ("base", "previous"):
+        if name not in scored.against:
+            continue
+        one = scored.against[name]
+        out += [number_of(one.adapter), *one.own.values, *one.other.values, *one.moments]
+        out += [one.drift.units, one.drift_since, *one.drift.logs]
+        if one.trial:
+            out += [one.trial.ratio, VERDICTS[one.trial.verdict], VERDICTS[one.verdict]]
+            out += [*one.trial.worse.logs, *one.trial.better.logs]
+        if name in scored.said:
+            said = scored.said[name]
+            out += [*said["own"], *said["other"], *said["units"], said["drift"]]
+    return np.array([*out, *scored.said.get("total", [])], dtype=np.float64)
 
 
 def feed(seed: int, steps: int) -> Iterator[tuple[int, float]]:
@@ -122,11 +245,14 @@ def feed(seed: int, steps: int) -> Iterator[tuple[int, float]]:
             held.clear()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("unit", ["block", "stay"])
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("levels", [LEVELS, (0.05, 0.35, 0.95), (0.5,), (0.2, 0.3)], ids=len)
-def test_the_sums_are_those_of_the_python_runtime(core: ctypes.CDLL, seed: int, levels: tuple[float, ...]) -> None:
-    rules = QualityRules(shadow_every=3, late_steps=LATE, half_life_days=HALF_LIFE_DAYS)
-    field, c = FieldQuality(rules), Series(core, levels=levels)
+def test_sums_evidence_and_flags_are_those_of_the_python_runtime(
+    core: ctypes.CDLL, seed: int, levels: tuple[float, ...], unit: Literal["block", "stay"]
+) -> None:
+    rules = QualityRules(shadow_every=3, late_steps=LATE, half_life_days=HALF_LIFE_DAYS, unit=unit, min_reported=20)
+    field, c = FieldQuality(rules, ratio=ALLOWED), Series(core, levels=levels, stay=unit == "stay")
     rng = np.random.default_rng(seed)
     newest = None
     for number, (t_ms, value) in enumerate(feed(seed, 1_500)):
@@ -144,23 +270,55 @@ def test_the_sums_are_those_of_the_python_runtime(core: ctypes.CDLL, seed: int, 
         context[rng.random(L) < 0.1] = np.nan
         keep, shadowed = field.wants("HR", H, len(levels))
         assert keep
-        made = [np.sort(80 + rng.normal(0, 5, (H, len(levels))), axis=1).astype(np.float32) for _ in range(2)]
+        runs, before = 1 + number // 250 % 4, 1 + number // 250 % 4 + 1  # adapters come, go and come again
+        spread = (6.0, 4.0, 4.0) if seed == 0 else (4.0, 6.0, 4.0)  # one that is worse, ones that are better
+        made = [np.sort(80 + rng.normal(0, one, (H, len(levels))), axis=1).astype(np.float32) for one in spread]
+        on_trial = number % 250 > 100
         shadows = {"base": Made(adapter=None, quantiles=made[1])} if shadowed else {}
-        field.remember("HR", Made(adapter="a", quantiles=made[0]), levels, context, shadows)
+        if shadowed and on_trial:
+            shadows["previous"] = Made(adapter=str(before), quantiles=made[2])
+        field.remember("HR", Made(adapter=str(runs), quantiles=made[0]), levels, context, shadows)
         scale = core.etq_scale(context, L)
         assert scale == pytest.approx(in_context_scale(context[None])[0], rel=1e-12)
-        core.etq_remember(c.at, now, scale, made[0], made[1].ctypes.data if shadowed else None)
+        core.remember(
+            c.at, now, scale, runs, made[0], made[1].ctypes.data if shadowed else None, before,
+            made[2].ctypes.data if shadowed and on_trial else None,
+        )  # fmt: skip
     field.end_stay("HR")
     core.etq_end_stay(c.at)
-    (scored,) = field._signals["HR"]
-    assert scored.total.steps > 3_000
-    beside = scored.against["base"]
-    for which, sums in enumerate((scored.total, scored.recent, beside.own, beside.other)):
-        np.testing.assert_allclose(c.sums(which), sums.values, rtol=1e-9, atol=1e-12)
-    figures = np.zeros(4)
-    core.figures(c.at, figures)
-    total = scored.total
-    np.testing.assert_allclose(figures, [total.wql, total.mase, total.coverage, total.missing], rtol=1e-9)
+    held = field._signals["HR"]
+    assert len(held) == 3
+    assert {name for scored in held for name in scored.against} == {"base", "previous"}
+    for place, scored in enumerate(held):
+        np.testing.assert_allclose(c.state(place), state_of(scored), rtol=1e-9, atol=1e-12)
+    assert len(c.state(3)) == 0 or c.core.state(c.signal, 3, np.zeros(1)) == -1
+    figures = np.zeros(5)
+    core.figures(c.signal, figures)
+    total = held[-1].total
+    wanted = [total.wql, total.mase, total.coverage, total.missing, held[-1].against["base"].percent]
+    np.testing.assert_allclose(figures, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_evidence_on_the_same_losses_agrees_to_the_last_digits(core: ctypes.CDLL, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    allowed, count = (1.0, 1.02, 0.9)[seed % 3], 600
+    own = np.exp(rng.normal((-0.06, 0.0, 0.06)[seed // 2], 0.078, count)) * rng.uniform(0.1, 900, count)
+    other = own * np.exp(rng.normal(0, 0.05, count))
+    own[::97], other[::97], own[5], other[7] = 0.0, 0.0, 0.0, 0.0
+    if seed // 2 == 2:
+        own[300:] *= 1.1
+    got = np.zeros((count, 18))
+    core.trial(allowed, own, other, count, got)
+    trial, drift, wanted = Trial.at(allowed), Drift.none(), []
+    for a, b in zip(own.tolist(), other.tolist(), strict=True):
+        trial.add(a, b)
+        drift.add(difference(a, b))
+        rows = zip(trial.worse.logs, trial.better.logs, drift.logs, strict=True)
+        logs = [one for row in rows for one in row]
+        wanted.append([*logs, trial.worse.log, VERDICTS[trial.verdict], float(drift.flagged)])
+    assert trial.verdict is not Verdict.OPEN or allowed == 1.0
+    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_a_worker_that_is_late_loses_no_score(core: ctypes.CDLL) -> None:
@@ -169,26 +327,32 @@ def test_a_worker_that_is_late_loses_no_score(core: ctypes.CDLL) -> None:
     for step in range(60):
         core.etq_observe(c.at, step * INTERVAL, 81.0)
     for origin in range(60):
-        core.etq_remember(c.at, origin, 1.0, quantiles, None)
+        core.remember(c.at, origin, 1.0, 1, quantiles, None, 0, None)
     core.etq_end_stay(c.at)
-    total = Sums(c.sums(0))
+    total = Sums(c.total())
     assert total.steps == sum(min(H, 59 - origin) for origin in range(60))
     assert core.dropped(c.at) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"levels": 0}, {"levels": 65}, {"steps": 1 << 20}], ids=str)
+NO_FORECAST = [
+    {"steps": 0}, {"levels": 0}, {"levels": 65}, {"steps": 1 << 20}, {"forecasters": 0}, {"forecasters": 4},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", NO_FORECAST, ids=str)
 def test_what_no_forecast_has_takes_no_memory(core: ctypes.CDLL, wrong: dict[str, int]) -> None:
-    sizes = {"steps": H, "levels": 9} | wrong
-    assert core.etq_memory(sizes["steps"], sizes["levels"], LATE) == 0
+    sizes = {"steps": H, "levels": 9, "forecasters": 2} | wrong
+    assert core.etq_memory(sizes["steps"], sizes["levels"], LATE, sizes["forecasters"]) == 0
 
 
 @pytest.mark.parametrize("levels", [(0.5, 0.5), (0.9, 0.1), (0.0, 0.5), (0.5, 1.0), (math.nan,)])
 def test_levels_that_do_not_ascend_are_refused(core: ctypes.CDLL, levels: tuple[float, ...]) -> None:
-    at = ctypes.create_string_buffer(core.series_size())
-    memory = (ctypes.c_double * 4_096)()
-    wanted = np.array(levels)
-    assert not core.etq_init(at, memory, 32_768, INTERVAL, H, wanted, len(levels), LATE, 1e9)
-    assert not core.etq_init(at, memory, 16, INTERVAL, H, np.array(LEVELS), 9, LATE, 1e9)
+    series, signal = (ctypes.create_string_buffer(size) for size in (core.series_size(), core.signal_size()))
+    memory = (ctypes.c_double * 8_192)()
+    begin = partial(core.begin, series, signal, memory)
+    assert not begin(65_536, INTERVAL, H, np.array(levels), len(levels), LATE, 1e9, False, 0.0)
+    assert not begin(16, INTERVAL, H, np.array(LEVELS), 9, LATE, 1e9, False, 0.0)
+    assert begin(65_536, INTERVAL, H, np.array(LEVELS), 9, LATE, 1e9, False, 0.0)
 
 
 def test_the_service_scores_what_it_forecast(built: Path, library: Path) -> None:

@@ -262,3 +262,22 @@ def test_levels_that_do_not_reach_leave_a_figure_out() -> None:
 def test_rules_that_mean_nothing_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         QualityRules(**wrong)  # type: ignore[arg-type]
+
+
+def test_one_signal_that_drifts_is_enough_for_the_flag() -> None:
+    field = FieldQuality(RULES, ratio=1.02)
+    values = ward(3_000)
+    for signal, worse in (("HR", 0.0), ("MAP", 5.0)):
+        for step, value in values.items():
+            field.observe(signal, step * HOUR, value, interval_ms=HOUR)
+            field.wants(signal, H, 9)
+            base = Made(adapter=None, quantiles=exactly(value))
+            runs = Made(adapter="a", quantiles=exactly(value + worse))
+            field.remember(signal, runs, LEVELS, context_of(values, step), {"base": base})
+    assert list(field.drifts()) == [("a", "MAP")]
+    assert field.drift_since("a") > 0
+    assert field.drift_since(None) == 0
+
+
+def exactly(centre: float) -> np.ndarray:
+    return np.repeat(centre + np.linspace(-3, 3, 9, dtype=np.float32)[None], H, 0)

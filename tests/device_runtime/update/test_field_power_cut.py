@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from device_runtime.quality.field import FieldQuality
+from device_runtime.quality.field import BASE, KEPT, MAX_SIGNALS, PREVIOUS, FieldQuality
 from device_runtime.quality.pending import Made
 from device_runtime.quality.rules import QualityRules
-from device_runtime.update.field_store import QUALITY, load, published, save
+from device_runtime.quality.scored import DAY_MS, DAYS, MAX_LEVELS, Scored
+from device_runtime.quality.scores import PLACES, STEPS
+from device_runtime.update.field_store import MAX_SIZE, QUALITY, load, published, save
+from device_runtime.update.sealed import to_json
 from tests.device_runtime.quality.test_field import HOUR, LEVELS, H, context_of, made
 from tests.simulators.disk import MemoryDisk, crash_states
 
@@ -88,3 +92,27 @@ def test_a_file_that_is_none_is_said_and_never_believed(data: bytes) -> None:
     assert "begin anew" in load(MemoryDisk(files={QUALITY: data}), field)
     assert field.figures() == {}
     assert published(MemoryDisk(files={QUALITY: data})) == {}
+
+
+def test_the_largest_file_that_can_be_written_can_be_read() -> None:
+    levels = tuple((n + 1) / 65 for n in range(MAX_LEVELS))
+    field = FieldQuality(RULES, ratio=1.02)
+    rng = np.random.default_rng(0)
+    for signal in range(MAX_SIGNALS):
+        for adapter in range(KEPT):
+            scored = Scored.begin(f"{adapter:064d}", levels, 0)
+            for day in range(DAYS):
+                scored.add(np.full(PLACES + MAX_LEVELS, 1 / 3) * rng.random() * 1e-5, day * DAY_MS, 1.0)
+            for name in (BASE, PREVIOUS):
+                scored.beside(name, "b" * 64, 1.02).score(*rng.random((2, PLACES + MAX_LEVELS)) * 1e-5)
+            scored.total.values[STEPS] = scored.against[BASE].own.values[STEPS] = 1e9
+            scored.publish(20)
+            field._signals.setdefault(f"signal {signal} " + "x" * 50, []).append(scored)
+    disk = MemoryDisk()
+    save(disk, field)
+    again = FieldQuality(RULES, ratio=1.02)
+    assert load(disk, again) == ""
+    assert again.to_value() == field.to_value()
+    assert 1_000_000 < len(disk.files[QUALITY]) < MAX_SIZE / 2
+    assert published(disk) == field.published() != {}
+    print(f"{len(disk.files[QUALITY])} bytes, {len(to_json(published(disk)))} of them in a report")  # noqa: T201

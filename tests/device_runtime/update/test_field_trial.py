@@ -72,6 +72,15 @@ class Bed:
                     return step
         return steps
 
+    def watch(self, steps: int, *, seed: int = 0) -> None:
+        """Feed steps behind what was fed, and forecast each."""
+        begun = self.t_ms + 1
+        for t_ms, value in feed(steps, seed):
+            self.t_ms = begun + t_ms
+            self.seconds += 1.0
+            self.host.observe("MAP", self.t_ms, value)
+            self.host.forecast([80.0, value], 6, LEVELS, use=USE)
+
     @property
     def slots(self) -> Slots:
         return slots_of(self.config)
@@ -141,6 +150,51 @@ def test_the_previous_adapter_forecasts_beside_a_trial(bed: Bed) -> None:
     beside = held[hashlib.sha256(FILES["worse"]).hexdigest()]["against"]["previous"]
     assert beside["adapter"] == hashlib.sha256(FILES["first"]).hexdigest()
     assert beside["wql_percent"] > 2
+
+
+def drift_lines(bed: Bed) -> list[dict[str, object]]:
+    return [line.body for line in read_lines(bed.slots.audit.export()) if line.body["event"] == "drift"]
+
+
+def drifting(folder: Path) -> Bed:
+    """A monitor whose confirmed adapter is about to be worse than its base."""
+    bed = Bed(folder, percent=None)
+    bed.try_out("worse")
+    bed.run(10)
+    assert bed.record.state is State.CONFIRMED
+    return bed
+
+
+def test_the_drift_flag_is_in_the_log_once_with_its_figures(tmp_path: Path) -> None:
+    bed = drifting(tmp_path)
+    bed.watch(1_500)
+    (line,) = drift_lines(bed)
+    assert line["drifts"] == hashlib.sha256(FILES["worse"]).hexdigest()
+    assert "MAP WQL" in str(line["figures"])
+    assert "% against the base's" in str(line["figures"])
+    assert (line["state"], line["reason"]) == ("confirmed", "health window passed, 3 forecasts")
+    assert bed.host.quality()["signals"]["MAP"][0]["against"]["base"]["drift_since_ms"]
+    bed.host.close()
+    bed.host = bed.start()
+    bed.watch(300, seed=1)
+    assert len(drift_lines(bed)) == 1
+    assert bed.host.started.state is State.CONFIRMED  # nothing else follows from it
+
+
+def test_a_drift_flag_that_the_disk_did_not_take_is_logged_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bed = drifting(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("device_runtime.update.disk.os.write", full)
+        bed.watch(1_500)
+        assert drift_lines(bed) == []
+    bed.watch(20, seed=1)
+    assert len(drift_lines(bed)) == 1
 
 
 def test_evidence_goes_on_over_restarts(tmp_path: Path) -> None:

@@ -184,3 +184,12 @@ def test_a_rollout_of_an_older_release_goes_on(tmp_path: Path) -> None:
         del old["quality"]
         write_json(reports / f"{number}.json", old)
     assert rings.step(repository, "icu", reports, who="timer").action is Action.FINISH
+
+
+def test_a_report_with_many_signals_is_not_passed_over(tmp_path: Path) -> None:
+    said = monitor("a", 0.6, 0, previous=True)["MAP"]
+    quality = {f"signal {n}": [*said, {**said[0], "adapter": "b"}] for n in range(8)}
+    path = write_json(tmp_path / "bed.json", report(0, quality, sequence=1))
+    assert path.stat().st_size > 16_384
+    (found,) = rings.read_reports(tmp_path)
+    assert field_figures([found], channel="icu", adapter="a")["base"].units > 100
