@@ -1,0 +1,285 @@
+"""The host's learner: finished stays in, idle work, and what may come of it. Never in a forecast's way.
+
+A fault of learning, of its file or of its graph never reaches who forecasts: `problem` says it, and it is tried again
+an hour later. It learns on what was installed (an adapter, or the base); where that changes, learning begins anew.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Generic
+
+from device_runtime.adapt.envelope import Envelope
+from device_runtime.adapt.judge import Verdict
+from device_runtime.adapt.learner import Learner, Stay
+from device_runtime.adapt.modes import State
+from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
+from device_runtime.update import envelope_store
+from device_runtime.update.adapt_facts import facts_of
+from device_runtime.update.adapt_mode import Allowed, allowed
+from device_runtime.update.disk import PosixDisk
+from device_runtime.update.learner_store import LearnerStore, Subject
+from device_runtime.update.settings import DeviceConfig
+from device_runtime.update.stays import MAX_SERIES, Feed, FloatArray
+from device_runtime.update.watch import F, Forecasting
+from device_runtime.update.workshop import Made, Workshop
+
+RETRY = 3_600.0  # seconds until what did not open, or failed, is tried again
+MINUTE = 60.0
+QUEUE = 32  # finished stays that wait for an idle moment; the oldest gives way
+LOGGED = 64  # of the learner's last steps that are kept for people
+LEARNT, OWN, FACTS, STEPS = "learnt", "own", "facts", "steps"  # parts of the learner's file
+
+
+class Adapting(Generic[F]):
+    """Learns beside a host."""
+
+    def __init__(
+        self,
+        config: DeviceConfig,
+        workshop: Workshop[Forecasting[F]] | None,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` counts seconds and never goes back, ``wall`` is since 1970."""
+        self._config, self._workshop, self._clock, self._wall = config, workshop, clock, wall
+        self._disk = PosixDisk(config.state)
+        self.envelope: Envelope | None = None
+        self.allowed = Allowed(config.adapt.mode, config.adapt)
+        self.problem = ""  # why it does not learn as it is set to
+        self.left_out = 0  # stays that no idle moment came for, samples of more series than are followed
+        self._parent: tuple[str, bytes | None] | None = None  # what it learns on: digest, signed file
+        self._own = ""  # SHA-256 of the own adapter that runs, hex
+        self._learner: Learner | None = None
+        self._store: LearnerStore | None = None
+        self._feeds: dict[str, Feed] = {}
+        self._waiting: deque[Stay] = deque()
+        self._steps: deque[dict[str, Any]] = deque(maxlen=LOGGED)
+        self._retry_at, self._minute, self._spent = 0.0, -1, 0.0
+        self._dirty = False
+
+    # --- what is allowed -----------------------------------------------------------------------------------------
+
+    def look(self) -> Allowed:
+        """Read the envelope, and say how far learning may go now."""
+        before = self.allowed.rules
+        self.envelope, why = envelope_store.read(self._disk, self._config)
+        self.allowed = allowed(self._config.adapt, self.envelope, why)
+        if self._learner is not None and self.allowed.rules != before:
+            self._keep()
+            self._learner = None  # opened again with the rules that hold now
+        return self.allowed
+
+    @property
+    def opens_own(self) -> bool:
+        """Whether what was learnt may forecast here."""
+        return self._workshop is not None and self.envelope is not None and self.allowed.may.promote
+
+    def open_own(self, own: bytes, parent: bytes | None) -> Forecasting[F]:
+        """Open what was learnt, as far as that is allowed: `start`'s opener."""
+        assert self._workshop is not None
+        assert self.envelope is not None
+        return self._workshop.open_own(own, parent, self.envelope)
+
+    def begin(self, parent: str, load: Callable[[], bytes | None], own: str) -> None:
+        """Learn on what is installed: its digest (empty: the base), how its signed file is read, what runs over it."""
+        if not self.allowed.may.learn or self._workshop is None:
+            self._parent = self._learner = None
+            return
+        if self._parent is None or self._parent[0] != parent:
+            try:
+                data = load()
+            except DeviceRuntimeError as error:
+                self._fail(f"what is learnt on cannot be read: {error}")
+                return
+            self._parent, self._learner, self._store, self._retry_at = (parent, data), None, None, 0.0
+        self._own = own
+        if self._learner is not None and not own and self._learner.promoted is not None:
+            self._demoted(self._learner)
+
+    # --- what happens --------------------------------------------------------------------------------------------
+
+    def observe(self, t_ms: int, value: float, *, interval_ms: int, series: str) -> None:
+        """Take a sample of the signal that is learnt."""
+        if self._parent is None:
+            return
+        feed = self._feeds.get(series)
+        if feed is None or feed.interval_ms != interval_ms:
+            if feed is None and len(self._feeds) >= MAX_SERIES:
+                self.left_out += 1
+                return
+            self.end_stay(series=series)
+            feed = self._feeds[series] = Feed(interval_ms, gap_steps=self._config.adapt.gap_steps)
+        self._queue(feed.observe(t_ms, value), t_ms)
+
+    def end_stay(self, *, series: str) -> None:
+        """The stay of a series is over."""
+        feed = self._feeds.get(series)
+        if feed is not None:
+            newest = feed.newest_ms
+            self._queue(feed.end(), newest)
+
+    def _queue(self, values: FloatArray | None, end_ms: int) -> None:
+        """Let a finished stay wait for an idle moment."""
+        if values is None:
+            return
+        if len(self._waiting) >= QUEUE:
+            self._waiting.popleft()
+            self.left_out += 1
+        self._waiting.append(Stay(values=values, end_ms=end_ms))
+
+    # --- learning ------------------------------------------------------------------------------------------------
+
+    def idle(self, waits: Callable[[], bool]) -> bool:
+        """Learn until ``waits`` says somebody does, or the minute's share is spent; return whether more is left."""
+        if self._parent is None or self._clock() < self._retry_at:
+            return False
+        if not self._config.adapt.may_learn(dt.datetime.fromtimestamp(self._wall()).astimezone())[0]:
+            return False
+        if (minute := int(self._clock() // MINUTE)) != self._minute:
+            self._minute, self._spent = minute, 0.0
+        try:
+            while not waits():
+                if 1_000.0 * self._spent >= self._config.adapt.ms_per_minute:
+                    return True
+                began = self._clock()
+                more = self._piece()
+                self._spent += self._clock() - began
+                if not more:
+                    self._keep()
+                    return False
+        except (DeviceRuntimeError, OSError, MemoryError) as error:
+            self._fail(f"learning: {type(error).__name__}: {error}")
+            return False
+        return True
+
+    def _piece(self) -> bool:
+        """Do one piece of work; return whether there was one."""
+        learner = self._learner
+        if learner is None:
+            if not self._waiting and self._store is not None:
+                return False  # nothing to open it for
+            self._learner = self._opened()
+            return True
+        if learner.verdict is not Verdict.NONE and self._may_act(learner.verdict):
+            return False  # the host acts on it before more is learnt
+        if learner.busy:
+            learner.step()
+            self._steps.extend(asdict(entry) for entry in learner.drain())
+            self._dirty = True
+            return True
+        if not self._waiting:
+            return False
+        learner.finish(self._waiting.popleft())
+        return True
+
+    def _opened(self) -> Learner:
+        """Open what learns, and go on with what it knew."""
+        assert self._workshop is not None
+        assert self._parent is not None
+        digest, data = self._parent
+        rules, workshop = self.allowed.rules, self._workshop
+        learner = workshop.learner(data, rules)
+        self._store = LearnerStore(
+            self._disk,
+            subject=Subject(
+                base=workshop.base, learning=workshop.learning, parent=digest,
+                signal=self._config.signal, interval=self._config.interval,
+            ),
+            most=1_024 * self._config.adapt.kib_per_day,
+            clock=self._wall,
+        )  # fmt: skip
+        body, self.problem = self._store.load()
+        if body is not None:
+            try:
+                learner.restore(body.get(LEARNT))
+            except FormatError as error:
+                self.problem = f"what was learnt cannot be used, learning begins anew from what is frozen: {error}"
+                learner = workshop.learner(data, rules)
+        if rules.keep_windows != "disk" and learner.reservoir.held:
+            learner.forget_windows()  # of the time when they were kept on the disk
+        if learner.promoted is not None and not self._own:  # taken back while nobody looked
+            self._demoted(learner)
+        return learner
+
+    # --- what comes of it ----------------------------------------------------------------------------------------
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the evidence asks for, as far as this monitor may do that by itself."""
+        found = self._learner.verdict if self._learner is not None else Verdict.NONE
+        return found if self._may_act(found) else Verdict.NONE
+
+    def _may_act(self, verdict: Verdict) -> bool:
+        """Whether the device itself may do what the evidence asks for."""
+        if verdict is Verdict.DEMOTE:
+            return bool(self._own)
+        return verdict is Verdict.PROMOTE and self.opens_own and self.allowed.rules.promote == "device"
+
+    def make(self, generation: int) -> Made:
+        """Make a proven blob of the candidate. Raises `DeviceRuntimeError`."""
+        assert self._workshop is not None
+        assert self._parent is not None
+        assert self._learner is not None
+        assert self.envelope is not None
+        return self._workshop.make(self._parent[1], self._learner.shift, generation=generation, envelope=self.envelope)
+
+    @property
+    def parent(self) -> str | None:
+        """SHA-256 of the adapter that it learns on, hex; None: the base."""
+        return self._parent[0] or None if self._parent is not None else None
+
+    def promoted(self, made: Made, own: str) -> None:
+        """A blob of the candidate forecasts now."""
+        assert self._learner is not None
+        self._learner.promote(made.shift)
+        self._own, self._dirty = own, True
+        self._keep(now=True)
+
+    def _demoted(self, learner: Learner, *, by_evidence: bool = False) -> None:
+        """What is frozen forecasts again: what was proven counts no more."""
+        if learner.state is not State.GATHERING:
+            learner.demote(by_evidence=by_evidence)
+        self._dirty = True
+        self._keep(now=True)
+
+    def demoted_by_evidence(self) -> None:
+        """What was promoted was shown to be worse than what is frozen, and was taken back."""
+        assert self._learner is not None
+        self._own = ""
+        self._demoted(self._learner, by_evidence=True)
+
+    def fail(self, why: str) -> None:
+        """Say what keeps it from learning, or from promoting; forecasts go on."""
+        self._keep()
+        self._fail(why)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known, for people on this monitor and for the log."""
+        return {} if self._learner is None else facts_of(self._learner)
+
+    def save(self) -> None:
+        """Write what was learnt, if anything was."""
+        self._keep()
+
+    def _keep(self, *, now: bool = False) -> None:
+        """Write what was learnt, as far as the day's bytes go; a disk that refuses is said, and tried again later."""
+        if self._store is None or self._learner is None or not self._dirty:
+            return
+        body = {LEARNT: self._learner.to_value(), OWN: self._own, FACTS: self.facts(), STEPS: list(self._steps)}
+        try:
+            written = self._store.save(body, now=now)
+        except StorageError as error:
+            self.problem = f"what was learnt cannot be written: {error}"
+            return
+        self._dirty = not written
+        self.problem = "" if written else "the bytes of this day are spent: what was learnt is written tomorrow"
+
+    def _fail(self, why: str) -> None:
+        """Give the learner up until later."""
+        self.problem, self._learner, self._retry_at = why, None, self._clock() + RETRY
