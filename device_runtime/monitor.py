@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from device_runtime.adapt.learnable import Learnable
+from device_runtime.adapt.modes import Mode
 from device_runtime.errors import SignalMismatchError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster
@@ -9,6 +11,7 @@ from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.binding import Binding, require_said
 from device_runtime.format.blob import decode
 from device_runtime.format.envelope import Verifier
+from device_runtime.own import OwnAdapters
 from device_runtime.update.install import Installer
 from device_runtime.update.settings import DeviceConfig
 
@@ -35,6 +38,22 @@ def installer_of(
         verifier=verifier,
         base_test=lambda: self_test(None),
     )
+
+
+def workshop_of(config: DeviceConfig, *, settings: SessionSettings | None = None) -> OwnAdapters | None:
+    """Learn on a monitor's own bundle; None where its settings say that it does not. Raises what `Bundle.open` raises.
+
+    The learning graphs are opened when there is something to learn from.
+    """
+    if config.adapt.mode is Mode.OFF:
+        return None
+
+    def open_learnable(blob: bytes | None) -> Learnable:
+        from device_runtime.forecast.learning import LearningSession
+
+        return LearningSession.open(config.bundle, blob, settings=settings)
+
+    return OwnAdapters(config, Bundle.open(config.bundle), open_learnable, settings=settings)
 
 
 def _require_said(binding: Binding, config: DeviceConfig) -> None:

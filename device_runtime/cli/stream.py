@@ -135,6 +135,11 @@ def _run(stream: Stream, prediction_length: int, said: str) -> None:
                     "base": forecast.base[:16],
                     "adapter": forecast.adapter and forecast.adapter[:16],
                     "adapter_version": forecast.adapter_version,
+                    **(
+                        {"origin": "device", "generation": forecast.generation}
+                        if forecast.generation is not None
+                        else {}
+                    ),
                     **said_use(forecast),
                     **({"fallback": said} if said else {}),
                 }
@@ -163,7 +168,7 @@ def _forecaster(
 
     if bundle is not None:
         return Forecaster.open(bundle, check_signed(adapter), settings=settings(**session), accept=accept)
-    from device_runtime.monitor import installer_of
+    from device_runtime.monitor import installer_of, workshop_of
     from device_runtime.update.host import Host
     from device_runtime.update.report import reporter
     from device_runtime.update.settings import read_config
@@ -171,7 +176,8 @@ def _forecaster(
     assert config_path is not None
     config = read_config(config_path)
     installer = installer_of(config, settings=settings(**session))
-    return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()))
+    workshop = workshop_of(config, settings=settings(**session))
+    return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()), workshop=workshop)
 
 
 def _channel(text: str, interval_ms: int) -> Any:

@@ -7,6 +7,7 @@ monitor for what it learnt.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +40,23 @@ SEEN = 4.0  # the adapter's effect, in tolerances, without which the test would 
 
 
 def choose_known_answer(
-    bundle: Bundle, merged: Mapping[int, FloatArray], *, level: float, spread: float, seed: int = 0
+    bundle: Bundle,
+    merged: Mapping[int, FloatArray],
+    *,
+    level: float,
+    spread: float,
+    seed: int = 0,
+    beside: Mapping[int, FloatArray] = MappingProxyType({}),
 ) -> tuple[KnownAnswer, float]:
     """Pick the candidate whose forecast the adapter moves most; also return that move, in tolerances.
 
+    It is moved from what ``beside`` forecasts, merged tensors too: the base alone unless others are said.
     ``level`` and ``spread`` are the target's typical mean and standard deviation: the contexts are synthetic, so a
     blob carries nobody's values. Raises `SelfTestError` when no candidate tells the adapter from its base.
     """
     contexts = synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=level, spread=spread, seed=seed)
     expected = probes(bundle, merged, contexts)  # [N, size]
-    moves = np.abs(expected - probes(bundle, {}, contexts)).max(axis=1)  # [N]
+    moves = np.abs(expected - probes(bundle, beside, contexts)).max(axis=1)  # [N]
     finalists = np.argsort(-moves / contexts.std(axis=1))[:FINALISTS]
     contexts, expected, moves = contexts[finalists], expected[finalists], moves[finalists]
     allowed = tolerances(bundle, merged, contexts, expected)

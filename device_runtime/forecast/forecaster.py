@@ -41,6 +41,7 @@ class Forecast:
     adapter_version: int | None
     binding: Binding | None  # what the adapter is for; None: the base alone, or an unbound adapter
     accepted_differences: tuple[str, ...] = ()  # in what it was used otherwise, because a person accepted that by name
+    generation: int | None = None  # of what this monitor learnt itself; None: the publisher's adapter, or the base
 
     @property
     def unbound(self) -> bool:
@@ -72,6 +73,7 @@ class Forecaster:
         self.adapter_digest = adapter_digest
         self.use = use or Use()  # what is forecast, unless a forecast says otherwise
         self.accepted = frozenset(accepted)  # differences from the adapter's binding, by name
+        self.generation: int | None = None  # set by whoever opens what a monitor learnt itself
         self._model = model
 
     @classmethod
@@ -226,6 +228,7 @@ class Forecaster:
             adapter_version=self.adapter.version if self.adapter else None,
             binding=self.adapter.binding if self.adapter else None,
             accepted_differences=differences,
+            generation=self.generation,
         )
 
     def sample(

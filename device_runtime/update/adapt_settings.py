@@ -21,6 +21,8 @@ class AdaptSettings(AdaptRules):
 
     enabled_by: str = ""  # who let it go further than shadow: one of those whom the envelope names
     promote: Promoter = "device"  # "hand": what was proven waits for `adapt promote`
+    context_length: int = 48  # steps that are learnt from and forecast from, where no adapter says more exactly
+    prediction_length: int = 6  # steps that are learnt to forecast
     ms_per_minute: float = 200.0  # that learning takes at most, while no forecast waits
     gap_steps: int = 0  # without a sample, after which a stay is over; 0: 48, or as many as 10 minutes have
     kib_per_day: int = 4_096  # that learning writes to the disk, at most
@@ -33,6 +35,11 @@ class AdaptSettings(AdaptRules):
             choices = list(Mode) if kind is Mode else get_args(kind)
             if getattr(self, name) not in choices:
                 raise SettingsError(f"{name} {getattr(self, name)!r}: want one of {', '.join(choices)}")
+        if not 1 <= self.context_length <= 65_535 or not 1 <= self.prediction_length <= 1_024:
+            raise SettingsError(
+                f"context_length {self.context_length}, prediction_length {self.prediction_length}: want 1 to 65535 "
+                "and 1 to 1024"
+            )
         if not 0 < self.ms_per_minute <= MS_A_MINUTE:
             raise SettingsError(f"ms_per_minute {self.ms_per_minute:g}: want more than 0 and at most 60000")
         if not 0 <= self.gap_steps <= 1_000_000:

@@ -13,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Generic
 
+import numpy as np
+
 from device_runtime.adapt.envelope import Envelope
 from device_runtime.adapt.judge import Verdict
 from device_runtime.adapt.learner import Learner, Stay
-from device_runtime.adapt.modes import State
+from device_runtime.adapt.modes import Mode, State
 from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
 from device_runtime.update import envelope_store
-from device_runtime.update.adapt_facts import facts_of
+from device_runtime.update.adapt_facts import Losses, facts_of
 from device_runtime.update.adapt_mode import Allowed, allowed
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.learner_store import LearnerStore, Subject
@@ -32,7 +34,7 @@ RETRY = 3_600.0  # seconds until what did not open, or failed, is tried again
 MINUTE = 60.0
 QUEUE = 32  # finished stays that wait for an idle moment; the oldest gives way
 LOGGED = 64  # of the learner's last steps that are kept for people
-LEARNT, OWN, FACTS, STEPS = "learnt", "own", "facts", "steps"  # parts of the learner's file
+LEARNT, OWN, FACTS, STEPS, LOSSES = "learnt", "own", "facts", "steps", "losses"  # parts of the learner's file
 
 
 class Adapting(Generic[F]):
@@ -51,14 +53,17 @@ class Adapting(Generic[F]):
         self._disk = PosixDisk(config.state)
         self.envelope: Envelope | None = None
         self.allowed = Allowed(config.adapt.mode, config.adapt)
+        self.unread = False  # there is an envelope, but this machine cannot use it now
         self.problem = ""  # why it does not learn as it is set to
         self.left_out = 0  # stays that no idle moment came for, samples of more series than are followed
         self._parent: tuple[str, bytes | None] | None = None  # what it learns on: digest, signed file
-        self._own = ""  # SHA-256 of the own adapter that runs, hex
+        self._own: tuple[str, Callable[[], bytes]] | None = None  # the own adapter: digest, how its blob is read
+        self.lost = ""  # why nothing could show any more that what runs harms; empty where it could
         self._learner: Learner | None = None
         self._store: LearnerStore | None = None
         self._feeds: dict[str, Feed] = {}
         self._waiting: deque[Stay] = deque()
+        self._losses = Losses()
         self._steps: deque[dict[str, Any]] = deque(maxlen=LOGGED)
         self._retry_at, self._minute, self._spent = 0.0, -1, 0.0
         self._dirty = False
@@ -68,7 +73,7 @@ class Adapting(Generic[F]):
     def look(self) -> Allowed:
         """Read the envelope, and say how far learning may go now."""
         before = self.allowed.rules
-        self.envelope, why = envelope_store.read(self._disk, self._config)
+        self.envelope, why, self.unread = envelope_store.read(self._disk, self._config)
         self.allowed = allowed(self._config.adapt, self.envelope, why)
         if self._learner is not None and self.allowed.rules != before:
             self._keep()
@@ -86,8 +91,20 @@ class Adapting(Generic[F]):
         assert self.envelope is not None
         return self._workshop.open_own(own, parent, self.envelope)
 
-    def begin(self, parent: str, load: Callable[[], bytes | None], own: str) -> None:
-        """Learn on what is installed: its digest (empty: the base), how its signed file is read, what runs over it."""
+    @property
+    def forbids_own(self) -> str:
+        """Why what was learnt may not forecast here, as far as that is certain; empty where it may, or nobody knows."""
+        if self.allowed.may.promote and (self.envelope is not None or self.unread):
+            return ""
+        return (
+            ""
+            if self.unread and self._config.adapt.mode is Mode.ACTIVE
+            else (self.allowed.why or f"the mode is {self.allowed.mode}")
+        )
+
+    def begin(self, parent: str, load: Callable[[], bytes | None], own: str, load_own: Callable[[], bytes]) -> None:
+        """Learn on what is installed, and under what was promoted over it: digests (empty: none), how they are read."""
+        self._own, self.lost = (own, load_own) if own else None, ""
         if not self.allowed.may.learn or self._workshop is None:
             self._parent = self._learner = None
             return
@@ -95,12 +112,32 @@ class Adapting(Generic[F]):
             try:
                 data = load()
             except DeviceRuntimeError as error:
+                self._parent = None
                 self._fail(f"what is learnt on cannot be read: {error}")
                 return
             self._parent, self._learner, self._store, self._retry_at = (parent, data), None, None, 0.0
-        self._own = own
-        if self._learner is not None and not own and self._learner.promoted is not None:
-            self._demoted(self._learner)
+        if self._learner is not None:
+            self._agree(self._learner)
+
+    def _agree(self, learner: Learner) -> None:
+        """Let the learner know what runs: what was promoted or taken back while it did not look."""
+        if self._own is None:
+            if learner.promoted is not None:
+                self._demoted(learner)
+            return
+        assert self._workshop is not None
+        if self._parent is None or self.envelope is None:
+            return
+        shift = self._workshop.shift(self._own[1](), self._parent[1], self.envelope)
+        if learner.promoted is not None and np.array_equal(learner.promoted, shift):
+            return
+        if learner.state is State.GATHERING:
+            self.lost = "what was learnt is lost: nothing could show any more that it harms"
+            return
+        learner.promote(shift)
+        self._losses.begin()
+        self._dirty = True
+        self._keep(now=True)
 
     # --- what happens --------------------------------------------------------------------------------------------
 
@@ -170,13 +207,19 @@ class Adapting(Generic[F]):
             return False  # the host acts on it before more is learnt
         if learner.busy:
             learner.step()
-            self._steps.extend(asdict(entry) for entry in learner.drain())
-            self._dirty = True
+            self._log(learner)
             return True
         if not self._waiting:
             return False
         learner.finish(self._waiting.popleft())
         return True
+
+    def _log(self, learner: Learner) -> None:
+        """Take the learner's new steps."""
+        for entry in learner.drain():
+            self._losses.add(entry, counts=learner.judge.better.units > 0)
+            self._steps.append(asdict(entry))
+        self._dirty = True
 
     def _opened(self) -> Learner:
         """Open what learns, and go on with what it knew."""
@@ -184,7 +227,8 @@ class Adapting(Generic[F]):
         assert self._parent is not None
         digest, data = self._parent
         rules, workshop = self.allowed.rules, self._workshop
-        learner = workshop.learner(data, rules)
+        tensors = self.envelope.tensors if self.envelope is not None else None
+        learner = workshop.learner(data, rules, tensors)
         self._store = LearnerStore(
             self._disk,
             subject=Subject(
@@ -197,14 +241,16 @@ class Adapting(Generic[F]):
         body, self.problem = self._store.load()
         if body is not None:
             try:
+                self._losses.restore(body.get(LOSSES))
                 learner.restore(body.get(LEARNT))
             except FormatError as error:
                 self.problem = f"what was learnt cannot be used, learning begins anew from what is frozen: {error}"
-                learner = workshop.learner(data, rules)
+                learner = workshop.learner(data, rules, tensors)
+                self._losses.begin()
         if rules.keep_windows != "disk" and learner.reservoir.held:
             learner.forget_windows()  # of the time when they were kept on the disk
-        if learner.promoted is not None and not self._own:  # taken back while nobody looked
-            self._demoted(learner)
+        self._learner = learner
+        self._agree(learner)
         return learner
 
     # --- what comes of it ----------------------------------------------------------------------------------------
@@ -218,7 +264,7 @@ class Adapting(Generic[F]):
     def _may_act(self, verdict: Verdict) -> bool:
         """Whether the device itself may do what the evidence asks for."""
         if verdict is Verdict.DEMOTE:
-            return bool(self._own)
+            return self._own is not None
         return verdict is Verdict.PROMOTE and self.opens_own and self.allowed.rules.promote == "device"
 
     def make(self, generation: int) -> Made:
@@ -234,24 +280,17 @@ class Adapting(Generic[F]):
         """SHA-256 of the adapter that it learns on, hex; None: the base."""
         return self._parent[0] or None if self._parent is not None else None
 
-    def promoted(self, made: Made, own: str) -> None:
-        """A blob of the candidate forecasts now."""
-        assert self._learner is not None
-        self._learner.promote(made.shift)
-        self._own, self._dirty = own, True
-        self._keep(now=True)
-
     def _demoted(self, learner: Learner, *, by_evidence: bool = False) -> None:
         """What is frozen forecasts again: what was proven counts no more."""
         if learner.state is not State.GATHERING:
             learner.demote(by_evidence=by_evidence)
+        self._losses.begin()
         self._dirty = True
         self._keep(now=True)
 
     def demoted_by_evidence(self) -> None:
         """What was promoted was shown to be worse than what is frozen, and was taken back."""
         assert self._learner is not None
-        self._own = ""
         self._demoted(self._learner, by_evidence=True)
 
     def fail(self, why: str) -> None:
@@ -261,7 +300,7 @@ class Adapting(Generic[F]):
 
     def facts(self) -> dict[str, Any]:
         """Return what is known, for people on this monitor and for the log."""
-        return {} if self._learner is None else facts_of(self._learner)
+        return {} if self._learner is None else {**facts_of(self._learner), **self._losses.facts()}
 
     def save(self) -> None:
         """Write what was learnt, if anything was."""
@@ -271,7 +310,12 @@ class Adapting(Generic[F]):
         """Write what was learnt, as far as the day's bytes go; a disk that refuses is said, and tried again later."""
         if self._store is None or self._learner is None or not self._dirty:
             return
-        body = {LEARNT: self._learner.to_value(), OWN: self._own, FACTS: self.facts(), STEPS: list(self._steps)}
+        body = {
+            LEARNT: self._learner.to_value(),
+            OWN: self._own[0] if self._own else "",
+            FACTS: self.facts(),
+            STEPS: list(self._steps),
+        }
         try:
             written = self._store.save(body, now=now)
         except StorageError as error:

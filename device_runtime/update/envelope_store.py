@@ -22,13 +22,17 @@ def envelope_target(channel: str) -> str:
     return f"approved/{channel}/adapt.envelope"
 
 
-def read(disk: Disk, config: DeviceConfig, *, verifier: Verifier | None = None) -> tuple[Envelope | None, str]:
-    """Read the envelope that holds here; None, and why, where there is none or it cannot be used."""
+def read(disk: Disk, config: DeviceConfig, *, verifier: Verifier | None = None) -> tuple[Envelope | None, str, bool]:
+    """Read the envelope that holds here; None, and why, where there is none or it cannot be used.
+
+    Last, whether there is one that cannot be used: it was good when it came, so this machine is to blame (its disk, a
+    library), or its settings were changed, and nothing is held against what was learnt.
+    """
     try:
         data = disk.read(ENVELOPE, MAX_SIZE)
-        return (None, "") if data is None else (check(data, config, verifier=verifier), "")
+        return (None, "", False) if data is None else (check(data, config, verifier=verifier), "", False)
     except DeviceRuntimeError as error:
-        return None, f"the envelope cannot be used: {error}"
+        return None, f"the envelope cannot be used: {error}", True
 
 
 def check(data: bytes, config: DeviceConfig, *, verifier: Verifier | None = None) -> Envelope:

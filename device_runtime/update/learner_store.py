@@ -60,13 +60,14 @@ class LearnerStore:
         self._day, self._written = self._today(), 0
 
     def load(self) -> tuple[Mapping[str, Any] | None, str]:
-        """Return what was learnt, None where there is nothing, and why it is begun anew."""
+        """Return what was learnt, None where there is nothing, and why it is begun anew.
+
+        Raises `StorageError` where it cannot be read now: that says nothing of what is in it.
+        """
         try:
             kept = read_kept(self._disk)
         except (FormatError, IrregularError) as error:
             return None, f"what was learnt cannot be used, learning begins anew from what is frozen: {error}"
-        except StorageError as error:
-            return None, f"what was learnt cannot be read now: {error}"
         if kept is None:
             return None, ""
         if kept.day == self._day:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from device_runtime.adapt.envelope import Envelope
 from device_runtime.errors import FormatError, LockedError, StateError, StorageError
 from device_runtime.files import IrregularError, open_regular
 from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
@@ -24,6 +25,7 @@ from device_runtime.format.layout import MAX_BLOB_SIZE
 from device_runtime.update import audit as logs
 from device_runtime.update import counter as counters
 from device_runtime.update import disk as files
+from device_runtime.update import envelope_store as envelopes
 from device_runtime.update import floor as floors
 from device_runtime.update import lifecycle
 from device_runtime.update.audit import Audit
@@ -269,6 +271,29 @@ class Slots:
         assert own is not None
         named = {"adapter": own.adapter, "version": own.version, "sequence": own.sequence}
         self._commit(record, "demote", who, **named, **facts)
+
+    def permit(self, data: bytes, envelope: Envelope, *, who: str) -> None:
+        """Take an envelope that was checked: what this monitor may learn from now on.
+
+        Raises `RollbackError` for one that is older than what was accepted, or revoked, `StorageError`.
+        """
+        floor = envelopes.accepted(self.floor(), envelope, data)
+        self._check_writable()
+        self.reserve()
+        self.raise_floor(floor)
+        envelopes.write(self.disk, data)
+        self._noted("envelope", f"envelope {envelope.sequence} allows {envelope.most}", who, sequence=envelope.sequence)
+
+    def withdraw(self, reason: str, *, who: str) -> None:
+        """Remove the envelope: without one nothing that was learnt forecasts. Raises `StorageError`."""
+        self._check_writable()
+        envelopes.withdraw(self.disk)
+        self._noted("withdraw", reason, who)
+
+    def _noted(self, event: str, reason: str, who: str, **facts: object) -> None:
+        """Commit a change beside the record, so that it is in the log and the process that forecasts takes it over."""
+        record = replace(self.record, generation=self.record.generation + 1, reason=reason)
+        self._commit(record, event, who, **facts)
 
     def refuse(self, sequence: int, reason: str, *, failed_on: str = "", who: str) -> None:
         """Remember that a sequence failed its checks here, so that it is not fetched again at every poll.

@@ -25,6 +25,7 @@ class Made:
     blob: bytes
     version: int  # the adapter's that it stands on; 0 on the base
     shift: NDArray[np.float32]  # [n], as the blob carries it, rounded
+    steps: int  # that it forecasts at most
 
 
 class Workshop(Protocol[T_co]):
@@ -38,14 +39,20 @@ class Workshop(Protocol[T_co]):
     def learning(self) -> str:
         """SHA-256 of the bundle's learning.json, hex. Raises `StorageError` where there is none."""
 
-    def learner(self, parent: bytes | None, rules: AdaptRules) -> Learner:
-        """Open what learns by ``rules`` on the signed file ``parent``, None: on the base alone."""
+    def learner(self, parent: bytes | None, rules: AdaptRules, tensors: tuple[str, ...] | None) -> Learner:
+        """Open what learns by ``rules`` on the signed file ``parent``, None: on the base alone.
+
+        ``tensors`` are those that may move, None: all that the learning graphs move.
+        """
 
     def make(self, parent: bytes | None, shift: NDArray[np.float32], *, generation: int, envelope: Envelope) -> Made:
-        """Make a blob of a ``shift`` on ``parent``, with a known answer, and prove it.
+        """Make a blob of a ``shift`` ``[n]`` on ``parent``, with a known answer, and prove it.
 
         Raises `SelfTestError`, and `SettingsError` where it goes further than the envelope allows.
         """
+
+    def shift(self, own: bytes, parent: bytes | None, envelope: Envelope) -> NDArray[np.float32]:
+        """Return the shift ``[n]`` that a blob which was learnt here carries."""
 
     def open_own(self, own: bytes, parent: bytes | None, envelope: Envelope) -> T_co:
         """Check that a blob that was learnt here keeps to the envelope, and open it.
