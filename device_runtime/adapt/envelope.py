@@ -56,9 +56,9 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """One signed permission for the monitors of one channel. Valid once built."""
+    """One signed permission for the monitors of one ring. Valid once built."""
 
-    channel: str
+    ring: str  # of the fleet: the monitors that it is for
     sequence: int  # a monitor takes no lower one, and another one of the same number neither
     signal: str
     unit: str

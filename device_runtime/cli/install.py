@@ -30,9 +30,9 @@ def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json:
     data = read_bounded(adapter, MAX_FILE_SIZE)
     # Without a lock for changes: a failing trial can be taken back meanwhile.
     with device(config_path, change=False) as (config, slots), about(adapter):
-        entry = installer_of(config).prove(slots, data, config.channel)
+        entry = installer_of(config).prove(slots, data, config.ring)
     with device(config_path) as (config, slots):
-        slots.stage(data, entry, config.channel, who=who)
+        slots.stage(data, entry, config.ring, who=who)
         if activate:
             slots.activate(who=who)
         state = slots.record.state.value

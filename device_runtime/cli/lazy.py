@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from device_runtime.renamed import say_renamed
+
 
 class LazyGroup(click.Group):
     """A group whose commands live in ``PACKAGE.VERB`` as ``command``.
@@ -16,11 +18,20 @@ class LazyGroup(click.Group):
     """
 
     def __init__(
-        self, *args: Any, package: str, verbs: Mapping[str, str], hidden: Collection[str] = (), **kwargs: Any
+        self,
+        *args: Any,
+        package: str,
+        verbs: Mapping[str, str],
+        hidden: Collection[str] = (),
+        renamed: Mapping[str, str] | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Take ``verbs``, in the order a newcomer meets them, with a line on each; ``hidden`` ones are not listed."""
+        """Take ``verbs``, in the order a newcomer meets them, with a line on each.
+
+        ``hidden`` ones are not listed; ``renamed`` has the new name of each that the last release called otherwise.
+        """
         super().__init__(*args, **kwargs)
-        self._package, self._verbs, self._hidden = package, verbs, hidden
+        self._package, self._verbs, self._hidden, self._renamed = package, verbs, hidden, renamed or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the verbs that a person uses."""
@@ -28,6 +39,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
+        if cmd_name in self._renamed:
+            say_renamed(cmd_name, self._renamed[cmd_name])
+            cmd_name = self._renamed[cmd_name]
         if cmd_name not in self._verbs:
             return None
         command: click.Command = import_module(f"{self._package}.{cmd_name.replace('-', '_')}").command

@@ -49,7 +49,7 @@ def command(config_path: Path, as_json: bool) -> None:
         last = polled(config.state)
         report = report_of(
             slots,
-            channel=config.channel,
+            ring=config.ring,
             base=base,
             now=running(config.state),
             last=last,
@@ -94,7 +94,7 @@ def _unusable(slots: Slots) -> str:
 
 def _state(report: Report, record: Record) -> Iterator[str]:
     """Give the lines about what is installed."""
-    yield f"device    {report.device}, channel {report.channel}"
+    yield f"device    {report.device}, ring {report.channel}"
     yield f"state     {report.state}{f', {record.tries} tries left' if record.tries else ''}"
     yield f"base      {report.base[:16] or 'cannot be read'}"
     for name, entry in (

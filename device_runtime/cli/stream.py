@@ -19,6 +19,7 @@ from device_runtime.cli.options import (
     settings,
     warn_of_use,
 )
+from device_runtime.cli.renamed import renamed_option
 from device_runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,16 +35,17 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A monitor's settings: forecast with what is installed, in place of BUNDLE and --adapter.",
 )
-@click.option(
-    "--channel",
+@renamed_option(
+    "--signal",
     "names",
+    old="--channel",
     multiple=True,
     required=True,
-    help="Channel to forecast: NAME, NAME=SIGNAL or either with :LOW:HIGH. The name is the signal unless one is said; "
+    help="What to forecast: NAME, NAME=SIGNAL or either with :LOW:HIGH. The name is the signal unless one is said; "
     "its plausible range holds unless LOW and HIGH are.",
 )
 @click.option("--interval", default="1min", help="Time between steps, such as 1h, 60s or 250ms.")
-@click.option("--context-length", type=click.IntRange(1), default=48, help="Steps to keep for each channel.")
+@click.option("--context-length", type=click.IntRange(1), default=48, help="Steps to keep for each signal.")
 @click.option("--prediction-length", type=click.IntRange(1), default=6, help="Steps to forecast.")
 @click.option(
     "--min-observed", type=click.IntRange(1), default=12, help="Observed steps below which nothing is forecast."
@@ -62,10 +64,10 @@ def command(
     accept: tuple[str, ...],
     **session: Any,
 ) -> None:
-    """Read samples ``channel,t_ms,value`` from standard input, one a line; print a forecast for each new step as JSON.
+    """Read samples ``name,t_ms,value`` from standard input, one a line; print a forecast for each new step as JSON.
 
     An empty value is a missing one. A line that cannot be read (bytes that are no text, too, and more than 4,096 of
-    them), or a channel with too little to forecast from, is answered with a JSON line that has an "error"; the stream
+    them), or a signal with too little to forecast from, is answered with a JSON line that has an "error"; the stream
     goes on. The quantiles read back as exactly the float32 that were forecast.
 
     With --config the stream runs what `install` and `update` put in place, takes over what they change while it
@@ -80,20 +82,20 @@ def command(
     from device_runtime.update.host import Host
 
     interval_ms = _milliseconds(interval)
-    channels = tuple(_channel(name, interval_ms) for name in names)
+    signals = tuple(_signal(name, interval_ms) for name in names)
     if (bundle is None) == (config_path is None) or (adapter is not None and bundle is None):
         raise click.UsageError("want either BUNDLE, perhaps with --adapter, or --config")
     if accept and config_path is not None:
         raise click.UsageError("--accept-difference: a monitor's settings say accept_differences")
     forecaster = _forecaster(bundle, adapter, config_path, accept, session)
     if isinstance(forecaster, Forecaster):  # a monitor's host may get another adapter: it is asked at each forecast
-        for channel in channels:
-            forecaster.check(replace(channel.use, context_length=context_length, prediction_length=prediction_length))
+        for signal in signals:
+            forecaster.check(replace(signal.use, context_length=context_length, prediction_length=prediction_length))
         warn_of_use(forecaster)
     context_steps(forecaster if config_path is None else forecaster.started.running, context_length)
     stream = Stream(
         forecaster,
-        channels,
+        signals,
         context_length=context_length,
         min_observed=min_observed,
     )
@@ -116,10 +118,10 @@ def _run(stream: Stream, prediction_length: int, said: str) -> None:
         if not line.strip():
             continue
         try:
-            channel, t_ms, value = read_sample(line, number)
-            if not stream.push(channel, t_ms, value):
+            name, t_ms, value = read_sample(line, number)
+            if not stream.push(name, t_ms, value):
                 continue
-            forecast = stream.forecast(channel, prediction_length)
+            forecast = stream.forecast(name, prediction_length)
         except DeviceRuntimeError as error:
             said = _say_problem(stream.forecaster, said)
             click.echo(json.dumps({"line": number, "error": error.code, "message": str(error)}))
@@ -128,7 +130,8 @@ def _run(stream: Stream, prediction_length: int, said: str) -> None:
         click.echo(
             json.dumps(
                 {
-                    "channel": channel,
+                    "name": name,
+                    "channel": name,  # the old key, for this release
                     "t_ms": t_ms,
                     "quantile_levels": list(forecast.quantile_levels),
                     "quantiles": shortest(forecast.quantiles),
@@ -180,9 +183,9 @@ def _forecaster(
     return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()), workshop=workshop)
 
 
-def _channel(text: str, interval_ms: int) -> Any:
+def _signal(text: str, interval_ms: int) -> Any:
     """Read NAME or NAME=SIGNAL, perhaps with :LOW:HIGH; without them the signal's own plausible range."""
-    from device_runtime.forecast.stream import Channel
+    from device_runtime.forecast.stream import StreamSignal
     from device_runtime.series.signals import find_signal
 
     named, *limits = text.split(":")
@@ -193,10 +196,10 @@ def _channel(text: str, interval_ms: int) -> Any:
             low, high = (float(limit) for limit in limits)
         else:
             low, high = (float("-inf"), float("inf")) if known is None else (known.low, known.high)
-        return Channel(name=name, interval_ms=interval_ms, low=low, high=high, signal=signal)
+        return StreamSignal(name=name, interval_ms=interval_ms, low=low, high=high, signal=signal)
     except ValueError:
         raise click.BadParameter(
-            f"want NAME or NAME=SIGNAL, perhaps with :LOW:HIGH, got {text!r}", param_hint="--channel"
+            f"want NAME or NAME=SIGNAL, perhaps with :LOW:HIGH, got {text!r}", param_hint="--signal"
         ) from None
 
 

@@ -23,7 +23,7 @@ def read_lines(feed: BinaryIO) -> Iterator[bytes]:
 
 
 def read_sample(line: bytes, number: int) -> tuple[str, int, float]:
-    """Read line ``number``, ``channel,t_ms,value``: the channel, the time in milliseconds, NaN for an empty value.
+    """Read line ``number``, ``name,t_ms,value``: the signal's name, the time in milliseconds, NaN for an empty value.
 
     Raises `InputError` naming the line and what it holds.
     """
@@ -37,4 +37,4 @@ def read_sample(line: bytes, number: int) -> tuple[str, int, float]:
     fields = [field.strip() for field in text.split(",")]
     if len(fields) == 3 and _TIME.fullmatch(fields[1]) and (not fields[2] or _NUMBER.fullmatch(fields[2])):
         return fields[0], int(fields[1]), float(fields[2]) if fields[2] else math.nan
-    raise InputError(f"line {number}: want channel,t_ms,value, got {text[:80]!r}")
+    raise InputError(f"line {number}: want name,t_ms,value, got {text[:80]!r}")

@@ -1,8 +1,8 @@
-"""Samples in one at a time, a context out: one ring buffer for each channel, on a regular grid of steps.
+"""Samples in one at a time, a context out: one buffer for each signal, on a regular grid of steps.
 
 Documented rules (docs/guides/stream.md), each with a count in `Stream.counts`:
 
-* a sample of bad quality, not finite in float32 or outside of the channel's range changes nothing, not even the time
+* a sample of bad quality, not finite in float32 or outside of the signal's range changes nothing, not even the time
   (``rejected``);
 * a step is ``floor(t / interval)``; of the newest step the sample with the latest time stamp stands for it
   (``replaced``), an earlier one does not (``dropped``), one with the same stamp is a ``duplicate``;
@@ -58,29 +58,29 @@ class Watched(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Channel:
-    """One measured quantity on a regular grid."""
+class StreamSignal:
+    """One measured quantity of a stream, on a regular grid."""
 
-    name: str
+    name: str  # as the feed's lines call it
     interval_ms: int  # time between steps
-    low: float = -math.inf  # values outside of [low, high] are missing, in the channel's unit
+    low: float = -math.inf  # values outside of [low, high] are missing, in the signal's unit
     high: float = math.inf
-    signal: str = ""  # what is measured, as "MAP"; empty: as the channel's name says
+    signal: str = ""  # what is measured, as "MAP"; empty: as its name says
 
     @property
     def use(self) -> Use:
-        """What a forecast of this channel is of."""
+        """What a forecast of it is of."""
         return Use(signal=self.signal or self.name, interval_us=1_000 * self.interval_ms)
 
     def __post_init__(self) -> None:
         """Refuse an interval that is not positive."""
         if self.interval_ms < 1:
-            raise InputError(f"channel {self.name}: interval_ms {self.interval_ms}: want at least 1")
+            raise InputError(f"signal {self.name}: interval_ms {self.interval_ms}: want at least 1")
 
 
 @dataclass
-class _Ring:
-    """The last steps of one channel, oldest first when read."""
+class _Buffer:
+    """The last steps of one signal, oldest first when read."""
 
     values: NDArray[np.float32]  # [L], NaN for missing
     newest: int | None = None  # step number
@@ -108,7 +108,7 @@ class Stream:
     def __init__(
         self,
         forecaster: Forecasts,
-        channels: tuple[Channel, ...],
+        signals: tuple[StreamSignal, ...],
         *,
         context_length: int = 48,
         min_observed: int = MIN_OBSERVED,
@@ -118,69 +118,69 @@ class Stream:
         self.forecaster = forecaster  # a swap is an assignment: the next forecast uses the new one
         self.min_observed = min_observed
         self.counts: Counter[str] = Counter()
-        self._channels = {channel.name: channel for channel in channels}
-        self._rings = {name: _Ring(np.full(context_length, np.nan, dtype=np.float32)) for name in self._channels}
+        self._signals = {one.name: one for one in signals}
+        self._buffers = {name: _Buffer(np.full(context_length, np.nan, dtype=np.float32)) for name in self._signals}
 
-    def push(self, channel: str, t_ms: int, value: float, *, good: bool = True) -> bool:
-        """Take one sample; return whether it began a new step. Raises `InputError` for an unknown channel."""
-        if channel not in self._channels:
-            raise InputError(f"unknown channel {channel!r}; this stream has {', '.join(self._channels)}")
-        kind, ring = self._channels[channel], self._rings[channel]
+    def push(self, name: str, t_ms: int, value: float, *, good: bool = True) -> bool:
+        """Take one sample; return whether it began a new step. Raises `InputError` for an unknown name."""
+        if name not in self._signals:
+            raise InputError(f"unknown signal {name!r}; this stream has {', '.join(self._signals)}")
+        kind, buffer = self._signals[name], self._buffers[name]
         if not (good and kind.low <= value <= kind.high and abs(value) <= FLOAT32_MAX):  # nor is NaN
             self.counts["rejected"] += 1
             return False
-        step, length = t_ms // kind.interval_ms, len(ring.values)
-        if ring.newest is not None and abs(step - ring.newest) >= length:
-            if not ring.moved(t_ms, kind.interval_ms):
+        step, length = t_ms // kind.interval_ms, len(buffer.values)
+        if buffer.newest is not None and abs(step - buffer.newest) >= length:
+            if not buffer.moved(t_ms, kind.interval_ms):
                 self.counts["stray"] += 1
                 return False
             self.counts["restarted"] += 1
-            ring.values[:] = np.nan
-            ring.newest = None
+            buffer.values[:] = np.nan
+            buffer.newest = None
             if isinstance(self.forecaster, Watched):
-                self.forecaster.end_stay(str(kind.use.signal), series=channel)
-        ring.strays = 0
+                self.forecaster.end_stay(str(kind.use.signal), series=name)
+        buffer.strays = 0
         place = step % length
-        if ring.newest is None or step > ring.newest:
-            for passed in range(step if ring.newest is None else ring.newest + 1, step):
-                ring.values[passed % length] = np.nan
-            ring.values[place], ring.newest, ring.stamp = value, step, t_ms
+        if buffer.newest is None or step > buffer.newest:
+            for passed in range(step if buffer.newest is None else buffer.newest + 1, step):
+                buffer.values[passed % length] = np.nan
+            buffer.values[place], buffer.newest, buffer.stamp = value, step, t_ms
             self._tell(kind, t_ms, value)
             return True
-        if step == ring.newest and t_ms > ring.stamp:
+        if step == buffer.newest and t_ms > buffer.stamp:
             self.counts["replaced"] += 1
-            ring.values[place], ring.stamp = value, t_ms
+            buffer.values[place], buffer.stamp = value, t_ms
             self._tell(kind, t_ms, value)
-        elif step < ring.newest and math.isnan(ring.values[place]):
+        elif step < buffer.newest and math.isnan(buffer.values[place]):
             self.counts["late"] += 1
-            ring.values[place] = value
+            buffer.values[place] = value
             self._tell(kind, t_ms, value)
         else:
-            self.counts["duplicate" if t_ms == ring.stamp else "dropped"] += 1
+            self.counts["duplicate" if t_ms == buffer.stamp else "dropped"] += 1
         return False
 
-    def _tell(self, kind: Channel, t_ms: int, value: float) -> None:
+    def _tell(self, kind: StreamSignal, t_ms: int, value: float) -> None:
         """Tell a forecaster that scores itself of a sample that counts."""
         if isinstance(self.forecaster, Watched):
             self.forecaster.observe(str(kind.use.signal), t_ms, value, series=kind.name, interval_ms=kind.interval_ms)
 
-    def context(self, channel: str) -> NDArray[np.float32]:
-        """Return a channel's buffer, ``[L]``, oldest first, NaN for missing steps."""
-        ring = self._rings[channel]
-        if ring.newest is None:
-            return ring.values.copy()
-        return np.roll(ring.values, -((ring.newest + 1) % len(ring.values)))
+    def context(self, name: str) -> NDArray[np.float32]:
+        """Return a signal's buffer, ``[L]``, oldest first, NaN for missing steps."""
+        buffer = self._buffers[name]
+        if buffer.newest is None:
+            return buffer.values.copy()
+        return np.roll(buffer.values, -((buffer.newest + 1) % len(buffer.values)))
 
-    def forecast(self, channel: str, prediction_length: int | None = None) -> Forecast:
-        """Forecast a channel from its buffer. Raises `InputError` below ``min_observed`` observed steps.
+    def forecast(self, name: str, prediction_length: int | None = None) -> Forecast:
+        """Forecast a signal from its buffer. Raises `InputError` below ``min_observed`` observed steps.
 
         Raises `SignalMismatchError` when the adapter that runs is for another signal or interval.
         """
-        context = self.context(channel)
+        context = self.context(name)
         observed = int(np.isfinite(context).sum())
         if observed < self.min_observed:
-            raise InputError(f"{channel}: {observed} observed steps, want {self.min_observed}")
-        use = self._channels[channel].use
+            raise InputError(f"{name}: {observed} observed steps, want {self.min_observed}")
+        use = self._signals[name].use
         if isinstance(self.forecaster, Watched):
-            return self.forecaster.forecast(context, prediction_length, use=use, series=channel)
+            return self.forecaster.forecast(context, prediction_length, use=use, series=name)
         return self.forecaster.forecast(context, prediction_length, use=use)

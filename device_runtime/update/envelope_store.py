@@ -14,12 +14,12 @@ from device_runtime.update.floor import Floor
 from device_runtime.update.settings import DeviceConfig
 
 ENVELOPE = "envelope"
-SUFFIX = "/adapt"  # of the channel's name, in the floor: its envelopes have sequences of their own
+SUFFIX = "/adapt"  # of the ring's name, in the floor: its envelopes have sequences of their own
 
 
-def envelope_target(channel: str) -> str:
-    """Return the path of a channel's envelope among the repository's targets."""
-    return f"approved/{channel}/adapt.envelope"
+def envelope_target(ring: str) -> str:
+    """Return the path of a ring's envelope among the repository's targets."""
+    return f"approved/{ring}/adapt.envelope"
 
 
 def read(disk: Disk, config: DeviceConfig, *, verifier: Verifier | None = None) -> tuple[Envelope | None, str, bool]:
@@ -41,8 +41,8 @@ def check(data: bytes, config: DeviceConfig, *, verifier: Verifier | None = None
     Raises `SignatureError`, `FormatError`, and `SignalMismatchError` where it is for another signal or interval.
     """
     envelope = open_signed(data, config.trusted_keys, config.threshold, verifier=verifier)
-    if envelope.channel != config.channel:
-        raise FormatError(f"envelope of channel {envelope.channel}, want {config.channel}")
+    if envelope.ring != config.ring:
+        raise FormatError(f"envelope of ring {envelope.ring}, want {config.ring}")
     if config.signal:
         said = Use.of(envelope.signal, interval=envelope.interval, unit=envelope.unit)
         if (said.signal, said.interval_us, said.unit or "") != (
@@ -57,7 +57,7 @@ def check(data: bytes, config: DeviceConfig, *, verifier: Verifier | None = None
 
 def accepted(floor: Floor, envelope: Envelope, data: bytes) -> Floor:
     """Return the floor raised by an envelope. Raises `RollbackError` for one that is older or revoked."""
-    return floor.accept_sequence(envelope.channel + SUFFIX, envelope.sequence, hashlib.sha256(data).hexdigest())
+    return floor.accept_sequence(envelope.ring + SUFFIX, envelope.sequence, hashlib.sha256(data).hexdigest())
 
 
 def write(disk: Disk, data: bytes) -> None:

@@ -37,8 +37,8 @@ class Role:
 class Floor:
     """Monotonic limits. `raised` returns a higher one, never a lower."""
 
-    sequences: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # channel -> (sequence, SHA-256 of file)
-    security_minimum: Mapping[str, int] = field(default_factory=dict)  # channel -> sequence
+    sequences: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # ring -> (sequence, SHA-256 of file)
+    security_minimum: Mapping[str, int] = field(default_factory=dict)  # ring -> sequence
     revoked: tuple[str, ...] = ()  # SHA-256 of files, in the order they were revoked
     roles: Mapping[str, Role] = field(default_factory=dict)  # TUF role -> last accepted
     time: float = 0.0  # seconds since 1970; the latest moment known to have passed
@@ -50,21 +50,21 @@ class Floor:
         for name in ("sequences", "security_minimum", "roles"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
-    def check_sequence(self, channel: str, sequence: int, file: str) -> None:
+    def check_sequence(self, ring: str, sequence: int, file: str) -> None:
         """Refuse what is older than what was accepted. Raises `RollbackError`.
 
         The same sequence is allowed again for the same file: a power cut may have come between floor and slot.
         """
-        floor, known = self.sequences.get(channel, (-1, ""))
+        floor, known = self.sequences.get(ring, (-1, ""))
         if sequence < floor or (sequence == floor and file != known):
             raise RollbackError(
-                f"channel {channel}: sequence {sequence} (signed file {file[:16]}), accepted {floor} "
+                f"ring {ring}: sequence {sequence} (signed file {file[:16]}), accepted {floor} "
                 f"(signed file {known[:16]})"
             )
-        if sequence < self.security_minimum.get(channel, 0):
-            raise RollbackError(f"channel {channel}: sequence {sequence} is below the security minimum")
+        if sequence < self.security_minimum.get(ring, 0):
+            raise RollbackError(f"ring {ring}: sequence {sequence} is below the security minimum")
         if file in self.revoked:
-            raise RollbackError(f"channel {channel}: signed file {file[:16]} is revoked")
+            raise RollbackError(f"ring {ring}: signed file {file[:16]} is revoked")
 
     def check_roles(self, roles: Mapping[str, Role]) -> None:
         """Refuse metadata older than what was accepted, whatever TUF's cache remembers. Raises `RollbackError`."""
@@ -76,10 +76,10 @@ class Floor:
                     hint="an old copy of the repository is being replayed",
                 )
 
-    def accept_sequence(self, channel: str, sequence: int, file: str) -> Floor:
-        """Raise a channel's sequence."""
-        self.check_sequence(channel, sequence, file)
-        return replace(self, sequences={**self.sequences, channel: (sequence, file)})
+    def accept_sequence(self, ring: str, sequence: int, file: str) -> Floor:
+        """Raise a ring's sequence."""
+        self.check_sequence(ring, sequence, file)
+        return replace(self, sequences={**self.sequences, ring: (sequence, file)})
 
     def accept_roles(self, roles: Mapping[str, Role]) -> Floor:
         """Raise the roles' versions."""
@@ -96,11 +96,11 @@ class Floor:
         Only polls change the latter, one at a time.
         """
         sequences = dict(self.sequences)
-        for channel, pair in other.sequences.items():
-            sequences[channel] = max(pair, sequences.get(channel, (-1, "")), key=lambda item: item[0])
+        for ring, pair in other.sequences.items():
+            sequences[ring] = max(pair, sequences.get(ring, (-1, "")), key=lambda item: item[0])
         minimum = {
-            channel: max(self.security_minimum.get(channel, 0), other.security_minimum.get(channel, 0))
-            for channel in {**self.security_minimum, **other.security_minimum}
+            ring: max(self.security_minimum.get(ring, 0), other.security_minimum.get(ring, 0))
+            for ring in {**self.security_minimum, **other.security_minimum}
         }
         return Floor(
             sequences=sequences,
@@ -124,19 +124,19 @@ class Floor:
         time = max(older.time, newer.time) if older.time_keys == newer.time_keys else newer.time
         return replace(joined, roles=roles, time=time)
 
-    def accept_revocations(self, channel: str, revoked: Iterable[str], minimum: int) -> Floor:
-        """Add revoked files and raise a channel's security minimum. Raises `StorageError` when there are too many."""
+    def accept_revocations(self, ring: str, revoked: Iterable[str], minimum: int) -> Floor:
+        """Add revoked files and raise a ring's security minimum. Raises `StorageError` when there are too many."""
         files_revoked = tuple(dict.fromkeys((*self.revoked, *revoked)))
         if len(files_revoked) > MAX_REVOKED:
             raise StorageError(f"{len(files_revoked)} revoked files: want at most {MAX_REVOKED}")
-        minimum = max(minimum, self.security_minimum.get(channel, 0))
-        return replace(self, revoked=files_revoked, security_minimum={**self.security_minimum, channel: minimum})
+        minimum = max(minimum, self.security_minimum.get(ring, 0))
+        return replace(self, revoked=files_revoked, security_minimum={**self.security_minimum, ring: minimum})
 
 
 def to_value(floor: Floor) -> dict[str, Any]:
     """Encode a floor as plain values."""
     return {
-        "sequences": {channel: list(pair) for channel, pair in floor.sequences.items()},
+        "sequences": {ring: list(pair) for ring, pair in floor.sequences.items()},
         "security_minimum": dict(floor.security_minimum),
         "revoked": list(floor.revoked),
         "roles": {name: [role.version, role.keys] for name, role in floor.roles.items()},

@@ -286,7 +286,7 @@ class Host(Generic[F]):
         open_own = self._adapting.open_own if self._adapting.opens_own else None
         try:
             self.started = start(
-                slots, self._open, channel=self._config.channel, failed=failed, keep=keep, open_own=open_own
+                slots, self._open, ring=self._config.ring, failed=failed, keep=keep, open_own=open_own
             )
         except (DeviceRuntimeError, OSError, MemoryError) as error:
             # What ran may have been taken back, so it does not go on; the next forecast tries again.

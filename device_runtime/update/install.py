@@ -68,10 +68,10 @@ class Installer(Generic[R]):
         self.check(data)
         return self.self_test(data[: blobs.blob_size(data)])
 
-    def prove(self, slots: Slots, data: bytes, channel: str, *, sequence: int | None = None) -> Entry:
+    def prove(self, slots: Slots, data: bytes, ring: str, *, sequence: int | None = None) -> Entry:
         """Check a signed adapter and run its known-answer test; changes nothing. Raises any `DeviceRuntimeError`."""
         entry = self.check(data, sequence)
-        slots.floor().check_sequence(channel, entry.sequence, entry.file)
+        slots.floor().check_sequence(ring, entry.sequence, entry.file)
         try:
             self.self_test(data[: blobs.blob_size(data)])
         except (BaseMismatchError, MergeError, SelfTestError, ForecastError) as error:

@@ -33,7 +33,7 @@ class Report:
     """One monitor's state."""
 
     device: str
-    channel: str
+    channel: str  # the ring; reports called it so before that word
     base: str  # digest, hex
     state: str
     adapter: str | None  # SHA-256 of the blob that runs, hex; None: the base alone
@@ -61,7 +61,7 @@ class Report:
 def report_of(
     slots: Slots,
     *,
-    channel: str,
+    ring: str,
     base: str,
     code: int = 0,
     now: Running | None = None,
@@ -75,7 +75,7 @@ def report_of(
     up = now if now and now.generation in (record.generation, -1) else Running(problem="")
     return Report(
         device=slots.device_id,
-        channel=channel,
+        channel=ring,
         base=base,
         state=record.state.value,
         adapter=runs.adapter if runs else None,
@@ -118,7 +118,7 @@ def report_on(config: DeviceConfig, slots: Slots, base: str, *, code: int = 0) -
         token = read_bounded(config.report_token, 4_096).decode().strip() if config.report_token else ""
         now, last = running(config.state), polled(config.state)
         quality = published(PosixDisk(config.state))
-        report = report_of(slots, channel=config.channel, base=base, code=code, now=now, last=last, quality=quality)
+        report = report_of(slots, ring=config.ring, base=base, code=code, now=now, last=last, quality=quality)
         send(report, config.report_to, token=token)
     except (DeviceRuntimeError, UnicodeDecodeError) as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""The roll-out document of a channel: a small signed JSON file, written by the publisher, read by every monitor."""
+"""The roll-out document of a ring: a small signed JSON file, written by the publisher, read by every monitor."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """What a channel's monitors are offered, and how many of them. Valid once built."""
+    """What a ring's monitors are offered, and how many of them. Valid once built."""
 
-    channel: str
+    channel: str  # the ring; its key on the wire is older than that word
     sequence: int  # of the approval; a device never goes below
     signed_file: str  # SHA-256 of the adapter with its signatures, hex; the approved role must name the same
     permille: int = 0
@@ -29,7 +29,7 @@ class Rollout:
     def __post_init__(self) -> None:
         """Check every field."""
         if not NAME.fullmatch(self.channel):
-            raise FormatError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
+            raise FormatError(f"ring {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
         if not re.fullmatch("[0-9a-f]{64}", self.signed_file):
             raise FormatError(f"signed_file {self.signed_file[:80]!r}: want a SHA-256 in hexadecimal")
         if not 0 <= self.permille <= 1000 or not 0 <= self.sequence < 2**63:
@@ -41,19 +41,19 @@ class Rollout:
         return adapter_target(self.channel, self.signed_file)
 
 
-def adapter_target(channel: str, file: str) -> str:
+def adapter_target(ring: str, file: str) -> str:
     """Return the path of an approved adapter."""
-    return f"approved/{channel}/{file}.etsa"
+    return f"approved/{ring}/{file}.etsa"
 
 
-def nothing_target(channel: str) -> str:
+def nothing_target(ring: str) -> str:
     """Return a path under which nothing is ever approved: looking it up reads what the approved role says."""
-    return f"approved/{channel}/-"
+    return f"approved/{ring}/-"
 
 
-def rollout_target(channel: str) -> str:
-    """Return the path of a channel's roll-out document."""
-    return f"rollout/{channel}.json"
+def rollout_target(ring: str) -> str:
+    """Return the path of a ring's roll-out document."""
+    return f"rollout/{ring}.json"
 
 
 def encode(rollout: Rollout) -> bytes:

@@ -12,6 +12,7 @@ from device_runtime.documents import read_toml
 from device_runtime.errors import InputError, SettingsError, StorageError
 from device_runtime.format.binding import Use, check_names
 from device_runtime.quality.rules import QualityRules
+from device_runtime.renamed import renamed_key
 from device_runtime.update.adapt_settings import AdaptSettings
 from device_runtime.update.counter import TPM, counter_for
 from device_runtime.update.health import HealthRules
@@ -27,7 +28,7 @@ class DeviceConfig:
     """Who this monitor is, what it trusts, and where it looks."""
 
     device_id: str
-    channel: str
+    ring: str  # of the fleet: monitors that are offered the same
     signal: str = ""  # what this monitor's adapter will forecast, as "MAP"; empty: only unbound adapters may run
     unit: str = ""  # UCUM, as "mm[Hg]"
     interval: str = ""  # time between two steps, as "1h"
@@ -53,8 +54,8 @@ class DeviceConfig:
         """Check names and keys."""
         if not self.device_id or len(self.device_id) > 128 or not self.device_id.isprintable():
             raise SettingsError(f"device_id {self.device_id[:80]!r}: want 1 to 128 printable characters")
-        if not NAME.fullmatch(self.channel):
-            raise SettingsError(f"channel {self.channel[:80]!r}: want a-z, 0-9 and -, at most 63")
+        if not NAME.fullmatch(self.ring):
+            raise SettingsError(f"ring {self.ring[:80]!r}: want a-z, 0-9 and -, at most 63")
         if not self.trusted_keys or any(len(key) != 32 for key in self.trusted_keys):
             raise SettingsError("trusted_keys: want at least one Ed25519 public key of 64 hexadecimal digits")
         try:
@@ -100,6 +101,7 @@ def read_config(path: Path) -> DeviceConfig:
     """
     _check_owner(path)
     value = read_toml(path, limit=MAX_CONFIG_SIZE, error=SettingsError, unreadable=StorageError)
+    value = renamed_key(value, "channel", "ring", str(path), error=SettingsError)
     config = bind(DeviceConfig, value, str(path), folder=path.parent, error=SettingsError)
     return replace(
         config,

@@ -193,12 +193,12 @@ class Slots:
             files.replace(self.disk, f"{SLOTS}/{entry.file}", data)
             self.disk.sync_folder("")  # the slots' folder may be new
 
-    def stage(self, data: bytes, entry: Entry, channel: str, *, who: str) -> None:
+    def stage(self, data: bytes, entry: Entry, ring: str, *, who: str) -> None:
         """Put a verified and proven adapter into its slot; what runs goes on.
 
         Raises `RollbackError` below the floor, `StorageError` when it cannot be written.
         """
-        floor = self.floor().accept_sequence(channel, entry.sequence, entry.file)
+        floor = self.floor().accept_sequence(ring, entry.sequence, entry.file)
         record = lifecycle.step(self.record, Event.STAGE, candidate=entry)
         self._check_writable()
         self.reserve()
@@ -304,7 +304,7 @@ class Slots:
         record = replace(record, generation=record.generation + 1, reason=reason)
         self._commit(record, "refuse", who, sequence=sequence)
 
-    def revoke(self, channel: str, revoked: Collection[str], minimum: int, *, who: str) -> bool:
+    def revoke(self, ring: str, revoked: Collection[str], minimum: int, *, who: str) -> bool:
         """Raise the floor by revocations and drop what they hit; return whether what runs has changed.
 
         A floor that is lost, has no room for them or cannot be written, does not keep what they hit: the record is
@@ -312,7 +312,7 @@ class Slots:
         """
         problem: StorageError | None = None
         try:
-            floor = self.floor().accept_revocations(channel, revoked, minimum)
+            floor = self.floor().accept_revocations(ring, revoked, minimum)
             with contextlib.suppress(StorageError):
                 floors.reserve(self.disk, floor)
             self.raise_floor(floor, past=self._counted())

@@ -62,14 +62,14 @@ def start(
     slots: Slots,
     open_adapter: Opener[T],
     *,
-    channel: str,
+    ring: str,
     failed: str = "",
     keep: Started[T] | None = None,
     open_own: OwnOpener[T] | None = None,
 ) -> Started[T]:
     """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
 
-    ``channel`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
+    ``ring`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
     the record names must not run any more: then begin with the fall-back. ``keep`` is what runs already: it goes on
     where the fall-back ends at the same adapter. ``open_own`` opens what was learnt here; without it what that stands
     on runs.
@@ -86,7 +86,7 @@ def start(
             elif keep and keep.entry == entry and (failures or failed):
                 running = keep.running
             else:
-                rung = _count(slots, entry, rung, channel)
+                rung = _count(slots, entry, rung, ring)
                 running = _open(slots, entry, rung, open_adapter, open_own)
         except Exception as error:
             if entry is None:
@@ -107,11 +107,11 @@ def start(
     )
 
 
-def _count(slots: Slots, entry: Entry, rung: Record, channel: str) -> Record:
+def _count(slots: Slots, entry: Entry, rung: Record, ring: str) -> Record:
     """Check that an adapter may run at all, and take a try from a trial, durably. Returns the record then."""
     for one in (rung.own, rung.current) if rung.runs_own else (entry,):
         if one is not None:
-            _check_floor(slots, one, channel, own=one is rung.own)
+            _check_floor(slots, one, ring, own=one is rung.own)
     slots.check_counter()
     if rung.state is not State.TRIAL:
         return rung
@@ -130,7 +130,7 @@ def _open(slots: Slots, entry: Entry, rung: Record, open_adapter: Opener[T], ope
     return open_own(slots.load(entry), slots.load(rung.current) if rung.current else None)
 
 
-def _check_floor(slots: Slots, entry: Entry, channel: str, *, own: bool) -> None:
+def _check_floor(slots: Slots, entry: Entry, ring: str, *, own: bool) -> None:
     """Refuse what was revoked, even when the cut came between floor and record.
 
     An ``own`` adapter has no sequence of the publisher's.
@@ -141,7 +141,7 @@ def _check_floor(slots: Slots, entry: Entry, channel: str, *, own: bool) -> None
         return  # a lost floor blocks installs, not what was installed while it was there
     if entry.file in floor.revoked:
         raise RollbackError(f"adapter {entry.adapter[:16]} is revoked")
-    minimum = floor.security_minimum.get(channel, 0)
+    minimum = floor.security_minimum.get(ring, 0)
     if entry.sequence < minimum and not own:
         raise RollbackError(
             f"adapter {entry.adapter[:16]} has sequence {entry.sequence}, the security minimum is {minimum}"

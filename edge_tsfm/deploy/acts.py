@@ -1,4 +1,4 @@
-"""The record of an act on a channel, an in-toto Statement and a page: start, stage, halt, revocation, downgrade.
+"""The record of an act on a ring, an in-toto Statement and a page: start, stage, halt, revocation, downgrade.
 
 An approval and a refusal have a record of their own (`edge_tsfm.deploy.record`), with the evidence.
 """
@@ -14,7 +14,7 @@ from device_runtime.documents import read_json
 from device_runtime.format.blob import blob_size
 from device_runtime.update.rollout import adapter_target
 from edge_tsfm.deploy.evidence import Act, StatementFile
-from edge_tsfm.deploy.ledger import Channel
+from edge_tsfm.deploy.ledger import Ring
 from edge_tsfm.deploy.record import STATEMENT, tool_versions, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest
@@ -35,11 +35,11 @@ MEANS = {  # act -> what monitors do then
 
 
 def record_act(
-    repository: Repository, channel: Channel, act: str, files: Sequence[str], *, who: str, why: str, offered: Any
+    repository: Repository, ring: Ring, act: str, files: Sequence[str], *, who: str, why: str, offered: Any
 ) -> Path | None:
     """Write the record of one act about adapters; return its path, None for what changes nothing.
 
-    ``files`` are SHA-256 of signed files, ``offered`` is the channel's roll-out after the act, or None.
+    ``files`` are SHA-256 of signed files, ``offered`` is the ring's roll-out after the act, or None.
     """
     if act not in MEANS:
         return None
@@ -47,27 +47,27 @@ def record_act(
     keys = sorted(repository.load("approved").signatures) if group == "quality" else _online(repository)
     value = {
         "_type": STATEMENT,
-        "subject": [subject for file in files for subject in _subjects(repository, channel, file)],
+        "subject": [subject for file in files for subject in _subjects(repository, ring, file)],
         "predicateType": PREDICATE,
         "predicate": {
             "decision": act,
             "means": MEANS[act],
-            "channel": channel.name,
+            "channel": ring.name,
             "who": who,
             "why": why,
             "at": repository.now.isoformat(),
             "adapters": [
                 {
-                    **_named(channel, file),
-                    "version": channel.versions.get(file),
-                    "sequence": channel.sequences.get(file),
-                    "revoked": not channel.live(file),
+                    **_named(ring, file),
+                    "version": ring.versions.get(file),
+                    "sequence": ring.sequences.get(file),
+                    "revoked": not ring.live(file),
                 }
                 for file in files
             ],
-            "revoked": [_named(channel, file) for file in channel.revoked],
-            "security_minimum": channel.security_minimum,
-            "offered": _offer(channel, offered),
+            "revoked": [_named(ring, file) for file in ring.revoked],
+            "security_minimum": ring.security_minimum,
+            "offered": _offer(ring, offered),
             "approvals": {group: keys},
             "tools": tool_versions(),
         },
@@ -75,29 +75,29 @@ def record_act(
     return write_record(repository.folder / "records", value)
 
 
-def acts(repository: Repository, channel: str, act: str) -> list[Act]:
-    """Return every record of one kind of act on a channel, oldest first. Raises `DataError` for a damaged one."""
+def acts(repository: Repository, ring: str, act: str) -> list[Act]:
+    """Return every record of one kind of act on a ring, oldest first. Raises `DataError` for a damaged one."""
     found = []
     for path in sorted((repository.folder / "records").glob(f"*-{act}*.json")):
         record = bind(StatementFile, read_json(path, error=DataError), str(path), error=DataError, ignore_unknown=True)
         if record.predicateType == PREDICATE:
             act_of = bind(Act, record.predicate, str(path), error=DataError, ignore_unknown=True, at=("predicate",))
             found.append(act_of)
-    return [one for one in found if one.channel == channel]
+    return [one for one in found if one.channel == ring]
 
 
-def _named(channel: Channel, file: str) -> dict[str, Any]:
+def _named(ring: Ring, file: str) -> dict[str, Any]:
     """Name an adapter as monitors do, and its signed file; a signed file that nobody approved here is all there is."""
-    return {"adapter": channel.adapters.get(file), "signed_file": file}
+    return {"adapter": ring.adapters.get(file), "signed_file": file}
 
 
-def _subjects(repository: Repository, channel: Channel, file: str) -> list[dict[str, Any]]:
+def _subjects(repository: Repository, ring: Ring, file: str) -> list[dict[str, Any]]:
     """Name a signed file and the blob in it."""
-    target = repository.approved().get(adapter_target(channel.name, file))
+    target = repository.approved().get(adapter_target(ring.name, file))
     if target is None:
-        return [{"name": f"signed file {file[:16]} for {channel.name}", "digest": {"sha256": file}}]
+        return [{"name": f"signed file {file[:16]} for {ring.name}", "digest": {"sha256": file}}]
     data = repository.target_bytes(target)
-    name = f"{channel.called(file)} for {channel.name}"
+    name = f"{ring.called(file)} for {ring.name}"
     return [{"name": name, "digest": {"sha256": digest(data[: blob_size(data)])}},
             {"name": f"{name}, signed file", "digest": {"sha256": file}}]  # fmt: skip
 
@@ -107,12 +107,12 @@ def _online(repository: Repository) -> list[str]:
     return sorted(ref.keyid for ref, _ in repository.signers("rollout"))
 
 
-def _offer(channel: Channel, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Say what a channel is offered after the act."""
+def _offer(ring: Ring, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Say what a ring is offered after the act."""
     if state is None:
         return None
     stage = state["stages"][state["stage"]]
     kept = ("sequence", "halt", "paused", "finished")
-    return {**_named(channel, state["file"]), **{name: state[name] for name in kept},
+    return {**_named(ring, state["file"]), **{name: state[name] for name in kept},
             "permille": stage["permille"], "groups": list(stage["groups"]),
             "went_back": list(state.get("went_back", ()))}  # fmt: skip

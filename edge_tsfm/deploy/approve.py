@@ -1,4 +1,4 @@
-"""Approving an adapter for a channel: judge, sign, name it in the approved role, record. Refusals are recorded too."""
+"""Approving an adapter for a ring: judge, sign, name it in the approved role, record. Refusals are recorded too."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from device_runtime.series.signals import find_signal
 from device_runtime.update.rollout import adapter_target
 from device_runtime.update.slots import MAX_FILE_SIZE
 from edge_tsfm.deploy.acceptance import Gate, Verdict, judge, read_evaluation, read_gate
-from edge_tsfm.deploy.ledger import Channel, in_the_field, read_channel, write_channel
+from edge_tsfm.deploy.ledger import Ring, in_the_field, read_ring, write_ring
 from edge_tsfm.deploy.record import statement, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, sign_blob
 from edge_tsfm.errors import DeployError, GateRefusedError
 from export.record import exported_weights, names_run
 
-MAX_REVOKED = 32  # listed for each channel; beyond, raise the security minimum
+MAX_REVOKED = 32  # listed for each ring; beyond, raise the security minimum
 
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
     """What was approved."""
 
-    channel: str
+    ring: str
     adapter: str  # SHA-256 of the blob, hex: its name everywhere
     file: str  # SHA-256 of the signed file, hex
     version: int
@@ -43,7 +43,7 @@ def approve(
     adapter: Path,
     *,
     bundle: Path,
-    channel: str,
+    ring: str,
     evaluation: Path,
     field_evaluation: Path | None = None,
     who: str,
@@ -62,11 +62,11 @@ def approve(
     if decoded.base_digest != opened.digest:
         raise DeployError(f"{adapter} is for base {decoded.base_digest.hex()[:16]}, {bundle} is another")
     _prove(opened, blob)
-    known = read_channel(repository, channel)
+    known = read_ring(repository, ring)
     _check_signal(known, decoded, str(adapter))
     if decoded.version <= known.sequence:
         raise DeployError(
-            f"{adapter} has version {decoded.version}; channel {channel} is at sequence {known.sequence}: "
+            f"{adapter} has version {decoded.version}; ring {ring} is at sequence {known.sequence}: "
             "devices would refuse it",
             hint=f"edge-tsfm export adapter … --adapter-version {known.sequence + 1}",
         )
@@ -78,7 +78,7 @@ def approve(
     name = _judged_as(judged, decoded, opened, str(evaluation))
     verdict = judge(gate, judged, field.evaluation, first=field.file is None, name=name)
     facts: dict[str, Any] = {
-        "name": adapter.name, "channel": channel, "blob": blob, "bundle": opened, "verdict": verdict,
+        "name": adapter.name, "ring": ring, "blob": blob, "bundle": opened, "verdict": verdict,
         "gate": gate_digest, "judged": name, "evaluation": judged, "evaluation_digest": digest(judged_bytes),
         "field": field.facts, "who": who, "why": why, "now": repository.now, "training_data": data_digest,
     }  # fmt: skip
@@ -89,7 +89,7 @@ def approve(
         raise GateRefusedError(f"the gate refuses it: {_reasons(verdict, decoded)}", hint=f"recorded in {path}")
     signed, signed_by = sign_blob(blob, repository.signers("adapter"), repository.threshold("adapter"))
     file, sequence = digest(signed), decoded.version
-    target = repository.put_target(adapter_target(channel, file), signed)
+    target = repository.put_target(adapter_target(ring, file), signed)
     after = replace(
         known,
         sequence=sequence,
@@ -102,37 +102,37 @@ def approve(
     path = write_record(
         repository.folder / "records", statement(signed=signed, decision="approved", approvals=approvals, **facts)
     )
-    write_channel(repository, after)
+    write_ring(repository, after)
     return Approval(
-        channel=channel, adapter=digest(blob), file=file, version=decoded.version, sequence=sequence,
+        ring=ring, adapter=digest(blob), file=file, version=decoded.version, sequence=sequence,
         size=len(signed), record=str(path),
     )  # fmt: skip
 
 
-def relist(repository: Repository, channel: Channel, file: str) -> Channel:
-    """Approve a file again under the next sequence: an authorised downgrade. Returns the channel after it."""
-    if not channel.live(file):
-        raise DeployError(f"{channel.called(file)} is revoked: devices would refuse it", hint="choose another adapter")
-    sequence = channel.sequence + 1
-    after = replace(channel, sequence=sequence, sequences={**channel.sequences, file: sequence})
-    _list(repository, repository.approved()[adapter_target(channel.name, file)], sequence)
-    write_channel(repository, after)
+def relist(repository: Repository, ring: Ring, file: str) -> Ring:
+    """Approve a file again under the next sequence: an authorised downgrade. Returns the ring after it."""
+    if not ring.live(file):
+        raise DeployError(f"{ring.called(file)} is revoked: devices would refuse it", hint="choose another adapter")
+    sequence = ring.sequence + 1
+    after = replace(ring, sequence=sequence, sequences={**ring.sequences, file: sequence})
+    _list(repository, repository.approved()[adapter_target(ring.name, file)], sequence)
+    write_ring(repository, after)
     return after
 
 
-def revoke(repository: Repository, channel: Channel, file: str, *, older: bool) -> Channel:
-    """Revoke a file, and with ``older`` everything approved before it. Returns the channel after it."""
-    minimum = max(channel.security_minimum, channel.sequences[file] + 1) if older else channel.security_minimum
-    covered = {known for known, sequence in channel.sequences.items() if sequence < minimum}
+def revoke(repository: Repository, ring: Ring, file: str, *, older: bool) -> Ring:
+    """Revoke a file, and with ``older`` everything approved before it. Returns the ring after it."""
+    minimum = max(ring.security_minimum, ring.sequences[file] + 1) if older else ring.security_minimum
+    covered = {known for known, sequence in ring.sequences.items() if sequence < minimum}
     # The minimum speaks for what lies below it.
-    revoked = tuple(dict.fromkeys((*(known for known in channel.revoked if known not in covered), file)))
+    revoked = tuple(dict.fromkeys((*(known for known in ring.revoked if known not in covered), file)))
     if len(revoked) > MAX_REVOKED:
         raise DeployError(
             f"{len(revoked)} revoked files: want at most {MAX_REVOKED}", hint="--older: a minimum in place of a list"
         )
-    repository.set_revocations(channel.name, revoked, minimum)
-    after = replace(channel, revoked=tuple(dict.fromkeys((*channel.revoked, file))), security_minimum=minimum)
-    write_channel(repository, after)
+    repository.set_revocations(ring.name, revoked, minimum)
+    after = replace(ring, revoked=tuple(dict.fromkeys((*ring.revoked, file))), security_minimum=minimum)
+    write_ring(repository, after)
     return after
 
 
@@ -145,14 +145,14 @@ class _Field:
     facts: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, repository: Repository, channel: Channel, path: Path | None) -> _Field:
-        """Find out what a channel's monitors run, and read its evaluation. Raises `DeployError`."""
-        file = in_the_field(repository, channel)
+    def of(cls, repository: Repository, ring: Ring, path: Path | None) -> _Field:
+        """Find out what a ring's monitors run, and read its evaluation. Raises `DeployError`."""
+        file = in_the_field(repository, ring)
         if file is None:
             return cls()
-        blob = repository.target_bytes(repository.approved()[adapter_target(channel.name, file)])
+        blob = repository.target_bytes(repository.approved()[adapter_target(ring.name, file)])
         blob = blob[: blob_size(blob)]
-        facts = {"adapter": digest(blob), "signed_file": file, "sequence": channel.sequences[file]}
+        facts = {"adapter": digest(blob), "signed_file": file, "sequence": ring.sequences[file]}
         if path is None:
             return cls(file=file, facts=facts)
         evaluation, data = read_evaluation(path)
@@ -186,30 +186,30 @@ def _check_subject(evaluation: dict[str, Any], adapter: Adapter, blob: bytes, we
         _check_scored("adapter", _object(evaluation, "device").get("adapter"), digest(blob), where)
 
 
-def _check_signal(channel: Channel, adapter: Adapter, where: str) -> None:
-    """Refuse an adapter for something else than the channel's monitors forecast, or that does not say what it is for.
+def _check_signal(ring: Ring, adapter: Adapter, where: str) -> None:
+    """Refuse an adapter for something else than the ring's monitors forecast, or that does not say what it is for.
 
     Raises `DeployError` and `SignalMismatchError`.
     """
-    use = channel.use
+    use = ring.use
     if adapter.binding is None:
         raise DeployError(
-            f"{where} does not say which signal it is for; channel {channel.name} is for {channel.signal}",
+            f"{where} does not say which signal it is for; ring {ring.name} is for {ring.signal}",
             hint="export it again: edge-tsfm export adapter RUN --bundle BUNDLE --out ADAPTER",
         )
     require_said(adapter.binding, use)
     check(adapter.binding, use)
 
 
-def _check_judged_signal(channel: Channel, evaluation: dict[str, Any], where: str) -> None:
-    """Refuse an evaluation on another signal or interval than the channel's. Raises `DeployError`."""
+def _check_judged_signal(ring: Ring, evaluation: dict[str, Any], where: str) -> None:
+    """Refuse an evaluation on another signal or interval than the ring's. Raises `DeployError`."""
     data = _object(evaluation, "data")
     signal, interval = str(data.get("channel")), str(data.get("interval"))
     known = find_signal(signal)
-    if (known.name if known else signal) != channel.signal or (channel.interval and interval != channel.interval):
+    if (known.name if known else signal) != ring.signal or (ring.interval and interval != ring.interval):
         raise DeployError(
-            f"{where} is on {signal} every {interval}; channel {channel.name} is for {channel.signal} every "
-            f"{channel.interval or 'step'}"
+            f"{where} is on {signal} every {interval}; ring {ring.name} is for {ring.signal} every "
+            f"{ring.interval or 'step'}"
         )
 
 

@@ -119,11 +119,11 @@ def check_plan(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     return stages
 
 
-def count(reports: Iterable[Mapping[str, Any]], *, channel: str, sequence: int) -> tuple[int, int]:
-    """Count the devices of a channel that confirmed, and that failed, one sequence."""
+def count(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> tuple[int, int]:
+    """Count the devices of a ring that confirmed, and that failed, one sequence."""
     confirmed = failed = 0
     for report in reports:
-        if report.get("channel") != channel:
+        if report.get("channel") != ring:
             continue
         if report.get("failed_sequence") == sequence:
             failed += 1
@@ -132,15 +132,13 @@ def count(reports: Iterable[Mapping[str, Any]], *, channel: str, sequence: int) 
     return confirmed, failed
 
 
-def confirming(reports: Iterable[Mapping[str, Any]], *, channel: str, sequence: int) -> set[str]:
-    """Return the devices of a channel that confirmed a sequence."""
-    return {
-        str(report.get("device")) for report in reports if count([report], channel=channel, sequence=sequence) == (1, 0)
-    }
+def confirming(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> set[str]:
+    """Return the devices of a ring that confirmed a sequence."""
+    return {str(report.get("device")) for report in reports if count([report], ring=ring, sequence=sequence) == (1, 0)}
 
 
 def went_back(
-    reports: Iterable[Mapping[str, Any]], *, channel: str, sequence: int, confirmed: Collection[str]
+    reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int, confirmed: Collection[str]
 ) -> list[str]:
     """Return the devices that had ``confirmed`` a sequence, or failed with it, and now run something older.
 
@@ -151,7 +149,7 @@ def went_back(
         runs = report.get("sequence")
         older = runs is None or (type(runs) is int and runs < sequence)
         known = report.get("device") in confirmed or report.get("failed_sequence") == sequence
-        if report.get("channel") == channel and known and (older or report.get("failed_sequence") == sequence):
+        if report.get("channel") == ring and known and (older or report.get("failed_sequence") == sequence):
             back.append(str(report.get("device")))
     return sorted(set(back))
 

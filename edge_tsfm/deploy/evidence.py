@@ -134,7 +134,7 @@ class ActOn:
 class Act:
     """The record of an act, as far as the bill of materials reads it."""
 
-    channel: str
+    channel: str  # the ring, under the key of records
     who: str
     why: str
     at: str

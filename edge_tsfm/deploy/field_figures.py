@@ -41,14 +41,14 @@ class Figure:
         )
 
 
-def field_figures(reports: Iterable[Mapping[str, Any]], *, channel: str, adapter: str) -> dict[str, Figure]:
+def field_figures(reports: Iterable[Mapping[str, Any]], *, ring: str, adapter: str) -> dict[str, Figure]:
     """Return the figures of an adapter (SHA-256 of its blob, hex) against "base" and "previous", where enough is known.
 
     Reports come from machines that may be broken: what is no report's sums is passed over.
     """
     found: dict[str, list[tuple[float, ...]]] = {"base": [], "previous": []}
     for report in reports:
-        if report.get("channel") != channel or not isinstance(report.get("quality"), dict):
+        if report.get("channel") != ring or not isinstance(report.get("quality"), dict):
             continue
         entries = [one for said in report["quality"].values() if isinstance(said, list) for one in said]
         for name, held in found.items():

@@ -1,4 +1,4 @@
-"""What the publisher remembers of each channel, beside the signed metadata: what was approved, revoked and offered.
+"""What the publisher remembers of each ring, beside the signed metadata: what was approved, revoked and offered.
 
 People know an adapter by the SHA-256 of its blob, as forecasts, monitors and reports do. The repository serves the blob
 with its signatures, under the hash of that *signed file*; the ledger is where the one becomes the other.
@@ -28,8 +28,8 @@ PREFIX = 4  # characters of a hash that a person must give at least
 
 
 @dataclass(frozen=True, kw_only=True)
-class Channel:
-    """What a channel's devices have been told so far."""
+class Ring:
+    """What a ring's devices have been told so far."""
 
     name: str
     signal: str = ""  # what its monitors forecast, as "MAP"; empty until `describe` has said it
@@ -50,22 +50,22 @@ class Channel:
         found = [file for file in self.sequences if any(one.startswith(prefix) for one in (self.adapters[file], file))]
         if len(found) != 1 or len(prefix) < PREFIX:
             raise DeployError(
-                f"channel {self.name}: {len(found)} approved adapters start with {prefix!r}, want 1",
+                f"ring {self.name}: {len(found)} approved adapters start with {prefix!r}, want 1",
                 hint=", ".join(self.adapters[file][:16] for file in self.sequences) or "edge-tsfm deploy approve",
             )
         return found[0]
 
     def require_signal(self) -> None:
-        """Raise `DeployError` while nobody has said what the channel's monitors forecast."""
+        """Raise `DeployError` while nobody has said what the ring's monitors forecast."""
         if not self.signal:
             raise DeployError(
-                f"channel {self.name}: nobody has said what its monitors forecast",
-                hint=f"edge-tsfm deploy channel REPOSITORY {self.name} --signal MAP --interval 1h",
+                f"ring {self.name}: nobody has said what its monitors forecast",
+                hint=f"edge-tsfm deploy ring REPOSITORY {self.name} --signal MAP --interval 1h",
             )
 
     @property
     def use(self) -> Use:
-        """What the channel's monitors forecast. Raises `DeployError` while nobody has said it."""
+        """What the ring's monitors forecast. Raises `DeployError` while nobody has said it."""
         self.require_signal()
         return Use.of(self.signal, interval=self.interval, unit=self.unit)
 
@@ -82,7 +82,7 @@ class Channel:
 class RolloutState:
     """A roll-out as the publisher keeps it. Valid once built."""
 
-    channel: str
+    channel: str  # the ring, under the key of the file
     file: str  # SHA-256 of the signed adapter
     sequence: int
     stage: int  # of ``stages``
@@ -103,14 +103,14 @@ class RolloutState:
             raise DeployError(f"stage {self.stage}: want one of the {len(self.stages)} stages, from 0")
 
 
-def read_channel(repository: Repository, name: str) -> Channel:
-    """Read a channel; a new one is empty. Raises `DeployError` for a name no device accepts.
+def read_ring(repository: Repository, name: str) -> Ring:
+    """Read a ring; a new one is empty. Raises `DeployError` for a name no device accepts.
 
     A revocation is signed before it is written here: what is signed counts even when a cut came between.
     """
-    value = _read(_channel_file(repository, name))
-    where = f"channel {name}" if value is None else str(_channel_file(repository, name))
-    known = Channel(name=name) if value is None else bind(Channel, value, where, error=DeployError)
+    value = _read(_ring_file(repository, name))
+    where = f"ring {name}" if value is None else str(_ring_file(repository, name))
+    known = Ring(name=name) if value is None else bind(Ring, value, where, error=DeployError)
     named = {file: known.adapters.get(file) or _adapter_in(repository, name, file) for file in known.sequences}
     signed = repository.revocations().get(name, {"files": [], "minimum": 0})
     return replace(
@@ -121,10 +121,10 @@ def read_channel(repository: Repository, name: str) -> Channel:
     )
 
 
-def describe(repository: Repository, name: str, *, signal: str, interval: str, unit: str = "") -> Channel:
-    """Say once what a channel's monitors forecast; only adapters for that are approved for it.
+def describe(repository: Repository, name: str, *, signal: str, interval: str, unit: str = "") -> Ring:
+    """Say once what a ring's monitors forecast; only adapters for that are approved for it.
 
-    Raises `DeployError` for a channel that says otherwise already, for a unit that is not the signal's, and
+    Raises `DeployError` for a ring that says otherwise already, for a unit that is not the signal's, and
     `InputError` for an interval that is no span of time.
     """
     known = find_signal(signal)
@@ -133,34 +133,34 @@ def describe(repository: Repository, name: str, *, signal: str, interval: str, u
     if known is not None and unit != known.ucum:
         raise DeployError(f"{known.name} in {unit!r}: want {known.ucum} (UCUM)")
     interval = say_duration(parse_duration(interval)) if interval else ""
-    channel = read_channel(repository, name)
-    before = (channel.signal, channel.unit, channel.interval)
-    if channel.signal and before != (said, unit, interval):
+    ring = read_ring(repository, name)
+    before = (ring.signal, ring.unit, ring.interval)
+    if ring.signal and before != (said, unit, interval):
         raise DeployError(
-            f"channel {name} forecasts {channel.signal} every {channel.interval or 'step'}: that does not change",
-            hint="give monitors that forecast something else a channel of their own",
+            f"ring {name} forecasts {ring.signal} every {ring.interval or 'step'}: that does not change",
+            hint="give monitors that forecast something else a ring of their own",
         )
-    channel = replace(channel, signal=said, unit=unit, interval=interval)
-    write_channel(repository, channel)
-    return channel
+    ring = replace(ring, signal=said, unit=unit, interval=interval)
+    write_ring(repository, ring)
+    return ring
 
 
-def _adapter_in(repository: Repository, channel: str, file: str) -> str:
+def _adapter_in(repository: Repository, ring: str, file: str) -> str:
     """Return the SHA-256 of the blob in a signed file: a ledger of an older release does not name it."""
-    target = repository.approved().get(adapter_target(channel, file))
+    target = repository.approved().get(adapter_target(ring, file))
     if target is None:
-        raise DeployError(f"channel {channel}: signed file {file[:16]} has a sequence, but is not approved")
+        raise DeployError(f"ring {ring}: signed file {file[:16]} has a sequence, but is not approved")
     data = repository.target_bytes(target)
     return digest(data[: blob_size(data)])
 
 
-def write_channel(repository: Repository, channel: Channel) -> None:
-    """Write a channel."""
-    _write(_channel_file(repository, channel.name), asdict(channel))
+def write_ring(repository: Repository, ring: Ring) -> None:
+    """Write a ring."""
+    _write(_ring_file(repository, ring.name), asdict(ring))
 
 
 def read_rollout(repository: Repository, name: str) -> dict[str, Any] | None:
-    """Return a channel's roll-out as the publisher keeps it, or None. Raises `DeployError` as `read_channel`."""
+    """Return a ring's roll-out as the publisher keeps it, or None. Raises `DeployError` as `read_ring`."""
     path = repository.folder / "rollouts" / f"{_checked(name)}.json"
     state: dict[str, Any] | None = _read(path)
     if state is not None:
@@ -169,39 +169,39 @@ def read_rollout(repository: Repository, name: str) -> dict[str, Any] | None:
 
 
 def write_rollout(repository: Repository, state: dict[str, Any]) -> None:
-    """Write a channel's roll-out."""
+    """Write a ring's roll-out."""
     _write(repository.folder / "rollouts" / f"{_checked(state['channel'])}.json", state)
 
 
 def rollouts(repository: Repository) -> list[dict[str, Any]]:
-    """Return every channel's roll-out."""
+    """Return every ring's roll-out."""
     names = [path.stem for path in sorted((repository.folder / "rollouts").glob("*.json"))]
     return [state for name in names if (state := read_rollout(repository, name))]
 
 
-def in_the_field(repository: Repository, channel: Channel) -> str | None:
-    """Return the file that a channel's monitors have: what is offered, else the newest approval; None: the base.
+def in_the_field(repository: Repository, ring: Ring) -> str | None:
+    """Return the file that a ring's monitors have: what is offered, else the newest approval; None: the base.
 
     A roll-out that was halted before its end reached few: then it is what the last finished one brought to all.
     """
-    offered = read_rollout(repository, channel.name)
-    live = [file for file in channel.sequences if channel.live(file)]
+    offered = read_rollout(repository, ring.name)
+    live = [file for file in ring.sequences if ring.live(file)]
     if offered and offered["halt"] and not offered["finished"] and offered.get("before") in live:
         return str(offered["before"])
     if offered and offered["file"] in live:
         return str(offered["file"])
-    return max(live, key=lambda file: channel.sequences[file], default=None)
+    return max(live, key=lambda file: ring.sequences[file], default=None)
 
 
-def _channel_file(repository: Repository, name: str) -> Path:
-    """Return where a channel is written down."""
+def _ring_file(repository: Repository, name: str) -> Path:
+    """Return where a ring is written down."""
     return repository.folder / "channels" / f"{_checked(name)}.json"
 
 
 def _checked(name: str) -> str:
     """Refuse a name that no monitor accepts, and so one that leads to another folder."""
     if not NAME.fullmatch(name):
-        raise DeployError(f"channel {name[:80]!r}: want a-z, 0-9 and -, at most 63")
+        raise DeployError(f"ring {name[:80]!r}: want a-z, 0-9 and -, at most 63")
     return name
 
 

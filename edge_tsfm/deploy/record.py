@@ -83,7 +83,7 @@ def frozen_proof(bundle: Bundle, adapter: Adapter, merged: dict[int, NDArray[np.
 def statement(
     *,
     name: str,
-    channel: str,
+    ring: str,
     signed: bytes | None,
     blob: bytes,
     bundle: Bundle,
@@ -117,7 +117,7 @@ def statement(
         "predicateType": PREDICATE,
         "predicate": {
             "decision": decision,
-            "channel": channel,
+            "channel": ring,
             "who": who,
             "why": why,
             "at": now.isoformat(),

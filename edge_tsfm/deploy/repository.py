@@ -7,7 +7,7 @@ leave unusable is refused before anything is written.
     DIR/deploy.json     who signs what (public keys, thresholds, lifetimes)
     DIR/public/         what a web server or a stick carries: metadata/ and targets/
     DIR/records/        change records, also of refusals
-    DIR/channels/       what each channel has been told; DIR/decisions/ why
+    DIR/channels/       what each ring has been told; DIR/decisions/ why
 """
 
 from __future__ import annotations
@@ -305,15 +305,15 @@ class Repository:
         return sorted(bins.get_roles()) if bins else ["approved"]
 
     def revocations(self) -> dict[str, Any]:
-        """Return what is taken back: channel to files and minimum."""
+        """Return what is taken back: ring to files and minimum."""
         return dict(self.load("approved").signed.unrecognized_fields.get(REVOKED, {}))
 
-    def set_revocations(self, channel: str, files: Sequence[str], minimum: int) -> None:
-        """Write what is taken back on a channel into the approved role, where every monitor reads it."""
+    def set_revocations(self, ring: str, files: Sequence[str], minimum: int) -> None:
+        """Write what is taken back on a ring into the approved role, where every monitor reads it."""
         metadata = self.load("approved")
         said = metadata.signed.unrecognized_fields.get(REVOKED, {})
         metadata.signed.unrecognized_fields[REVOKED] = {
-            **said, channel: {"files": list(files), "minimum": minimum}
+            **said, ring: {"files": list(files), "minimum": minimum}
         }  # fmt: skip
         self.store("approved", metadata)
 

@@ -20,7 +20,7 @@ from edge_tsfm.deploy.acts import record_act
 from edge_tsfm.deploy.approve import relist, revoke
 from edge_tsfm.deploy.controller import Action, Decision, Stage, check_plan, confirming, count, decide, went_back
 from edge_tsfm.deploy.field_figures import field_figures
-from edge_tsfm.deploy.ledger import RolloutState, read_channel, read_rollout, rollouts, write_rollout
+from edge_tsfm.deploy.ledger import RolloutState, read_ring, read_rollout, rollouts, write_rollout
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import DeployError
 
@@ -28,41 +28,41 @@ MAX_REPORT = 16_384  # bytes
 MAX_REPORTS = 200_000
 
 
-def start(repository: Repository, channel: str, prefix: str, stages: tuple[Stage, ...], *, who: str) -> dict[str, Any]:
+def start(repository: Repository, ring: str, prefix: str, stages: tuple[Stage, ...], *, who: str) -> dict[str, Any]:
     """Offer an approved adapter to the first stage. Raises `DeployError` when devices would refuse it."""
     check_plan(stages)
-    known = read_channel(repository, channel)
+    known = read_ring(repository, ring)
     file = known.find(prefix)
     if not known.live(file):
         raise DeployError(f"{known.called(file)} is revoked: devices would refuse it")
-    last = read_rollout(repository, channel)
+    last = read_rollout(repository, ring)
     if last and known.sequences[file] < last["sequence"]:
         raise DeployError(
-            f"{known.called(file)} is sequence {known.sequences[file]}, the channel was offered {last['sequence']}: "
+            f"{known.called(file)} is sequence {known.sequences[file]}, the ring was offered {last['sequence']}: "
             "devices would refuse it",
-            hint=f"edge-tsfm deploy downgrade {repository.folder} {channel} {known.adapters[file][:16]}",
+            hint=f"edge-tsfm deploy downgrade {repository.folder} {ring} {known.adapters[file][:16]}",
         )
     # What every monitor has when this one ends early; roll-outs begun by older releases do not say.
     before = None if last is None else last["file"] if last["finished"] else last.get("before")
     state = {
-        "channel": channel, "file": file, "before": before, "sequence": known.sequences[file], "stage": 0,
+        "channel": ring, "file": file, "before": before, "sequence": known.sequences[file], "stage": 0,
         "halt": False, "paused": False, "finished": False, "approved": "", "began": repository.now.timestamp(),
         "stages": [asdict(stage) for stage in stages],
     }  # fmt: skip
     return _apply(repository, state, "start", f"stage {stages[0].permille}", who)
 
 
-def step(repository: Repository, channel: str, reports: Path, *, who: str, approve: bool = False) -> Decision:
+def step(repository: Repository, ring: str, reports: Path, *, who: str, approve: bool = False) -> Decision:
     """Read the reports, decide, and do it.
 
     A monitor that confirmed and went back since counts as failed. A roll-out that is finished is judged again: it is
     stopped when too many went back, and `DeployError` says that it is finished where not.
     """
-    state = _stoppable(repository, channel)
-    kept = bind(RolloutState, state, f"roll-out of {channel}", error=DeployError)
+    state = _stoppable(repository, ring)
+    kept = bind(RolloutState, state, f"roll-out of {ring}", error=DeployError)
     stages = kept.stages
     found = read_reports(reports)
-    about: dict[str, Any] = {"channel": channel, "sequence": kept.sequence}
+    about: dict[str, Any] = {"ring": ring, "sequence": kept.sequence}
     confirmed, failed = count(found, **about)
     back = went_back(found, **about, confirmed=kept.confirmed)
     failed += len(set(back) - _failing(found, **about))
@@ -76,12 +76,12 @@ def step(repository: Repository, channel: str, reports: Path, *, who: str, appro
         seconds=repository.now.timestamp() - state["began"],
         approved=approve,
         paused=state["paused"],
-        field=field_figures(found, channel=channel, adapter=read_channel(repository, channel).adapters[kept.file]),
+        field=field_figures(found, ring=ring, adapter=read_ring(repository, ring).adapters[kept.file]),
     )
     if state["finished"] and decision.action is not Action.STOP:
         write_rollout(repository, state)
         raise DeployError(
-            f"channel {channel} has no roll-out under way: finished, {confirmed} confirmed, {failed} failed"
+            f"ring {ring} has no roll-out under way: finished, {confirmed} confirmed, {failed} failed"
             f"{': ' + ', '.join(back) + ' went back' if back else ''}",
             hint="edge-tsfm deploy rollout",
         )
@@ -94,30 +94,30 @@ def step(repository: Repository, channel: str, reports: Path, *, who: str, appro
         _apply(repository, {**state, **changes[decision.action]}, decision.action.value, decision.why, who)
     else:
         write_rollout(repository, state)
-        log(repository, channel, decision.action.value, decision.why, who)
+        log(repository, ring, decision.action.value, decision.why, who)
     return decision
 
 
-def pause(repository: Repository, channel: str, *, paused: bool, who: str, why: str) -> None:
+def pause(repository: Repository, ring: str, *, paused: bool, who: str, why: str) -> None:
     """Keep the stage where it is, or let it go on. Failures still stop it."""
-    _apply(repository, {**_running(repository, channel), "paused": paused}, "pause" if paused else "resume", why, who)
+    _apply(repository, {**_running(repository, ring), "paused": paused}, "pause" if paused else "resume", why, who)
 
 
-def halt(repository: Repository, channel: str, *, who: str, why: str) -> None:
+def halt(repository: Repository, ring: str, *, who: str, why: str) -> None:
     """Offer the adapter to nobody else, also after the last stage; those who have it keep it."""
-    state = read_rollout(repository, channel)
+    state = read_rollout(repository, ring)
     if state is None:
-        raise DeployError(f"nothing is rolled out on channel {channel}")
+        raise DeployError(f"nothing is rolled out on ring {ring}")
     _apply(repository, {**state, "halt": True, "because": why}, "halt", why, who)
 
 
-def take_back(repository: Repository, channel: str, prefix: str, *, older: bool, who: str, why: str) -> str:
+def take_back(repository: Repository, ring: str, prefix: str, *, older: bool, who: str, why: str) -> str:
     """Revoke an adapter and return its name: each device that has it goes back to its previous one, or the base."""
-    known = read_channel(repository, channel)
+    known = read_ring(repository, ring)
     file = known.find(prefix)
     after = revoke(repository, known, file, older=older)
-    log(repository, channel, "revoke", f"{known.called(file)}{' and all before it' if older else ''}: {why}", who)
-    state = read_rollout(repository, channel)
+    log(repository, ring, "revoke", f"{known.called(file)}{' and all before it' if older else ''}: {why}", who)
+    state = read_rollout(repository, ring)
     if state and not after.live(state["file"]):
         state = {**state, "halt": True, "because": f"revoked: {why}"}
         write_rollout(repository, state)
@@ -128,16 +128,16 @@ def take_back(repository: Repository, channel: str, prefix: str, *, older: bool,
 
 
 def downgrade(
-    repository: Repository, channel: str, prefix: str, stages: tuple[Stage, ...], *, who: str, why: str
+    repository: Repository, ring: str, prefix: str, stages: tuple[Stage, ...], *, who: str, why: str
 ) -> dict[str, Any]:
     """Offer an earlier adapter again, under a new sequence."""
     check_plan(stages)
-    known = read_channel(repository, channel)
+    known = read_ring(repository, ring)
     file = known.find(prefix)
     after = relist(repository, known, file)
-    log(repository, channel, "downgrade", f"{known.called(file)} again as sequence {after.sequences[file]}: {why}", who)
-    record_act(repository, after, "downgrade", [file], who=who, why=why, offered=read_rollout(repository, channel))
-    return start(repository, channel, file, stages, who=who)
+    log(repository, ring, "downgrade", f"{known.called(file)} again as sequence {after.sequences[file]}: {why}", who)
+    record_act(repository, after, "downgrade", [file], who=who, why=why, offered=read_rollout(repository, ring))
+    return start(repository, ring, file, stages, who=who)
 
 
 def read_reports(folder: Path) -> list[dict[str, Any]]:
@@ -167,9 +167,9 @@ def _generation(report: dict[str, Any]) -> int:
     return value if type(value) is int else -1
 
 
-def log(repository: Repository, channel: str, action: str, why: str, who: str) -> None:
-    """Add a line to a channel's decisions."""
-    path = repository.folder / "decisions" / f"{channel}.jsonl"
+def log(repository: Repository, ring: str, action: str, why: str, who: str) -> None:
+    """Add a line to a ring's decisions."""
+    path = repository.folder / "decisions" / f"{ring}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     line = {"at": repository.now.isoformat(), "action": action, "why": why, "who": who}
     write_atomic(path, (path.read_bytes() if path.exists() else b"") + json.dumps(line).encode() + b"\n")
@@ -202,23 +202,23 @@ def _document(state: dict[str, Any]) -> Rollout:
     )
 
 
-def _failing(reports: list[dict[str, Any]], *, channel: str, sequence: int) -> set[str]:
-    """Return the devices of a channel that failed a sequence."""
-    return {str(one["device"]) for one in reports if count([one], channel=channel, sequence=sequence) == (0, 1)}
+def _failing(reports: list[dict[str, Any]], *, ring: str, sequence: int) -> set[str]:
+    """Return the devices of a ring that failed a sequence."""
+    return {str(one["device"]) for one in reports if count([one], ring=ring, sequence=sequence) == (0, 1)}
 
 
-def _stoppable(repository: Repository, channel: str) -> dict[str, Any]:
+def _stoppable(repository: Repository, ring: str) -> dict[str, Any]:
     """Return a roll-out that is under way or finished."""
-    state = read_rollout(repository, channel)
-    return state if state and state["finished"] and not state["halt"] else _running(repository, channel)
+    state = read_rollout(repository, ring)
+    return state if state and state["finished"] and not state["halt"] else _running(repository, ring)
 
 
-def _running(repository: Repository, channel: str) -> dict[str, Any]:
+def _running(repository: Repository, ring: str) -> dict[str, Any]:
     """Return a roll-out that can still change."""
-    state = read_rollout(repository, channel)
+    state = read_rollout(repository, ring)
     if state is None or state["halt"] or state["finished"]:
         what = "none" if state is None else "halted" if state["halt"] else "finished"
-        raise DeployError(f"channel {channel} has no roll-out under way: {what}", hint="edge-tsfm deploy rollout")
+        raise DeployError(f"ring {ring} has no roll-out under way: {what}", hint="edge-tsfm deploy rollout")
     return state
 
 
@@ -226,7 +226,7 @@ def _apply(repository: Repository, state: dict[str, Any], action: str, why: str,
     """Write a decision down, log and record it, then sign and publish it."""
     write_rollout(repository, state)
     log(repository, state["channel"], action, why, who)
-    channel = read_channel(repository, state["channel"])
-    record_act(repository, channel, action, [state["file"]], who=who, why=why, offered=state)
+    ring = read_ring(repository, state["channel"])
+    record_act(repository, ring, action, [state["file"]], who=who, why=why, offered=state)
     publish(repository)
     return state

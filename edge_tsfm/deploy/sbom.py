@@ -14,7 +14,7 @@ from device_runtime.documents import read_json
 from device_runtime.format.blob import blob_size, decode
 from edge_tsfm.deploy.acts import acts
 from edge_tsfm.deploy.evidence import RecordFile
-from edge_tsfm.deploy.ledger import Channel, read_channel
+from edge_tsfm.deploy.ledger import Ring, read_ring
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest
 from edge_tsfm.errors import DataError
@@ -44,8 +44,8 @@ def sbom_of(repository: Repository) -> str:
         base = decode(blob).base_digest.hex()
         bases.setdefault(base, _base(base))
         file = target.hashes["sha256"]
-        channel = read_channel(repository, path.split("/")[1])
-        gone = _taken_back(repository, channel, file)
+        ring = read_ring(repository, path.split("/")[1])
+        gone = _taken_back(repository, ring, file)
         adapter = _adapter(repository, path, target, digest(blob), gone)
         bom.components.add(adapter)
         bom.register_dependency(adapter, [bases[base]])
@@ -89,14 +89,14 @@ def _base(digest: str) -> Component:
     )
 
 
-def _taken_back(repository: Repository, channel: Channel, file: str) -> str:
+def _taken_back(repository: Repository, ring: Ring, file: str) -> str:
     """Say when and why an approved signed file was revoked, as its record says; empty for one that monitors may run."""
-    if channel.live(file):
+    if ring.live(file):
         return ""
-    for act in reversed(acts(repository, channel.name, "revoke")):
+    for act in reversed(acts(repository, ring.name, "revoke")):
         if any(one.signed_file == file for one in act.adapters):
             return f"revoked at {act.at} by {act.who}: {act.why}"
-    return "revoked" if file in channel.revoked else f"below the security minimum {channel.security_minimum}"
+    return "revoked" if file in ring.revoked else f"below the security minimum {ring.security_minimum}"
 
 
 def _adapter(repository: Repository, path: str, target: Any, name: str, gone: str) -> Component:
@@ -104,19 +104,19 @@ def _adapter(repository: Repository, path: str, target: Any, name: str, gone: st
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component, ComponentType
 
-    channel = path.split("/")[1]
+    ring = path.split("/")[1]
     return Component(
-        name=f"adapter {name[:16]} for {channel}",
+        name=f"adapter {name[:16]} for {ring}",
         version=str(target.custom["sequence"]),
         type=ComponentType.MACHINE_LEARNING_MODEL,
-        # One blob may be approved for several channels: a reference must be unique.
-        bom_ref=f"adapter:{channel}:{name}",
+        # One blob may be approved for several rings: a reference must be unique.
+        bom_ref=f"adapter:{ring}:{name}",
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=name)],
         description=gone or "approved",
         properties=[
             Property(name="edge-tsfm:status", value="revoked" if gone else "approved"),
             *([Property(name="edge-tsfm:revocation", value=gone)] if gone else []),
-            Property(name="edge-tsfm:channel", value=channel),
+            Property(name="edge-tsfm:channel", value=ring),
             Property(name="edge-tsfm:signed-file", value=target.hashes["sha256"]),
             Property(name="edge-tsfm:size", value=str(target.length)),
             Property(name="edge-tsfm:gate", value=repository.config["gate"]),

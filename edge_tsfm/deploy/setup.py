@@ -13,7 +13,7 @@ from device_runtime.documents import read_json
 from device_runtime.files import read_bounded, write_atomic
 from device_runtime.update.settings import DeviceConfig
 from edge_tsfm.deploy.acceptance import read_gate
-from edge_tsfm.deploy.ledger import PREFIX, read_channel
+from edge_tsfm.deploy.ledger import PREFIX, read_ring
 from edge_tsfm.deploy.repository import KEYS_OF, Repository
 from edge_tsfm.deploy.signers import ROLES, KeyRef, digest, make_file_key, public_bytes, signer_for
 from edge_tsfm.errors import DeployError
@@ -106,23 +106,23 @@ def _first_publication(repository: Repository) -> Repository:
     return repository
 
 
-def device_settings(repository: Repository, *, channel: str, device_id: str, url: str) -> str:
+def device_settings(repository: Repository, *, ring: str, device_id: str, url: str) -> str:
     """Return a monitor's ``device.toml`` for this repository.
 
-    Raises `FormatError` for what no monitor would accept, and `DeployError` for a channel of which nobody has said
+    Raises `FormatError` for what no monitor would accept, and `DeployError` for a ring of which nobody has said
     what its monitors forecast.
     """
     keys = [public_bytes(ref) for ref in repository.refs("adapter")]
     threshold = repository.threshold("adapter")
     DeviceConfig(
-        device_id=device_id, channel=channel, bundle=Path("bundle"), state=Path("state"), repository=url,
+        device_id=device_id, ring=ring, bundle=Path("bundle"), state=Path("state"), repository=url,
         trusted_keys=tuple(keys), threshold=threshold,
     )  # fmt: skip
-    known = read_channel(repository, channel)
+    known = read_ring(repository, ring)
     known.require_signal()
     said = {"signal": known.signal, "unit": known.unit, "interval": known.interval}
     values = {
-        "device_id": device_id, "channel": channel, **{name: text for name, text in said.items() if text},
+        "device_id": device_id, "ring": ring, **{name: text for name, text in said.items() if text},
         "bundle": "bundle", "state": "state", "root": "root.json",
         "repository": url, "trusted_keys": [key.hex() for key in keys], "threshold": threshold, "signed_only": True,
     }  # fmt: skip

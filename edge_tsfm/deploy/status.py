@@ -4,52 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_tsfm.deploy.ledger import Channel, read_channel, read_rollout
+from edge_tsfm.deploy.ledger import Ring, read_ring, read_rollout
 from edge_tsfm.deploy.repository import Repository
 
 WARN_DAYS = 30
 
 
 def status_of(repository: Repository) -> dict[str, Any]:
-    """Return channels, approvals and expiry dates."""
-    channels = {}
+    """Return rings, approvals and expiry dates."""
+    rings = {}
     for path in sorted((repository.folder / "channels").glob("*.json")):
-        channel = read_channel(repository, path.stem)
+        ring = read_ring(repository, path.stem)
         state = read_rollout(repository, path.stem)
-        channels[path.stem] = {
+        rings[path.stem] = {
             "approved": [
                 {
-                    "adapter": channel.adapters[file],
+                    "adapter": ring.adapters[file],
                     "signed_file": file,
                     "sequence": sequence,
-                    "version": channel.versions[file],
-                    "revoked": not channel.live(file),
+                    "version": ring.versions[file],
+                    "revoked": not ring.live(file),
                 }
-                for file, sequence in sorted(channel.sequences.items(), key=lambda pair: pair[1])
+                for file, sequence in sorted(ring.sequences.items(), key=lambda pair: pair[1])
             ],
-            "revoked": [channel.adapters[file] for file in channel.revoked],
-            "security_minimum": channel.security_minimum,
-            "rollout": None if state is None else named(channel, state),
+            "revoked": [ring.adapters[file] for file in ring.revoked],
+            "security_minimum": ring.security_minimum,
+            "rollout": None if state is None else named(ring, state),
         }
     roles = ["root", *repository.roles(), "snapshot", "timestamp"]
     expires = {role: repository.load(role).signed.expires for role in roles}
     return {
         "gate": repository.config["gate"],
-        "channels": channels,
+        "rings": rings,
+        "channels": rings,  # the old name, for this release
         "expires": {role: when.isoformat() for role, when in expires.items()},
         "days_left": {role: (when - repository.now).days for role, when in expires.items()},
         "bins": len(repository.approved_roles()) > 1,
     }
 
 
-def named(channel: Channel, state: dict[str, Any]) -> dict[str, Any]:
+def named(ring: Ring, state: dict[str, Any]) -> dict[str, Any]:
     """Return a roll-out as the publisher keeps it, with adapters under the name that monitors report."""
     rest = {key: value for key, value in state.items() if key not in ("file", "before")}
     return {
         **rest,
-        "adapter": channel.adapters[state["file"]],
+        "adapter": ring.adapters[state["file"]],
         "signed_file": state["file"],
-        "before": channel.adapters.get(state.get("before") or ""),
+        "before": ring.adapters.get(state.get("before") or ""),
     }
 
 
@@ -66,10 +67,10 @@ def ageing(repository: Repository) -> dict[str, int]:
 def lines(value: dict[str, Any]) -> list[str]:
     """Return the same for people."""
     out = []
-    for name, channel in value["channels"].items():
-        state = channel["rollout"]
-        out.append(f"channel {name}")
-        for item in channel["approved"]:
+    for name, ring in value["rings"].items():
+        state = ring["rollout"]
+        out.append(f"ring {name}")
+        for item in ring["approved"]:
             mark = " revoked" if item["revoked"] else ""
             out.append(
                 f"  approved adapter {item['adapter'][:16]}, version {item['version']}, "

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from device_runtime.errors import InputError
 from device_runtime.forecast.forecaster import Forecast, Forecaster
-from device_runtime.forecast.stream import Channel, Stream
+from device_runtime.forecast.stream import Stream, StreamSignal
 from device_runtime.format.binding import Use
 from device_runtime.quality.field import BASE, FieldQuality
 from device_runtime.quality.pending import Made
@@ -124,7 +124,7 @@ def replay(
         raise DataError("nothing to replay: no stays")
     channel = stays[0].channel
     pair = _Pair(runs, other, FieldQuality(rules, ratio=health.ratio))
-    kind = Channel(name=channel, interval_ms=interval_ms_of(stays[0]))
+    kind = StreamSignal(name=channel, interval_ms=interval_ms_of(stays[0]))
     judge = _Judge(pair, health, channel)
     for number, (one, samples) in enumerate(_feed(stays, context_length), start=1):
         # A new one for each stay: a stream takes the first samples behind a long gap for strays.

@@ -24,8 +24,7 @@ from device_runtime.update import floor, lifecycle, notes, rollout
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.settings import read_config as read_device
 from edge_tsfm.deploy import acceptance as gate
-from edge_tsfm.deploy import acts, ledger, sbom, setup
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import acts, ledger, rings, sbom, setup
 from edge_tsfm.deploy.controller import Plan, read_plan
 from edge_tsfm.deploy.evidence import Act, EvaluationFile, RecordFile, StatementFile
 from edge_tsfm.deploy.repository import Repository, RepositoryFile
@@ -85,8 +84,8 @@ def _beside(path: Path, folder: str, name: str) -> Path:
     return path.parent
 
 
-def _read_channel(path: Path) -> object:
-    return ledger.read_channel(_Place(_beside(path, "channels", "icu.json")), "icu")  # type: ignore[arg-type]
+def _read_ring(path: Path) -> object:
+    return ledger.read_ring(_Place(_beside(path, "channels", "icu.json")), "icu")  # type: ignore[arg-type]
 
 
 def _read_rollout(path: Path) -> object:
@@ -161,7 +160,7 @@ def _canonical(value: Any) -> bytes:
 
 
 _DEVICE = {
-    "device_id": "bed-1", "channel": "icu", "bundle": "bundle", "state": "state", "trusted_keys": [SHA], "threshold": 1,
+    "device_id": "bed-1", "ring": "icu", "bundle": "bundle", "state": "state", "trusted_keys": [SHA], "threshold": 1,
     "groups": ["canary"], "repository": "https://updates.example", "root": "root.json", "report_to": "reports",
     "report_token": "token", "signed_only": True, "counter": "counter", "trial_days": 7,
     "policy": {"activation": "window", "window": "02:00-04:30", "inhibit_file": "stop"},
@@ -219,8 +218,8 @@ READERS: Mapping[str, Reader] = MappingProxyType({
     "run.json": Reader(kinds=(RunRecord,), good=_RUN, read=read_record, errors=(TrainError,)),
     "cell's run.json": Reader(kinds=(CellRecord,), good=_RUN, read=partial(read_record, kind=CellRecord),
                               errors=(TrainError,)),
-    "channel": Reader(
-        kinds=(ledger.Channel,), read=_read_channel, errors=(DeployError,), names_file=False,
+    "ring": Reader(
+        kinds=(ledger.Ring,), read=_read_ring, errors=(DeployError,), names_file=False,
         good={"name": "icu", "sequence": 3, "revoked": [SHA], "security_minimum": 1, "sequences": {SHA: 3},
               "versions": {SHA: 3}, "adapters": {SHA: SHA}, "signal": "MAP", "unit": "mm[Hg]", "interval": "1h"}),
     "rollout": Reader(kinds=(ledger.RolloutState,), good=_STATE, read=_read_rollout, errors=(DeployError,),
@@ -277,6 +276,6 @@ READERS: Mapping[str, Reader] = MappingProxyType({
         good={"adapter": SHA, "generation": 3, "problem": "", "at": 5.0}),
     "a device's reports": Reader(  # whatever they hold, the others are counted
         kinds=(), good={"device": "bed-1", "channel": "icu", "sequence": 1, "generation": 3},
-        read=lambda p: channels.count(channels.read_reports(_beside(p, "reports", "a.json") / "reports"),
-                                      channel="icu", sequence=1)),
+        read=lambda p: rings.count(rings.read_reports(_beside(p, "reports", "a.json") / "reports"),
+                                      ring="icu", sequence=1)),
 })  # fmt: skip

@@ -49,7 +49,7 @@ COMMANDS = {
         "study {study} {data} --out {new_folder}",
         "measure {base} {reports}",
         "replay {data} --bundle {bundle} --adapter {blob} --against base --target HR",
-        "deploy approve {updates} {blob} --keys {keys} --channel icu --bundle {bundle} --evaluation {evaluation}"
+        "deploy approve {updates} {blob} --keys {keys} --ring icu --bundle {bundle} --evaluation {evaluation}"
         " --field-evaluation {field} --who x",
         "deploy channel {updates} icu --signal MAP --interval 1h --keys {keys}",
         "deploy device-settings {updates} icu bed-1 --url x --keys {keys}",
@@ -68,8 +68,8 @@ COMMANDS = {
     ),
     "edge-tsfm-device": (
         "forecast {bundle} --adapter {blob} --input {series} --target HR --output {new_file}",
-        "stream {bundle} --adapter {blob} --channel HR:20:250",
-        "stream --config {device} --channel HR:20:250",
+        "stream {bundle} --adapter {blob} --signal HR:20:250",
+        "stream --config {device} --signal HR:20:250",
         "selftest {bundle} --adapter {blob}",
         "install {blob} --config {device}",
         "status --config {device}",

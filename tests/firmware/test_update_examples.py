@@ -18,7 +18,7 @@ from device_runtime import cli as device_cli
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.settings import read_config
 from device_runtime.update.slots import Slots, locked
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import device_settings
 from tests.simulators.publisher import EVERYBODY, approve_version, make_device, make_repository
@@ -51,7 +51,7 @@ class Bed:
 
     def approve(self, version: int) -> Path:
         file = approve_version(self.repository, version).file
-        channels.start(self.repository, "icu", file, EVERYBODY, who="ops")
+        rings.start(self.repository, "icu", file, EVERYBODY, who="ops")
         return next((self.repository.targets / "approved" / "icu").glob(f"{file}.*"))
 
     def status(self) -> dict[str, object]:
@@ -219,7 +219,7 @@ def test_settings_fit_the_unit(bed: Bed, tmp_path: Path) -> None:
     """The README's edit of the printed settings puts the state where the unit may write, and one unit owns it."""
     readme = (EXAMPLES / "README.md").read_text()
     edits = [part for edit in re.findall(r"-e '([^']*)'", readme) for part in ("-e", edit)]
-    settings = device_settings(bed.repository, channel="icu", device_id="bed", url="https://updates.hospital.example")
+    settings = device_settings(bed.repository, ring="icu", device_id="bed", url="https://updates.hospital.example")
     done = subprocess.run(["/bin/sed", *edits], input=settings, capture_output=True, text=True, check=True)
     (tmp_path / "device.toml").write_text(done.stdout)
     config = read_config(tmp_path / "device.toml")

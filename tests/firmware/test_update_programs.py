@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from device_runtime.update.slots import locked, slots_of
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from tests.simulators.certificates import certificate
 from tests.simulators.publisher import EVERYBODY, approve_version, make_device, make_repository
 
@@ -74,7 +74,7 @@ def nginx(folder: Path, public: Path) -> Iterator[tuple[str, Path]]:
 def test_nginx_serves_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = make_repository(tmp_path, now=dt.datetime.now(dt.UTC))
     file = approve_version(repository, 1).file
-    channels.start(repository, "icu", file, EVERYBODY, who="ops")
+    rings.start(repository, "icu", file, EVERYBODY, who="ops")
     with nginx(tmp_path, repository.folder / "public") as (url, cert):
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
         make_device(tmp_path / "bed", repository, "bed", url=url)

@@ -16,7 +16,7 @@ from device_runtime.update.host import Host
 from device_runtime.update.lifecycle import Record
 from device_runtime.update.settings import DeviceConfig, read_config
 from device_runtime.update.slots import Slots, slots_of
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.repository import Repository
 from tests.simulators.publisher import EVERYBODY, NOW, approve_version
 
@@ -38,7 +38,7 @@ class Bed:
 
     def offer(self, version: int) -> str:
         file = approve_version(self.publisher, version).file
-        channels.start(self.publisher, "icu", file, EVERYBODY, who="ops")
+        rings.start(self.publisher, "icu", file, EVERYBODY, who="ops")
         return file
 
     def poll(self, **options: Any) -> Outcome:
@@ -71,7 +71,7 @@ class Bed:
             "-m",
             "device_runtime.cli",
             "stream",
-            "--channel",
+            "--signal",
             "MAP",
             "--interval",
             "1h",

@@ -35,7 +35,7 @@ from device_runtime.update.health import HealthRules
 from device_runtime.update.host import Host
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.controller import Decision, Stage
 from tests.simulators.publisher import approve_version, make_device, make_repository
 
@@ -193,7 +193,7 @@ class Fleet:
         phase.sent, phase.received = spent["sent"] / len(times), spent["received"] / len(times)
         phase.runs = dict(sorted(Counter(monitor.runs for monitor in self.monitors).items()))
         if decide:
-            decision: Decision = channels.step(self.repository, "icu", self.folder / "reports", who="ops")
+            decision: Decision = rings.step(self.repository, "icu", self.folder / "reports", who="ops")
             phase.decision = f"{decision.action.value}: {decision.why}"
         self.phases.append(phase)
         return phase
@@ -201,7 +201,7 @@ class Fleet:
     def publish(self, version: int) -> str:
         """Approve an adapter and offer it to the first stage."""
         file = approve_version(self.repository, version).file
-        channels.start(self.repository, "icu", file, PLAN, who="ops")
+        rings.start(self.repository, "icu", file, PLAN, who="ops")
         return file
 
 
@@ -217,7 +217,7 @@ def run(folder: Path, count: int) -> list[Phase]:
         fleet.publish(2)
         fleet.poll("version 2, which fails in use, to the first 5 %", sick=2, decide=True)
         fleet.poll("after the stop")
-        channels.take_back(fleet.repository, "icu", first, older=False, who="ops", why="complaint")
+        rings.take_back(fleet.repository, "icu", first, older=False, who="ops", why="complaint")
         fleet.poll("version 1 is revoked")
     finally:
         fleet.close()

@@ -30,7 +30,7 @@ from device_runtime.update.lifecycle import Entry, State
 from device_runtime.update.slots import Slots, locked
 from device_runtime.update.start import start
 
-CHANNEL = "icu"
+RING = "icu"
 
 
 def blob(sequence: int) -> bytes:
@@ -62,33 +62,33 @@ def child(root: Path, seed: int, pipe: int) -> None:
             with contextlib.suppress(DeviceRuntimeError):
                 change(slots)
             floor = slots.floor()
-            os.write(pipe, f"{slots.record.generation} {floor.sequences.get(CHANNEL, (0, ''))[0]}\n".encode())
+            os.write(pipe, f"{slots.record.generation} {floor.sequences.get(RING, (0, ''))[0]}\n".encode())
 
 
 def change(slots: Slots) -> None:
     """Do the next thing."""
     record = slots.record
-    newest = slots.floor().sequences.get(CHANNEL, (0, ""))[0]
+    newest = slots.floor().sequences.get(RING, (0, ""))[0]
     if record.state is State.STAGED:
         slots.activate(who="test")
     elif record.state is State.TRIAL:
-        started = start(slots, open_adapter, channel=CHANNEL)
+        started = start(slots, open_adapter, ring=RING)
         if started.state is State.TRIAL:
             random.choice(
                 (
                     lambda: slots.confirm("good", who="test"),
                     lambda: slots.fall_back("bad", who="test"),
                     lambda: slots.expire(-1.0),
-                    lambda: slots.stage(blob(newest + 1), entry(newest + 1), CHANNEL, who="test"),
+                    lambda: slots.stage(blob(newest + 1), entry(newest + 1), RING, who="test"),
                 )
             )()
     else:
         random.choice(
             (
-                lambda: slots.stage(blob(newest + 1), entry(newest + 1), CHANNEL, who="test"),
-                lambda: slots.stage(blob(newest + 1), entry(newest + 1), CHANNEL, who="test"),
+                lambda: slots.stage(blob(newest + 1), entry(newest + 1), RING, who="test"),
+                lambda: slots.stage(blob(newest + 1), entry(newest + 1), RING, who="test"),
                 lambda: slots.refuse(newest, "wrong answer", who="test"),
-                lambda: slots.revoke(CHANNEL, [], max(newest - 3, 0), who="test"),
+                lambda: slots.revoke(RING, [], max(newest - 3, 0), who="test"),
                 lambda: slots.fall_back("by hand", who="test"),
                 lambda: slots.mend(blob(record.current.sequence), record.current) if record.current else None,
             )
@@ -102,7 +102,7 @@ def complaint(root: Path, generation: int, sequence: int) -> str:
         return slots.problem
     if slots.record.generation < generation:
         return f"acknowledged generation {generation} is lost: {slots.record.generation}"
-    if slots.floor().sequences.get(CHANNEL, (0, ""))[0] < sequence:
+    if slots.floor().sequences.get(RING, (0, ""))[0] < sequence:
         return "the floor sank"
     entries = list(read_lines(slots.audit.export()))
     generations = [line.body["generation"] for line in entries]

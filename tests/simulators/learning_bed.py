@@ -45,7 +45,7 @@ def envelope_for(bundle: Path, *, sequence: int = 1, mode: Mode = Mode.ACTIVE, *
     """An envelope for the bundle's one learnable tensor."""
     rules = AdaptRules(**{**QUICK, **changes.pop("rules", {})}, mode=mode)
     envelope = Envelope(
-        channel="icu", sequence=sequence, signal="RESP", unit="/min", interval="1h",
+        ring="icu", sequence=sequence, signal="RESP", unit="/min", interval="1h",
         base=Bundle.open(bundle).digest.hex(),
         learning=hashlib.sha256((bundle / "learning.json").read_bytes()).hexdigest(),
         enabled_by=(WHO,), tensors=(NAME,), rules=rules, evidence="e" * 64,
@@ -75,7 +75,7 @@ class LearningBed:
             }
         )  # fmt: skip
         self.config = DeviceConfig(
-            device_id="bed", channel="icu", signal="RESP", interval="1h", bundle=folder / "bundle",
+            device_id="bed", ring="icu", signal="RESP", interval="1h", bundle=folder / "bundle",
             state=folder / "state", trusted_keys=(PUBLIC,), adapt=adapt,
         )  # fmt: skip
         if envelope:

@@ -86,7 +86,7 @@ def make_repository(folder: Path, *, now: datetime = NOW) -> Repository:
 
 
 def approve_version(
-    repository: Repository, version: int, *, channel: str = "icu", figures: dict[str, Any] | None = None, seed: int = 0
+    repository: Repository, version: int, *, ring: str = "icu", figures: dict[str, Any] | None = None, seed: int = 0
 ) -> Approval:
     """Approve a good adapter, judged better than base and field."""
     folder = repository.folder.parent
@@ -94,16 +94,14 @@ def approve_version(
     path.write_bytes(adapter_blob(version, seed=seed))
     judged = write_json(folder / "evaluation.json", figures or evaluation())
     field = write_json(folder / "field.json", evaluation())
-    return approve(
-        repository, path, bundle=BUNDLE, channel=channel, evaluation=judged, field_evaluation=field, who="quality"
-    )
+    return approve(repository, path, bundle=BUNDLE, ring=ring, evaluation=judged, field_evaluation=field, who="quality")
 
 
 def make_device(folder: Path, repository: Repository, device_id: str, *, url: str | None = None) -> DeviceConfig:
     """A monitor enrolled with a repository."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = device_settings(
-        repository, channel="icu", device_id=device_id, url=url or str(repository.folder / "public")
+        repository, ring="icu", device_id=device_id, url=url or str(repository.folder / "public")
     )
     (folder / "device.toml").write_text(
         settings.replace('"bundle"', f'"{BUNDLE}"') + f'report_to = "{folder.parent / "reports"}"\n'

@@ -35,7 +35,7 @@ def install(folder: Path, bundle: Path, blob: bytes, more: str = "") -> Path:
     signed.write_bytes(blob + envelope.write_signature(key, private.sign(envelope.message(blob))))
     config = folder / "device.toml"
     config.write_text(
-        f'device_id = "bed"\nchannel = "icu"\nsignal = "MAP"\ninterval = "1h"\nbundle = "{bundle.resolve()}"\n'
+        f'device_id = "bed"\nring = "icu"\nsignal = "MAP"\ninterval = "1h"\nbundle = "{bundle.resolve()}"\n'
         f'state = "state"\ntrusted_keys = ["{key.hex()}"]\n{more}'
     )
     config.chmod(0o600)
@@ -87,7 +87,7 @@ def windows(series: Sequence[Series]) -> Windows:
 
 def stream(config: Path, feed: str, *, names: Iterable[str] = ("MAP",)) -> list[dict[str, Any]]:
     """Run the command on a feed; return its answers."""
-    channels = [word for name in names for word in ("--channel", name)]
+    channels = [word for name in names for word in ("--signal", name)]
     command = [*DEVICE, "stream", "--config", str(config), *channels, "--interval", "1h", "--context-length", str(L)]
     command += ["--prediction-length", str(H), "--min-observed", str(LEAST)]
     done = subprocess.run(command, input=feed, capture_output=True, text=True, check=True)

@@ -132,7 +132,7 @@ class Agent:
         return slots_of(self.config, clock=self.clock)
 
     def _poll(self, activate_now: bool, who: str) -> tuple[str, str, int | None]:
-        channel = self.config.channel
+        ring = self.config.ring
         floor, lost = self._floor()
         view = self._view_of_poll = self._view(floor)
         view.refresh()
@@ -140,26 +140,26 @@ class Agent:
         rollout, problem = self._rollout(view)
         found = None
         try:
-            found = view.target(rollout.target if rollout else nothing_target(channel))
+            found = view.target(rollout.target if rollout else nothing_target(ring))
         except (OfflineError, SignatureError, StaleError) as error:  # not the floor's own refusal: an old copy
             if not view.knows_revocations:
                 raise
             problem = problem or error  # a hash bin below the approved role
         self._keep(view, lost)
-        revoked, minimum = view.revocations(channel)
+        revoked, minimum = view.revocations(ring)
         with self._slots() as slots:
-            if slots.revoke(channel, revoked, minimum, who="publisher"):
+            if slots.revoke(ring, revoked, minimum, who="publisher"):
                 return "rolled back", "revoked by the publisher", rollout.sequence if rollout else None
             slots.expire(self.config.trial_days)
         if (first := lost or problem) is not None:
             raise first
         if rollout is None:
-            return "nothing", f"nothing is rolled out on channel {channel}", None
+            return "nothing", f"nothing is rolled out on ring {ring}", None
         if rollout.signed_file in revoked or rollout.sequence < minimum:
             return "nothing", "what is rolled out was revoked", rollout.sequence
         target = _approved(rollout, found)
         with self._slots() as slots:
-            slots.floor().check_sequence(channel, rollout.sequence, rollout.signed_file)
+            slots.floor().check_sequence(ring, rollout.sequence, rollout.signed_file)
             with contextlib.suppress(StorageError):
                 slots.reserve()
             answer = self._answer(slots, rollout)
@@ -193,15 +193,15 @@ class Agent:
             slots.raise_floor(view.floor)
 
     def _rollout(self, view: Repository) -> tuple[Rollout | None, DeviceRuntimeError | None]:
-        """Read the channel's roll-out document; what is wrong with it must not keep a revocation from being read."""
-        channel = self.config.channel
+        """Read the ring's roll-out document; what is wrong with it must not keep a revocation from being read."""
+        ring = self.config.ring
         try:
-            found = view.target(rollout_target(channel))
+            found = view.target(rollout_target(ring))
             if found is None:
                 return None, None
             rollout = decode(view.download(found, MAX_SIZE, keep="rollout.kept"))
-            if rollout.channel != channel:
-                return None, FormatError(f"roll-out of channel {rollout.channel}, want {channel}")
+            if rollout.channel != ring:
+                return None, FormatError(f"roll-out of ring {rollout.channel}, want {ring}")
         except (FormatError, SignatureError, RollbackError, OfflineError) as error:
             return None, error
         return rollout, None
@@ -248,7 +248,7 @@ class Agent:
     def _stage(self, data: bytes, sequence: int, who: str) -> None:
         """Prove and stage; what fails by its own fault is not fetched again, what the machine kept from it is."""
         try:
-            entry = self.installer.prove(self._read(), data, self.config.channel, sequence=sequence)
+            entry = self.installer.prove(self._read(), data, self.config.ring, sequence=sequence)
         except DeviceRuntimeError as error:
             failed_on = self.installer.failed_on(error)
             if failed_on is not None:
@@ -256,7 +256,7 @@ class Agent:
                     slots.refuse(sequence, str(error), failed_on=failed_on, who=who)
             raise
         with self._slots() as slots:
-            slots.stage(data, entry, self.config.channel, who=who)
+            slots.stage(data, entry, self.config.ring, who=who)
 
     def _activate(self, rollout: Rollout, activate_now: bool, who: str) -> tuple[str, str, int | None]:
         """Begin the trial, if the monitor's policy allows it now."""

@@ -40,7 +40,7 @@ LIMITS = {
 MAX_CACHED = 1_048_576  # bytes of any file in the cache: each of the limits is far below
 ROLES = ("timestamp", "snapshot", "targets", "approved", "rollout")
 IN_MEMORY = ("/dev/shm", "/run", "/tmp")  # noqa: S108 - a folder of its own is made there, for one poll
-REVOKED = "x-revoked"  # field of the approved role: channel -> files and minimum
+REVOKED = "x-revoked"  # field of the approved role: ring -> files and minimum
 
 
 class StaleError(RollbackError):
@@ -133,17 +133,17 @@ class Repository:
         """Whether the approved role has been read and trusted."""
         return "approved" in self._trusted
 
-    def revocations(self, channel: str) -> tuple[list[str], int]:
-        """Return what the approved role takes back on a channel: SHA-256 of files, and the security minimum.
+    def revocations(self, ring: str) -> tuple[list[str], int]:
+        """Return what the approved role takes back on a ring: SHA-256 of files, and the security minimum.
 
         The role must have been read, by `target`. Raises `SignatureError` when it says it in another way.
         """
         if not self.knows_revocations:
             return [], 0
         value = self._trusted["approved"].unrecognized_fields.get(REVOKED, {})
-        mine = value.get(channel, {"files": [], "minimum": 0}) if isinstance(value, dict) else None
+        mine = value.get(ring, {"files": [], "minimum": 0}) if isinstance(value, dict) else None
         if not isinstance(mine, dict) or mine.keys() != {"files", "minimum"}:
-            raise SignatureError(f"approved: {REVOKED}: want files and minimum for each channel")
+            raise SignatureError(f"approved: {REVOKED}: want files and minimum for each ring")
         files, minimum = mine["files"], mine["minimum"]
         known = isinstance(files, list) and all(isinstance(file, str) and len(file) == 64 for file in files)
         if not known or type(minimum) is not int or not 0 <= minimum < 2**63:

@@ -9,22 +9,22 @@ from device_runtime.cli.lazy import LazyGroup
 VERBS = {
     "keygen": "make every key of a repository",
     "init": "make an update repository and publish it empty",
-    "channel": "say once what the monitors of a channel forecast",
+    "ring": "say once what the monitors of a ring forecast",
     "device-settings": "print a monitor's device.toml",
     "approve": "judge an adapter by the pinned gate, and sign it when it passes",
     "publish": "sign a new snapshot and timestamp; run it daily from a timer",
     "refresh": "sign a role again, unchanged, for another lifetime",
-    "rollout": "offer an approved adapter to a channel stage by stage",
+    "rollout": "offer an approved adapter to a ring stage by stage",
     "status": "say what is offered and approved, and when signatures expire",
-    "halt": "stop a channel's roll-out: nobody else gets it",
-    "revoke": "take an adapter back from every monitor of a channel, for ever",
+    "halt": "stop a ring's roll-out: nobody else gets it",
+    "revoke": "take an adapter back from every monitor of a ring, for ever",
     "downgrade": "offer an earlier adapter again, under a new sequence",
     "rotate-key": "replace a key, and sign again what it signed",
     "sbom": "write a bill of materials: packages, bases and approved adapters",
 }
 
 
-@click.group(cls=LazyGroup, package=__name__, verbs=VERBS)
+@click.group(cls=LazyGroup, package=__name__, verbs=VERBS, renamed={"channel": "ring"})
 def command() -> None:
     """Sign, approve, publish and roll out adapters.
 

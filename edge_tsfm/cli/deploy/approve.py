@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
+from device_runtime.cli.renamed import renamed_option
 from edge_tsfm.cli.deploy.options import (
     FILE,
     FOLDER,
     json_option,
     keys_option,
+    old_name,
     open_repository,
     repository_argument,
     who_option,
@@ -24,7 +26,7 @@ from edge_tsfm.cli.deploy.options import (
 @repository_argument
 @click.argument("adapter", type=FILE)
 @keys_option
-@click.option("--channel", required=True, help="Monitors it is for.")
+@renamed_option("--ring", old="--channel", required=True, help="Monitors it is for.")
 @click.option("--bundle", type=FOLDER, required=True, help="The base it adapts.")
 @click.option("--evaluation", type=FILE, required=True, help="What `edge-tsfm evaluate --json` wrote.")
 @click.option("--field-evaluation", type=FILE, help="The same for the adapter now in the field, on the same windows.")
@@ -46,10 +48,10 @@ def command(repository: Path, adapter: Path, keys: tuple[Path, ...], as_json: bo
         approval = run(opened, adapter, **facts)
     if as_json:
         facts = {("signed_file" if key == "file" else key): value for key, value in asdict(approval).items()}
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps({**facts, **old_name(approval.ring)}))
         return
     click.echo(
-        f"approved adapter {approval.adapter[:16]} for {approval.channel}: sequence {approval.sequence}, "
+        f"approved adapter {approval.adapter[:16]} for {approval.ring}: sequence {approval.sequence}, "
         f"{approval.size} bytes signed"
     )
     click.echo(f"record   {approval.record}")

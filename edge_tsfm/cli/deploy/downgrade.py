@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from edge_tsfm.cli.deploy.options import (
-    channel_argument,
     json_option,
     keys_option,
     open_repository,
     plan_option,
     read_stages,
     repository_argument,
+    ring_argument,
     say,
     who_option,
     why_option,
@@ -22,7 +22,7 @@ from edge_tsfm.cli.deploy.options import (
 
 @click.command()
 @repository_argument
-@channel_argument
+@ring_argument
 @click.argument("adapter")
 @keys_option
 @plan_option
@@ -31,7 +31,7 @@ from edge_tsfm.cli.deploy.options import (
 @json_option
 def command(
     repository: Path,
-    channel: str,
+    ring: str,
     adapter: str,
     keys: tuple[Path, ...],
     plan: Path | None,
@@ -44,15 +44,15 @@ def command(
     Stage by stage like any other. What was revoked stays revoked.
     """
     from edge_tsfm.deploy import rings
-    from edge_tsfm.deploy.ledger import read_channel
+    from edge_tsfm.deploy.ledger import read_ring
     from edge_tsfm.deploy.status import named
 
     opened = open_repository(repository, keys)
     with opened.locked():
-        state = rings.downgrade(opened, channel, adapter, read_stages(plan), who=who, why=why)
-        value = named(read_channel(opened, channel), state)
+        state = rings.downgrade(opened, ring, adapter, read_stages(plan), who=who, why=why)
+        value = named(read_ring(opened, ring), state)
     say(
         as_json,
         value,
-        f"{channel}: adapter {value['adapter'][:16]} is offered again as sequence {value['sequence']}",
+        f"{ring}: adapter {value['adapter'][:16]} is offered again as sequence {value['sequence']}",
     )

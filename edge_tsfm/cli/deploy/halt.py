@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from edge_tsfm.cli.deploy.options import (
-    channel_argument,
     json_option,
     keys_option,
+    old_name,
     open_repository,
     repository_argument,
+    ring_argument,
     say,
     who_option,
     why_option,
@@ -20,16 +21,16 @@ from edge_tsfm.cli.deploy.options import (
 
 @click.command()
 @repository_argument
-@channel_argument
+@ring_argument
 @keys_option
 @who_option
 @why_option
 @json_option
-def command(repository: Path, channel: str, keys: tuple[Path, ...], who: str, why: str, as_json: bool) -> None:
-    """Stop a CHANNEL's roll-out: nobody else gets it. Those who have it keep it; `revoke` takes it from them."""
+def command(repository: Path, ring: str, keys: tuple[Path, ...], who: str, why: str, as_json: bool) -> None:
+    """Stop a RING's roll-out: nobody else gets it. Those who have it keep it; `revoke` takes it from them."""
     from edge_tsfm.deploy import rings
 
     opened = open_repository(repository, keys)
     with opened.locked():
-        rings.halt(opened, channel, who=who, why=why)
-    say(as_json, {"channel": channel, "halted": True}, f"{channel}: halted")
+        rings.halt(opened, ring, who=who, why=why)
+    say(as_json, {"ring": ring, **old_name(ring), "halted": True}, f"{ring}: halted")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 repository_argument = click.argument("repository", type=FOLDER)
-channel_argument = click.argument("channel")
+ring_argument = click.argument("ring")
 keys_option = click.option(
     "--keys",
     type=FOLDER,
@@ -34,6 +34,11 @@ def open_repository(repository: Path, keys: tuple[Path, ...]) -> Repository:
     from edge_tsfm.deploy.repository import Repository
 
     return Repository(repository, keys[0] if keys else None, more_keys=keys[1:])
+
+
+def old_name(ring: str) -> dict[str, str]:
+    """Return a ring under the key that it had in JSON in the last release."""
+    return {"channel": ring}
 
 
 def say(as_json: bool, value: dict[str, Any], text: str) -> None:

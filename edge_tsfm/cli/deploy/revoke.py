@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from edge_tsfm.cli.deploy.options import (
-    channel_argument,
     json_option,
     keys_option,
+    old_name,
     open_repository,
     repository_argument,
+    ring_argument,
     say,
     who_option,
     why_option,
@@ -20,7 +21,7 @@ from edge_tsfm.cli.deploy.options import (
 
 @click.command()
 @repository_argument
-@channel_argument
+@ring_argument
 @click.argument("adapter")
 @keys_option
 @click.option("--older", is_flag=True, help="And everything approved before it.")
@@ -28,9 +29,9 @@ from edge_tsfm.cli.deploy.options import (
 @why_option
 @json_option
 def command(
-    repository: Path, channel: str, adapter: str, keys: tuple[Path, ...], older: bool, who: str, why: str, as_json: bool
+    repository: Path, ring: str, adapter: str, keys: tuple[Path, ...], older: bool, who: str, why: str, as_json: bool
 ) -> None:
-    """Take an ADAPTER (start of its name) back from every monitor of a CHANNEL, for ever.
+    """Take an ADAPTER (start of its name) back from every monitor of a RING, for ever.
 
     At its next poll a monitor that has it returns to the previous adapter that is not revoked, or to the base alone.
     Wants the quality keys: it is quality's decision, and a stolen online key cannot undo it.
@@ -39,5 +40,9 @@ def command(
 
     opened = open_repository(repository, keys)
     with opened.locked():
-        name = rings.take_back(opened, channel, adapter, older=older, who=who, why=why)
-    say(as_json, {"channel": channel, "revoked": name, "older": older}, f"{channel}: adapter {name[:16]} is revoked")
+        name = rings.take_back(opened, ring, adapter, older=older, who=who, why=why)
+    say(
+        as_json,
+        {"ring": ring, **old_name(ring), "revoked": name, "older": older},
+        f"{ring}: adapter {name[:16]} is revoked",
+    )

@@ -11,20 +11,20 @@ import click
 
 from edge_tsfm.cli.deploy.options import (
     FOLDER,
-    channel_argument,
     json_option,
     keys_option,
     open_repository,
     plan_option,
     read_stages,
     repository_argument,
+    ring_argument,
     who_option,
 )
 
 
 @click.command()
 @repository_argument
-@channel_argument
+@ring_argument
 @keys_option
 @click.option(
     "--adapter", help="Start: offer this approved adapter (start of its name, as status and reports give it)."
@@ -38,7 +38,7 @@ from edge_tsfm.cli.deploy.options import (
 @json_option
 def command(
     repository: Path,
-    channel: str,
+    ring: str,
     keys: tuple[Path, ...],
     adapter: str | None,
     plan: Path | None,
@@ -48,7 +48,7 @@ def command(
     who: str,
     as_json: bool,
 ) -> None:
-    """Offer an approved adapter to a CHANNEL stage by stage: start it with --adapter, step it with --reports.
+    """Offer an approved adapter to a RING stage by stage: start it with --adapter, step it with --reports.
 
     A step reads the reports and advances, waits, asks for approval or halts; run it from a timer. Every decision is in
     REPOSITORY/decisions.
@@ -60,11 +60,11 @@ def command(
     opened = open_repository(repository, keys)
     with opened.locked():
         if adapter is not None:
-            state = rings.start(opened, channel, adapter, read_stages(plan), who=who)
+            state = rings.start(opened, ring, adapter, read_stages(plan), who=who)
             value: dict[str, Any] = {"action": "start", "why": f"stage {state['stages'][0]['permille']} of 1000"}
         elif reports is not None:
-            value = asdict(rings.step(opened, channel, reports, who=who, approve=approve))
+            value = asdict(rings.step(opened, ring, reports, who=who, approve=approve))
         else:
-            rings.pause(opened, channel, paused=bool(paused), who=who, why="by hand")
+            rings.pause(opened, ring, paused=bool(paused), who=who, why="by hand")
             value = {"action": "pause" if paused else "resume", "why": "by hand"}
     click.echo(json.dumps(value) if as_json else f"{value['action']}: {value['why']}")

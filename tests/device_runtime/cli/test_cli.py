@@ -155,7 +155,7 @@ def test_stream_answers_each_new_step_and_goes_on_after_a_bad_line(dummy_bundle:
         dummy_bundle,
         "--adapter",
         BLOB,
-        "--channel",
+        "--signal",
         "HR:20:300",
         "--prediction-length",
         2,
@@ -163,7 +163,7 @@ def test_stream_answers_each_new_step_and_goes_on_after_a_bad_line(dummy_bundle:
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert answers[5]["error"] == 500
-    assert "want channel,t_ms,value" in answers[5]["message"]
+    assert "want name,t_ms,value" in answers[5]["message"]
     assert "observed steps, want 12" in answers[0]["message"]
     assert len(answers[-1]["quantiles"]) == 2
     assert answers[-1]["adapter_version"] == 3

@@ -26,13 +26,13 @@ def test_a_sample_is_a_name_a_time_and_a_value_or_none() -> None:
     ("line", "message"),
     [
         (b"MAP,960000,\xb071\n", r"line 17: byte 12 is no UTF-8 text: MAP,960000,\\xb071"),
-        (b"MAP,1_0,71\n", "want channel,t_ms,value"),
-        (b"MAP,10,7_1\n", "want channel,t_ms,value"),
-        ("MAP,10,٧١\n".encode(), "want channel,t_ms,value"),  # digits, but not ours
-        (b"MAP,10\n", "want channel,t_ms,value"),
-        (b"MAP,10.5,71\n", "want channel,t_ms,value"),
-        (b"MAP,99999999999999999999,71\n", "want channel,t_ms,value"),
-        (b"MAP,10,71\0\n", "want channel,t_ms,value"),
+        (b"MAP,1_0,71\n", "want name,t_ms,value"),
+        (b"MAP,10,7_1\n", "want name,t_ms,value"),
+        ("MAP,10,٧١\n".encode(), "want name,t_ms,value"),  # digits, but not ours
+        (b"MAP,10\n", "want name,t_ms,value"),
+        (b"MAP,10.5,71\n", "want name,t_ms,value"),
+        (b"MAP,99999999999999999999,71\n", "want name,t_ms,value"),
+        (b"MAP,10,71\0\n", "want name,t_ms,value"),
         (b"x" * (MAX_LINE + 1), "more than 4,096 bytes"),
     ],
 )
@@ -51,17 +51,17 @@ def test_a_feed_that_lost_its_line_ends_fills_no_memory_and_goes_on_at_the_next_
 def test_any_bytes_are_samples_or_errors(lines: list[bytes]) -> None:
     for number, line in enumerate(read_lines(io.BytesIO(b"\n".join(lines))), start=1):
         try:
-            channel, t_ms, value = read_sample(line, number)
+            name, t_ms, value = read_sample(line, number)
         except InputError as error:
             assert f"line {number}: " in str(error)  # noqa: PT017 - either is right
         else:
-            assert isinstance(channel, str)
+            assert isinstance(name, str)
             assert isinstance(t_ms, int)
             assert isinstance(value, float)
 
 
-def stream(bundle: Path, feed: bytes, *options: object, channel: str = "MAP") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "device_runtime.cli", "stream", bundle, "--channel", channel, *options]
+def stream(bundle: Path, feed: bytes, *options: object, signal: str = "MAP") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "device_runtime.cli", "stream", bundle, "--signal", signal, *options]
     locale = {"LC_ALL": "C.UTF-8", "PATH": ""}
     return subprocess.run([str(one) for one in command], input=feed, capture_output=True, check=False, env=locale)
 
@@ -110,7 +110,7 @@ def test_streamed_quantiles_read_back_as_the_float32_that_were_forecast(dummy_bu
     values = [7e-05 * (1 + 0.01 * k) for k in range(12)]
     feed = "".join(f"MAP,{60_000 * k},{value!r}\n" for k, value in enumerate(values)).encode()
     # Far from a pressure, so that the digits count: the range says that they are plausible.
-    done = stream(dummy_bundle, feed, "--prediction-length", 3, "--min-observed", 12, channel="MAP:0:1")
+    done = stream(dummy_bundle, feed, "--prediction-length", 3, "--min-observed", 12, signal="MAP:0:1")
     got = np.array(json.loads(done.stdout.splitlines()[-1])["quantiles"], dtype=np.float32)
     context = np.array([np.nan] * 36 + values, dtype=np.float32)
     np.testing.assert_array_equal(got, Forecaster.open(dummy_bundle).forecast(context, 3).quantiles)

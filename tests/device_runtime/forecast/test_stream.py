@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from device_runtime.errors import InputError
 from device_runtime.forecast.forecaster import Forecaster
-from device_runtime.forecast.stream import Channel, Stream
+from device_runtime.forecast.stream import Stream, StreamSignal
 from tests.support.rounding import assert_near, noise
 
 MINUTE = 60_000
@@ -13,7 +13,7 @@ MINUTE = 60_000
 
 def stream(length: int = 8, low: float = 20, high: float = 300) -> Stream:
     return Stream(
-        None, (Channel(name="HR", interval_ms=MINUTE, low=low, high=high),), context_length=length, min_observed=2
+        None, (StreamSignal(name="HR", interval_ms=MINUTE, low=low, high=high),), context_length=length, min_observed=2
     )
 
 
@@ -127,7 +127,7 @@ def test_a_clock_set_back_is_believed_after_a_whole_buffer() -> None:
 
 def test_too_little_to_forecast_from_is_an_error_not_a_forecast(dummy_bundle) -> None:
     feed = Stream(
-        Forecaster.open(dummy_bundle), (Channel(name="HR", interval_ms=MINUTE),), context_length=8, min_observed=3
+        Forecaster.open(dummy_bundle), (StreamSignal(name="HR", interval_ms=MINUTE),), context_length=8, min_observed=3
     )
     feed.push("HR", 0, 80)
     feed.push("HR", MINUTE, 81)
@@ -139,8 +139,8 @@ def test_too_little_to_forecast_from_is_an_error_not_a_forecast(dummy_bundle) ->
     assert_near(feed.forecast("HR", 4).quantiles, expected, allowed)
 
 
-def test_an_unknown_channel_is_an_error() -> None:
-    with pytest.raises(InputError, match="unknown channel 'MAP'"):
+def test_an_unknown_signal_is_an_error() -> None:
+    with pytest.raises(InputError, match="unknown signal 'MAP'"):
         stream().push("MAP", 0, 80)
 
 

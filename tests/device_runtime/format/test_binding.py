@@ -141,10 +141,10 @@ def test_another_base_is_said_before_another_signal(dummy_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        (["--channel", "HR", "--interval", "1h"], "signal HR, want MAP"),
-        (["--channel", "MAP", "--interval", "60s"], "interval 1min, want 1h"),
-        (["--channel", "bed3=HR", "--interval", "1h"], "signal HR, want MAP"),
-        (["--channel", "MAP", "--channel", "HR", "--interval", "1h"], "signal HR, want MAP"),
+        (["--signal", "HR", "--interval", "1h"], "signal HR, want MAP"),
+        (["--signal", "MAP", "--interval", "60s"], "interval 1min, want 1h"),
+        (["--signal", "bed3=HR", "--interval", "1h"], "signal HR, want MAP"),
+        (["--signal", "MAP", "--signal", "HR", "--interval", "1h"], "signal HR, want MAP"),
     ],
 )
 def test_a_stream_of_another_signal_or_interval_does_not_begin(
@@ -159,7 +159,7 @@ def test_a_stream_of_another_signal_or_interval_does_not_begin(
 def test_a_stream_says_what_its_adapter_is_for_and_what_was_accepted(dummy_bundle: Path, tmp_path: Path) -> None:
     samples = "".join(f"bed3,{step * 3_600_000},{value}\n" for step, value in enumerate([80, 0, 82, 999, 84, 85]))
     done = stream(
-        dummy_bundle, tmp_path, "--channel", "bed3=HR", "--interval", "1h", "--min-observed", "3",
+        dummy_bundle, tmp_path, "--signal", "bed3=HR", "--interval", "1h", "--min-observed", "3",
         "--accept-difference", "signal", samples=samples,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

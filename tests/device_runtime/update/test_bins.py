@@ -11,7 +11,7 @@ from device_runtime.update.agent.poll import Agent, Outcome
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.slots import Slots
 from device_runtime.update.start import start
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import rotate_key
 from edge_tsfm.deploy.signers import make_file_key
@@ -30,7 +30,7 @@ class Fleet:
         self.installer = installer_of(self.devices["old"])
 
     def grow(self, to: int) -> None:
-        """Approve adapters, each for the same channel, until there are ``to``."""
+        """Approve adapters, each for the same ring, until there are ``to``."""
         while len(self.files) < to:
             self.files.append(approve_version(self.repository, len(self.files) + 1).file)
 
@@ -41,13 +41,13 @@ class Fleet:
         outcome = Agent(config, self.installer, clock=lambda: NOW.timestamp() + 60).poll(activate_now=True)
         if outcome.action == "trial":
             slots = Slots(PosixDisk(config.state), device_id=name)
-            start(slots, self.installer.open, channel="icu")
+            start(slots, self.installer.open, ring="icu")
             slots.confirm("healthy", who="test")
         return outcome
 
     def update(self, name: str) -> None:
         """Offer the newest to everybody; the monitor takes it."""
-        channels.start(self.repository, "icu", self.files[-1], EVERYBODY, who="ops")
+        rings.start(self.repository, "icu", self.files[-1], EVERYBODY, who="ops")
         outcome = self.poll(name)
         assert (outcome.action, outcome.sequence) == ("trial", len(self.files)), outcome
         self.sizes[len(self.files)] = outcome.received
@@ -75,9 +75,9 @@ def test_monitors_follow_across_the_change_at_fifty(tmp_path: Path) -> None:
     rotate_key(publisher, "quality", publisher.refs("quality")[0].keyid, make_file_key(publisher.keys, "quality-3"))
     fleet.grow(54)
     fleet.update("old")
-    channels.take_back(publisher, "icu", fleet.files[-1], older=False, who="ops", why="test")
+    rings.take_back(publisher, "icu", fleet.files[-1], older=False, who="ops", why="test")
     assert fleet.poll("old").action == "rolled back"
-    channels.downgrade(publisher, "icu", fleet.files[10], EVERYBODY, who="ops", why="test")
+    rings.downgrade(publisher, "icu", fleet.files[10], EVERYBODY, who="ops", why="test")
     assert fleet.poll("old").sequence == 55
     print({count: f"{size:,}" for count, size in fleet.sizes.items()})  # noqa: T201 - docs/results/fleet.md quotes it
 

@@ -119,7 +119,7 @@ def test_a_poll_in_python_has_a_deadline_of_its_own(bed: Bed, server: str) -> No
 
 def test_a_report_has_a_deadline(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("device_runtime.update.report.DEADLINE", 0.5)
-    report = report_of(bed.slots, channel="icu", base="")
+    report = report_of(bed.slots, ring="icu", base="")
     with endless(SERVERS["drips one header"]()) as url:
         began = time.monotonic()
         with pytest.raises(OfflineError, match="not whole after"):

@@ -34,7 +34,7 @@ from device_runtime.update.install import Installer
 from device_runtime.update.lifecycle import State
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.signers import sign_blob
 from edge_tsfm.errors import DeployError
 from tests.simulators.publisher import EVERYBODY, NOW, adapter_blob, approve_version, make_device, make_repository
@@ -66,7 +66,7 @@ class Monitor:
         self.offer(2)
 
     def offer(self, version: int) -> None:
-        channels.start(self.repository, "icu", approve_version(self.repository, version).file, EVERYBODY, who="ops")
+        rings.start(self.repository, "icu", approve_version(self.repository, version).file, EVERYBODY, who="ops")
 
     def poll(self) -> Outcome:
         return Agent(self.config, self.installer, clock=lambda: NOW.timestamp() + 60).poll(activate_now=True)
@@ -278,9 +278,9 @@ def test_the_server_is_gone_for_weeks(monitor: Monitor) -> None:
 def test_an_older_one_is_offered(monitor: Monitor) -> None:
     monitor.poll()
     monitor.judge()
-    first = next(f for f, s in channels.read_channel(monitor.repository, "icu").sequences.items() if s == 1)
+    first = next(f for f, s in rings.read_ring(monitor.repository, "icu").sequences.items() if s == 1)
     with pytest.raises(DeployError, match="devices would refuse"):
-        channels.start(monitor.repository, "icu", first, EVERYBODY, who="ops")
+        rings.start(monitor.repository, "icu", first, EVERYBODY, who="ops")
 
 
 @pytest.mark.parametrize("kind", ["full", "read-only"])

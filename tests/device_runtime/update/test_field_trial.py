@@ -33,7 +33,7 @@ class Bed:
     def __init__(self, folder: Path, *, percent: float | None = 2.0, **rules: object) -> None:
         health = HealthRules(seconds=0.0, min_forecasts=3, latency_budget=60.0, max_wql_vs_base_percent=percent)
         self.config = DeviceConfig(
-            device_id="bed", channel="icu", bundle=folder / "bundle", state=folder / "state",
+            device_id="bed", ring="icu", bundle=folder / "bundle", state=folder / "state",
             trusted_keys=(bytes(32),), health=health, signal="MAP", interval="1h",
             quality=QualityRules(shadow_every=1, min_reported=20, **rules),  # type: ignore[arg-type]
         )  # fmt: skip
@@ -237,7 +237,7 @@ def test_a_report_carries_sums_and_nothing_of_a_patient(bed: Bed) -> None:
     bed.try_out("worse")
     bed.run(1_500)
     bed.host.close()
-    report = report_of(bed.slots, channel="icu", base="", quality=published(PosixDisk(bed.config.state)))
+    report = report_of(bed.slots, ring="icu", base="", quality=published(PosixDisk(bed.config.state)))
     text = json.dumps(to_value(report))
     assert len(text) < 8_192
     said = report.quality["MAP"][-1]

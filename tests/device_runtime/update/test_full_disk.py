@@ -18,7 +18,7 @@ from device_runtime.update import lifecycle
 from device_runtime.update.audit import read_lines
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.slots import locked
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.signers import sign_blob
 from tests.simulators.bed import CONTEXT, Bed
 from tests.simulators.publisher import adapter_blob
@@ -64,7 +64,7 @@ def test_taking_back_works_on_a_full_disk(bed: Bed, tmp_path: Path, act: str) ->
         if act in ("revoke", "both"):
             current = bed.record.current
             assert current is not None
-            channels.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="complaint")
+            rings.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="complaint")
             assert bed.poll().action == "rolled back"
             assert current.file in bed.slots.floor().revoked
             assert host.forecast(CONTEXT).adapter_version == 1

@@ -20,7 +20,7 @@ from device_runtime.update.host import Host
 from device_runtime.update.lifecycle import Record, State
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots, locked
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from tests.simulators.publisher import EVERYBODY, NOW, approve_version, make_device, make_repository
 
 CONTEXT = [70.0 + i % 5 for i in range(16)]
@@ -33,7 +33,7 @@ class Monitor:
         self.folder = folder
         repository = make_repository(folder)
         approval = approve_version(repository, 1)
-        channels.start(repository, "icu", approval.file, EVERYBODY, who="ops")
+        rings.start(repository, "icu", approval.file, EVERYBODY, who="ops")
         rules = HealthRules(seconds=60.0, min_forecasts=3, max_failures=0, latency_budget=5.0)
         self.config: DeviceConfig = replace(make_device(folder / "bed", repository, "bed"), health=rules)
         self.installer = installer_of(self.config)
@@ -133,7 +133,7 @@ def test_a_rollback_by_hand_is_taken_over(monitor: Monitor) -> None:
 
 def test_the_stream_command_runs_what_is_installed(monitor: Monitor) -> None:
     monitor.update()
-    command = [sys.executable, "-m", "device_runtime.cli", "stream", "--channel", "MAP", "--interval", "1h"]
+    command = [sys.executable, "-m", "device_runtime.cli", "stream", "--signal", "MAP", "--interval", "1h"]
     command += ["--context-length", "8", "--min-observed", "3", "--config", str(monitor.folder / "bed" / "device.toml")]
     samples = "".join(f"MAP,{step * 3_600_000},{70 + step % 5}\n" for step in range(6))
     done = subprocess.run(command, input=samples, capture_output=True, text=True, check=True)

@@ -32,7 +32,7 @@ from device_runtime.update.host import Host
 from device_runtime.update.lifecycle import State
 from device_runtime.update.settings import read_config
 from device_runtime.update.slots import Slots, locked
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from tests.simulators.bed import CONTEXT, Bed, swap_tunables
 
 # --- a transient fault costs no adapter ------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_a_lost_floor_does_not_keep_a_revoked_adapter_running(bed: Bed) -> None:
     assert current is not None
     for name in ("floor.a", "floor.b"):
         (bed.config.state / name).unlink()
-    channels.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="complaint")
+    rings.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="complaint")
     outcome = bed.poll()
     assert (outcome.action, outcome.code) == ("failed", 400)
     assert "no copy of the floor" in outcome.reason

@@ -20,7 +20,7 @@ from device_runtime.update.disk import PosixDisk
 from device_runtime.update.lifecycle import State
 from device_runtime.update.sealed import seal, unseal
 from device_runtime.update.slots import locked
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from tests.simulators.bed import CONTEXT, Bed
 
 
@@ -152,7 +152,7 @@ def test_a_lock_that_is_no_file_keeps_nobody_from_a_revocation(bed: Bed, name: s
     host = bed.host()
     current = bed.record.current
     assert current is not None
-    channels.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="complaint")
+    rings.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="complaint")
     assert bed.poll().action == "rolled back"
     assert host.forecast(CONTEXT).adapter_version == 1
     assert path.is_file()

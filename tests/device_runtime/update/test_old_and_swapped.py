@@ -16,7 +16,7 @@ from device_runtime.update.floor import Floor, Role
 from device_runtime.update.health import HealthRules
 from device_runtime.update.lifecycle import State
 from device_runtime.update.slots import locked, slots_of
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.repository import Repository
 from tests.simulators.bed import CONTEXT, Bed, swap_tunables
 from tests.simulators.publisher import NOW
@@ -92,7 +92,7 @@ def test_an_old_copy_of_the_state_revives_nothing_where_there_is_a_counter(bed: 
     assert current is not None
     bed.slots.raise_floor(bed.slots.floor().accept_revocations("icu", ["0" * 64], 0))  # the counter begins
     shutil.copytree(bed.config.state, tmp_path / "old", symlinks=True)
-    channels.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="test")
+    rings.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="test")
     assert bed.poll().action == "rolled back"
     shutil.rmtree(bed.config.state)
     shutil.copytree(tmp_path / "old", bed.config.state, symlinks=True)
@@ -146,7 +146,7 @@ def test_a_trial_that_nobody_ends_expires_and_is_not_held_against_the_adapter(be
     bed.offer(3)
     bed.poll()
     bed.publisher = Repository(bed.folder / "repository", bed.folder / "keys", now=NOW + dt.timedelta(days=13))
-    channels.halt(bed.publisher, "icu", who="ops", why="test")
+    rings.halt(bed.publisher, "icu", who="ops", why="test")
     bed.now += 13 * 86_400
     assert bed.poll().reason == "a trial is running"
     bed.now += 2 * 86_400
@@ -177,7 +177,7 @@ def test_of_two_whole_floors_the_higher_counts(bed: Bed, newer: str) -> None:
     kept = (bed.config.state / older).read_bytes()
     third = bed.offer(3)
     bed.poll()
-    channels.take_back(bed.publisher, "icu", third, older=False, who="ops", why="test")
+    rings.take_back(bed.publisher, "icu", third, older=False, who="ops", why="test")
     bed.poll()
     want = bed.slots.floor()
     (bed.config.state / older).write_bytes(kept)

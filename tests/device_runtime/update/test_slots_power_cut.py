@@ -50,7 +50,7 @@ def confirmed(count: int) -> dict[str, bytes]:
     for number in range(count):
         slots.stage(FILES[number], entry(number), "icu", who="test")
         slots.activate(who="test")
-        start(slots, open_adapter, channel="icu")
+        start(slots, open_adapter, ring="icu")
         slots.confirm("test", who="test")
     return disk.files
 
@@ -71,7 +71,7 @@ Step = tuple[str, Callable[[Slots], object]]
 STEPS: list[Step] = [
     ("stage", lambda slots: slots.stage(FILES[2], entry(2), "icu", who="test")),
     ("activate", lambda slots: slots.activate(who="test")),
-    ("start", lambda slots: start(slots, open_adapter, channel="icu", open_own=open_own)),
+    ("start", lambda slots: start(slots, open_adapter, ring="icu", open_own=open_own)),
 ]
 SCENARIOS: dict[str, tuple[int, list[Step]]] = {
     "first install": (0, [*STEPS, ("confirm", lambda slots: slots.confirm("good", who="test"))]),
@@ -80,7 +80,7 @@ SCENARIOS: dict[str, tuple[int, list[Step]]] = {
     "trial fails to base": (0, [*STEPS, ("fail", lambda slots: slots.fall_back("bad", who="test"))]),
     "trial runs out": (
         1,
-        [*STEPS, *[(f"start {n}", lambda slots: start(slots, open_adapter, channel="icu")) for n in range(2, 5)]],
+        [*STEPS, *[(f"start {n}", lambda slots: start(slots, open_adapter, ring="icu")) for n in range(2, 5)]],
     ),
     "roll back twice": (
         2,
@@ -94,7 +94,7 @@ SCENARIOS: dict[str, tuple[int, list[Step]]] = {
         [("raise", lambda s: s.raise_floor(s.floor().accept_revocations("icu", ["0" * 64], 0)))],
     ),
     "refuse": (1, [("refuse", lambda slots: slots.refuse(9, "wrong answer", who="test"))]),
-    "a start that the machine kept": (1, [*STEPS[:2], ("spare", lambda slots: start(slots, no_memory, channel="icu"))]),
+    "a start that the machine kept": (1, [*STEPS[:2], ("spare", lambda slots: start(slots, no_memory, ring="icu"))]),
     "trial expires": (1, [*STEPS, ("expire", lambda slots: slots.expire(-1.0))]),
     "a newer one supersedes a trial": (
         1,
@@ -152,8 +152,8 @@ def complaint(state: CrashState, before: dict[str, bytes], records: list[Record]
         return f"the floor is lost: {error}"
     if "raise" in state.done and not floor.revoked:
         return "an acknowledged revocation is lost"
-    for channel, (sequence, _) in was.sequences.items():
-        if floor.sequences.get(channel, (-1, ""))[0] < sequence:
+    for ring, (sequence, _) in was.sequences.items():
+        if floor.sequences.get(ring, (-1, ""))[0] < sequence:
             return "the floor sank"
     named = [one.sequence for one in (record.current, record.candidate) if one]
     if named and floor.sequences["icu"][0] < max(named):
@@ -172,7 +172,7 @@ def complaint(state: CrashState, before: dict[str, bytes], records: list[Record]
         return f"a generation is in the log twice: {generations}"
     if record.generation != max(generations, default=0):
         return "the log does not end with the change that was committed last"
-    started = start(slots, open_adapter, channel="icu", open_own=open_own)
+    started = start(slots, open_adapter, ring="icu", open_own=open_own)
     if record.runs_own and not floor.revoked and started.entry != record.own:
         return "what was promoted does not run"
     if started.failures and record.tries != 0 and "lose" not in state.done:
@@ -257,7 +257,7 @@ def test_a_revoked_adapter_does_not_come_up_between_floor_and_record() -> None:
     disk = MemoryDisk(files=confirmed(2))
     slots = slots_on(disk)
     slots.raise_floor(slots.floor().accept_revocations("icu", [entry(1).file], 0))
-    started = start(slots_on(disk), open_adapter, channel="icu")
+    started = start(slots_on(disk), open_adapter, ring="icu")
     assert started.entry == entry(0)
 
 
@@ -265,10 +265,10 @@ def test_what_is_below_the_security_minimum_does_not_come_up_between_floor_and_r
     disk = MemoryDisk(files=confirmed(2))
     slots = slots_on(disk)
     slots.raise_floor(slots.floor().accept_revocations("icu", [], entry(1).sequence))
-    assert start(slots_on(disk), open_adapter, channel="icu").entry == entry(1)
+    assert start(slots_on(disk), open_adapter, ring="icu").entry == entry(1)
     slots.raise_floor(slots.floor().accept_revocations("icu", [], entry(1).sequence + 1))
-    assert start(slots_on(disk), open_adapter, channel="other").entry == entry(1)
-    assert start(slots_on(disk), open_adapter, channel="icu").entry is None
+    assert start(slots_on(disk), open_adapter, ring="other").entry == entry(1)
+    assert start(slots_on(disk), open_adapter, ring="icu").entry is None
 
 
 def test_a_full_floor_does_not_keep_a_revoked_adapter_running() -> None:
@@ -286,7 +286,7 @@ def test_the_ladder_ends_at_the_base() -> None:
             raise SelfTestError("off")
 
     disk = MemoryDisk(files=confirmed(2))
-    started = start(slots_on(disk), refuse, channel="icu")
+    started = start(slots_on(disk), refuse, ring="icu")
     assert started.entry is None
     assert len(started.failures) == 2
     assert slots_on(disk).record.state is State.BASE
@@ -306,9 +306,9 @@ def test_a_hang_or_kill_costs_a_try_and_three_end_the_trial(count: int) -> None:
     slots.activate(who="test")
     for left in (2, 1, 0):
         with pytest.raises(Killed):
-            start(slots_on(disk), die, channel="icu")
+            start(slots_on(disk), die, ring="icu")
         assert slots_on(disk).record.tries == left
-    started = start(slots_on(disk), open_adapter, channel="icu")
+    started = start(slots_on(disk), open_adapter, ring="icu")
     assert started.entry == (entry(count - 1) if count else None)
     assert slots_on(disk).record.failed_sequence == 3
 
@@ -319,7 +319,7 @@ def test_a_read_only_disk_runs_what_was_confirmed_and_never_tries() -> None:
     slots.stage(FILES[2], entry(2), "icu", who="test")
     slots.activate(who="test")
     read_only = MemoryDisk(files=dict(disk.files), fail_at=0, error="Read-only file system")
-    started = start(slots_on(read_only), open_adapter, channel="icu")
+    started = start(slots_on(read_only), open_adapter, ring="icu")
     assert started.entry == entry(0)
     assert read_only.files == disk.files
 
@@ -340,7 +340,7 @@ def test_a_disk_that_fills_up_at_any_write_keeps_what_runs() -> None:
         again = slots_on(MemoryDisk(files=dict(disk.files)))
         # The last step of the last change is the only one after which the new state may be there, unacknowledged.
         assert again.record.runs in (entry(0), entry(2))
-        assert start(again, open_adapter, channel="icu").entry == again.record.runs
+        assert start(again, open_adapter, ring="icu").entry == again.record.runs
     assert total > 15
 
 
@@ -414,11 +414,11 @@ def test_what_was_learnt_and_does_not_come_up_gives_way_and_is_dropped_only_when
     def refuse(own: bytes, parent: bytes | None) -> bytes | None:
         raise error
 
-    started = start(slots_on(disk), open_adapter, channel="icu", open_own=refuse)
+    started = start(slots_on(disk), open_adapter, ring="icu", open_own=refuse)
     assert started.entry == entry(0)
     assert started.failures
     assert (slots_on(disk).record.own == entry(3)) is kept
-    without = start(slots_on(disk), open_adapter, channel="icu")
+    without = start(slots_on(disk), open_adapter, ring="icu")
     assert without.entry == entry(0)
 
 
@@ -441,4 +441,4 @@ def test_a_revoked_parent_keeps_what_was_learnt_on_it_from_coming_up() -> None:
     promote(3, 1)(slots_on(disk))
     slots = slots_on(disk)
     slots.raise_floor(slots.floor().accept_revocations("icu", [entry(1).file], 0))
-    assert start(slots_on(disk), open_adapter, channel="icu", open_own=open_own).entry == entry(0)
+    assert start(slots_on(disk), open_adapter, ring="icu", open_own=open_own).entry == entry(0)

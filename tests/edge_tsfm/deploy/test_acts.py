@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from device_runtime.cli import cli as device_cli
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.controller import Action, Stage, went_back
-from edge_tsfm.deploy.ledger import read_channel, read_rollout
+from edge_tsfm.deploy.ledger import read_ring, read_rollout
 from edge_tsfm.deploy.sbom import sbom_of
 from edge_tsfm.deploy.status import lines, status_of
 from edge_tsfm.errors import DeployError
@@ -69,19 +69,19 @@ def test_a_monitor_that_went_back_is_seen_and_a_finish_is_judged_again(bed: Bed)
     bed.poll()
     device(bed, "confirm", "--reason", "watched")
     reports = bed.folder / "reports"
-    assert channels.step(bed.publisher, "icu", reports, who="ops").action is Action.FINISH
+    assert rings.step(bed.publisher, "icu", reports, who="ops").action is Action.FINISH
     with pytest.raises(DeployError, match="finished, 1 confirmed, 0 failed"):
-        channels.step(bed.publisher, "icu", reports, who="ops")
+        rings.step(bed.publisher, "icu", reports, who="ops")
     device(bed, "rollback", "--reason", "looks odd")
     with pytest.raises(DeployError, match="0 confirmed, 1 failed: bed went back"):  # this plan forgives a hundred
-        channels.step(bed.publisher, "icu", reports, who="ops")
+        rings.step(bed.publisher, "icu", reports, who="ops")
     assert "  went back: bed" in lines(status_of(bed.publisher))
     state = read_rollout(bed.publisher, "icu")
     assert state is not None
     state["stages"] = [{**stage, "max_failures": 0} for stage in state["stages"]]
-    channels.write_rollout(bed.publisher, state)
-    assert channels.step(bed.publisher, "icu", reports, who="ops").action is Action.STOP
-    assert status_of(bed.publisher)["channels"]["icu"]["rollout"]["halt"]
+    rings.write_rollout(bed.publisher, state)
+    assert rings.step(bed.publisher, "icu", reports, who="ops").action is Action.STOP
+    assert status_of(bed.publisher)["rings"]["icu"]["rollout"]["halt"]
 
 
 REPORT = {"device": "a", "channel": "icu", "sequence": 3, "candidate_sequence": None, "failed_sequence": -1}
@@ -101,20 +101,20 @@ REPORT = {"device": "a", "channel": "icu", "sequence": 3, "candidate_sequence": 
     ],
 )
 def test_who_went_back(changes: dict[str, Any], confirmed: list[str], back: list[str]) -> None:
-    assert went_back([{**REPORT, **changes}], channel="icu", sequence=3, confirmed=confirmed) == back
+    assert went_back([{**REPORT, **changes}], ring="icu", sequence=3, confirmed=confirmed) == back
 
 
 def test_one_that_lost_what_it_confirmed_counts_as_failed(bed: Bed) -> None:
     file = bed.offer(3)
-    channels.start(bed.publisher, "icu", file, (Stage(permille=1000, soak_hours=0.0, min_reports=2),), who="ops")
+    rings.start(bed.publisher, "icu", file, (Stage(permille=1000, soak_hours=0.0, min_reports=2),), who="ops")
     bed.poll()
     device(bed, "confirm", "--reason", "watched")
     reports = bed.folder / "reports"
-    assert channels.step(bed.publisher, "icu", reports, who="ops").action is Action.WAIT
+    assert rings.step(bed.publisher, "icu", reports, who="ops").action is Action.WAIT
     (bed.config.state / "state").write_bytes(b"damaged")
     bed.poll(activate_now=False)
     assert reported(bed)["sequence"] is None
-    decision = channels.step(bed.publisher, "icu", reports, who="ops")
+    decision = rings.step(bed.publisher, "icu", reports, who="ops")
     assert (decision.action, decision.confirmed, decision.failed) == (Action.STOP, 0, 1)
 
 
@@ -154,11 +154,11 @@ def records(bed: Bed, act: str) -> list[dict[str, Any]]:
 
 def test_every_act_has_a_record_and_a_page(bed: Bed) -> None:
     third = bed.offer(3)
-    channels.pause(bed.publisher, "icu", paused=True, who="ops", why="night")
-    channels.pause(bed.publisher, "icu", paused=False, who="ops", why="day")
-    channels.halt(bed.publisher, "icu", who="ops", why="enough <b>for</b> today")
-    channels.downgrade(bed.publisher, "icu", third, EVERYBODY, who="ops", why="known good")
-    channels.take_back(bed.publisher, "icu", third, older=True, who="A. Quality", why="bands too narrow")
+    rings.pause(bed.publisher, "icu", paused=True, who="ops", why="night")
+    rings.pause(bed.publisher, "icu", paused=False, who="ops", why="day")
+    rings.halt(bed.publisher, "icu", who="ops", why="enough <b>for</b> today")
+    rings.downgrade(bed.publisher, "icu", third, EVERYBODY, who="ops", why="known good")
+    rings.take_back(bed.publisher, "icu", third, older=True, who="A. Quality", why="bands too narrow")
     for act, group in (("start", "rollout"), ("pause", "rollout"), ("resume", "rollout"), ("halt", "rollout"),
                        ("downgrade", "quality"), ("revoke", "quality")):  # fmt: skip
         made = [  # of equal moments the names' order is that of the blobs' hashes
@@ -174,7 +174,7 @@ def test_every_act_has_a_record_and_a_page(bed: Bed) -> None:
     assert len(revoked["predicate"]["adapters"]) == 3  # and all before it
     assert all(one["revoked"] for one in revoked["predicate"]["adapters"])
     assert revoked["predicate"]["security_minimum"] == 5
-    known = read_channel(bed.publisher, "icu").adapters
+    known = read_ring(bed.publisher, "icu").adapters
     assert {one["adapter"] for one in revoked["predicate"]["adapters"]} == set(known.values())
     pages = [path.read_text() for path in (bed.folder / "repository/records").glob("*-halt*.html")]
     assert len(pages) == 1
@@ -187,7 +187,7 @@ def test_the_bill_of_materials_says_what_was_revoked(bed: Bed) -> None:
     from cyclonedx.validation.json import JsonStrictValidator
 
     third = bed.offer(3)
-    channels.take_back(bed.publisher, "icu", third, older=False, who="A. Quality", why="bands too narrow")
+    rings.take_back(bed.publisher, "icu", third, older=False, who="A. Quality", why="bands too narrow")
     text = sbom_of(bed.publisher)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     said = {}
@@ -220,7 +220,7 @@ def verbs(bed: Bed, adapter: Path) -> dict[str, list[str]]:
     return {
         "forecast": ["forecast", bundle, *given, "--input", str(series), "--target", "MAP", "--interval", "1h"],
         "selftest": ["selftest", bundle, *given],
-        "stream": ["stream", bundle, *given, "--channel", "MAP", "--interval", "1h"],
+        "stream": ["stream", bundle, *given, "--signal", "MAP", "--interval", "1h"],
         "bench": ["bench", bundle, *given, "--runs", "3", "--context-length", "8"],
     }
 
@@ -249,7 +249,7 @@ def test_a_revoked_path_is_refused_too(bed: Bed, settings: Path) -> None:
     assert current is not None
     path = bed.folder / "signed.etsa"
     path.write_bytes((bed.config.state / "slots" / current.file).read_bytes())
-    channels.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="test")
+    rings.take_back(bed.publisher, "icu", current.file, older=False, who="ops", why="test")
     bed.poll()
     result = CliRunner().invoke(device_cli, verbs(bed, path)["selftest"])
     assert "is revoked" in str(result.exception)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_runtime.update.cohort import position, takes_part
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.controller import DEFAULT_PLAN, HOUR, Action, Stage, count, decide, read_plan
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import ConfigError, DeployError
@@ -96,12 +96,12 @@ REPORT = {"channel": "icu", "sequence": 3, "candidate_sequence": None, "failed_s
     ],
 )
 def test_what_a_report_counts_for(changes: dict[str, Any], counted: tuple[int, int]) -> None:
-    assert count([{**REPORT, **changes}], channel="icu", sequence=3) == counted
+    assert count([{**REPORT, **changes}], ring="icu", sequence=3) == counted
 
 
 def test_devices_that_vanish_hold_a_stage_up_and_never_advance_it() -> None:
     reports = [REPORT] * 4
-    assert count(reports[:2], channel="icu", sequence=3) == (2, 0)
+    assert count(reports[:2], ring="icu", sequence=3) == (2, 0)
     assert decide((STAGE, LAST), 0, confirmed=2, failed=0, seconds=999 * HOUR).action is Action.WAIT
 
 
@@ -178,7 +178,7 @@ def test_positions_never_change() -> None:
 def repository(tmp_path: Path) -> Repository:
     made = make_repository(tmp_path)
     file = approve_version(made, 1).file
-    channels.start(made, "icu", file, (Stage(permille=10, approval=True, soak_hours=0.0), LAST), who="ops")
+    rings.start(made, "icu", file, (Stage(permille=10, approval=True, soak_hours=0.0), LAST), who="ops")
     (tmp_path / "reports").mkdir()
     return made
 
@@ -190,13 +190,13 @@ def report(repository: Repository, number: int, **changes: Any) -> None:
 
 def test_a_roll_out_from_start_to_finish_is_logged(repository: Repository) -> None:
     reports = repository.folder.parent / "reports"
-    step = lambda **options: channels.step(repository, "icu", reports, who="ops", **options).action  # noqa: E731
+    step = lambda **options: rings.step(repository, "icu", reports, who="ops", **options).action  # noqa: E731
     assert step() is Action.WAIT
     report(repository, 1)
     assert step() is Action.ASK
-    channels.pause(repository, "icu", paused=True, who="ops", why="night")
+    rings.pause(repository, "icu", paused=True, who="ops", why="night")
     assert step(approve=True) is Action.WAIT
-    channels.pause(repository, "icu", paused=False, who="ops", why="day")
+    rings.pause(repository, "icu", paused=False, who="ops", why="day")
     assert step(approve=True) is Action.ADVANCE
     assert step() is Action.FINISH
     with pytest.raises(DeployError, match="finished"):
@@ -219,8 +219,8 @@ def test_a_roll_out_from_start_to_finish_is_logged(repository: Repository) -> No
 def test_an_emergency_stop_stays(repository: Repository) -> None:
     report(repository, 1, sequence=None, failed_sequence=1)
     reports = repository.folder.parent / "reports"
-    assert channels.step(repository, "icu", reports, who="ops").action is Action.STOP
+    assert rings.step(repository, "icu", reports, who="ops").action is Action.STOP
     with pytest.raises(DeployError, match="halted"):
-        channels.step(repository, "icu", reports, who="ops")
+        rings.step(repository, "icu", reports, who="ops")
     with pytest.raises(DeployError, match="halted"):
-        channels.pause(repository, "icu", paused=False, who="ops", why="x")
+        rings.pause(repository, "icu", paused=False, who="ops", why="x")

@@ -15,7 +15,7 @@ from device_runtime.quality.rules import QualityRules
 from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.controller import Action, Stage, decide, read_plan
 from edge_tsfm.deploy.field_figures import MIN_UNITS, Figure, field_figures, width
-from edge_tsfm.deploy.ledger import read_channel, read_rollout
+from edge_tsfm.deploy.ledger import read_ring, read_rollout
 from edge_tsfm.deploy.status import lines, status_of
 from edge_tsfm.errors import ConfigError
 from tests.simulators.publisher import approve_version, make_repository, write_json
@@ -96,14 +96,14 @@ def test_a_stage_with_limits_is_read_and_one_that_means_nothing_is_refused() -> 
 
 def test_figures_are_those_of_the_sums_of_all_monitors() -> None:
     said = [monitor("a", 0.6, seed, previous=True) for seed in range(3)]
-    found = field_figures([report(n, one, sequence=1) for n, one in enumerate(said)], channel="icu", adapter="a")
+    found = field_figures([report(n, one, sequence=1) for n, one in enumerate(said)], ring="icu", adapter="a")
     units = np.array([one["MAP"][0]["base"]["units"] for one in said])
     assert found["base"].percent == pytest.approx(100 * (units[:, 1].sum() / units[:, 2].sum() - 1))
     assert found["base"].low < found["base"].percent < found["base"].high
     assert (found["base"].monitors, found["base"].units) == (3, int(units[:, 0].sum()))
     assert found["previous"] == found["base"]
-    assert field_figures([report(0, said[0], sequence=1)], channel="other", adapter="a") == {}
-    assert field_figures([report(0, said[0], sequence=1)], channel="icu", adapter="b") == {}
+    assert field_figures([report(0, said[0], sequence=1)], ring="other", adapter="a") == {}
+    assert field_figures([report(0, said[0], sequence=1)], ring="icu", adapter="b") == {}
 
 
 def test_monitors_that_disagree_widen_the_interval() -> None:
@@ -111,7 +111,7 @@ def test_monitors_that_disagree_widen_the_interval() -> None:
     mixed = [monitor("a", shift, seed) for seed, shift in enumerate((0.0, 0.0, 0.6, 0.6))]
     widths = []
     for said in (alike, mixed):
-        one = field_figures([report(n, q, sequence=1) for n, q in enumerate(said)], channel="icu", adapter="a")["base"]
+        one = field_figures([report(n, q, sequence=1) for n, q in enumerate(said)], ring="icu", adapter="a")["base"]
         widths.append(one.high - one.low)
     assert widths[1] > 1.5 * widths[0]
 
@@ -129,9 +129,9 @@ JUNK: list[Any] = [
 @pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
 def test_what_is_no_report_of_figures_is_passed_over(junk: Any) -> None:
     good = [report(n, monitor("a", 0.6, n, steps=300), sequence=1) for n in range(2)]
-    alone = field_figures(good, channel="icu", adapter="a")
+    alone = field_figures(good, ring="icu", adapter="a")
     assert alone["base"].units >= MIN_UNITS - 10
-    assert field_figures([*good, report(9, junk, sequence=1)], channel="icu", adapter="a") == alone
+    assert field_figures([*good, report(9, junk, sequence=1)], ring="icu", adapter="a") == alone
 
 
 def test_the_sequence_is_wider_than_one_look_and_narrows_in_standard_errors_where_it_is_tuned() -> None:
@@ -145,8 +145,8 @@ def test_a_rollout_of_a_worse_adapter_halts_and_says_by_which_figure(tmp_path: P
     repository = make_repository(tmp_path)
     approval = approve_version(repository, 1)
     rings.start(repository, "icu", approval.file, (STAGE, LAST), who="ops")
-    channel = read_channel(repository, "icu")
-    adapter, sequence = channel.adapters[approval.file], channel.sequences[approval.file]
+    ring = read_ring(repository, "icu")
+    adapter, sequence = ring.adapters[approval.file], ring.sequences[approval.file]
     folder = tmp_path / "reports"
     folder.mkdir()
     for number in range(3):

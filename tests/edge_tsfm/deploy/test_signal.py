@@ -30,7 +30,7 @@ from device_runtime.update.disk import PosixDisk
 from device_runtime.update.settings import read_config
 from device_runtime.update.slots import Slots
 from edge_tsfm.deploy.approve import approve
-from edge_tsfm.deploy.ledger import describe, read_channel
+from edge_tsfm.deploy.ledger import describe, read_ring
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import device_settings
 from edge_tsfm.errors import DeployError
@@ -59,7 +59,7 @@ def offer(repository: Repository, tmp_path: Path) -> Callable[..., Any]:
         judged = evaluation()
         judged["data"] |= data
         return approve(
-            repository, path, bundle=BUNDLE, channel=on,
+            repository, path, bundle=BUNDLE, ring=on,
             evaluation=write_json(tmp_path / "judged.json", judged), who="quality",
         )  # fmt: skip
 
@@ -79,18 +79,18 @@ def test_an_adapter_for_something_else_is_not_approved(
 
 @pytest.mark.parametrize("data", [{"channel": "HR"}, {"interval": "5min"}])
 def test_an_evaluation_on_something_else_is_no_evidence(offer: Callable[..., Any], data: dict[str, str]) -> None:
-    with pytest.raises(DeployError, match="channel icu is for MAP"):
+    with pytest.raises(DeployError, match="ring icu is for MAP"):
         offer(of(), **data)
 
 
-def test_nothing_is_approved_before_somebody_says_what_a_channel_forecasts(offer: Callable[..., Any]) -> None:
+def test_nothing_is_approved_before_somebody_says_what_a_ring_forecasts(offer: Callable[..., Any]) -> None:
     with pytest.raises(DeployError, match="nobody has said") as refusal:
         offer(of(), on="neonatal")
-    assert "deploy channel" in str(refusal.value.hint)
+    assert "deploy ring" in str(refusal.value.hint)
 
 
-def test_what_a_channel_forecasts_is_said_once(repository: Repository) -> None:
-    assert describe(repository, "icu", signal="abpmean", interval="60min") == read_channel(repository, "icu")
+def test_what_a_ring_forecasts_is_said_once(repository: Repository) -> None:
+    assert describe(repository, "icu", signal="abpmean", interval="60min") == read_ring(repository, "icu")
     for changed in ({"signal": "HR", "interval": "1h"}, {"signal": "MAP", "interval": "5min"}):
         with pytest.raises(DeployError, match="does not change"):
             describe(repository, "icu", **changed)
@@ -99,12 +99,12 @@ def test_what_a_channel_forecasts_is_said_once(repository: Repository) -> None:
 
 
 def test_a_monitors_settings_say_what_it_forecasts(repository: Repository, tmp_path: Path) -> None:
-    text = device_settings(repository, channel="icu", device_id="bed", url="x")
+    text = device_settings(repository, ring="icu", device_id="bed", url="x")
     assert 'signal = "MAP"\nunit = "mm[Hg]"\ninterval = "1h"\n' in text
     config = make_device(tmp_path / "bed", repository, "bed")
     assert (config.use.signal, config.use.unit, config.use.interval_us) == ("MAP", "mm[Hg]", HOUR)
     with pytest.raises(DeployError, match="nobody has said"):
-        device_settings(repository, channel="neonatal", device_id="bed", url="x")
+        device_settings(repository, ring="neonatal", device_id="bed", url="x")
 
 
 def with_settings(folder: Path, repository: Repository, **changes: str) -> Any:

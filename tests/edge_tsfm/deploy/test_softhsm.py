@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from device_runtime.monitor import installer_of
 from device_runtime.update.agent.poll import Agent
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.setup import rotate_key
 from edge_tsfm.deploy.signers import import_hsm_key
 from edge_tsfm.errors import DeployError
@@ -57,7 +57,7 @@ def test_a_token_approves_and_a_monitor_believes_it(token: str, tmp_path: Path) 
     rotate_key(repository, "quality", repository.refs("quality")[0].keyid, key)
     approval = approve_version(repository, 1)
     assert key.keyid in repository.load("approved").signatures  # beside the file key: two of two must sign
-    channels.start(repository, "icu", approval.file, EVERYBODY, who="ops")
+    rings.start(repository, "icu", approval.file, EVERYBODY, who="ops")
     config = make_device(tmp_path / "bed", repository, "bed")
     outcome = Agent(config, installer_of(config), clock=NOW.timestamp).poll(activate_now=True)
     assert (outcome.action, outcome.sequence) == ("trial", 1)

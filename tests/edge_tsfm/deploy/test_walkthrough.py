@@ -47,7 +47,7 @@ def test_operator(tmp_path: Path) -> None:
     run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
 
     described = run(
-        cli, "deploy", "channel", repository, "icu", "--signal", "abpmean", "--interval", "60min", "--keys", keys
+        cli, "deploy", "ring", repository, "icu", "--signal", "abpmean", "--interval", "60min", "--keys", keys
     )
     assert described == "icu: MAP in mm[Hg] every 1h\n"
     configs = []
@@ -67,7 +67,7 @@ def test_operator(tmp_path: Path) -> None:
     judged = write_json(tmp_path / "evaluation.json", evaluation())
     approved = json.loads(
         run(
-            cli, "deploy", "approve", repository, tmp_path / "map.etsa", "--keys", keys, "--channel", "icu",
+            cli, "deploy", "approve", repository, tmp_path / "map.etsa", "--keys", keys, "--ring", "icu",
             "--bundle", BUNDLE, "--evaluation", judged, "--who", "quality", "--json",
         )
     )  # fmt: skip
@@ -135,19 +135,19 @@ def test_every_verb_speaks_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (keys / "quality-2.pem").rename(stick / "quality-2.pem")
     monkeypatch.setenv("EDGE_TSFM_KEYS", f"{keys}:{stick}")
     assert len(say("init", repository, "--gate", tmp_path / "gate.toml")["gate"]) == 64
-    assert say("channel", repository, "icu", "--signal", "MAP", "--interval", "1h")["unit"] == "mm[Hg]"
+    assert say("ring", repository, "icu", "--signal", "MAP", "--interval", "1h")["unit"] == "mm[Hg]"
     names = []
     for version in (1, 2):
         (tmp_path / "map.etsa").write_bytes(adapter_blob(version))
         figures = write_json(tmp_path / "evaluation.json", evaluation())
-        facts = ["--channel", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q"]
+        facts = ["--ring", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q"]
         approved = say("approve", repository, tmp_path / "map.etsa", *facts, "--field-evaluation", figures)
         names.append(approved["adapter"])
         assert say("rollout", repository, "icu", "--adapter", names[-1][:8], "--who", "ops")["action"] == "start"
     assert say("rollout", repository, "icu", "--pause", "--who", "ops")["action"] == "pause"
     assert say("rollout", repository, "icu", "--resume", "--who", "ops")["action"] == "resume"
     because = ["--who", "ops", "--why", "test"]
-    assert say("halt", repository, "icu", *because) == {"channel": "icu", "halted": True}
+    assert say("halt", repository, "icu", *because) == {"ring": "icu", "halted": True}
     assert say("revoke", repository, "icu", names[1][:8], *because)["revoked"] == names[1]
     assert say("downgrade", repository, "icu", names[0][:8], *because)["sequence"] == 3
     old = json.loads((repository / "deploy.json").read_text())["keys"]["quality"][0]["keyid"]
@@ -155,7 +155,7 @@ def test_every_verb_speaks_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert say("refresh", repository, "targets")["role"] == "targets"
     assert say("publish", repository)["days_left"] == {}
     status = say("status", repository)
-    assert status["channels"]["icu"]["rollout"]["adapter"] == names[0]
+    assert status["rings"]["icu"]["rollout"]["adapter"] == names[0]
     run(cli, "deploy", "sbom", repository, "--out", tmp_path / "sbom.json")
 
 
@@ -173,7 +173,7 @@ REFUSALS: dict[str, tuple[list[str], str]] = {
     "nothing to downgrade": (["downgrade", "repository", "icu", "abcd", *BECAUSE, *WITH_KEYS], "0 approved"),
     "nothing to step": (["rollout", "repository", "icu", "--reports", ".", "--who", "x", *WITH_KEYS], "none"),
     "keys that are away": (["publish", "repository", "--keys", "nowhere"], "signed by 0/1 keys"),
-    "a channel elsewhere": (["halt", "repository", "../x", *BECAUSE, *WITH_KEYS], "channel"),
+    "a ring elsewhere": (["halt", "repository", "../x", *BECAUSE, *WITH_KEYS], "ring"),
 }
 
 
@@ -205,7 +205,7 @@ def test_one_adapter_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "plan.toml").write_text("[[stage]]\npermille = 1000\nsoak_hours = 0.0\n")
     run(cli, "deploy", "keygen", keys)
     run(cli, "deploy", "init", repository, "--gate", tmp_path / "gate.toml")
-    run(cli, "deploy", "channel", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
+    run(cli, "deploy", "ring", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
     bed.mkdir()
     settings = run(cli, "deploy", "device-settings", repository, "icu", "bed-1", "--url", repository / "public")
     config = bed / "device.toml"
@@ -217,7 +217,7 @@ def test_one_adapter_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         blob = tmp_path / f"map-{version}.etsa"
         blob.write_bytes(adapter_blob(version))
         names.append(sha256(blob.read_bytes()).hexdigest())
-        facts = ["--channel", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q"]
+        facts = ["--ring", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q"]
         said.append(run(cli, "deploy", "approve", repository, blob, *facts, "--field-evaluation", figures))
         signed.append(max((repository / "public/targets").rglob("*.etsa"), key=lambda path: path.stat().st_mtime_ns))
         plan = ["--plan", tmp_path / "plan.toml", "--who", "ops"]
@@ -240,7 +240,7 @@ def test_one_adapter_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name, file in zip(names, files, strict=True):
         assert name[:16] in whole
         assert file[:12] not in whole
-    status = json.loads(run(cli, "deploy", "status", repository, "--json"))["channels"]["icu"]
+    status = json.loads(run(cli, "deploy", "status", repository, "--json"))["rings"]["icu"]
     assert {one["adapter"]: one["signed_file"] for one in status["approved"]} == dict(zip(names, files, strict=True))
     assert status["revoked"] == [names[1]]
     assert [one["revoked"] for one in status["approved"]] == [True, False]  # by sequence: the first came again
@@ -259,15 +259,15 @@ def test_one_adapter_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_ledger_of_an_older_release_learns_the_names(tmp_path: Path) -> None:
-    """Channels of before do not say which blob is in a signed file: it is read from what is published."""
+    """Rings of before do not say which blob is in a signed file: it is read from what is published."""
     keys, repository = tmp_path / "keys", tmp_path / "repository"
     (tmp_path / "gate.toml").write_text(GATE)
     run(cli, "deploy", "keygen", keys)
     run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
-    run(cli, "deploy", "channel", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
+    run(cli, "deploy", "ring", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
     (tmp_path / "map.etsa").write_bytes(adapter_blob(1))
     figures = write_json(tmp_path / "evaluation.json", evaluation())
-    facts = ["--channel", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q", "--keys", keys]
+    facts = ["--ring", "icu", "--bundle", BUNDLE, "--evaluation", figures, "--who", "q", "--keys", keys]
     run(cli, "deploy", "approve", repository, tmp_path / "map.etsa", *facts)
     ledger = repository / "channels/icu.json"
     value = json.loads(ledger.read_text())
@@ -275,7 +275,7 @@ def test_a_ledger_of_an_older_release_learns_the_names(tmp_path: Path) -> None:
     ledger.write_text(json.dumps(value))
     status = json.loads(run(cli, "deploy", "status", repository, "--json", "--keys", keys))
     name = sha256(adapter_blob(1)).hexdigest()
-    assert [one["adapter"] for one in status["channels"]["icu"]["approved"]] == [name]
+    assert [one["adapter"] for one in status["rings"]["icu"]["approved"]] == [name]
 
 
 @pytest.mark.parametrize(
@@ -295,13 +295,13 @@ def test_the_record_has_the_runs_own_verdict_and_says_which_gate_decides(
     (tmp_path / "gate.toml").write_text(GATE)
     run(cli, "deploy", "keygen", keys)
     run(cli, "deploy", "init", repository, "--keys", keys, "--gate", tmp_path / "gate.toml")
-    run(cli, "deploy", "channel", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
+    run(cli, "deploy", "ring", repository, "icu", "--signal", "MAP", "--interval", "1h", "--keys", keys)
     (tmp_path / "map.etsa").write_bytes(adapter_blob(1))
     figures = evaluation()
     figures["run"]["gate"] = gate
     figures["adapter_minus_base"]["wql"]["relative"] = {"value": -0.06, "low": -0.08, "high": -0.04}
     facts = ["--bundle", BUNDLE, "--evaluation", write_json(tmp_path / "evaluation.json", figures), "--who", "q"]
-    run(cli, "deploy", "approve", repository, tmp_path / "map.etsa", "--channel", "icu", "--keys", keys, *facts)
+    run(cli, "deploy", "approve", repository, tmp_path / "map.etsa", "--ring", "icu", "--keys", keys, *facts)
     (page,) = (repository / "records").glob("*.html")
     text = page.read_text()
     block = next(line for line in text.splitlines() if said in line)

@@ -26,7 +26,7 @@ from device_runtime.update.policy import Policy
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots, locked
 from device_runtime.update.start import start
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import DataError, DeployError, GateRefusedError
 from tests.simulators.publisher import (
@@ -48,7 +48,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     repository = make_repository(folder)
     approval = approve_version(repository, 1)
-    channels.start(repository, "icu", approval.file, EVERYBODY, who="ops")
+    rings.start(repository, "icu", approval.file, EVERYBODY, who="ops")
     return folder
 
 
@@ -75,7 +75,7 @@ class Monitor:
 
     def confirm(self) -> None:
         slots = self.slots
-        start(slots, self.installer.open, channel="icu")
+        start(slots, self.installer.open, ring="icu")
         slots.confirm("healthy", who="test")
 
 
@@ -139,7 +139,7 @@ def test_a_step_that_fails_keeps_what_runs_and_the_next_poll_succeeds(
         else:
             assert monitor.poll().action == "failed"
     assert monitor.slots.record.runs is None
-    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is None
+    assert start(monitor.slots, monitor.installer.open, ring="icu").entry is None
     assert monitor.poll().action == "trial"
 
 
@@ -154,10 +154,10 @@ def test_a_trial_that_fails_or_dies_ends_at_the_base(monitor: Monitor, how: Base
 
     for _ in range(3):
         try:
-            start(monitor.slots, open_adapter, channel="icu")
+            start(monitor.slots, open_adapter, ring="icu")
         except Killed:
             continue
-    assert start(monitor.slots, open_adapter, channel="icu").running == "base"
+    assert start(monitor.slots, open_adapter, ring="icu").running == "base"
     assert monitor.slots.record.state is State.BASE
     again = monitor.poll()
     assert "failed here before" in again.reason  # out of the loop: not fetched for ever
@@ -168,13 +168,13 @@ def test_a_trial_that_fails_or_dies_ends_at_the_base(monitor: Monitor, how: Base
 def test_killed_while_confirming_or_rolling_back(monitor: Monitor, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monitor.poll()
     slots = monitor.slots
-    start(slots, monitor.installer.open, channel="icu")
+    start(slots, monitor.installer.open, ring="icu")
     with monkeypatch.context() as patch:
         _in(Slots, "_commit")(patch, Killed())
         with pytest.raises(Killed):
             getattr(slots, step)("x", who="test")
     assert monitor.slots.record.state is State.TRIAL
-    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is not None
+    assert start(monitor.slots, monitor.installer.open, ring="icu").entry is not None
 
 
 def test_a_report_that_cannot_be_sent_changes_nothing(monitor: Monitor) -> None:
@@ -253,7 +253,7 @@ def test_thirty_days_without_publication_is_stale_but_runs(monitor: Monitor) -> 
     outcome = monitor.poll()
     assert (outcome.action, outcome.code) == ("refused", 210)
     assert "stale" in outcome.reason
-    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is not None
+    assert start(monitor.slots, monitor.installer.open, ring="icu").entry is not None
     monitor.publisher(days=30).publish()
     assert monitor.poll().reason == "up to date"
 
@@ -263,13 +263,13 @@ def test_a_clock_in_2099_blocks_installs_and_not_forecasts(monitor: Monitor) -> 
     monitor.confirm()
     monitor.now = dt.datetime(2099, 1, 1, tzinfo=dt.UTC).timestamp()
     assert "stale" in monitor.poll().reason
-    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is not None
+    assert start(monitor.slots, monitor.installer.open, ring="icu").entry is not None
 
 
 def second_version(monitor: Monitor, *, days: float = 0) -> None:
     publisher = monitor.publisher(days=days)
     approval = approve_version(publisher, 2)
-    channels.start(publisher, "icu", approval.file, EVERYBODY, who="ops")
+    rings.start(publisher, "icu", approval.file, EVERYBODY, who="ops")
 
 
 @pytest.mark.parametrize("wipe", ["deleted", "emptied", "kept"])
@@ -383,7 +383,7 @@ def test_a_change_of_keys_that_is_cut_is_carried_out_by_the_next_publication(
         patch.setattr(Repository, "store", store)
         with pytest.raises(Killed):
             rotate_key(publisher, group, publisher.refs(group)[0].keyid, new)
-    channels.publish(monitor.publisher())
+    rings.publish(monitor.publisher())
     assert monitor.poll().reason == "up to date"
     delegator = publisher.load("root" if group in ("online", "root") else "targets").signed
     roles = delegator.roles if group in ("online", "root") else delegator.delegations.roles
@@ -425,7 +425,7 @@ def test_halt_keeps_those_who_have_it_and_starts_nobody(monitor: Monitor) -> Non
     second.config = make_device(monitor.folder / "other", monitor.repository, "bed-2")
     monitor.poll()
     monitor.confirm()
-    channels.halt(monitor.publisher(), "icu", who="ops", why="test")
+    rings.halt(monitor.publisher(), "icu", who="ops", why="test")
     assert monitor.poll().reason == "up to date"
     assert second.poll().reason == "the roll-out is halted"
     assert second.slots.record.state is State.BASE
@@ -433,7 +433,7 @@ def test_halt_keeps_those_who_have_it_and_starts_nobody(monitor: Monitor) -> Non
 
 def test_halt_discards_what_is_only_staged(monitor: Monitor) -> None:
     assert monitor.poll(activate_now=False).action == "staged"
-    channels.halt(monitor.publisher(), "icu", who="ops", why="test")
+    rings.halt(monitor.publisher(), "icu", who="ops", why="test")
     monitor.poll(activate_now=False)
     assert monitor.slots.record.state is State.BASE
 
@@ -448,19 +448,19 @@ def test_revoke_goes_back_to_the_previous_one_and_a_downgrade_is_followed(monito
     monitor.confirm()
     second = monitor.slots.record.current
     assert second is not None
-    channels.take_back(monitor.publisher(), "icu", second.file, older=False, who="ops", why="test")
+    rings.take_back(monitor.publisher(), "icu", second.file, older=False, who="ops", why="test")
     assert monitor.poll().action == "rolled back"
     assert monitor.slots.record.current == first
     with pytest.raises(DeployError, match="devices would refuse"):
-        channels.start(monitor.publisher(), "icu", first.file, EVERYBODY, who="ops")
-    channels.downgrade(monitor.publisher(), "icu", first.file, EVERYBODY, who="ops", why="the old one was better")
+        rings.start(monitor.publisher(), "icu", first.file, EVERYBODY, who="ops")
+    rings.downgrade(monitor.publisher(), "icu", first.file, EVERYBODY, who="ops", why="the old one was better")
     assert monitor.poll().action == "trial"
     monitor.confirm()
     again = monitor.slots.record.current
     assert again is not None
     assert (again.file, again.sequence, again.version) == (first.file, 3, 1)
     with pytest.raises(DeployError, match="is revoked"):
-        channels.downgrade(monitor.publisher(), "icu", second.file, EVERYBODY, who="ops", why="x")
+        rings.downgrade(monitor.publisher(), "icu", second.file, EVERYBODY, who="ops", why="x")
 
 
 def test_revoke_with_everything_older_ends_at_the_base(monitor: Monitor) -> None:
@@ -471,7 +471,7 @@ def test_revoke_with_everything_older_ends_at_the_base(monitor: Monitor) -> None
     monitor.confirm()
     current = monitor.slots.record.current
     assert current is not None
-    channels.take_back(monitor.publisher(), "icu", current.file, older=True, who="ops", why="test")
+    rings.take_back(monitor.publisher(), "icu", current.file, older=True, who="ops", why="test")
     assert monitor.poll().action == "rolled back"
     assert monitor.slots.record.state is State.BASE
 
@@ -504,7 +504,7 @@ def test_a_revocation_is_obeyed_though_the_rest_cannot_be_fetched(
     approve_version(publisher, 2)
     runs = monitor.slots.record.runs
     assert runs is not None
-    channels.take_back(publisher, "icu", runs.file, older=False, who="ops", why="test")
+    rings.take_back(publisher, "icu", runs.file, older=False, who="ops", why="test")
     broken(publisher)
     if broken is break_bins:
         assert len(publisher.approved_roles()) == 32
@@ -519,25 +519,25 @@ def test_a_revocation_cut_before_the_ledger_is_not_lost(
     monitor: Monitor, monkeypatch: pytest.MonkeyPatch, older: bool
 ) -> None:
     from edge_tsfm.deploy import approve as module
-    from edge_tsfm.deploy.ledger import read_channel
+    from edge_tsfm.deploy.ledger import read_ring
 
     publisher = monitor.publisher()
-    first, second = next(iter(read_channel(publisher, "icu").sequences)), approve_version(publisher, 2).file
+    first, second = next(iter(read_ring(publisher, "icu").sequences)), approve_version(publisher, 2).file
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_channel", lambda *_: (_ for _ in ()).throw(Killed()))
+        patch.setattr(module, "write_ring", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
-            channels.take_back(publisher, "icu", first, older=older, who="ops", why="test")
-    channels.publish(monitor.publisher())
+            rings.take_back(publisher, "icu", first, older=older, who="ops", why="test")
+    rings.publish(monitor.publisher())
     publisher = monitor.publisher()
-    assert not read_channel(publisher, "icu").live(first)
-    channels.take_back(publisher, "icu", second, older=False, who="ops", why="test")
+    assert not read_ring(publisher, "icu").live(first)
+    rings.take_back(publisher, "icu", second, older=False, who="ops", why="test")
     said = publisher.revocations()["icu"]
     assert second in said["files"]
     assert said["minimum"] == 2 if older else first in said["files"]
 
 
 def test_a_halted_roll_out_is_not_the_field_but_the_last_finished_one_is(monitor: Monitor) -> None:
-    from edge_tsfm.deploy.ledger import in_the_field, read_channel, read_rollout, write_rollout
+    from edge_tsfm.deploy.ledger import in_the_field, read_ring, read_rollout, write_rollout
 
     publisher = monitor.publisher()
     state = read_rollout(publisher, "icu")
@@ -545,10 +545,10 @@ def test_a_halted_roll_out_is_not_the_field_but_the_last_finished_one_is(monitor
     write_rollout(publisher, {**state, "finished": True})
     for version in (2, 3):  # the second attempt remembers what the first did
         file = approve_version(publisher, version).file
-        channels.start(publisher, "icu", file, EVERYBODY, who="ops")
-        assert in_the_field(publisher, read_channel(publisher, "icu")) == file
-        channels.halt(publisher, "icu", who="ops", why="test")
-        assert in_the_field(publisher, read_channel(publisher, "icu")) == state["file"]
+        rings.start(publisher, "icu", file, EVERYBODY, who="ops")
+        assert in_the_field(publisher, read_ring(publisher, "icu")) == file
+        rings.halt(publisher, "icu", who="ops", why="test")
+        assert in_the_field(publisher, read_ring(publisher, "icu")) == state["file"]
 
 
 # --- the device itself ----------------------------------------------------------------------------------------------
@@ -594,7 +594,7 @@ def test_a_damaged_state_record_means_the_base(monitor: Monitor) -> None:
     monitor.confirm()
     path = monitor.config.state / "state"
     path.write_bytes(path.read_bytes().replace(b"confirmed", b"cOnfirmed"))
-    started = start(monitor.slots, monitor.installer.open, channel="icu")
+    started = start(monitor.slots, monitor.installer.open, ring="icu")
     assert started.entry is None
     assert "damaged" in started.failures[0]
 
@@ -607,7 +607,7 @@ def test_a_lost_floor_blocks_installs_and_not_what_runs(monitor: Monitor) -> Non
         (monitor.config.state / name).unlink()
     outcome = monitor.poll()
     assert (outcome.action, outcome.code) == ("failed", 400)
-    assert start(monitor.slots, monitor.installer.open, channel="icu").entry is not None
+    assert start(monitor.slots, monitor.installer.open, ring="icu").entry is not None
 
 
 def test_a_missing_root_link_heals(monitor: Monitor) -> None:
@@ -675,7 +675,7 @@ def test_evidence_is_bound_by_no_fewer_digits_than_export_writes(
     path.write_bytes(blobs.encode(dataclasses.replace(adapter, metadata={**adapter.metadata, "run": made})))
     judged = write_json(tmp_path / "e.json", evaluation())
     with pytest.raises(DeployError, match="exported from run"):
-        approve(monitor.publisher(), path, bundle=BUNDLE, channel="icu", evaluation=judged, who="q")
+        approve(monitor.publisher(), path, bundle=BUNDLE, ring="icu", evaluation=judged, who="q")
 
 
 def on_device(wql: float, **changes: str) -> dict[str, Any]:
@@ -757,7 +757,7 @@ def test_the_gate_wants_the_adapter_in_the_field(monitor: Monitor) -> None:
     path.write_bytes(adapter_blob(5))
     judged = write_json(monitor.folder / "e.json", evaluation())
     with pytest.raises(GateRefusedError, match="in the field"):
-        approve(monitor.publisher(), path, bundle=BUNDLE, channel="icu", evaluation=judged, who="q")
+        approve(monitor.publisher(), path, bundle=BUNDLE, ring="icu", evaluation=judged, who="q")
 
 
 def test_a_changed_gate_is_not_the_pinned_one(monitor: Monitor) -> None:
@@ -787,6 +787,6 @@ def test_fifty_adapters_go_into_bins_and_devices_follow(monitor: Monitor) -> Non
     assert approval is not None
     assert len(publisher.approved_roles()) == 32
     assert len(publisher.approved()) == 5
-    channels.start(publisher, "icu", approval.file, EVERYBODY, who="ops")
+    rings.start(publisher, "icu", approval.file, EVERYBODY, who="ops")
     assert monitor.poll().sequence == 5
     assert monitor.slots.record.state is State.TRIAL

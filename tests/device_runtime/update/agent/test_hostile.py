@@ -35,8 +35,7 @@ from device_runtime.update.rollout import decode
 from device_runtime.update.settings import DeviceConfig, read_config
 from device_runtime.update.slots import Slots, locked
 from device_runtime.update.start import start
-from edge_tsfm.deploy import ledger
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import ledger, rings
 from edge_tsfm.deploy.acceptance import read_gate
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import device_settings, init, keygen, rotate_key
@@ -72,7 +71,7 @@ class Bed:
 
     def offer(self, version: int) -> str:
         file = approve_version(self.publisher, version).file
-        channels.start(self.publisher, "icu", file, EVERYBODY, who="ops")
+        rings.start(self.publisher, "icu", file, EVERYBODY, who="ops")
         return file
 
     def poll(self, fetcher: Any = None) -> Outcome:
@@ -85,7 +84,7 @@ class Bed:
 
     def confirm(self) -> None:
         slots = self.slots
-        start(slots, self.installer.open, channel="icu")
+        start(slots, self.installer.open, ring="icu")
         slots.confirm("healthy", who="test")
 
 
@@ -303,8 +302,8 @@ def test_a_revocation_reaches_monitors_by_what_was_approved_before_it(bed: Bed) 
     third = approve_version(bed.publisher, 3).file
     bed.poll()
     bed.confirm()
-    channels.take_back(bed.publisher, "icu", second, older=False, who="ops", why="test")
-    channels.start(bed.publisher, "icu", third, EVERYBODY, who="ops")
+    rings.take_back(bed.publisher, "icu", second, older=False, who="ops", why="test")
+    rings.start(bed.publisher, "icu", third, EVERYBODY, who="ops")
     assert bed.poll().action == "rolled back"
     assert bed.poll().action == "trial"
     slots = bed.slots
@@ -316,10 +315,10 @@ def test_a_revocation_reaches_monitors_by_what_was_approved_before_it(bed: Bed) 
 
 def test_revoked_before_anything_is_offered(bed: Bed) -> None:
     file = approve_version(bed.publisher, 1).file
-    channels.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
+    rings.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
     with pytest.raises(DeployError, match="is revoked"):
-        channels.start(bed.publisher, "icu", file, EVERYBODY, who="ops")
-    assert bed.poll().reason == "nothing is rolled out on channel icu"
+        rings.start(bed.publisher, "icu", file, EVERYBODY, who="ops")
+    assert bed.poll().reason == "nothing is rolled out on ring icu"
     assert file in bed.slots.floor().revoked
 
 
@@ -327,7 +326,7 @@ def test_a_revocation_is_obeyed_when_the_roll_out_role_has_expired(bed: Bed, mon
     file = bed.offer(1)
     bed.poll()
     bed.confirm()
-    channels.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
+    rings.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
     bed.now += timedelta(days=20)
     keys = bed.folder / "keys"
     (keys / "rollout-1.pem").rename(bed.folder / "away.pem")
@@ -349,7 +348,7 @@ def test_after_a_revocation_polls_are_quiet(bed: Bed) -> None:
     file = bed.offer(1)
     bed.poll()
     bed.confirm()
-    channels.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
+    rings.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
     assert bed.poll().action == "rolled back"
     quiet = bed.poll()
     assert (quiet.action, quiet.reason, quiet.code) == ("nothing", "what is rolled out was revoked", 0)
@@ -358,12 +357,12 @@ def test_after_a_revocation_polls_are_quiet(bed: Bed) -> None:
 def test_many_revocations_do_not_outgrow_a_monitor(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_tsfm.deploy.approve.MAX_REVOKED", 4)
     files = [approve_version(bed.publisher, version).file for version in range(1, 8)]
-    channels.start(bed.publisher, "icu", files[-1], EVERYBODY, who="ops")
+    rings.start(bed.publisher, "icu", files[-1], EVERYBODY, who="ops")
     for file in files[:4]:
-        channels.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
+        rings.take_back(bed.publisher, "icu", file, older=False, who="ops", why="test")
     with pytest.raises(DeployError, match="5 revoked files"):
-        channels.take_back(bed.publisher, "icu", files[4], older=False, who="ops", why="test")
-    channels.take_back(bed.publisher, "icu", files[5], older=True, who="ops", why="test")
+        rings.take_back(bed.publisher, "icu", files[4], older=False, who="ops", why="test")
+    rings.take_back(bed.publisher, "icu", files[5], older=True, who="ops", why="test")
     assert bed.poll().action == "trial"
     assert bed.slots.floor().security_minimum == {"icu": 7}
 
@@ -376,8 +375,8 @@ def test_a_halt_that_died_before_it_was_published_is_carried_out(bed: Bed, monke
     with monkeypatch.context() as patch:
         patch.setattr(Repository, "publish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            channels.halt(bed.publisher, "icu", who="ops", why="test")
-    channels.publish(bed.publisher)
+            rings.halt(bed.publisher, "icu", who="ops", why="test")
+    rings.publish(bed.publisher)
     assert bed.poll().reason == "the roll-out is halted"
 
 
@@ -387,8 +386,8 @@ def test_a_finished_roll_out_can_be_halted(bed: Bed) -> None:
     bed.poll()
     bed.confirm()
     bed.poll()
-    assert channels.step(bed.publisher, "icu", reports, who="ops").action.value == "finish"
-    channels.halt(bed.publisher, "icu", who="ops", why="no new beds")
+    assert rings.step(bed.publisher, "icu", reports, who="ops").action.value == "finish"
+    rings.halt(bed.publisher, "icu", who="ops", why="no new beds")
     late = make_device(bed.folder / "late", bed.repository, "late")
     agent = Agent(late, bed.installer, clock=lambda: NOW.timestamp() + 60)
     assert agent.poll(activate_now=True).reason == "the roll-out is halted"
@@ -417,7 +416,7 @@ def test_bins_that_were_half_made_lose_nothing(bed: Bed, monkeypatch: pytest.Mon
         with pytest.raises(KeyboardInterrupt):
             approve_version(bed.publisher, 2)
     assert len(bed.publisher.approved()) >= 1
-    channels.publish(bed.publisher)
+    rings.publish(bed.publisher)
     assert bed.poll().action == "trial"
     bed.confirm()
     bed.offer(2)
@@ -436,7 +435,7 @@ def test_publishing_by_online_keys_alone_is_never_stale(bed: Bed, every: int) ->
             path.unlink()
     for _ in range(21):
         bed.now += timedelta(days=every)
-        channels.publish(bed.publisher)
+        rings.publish(bed.publisher)
         assert bed.poll().reason == "up to date"
 
 
@@ -444,7 +443,7 @@ def test_what_offline_keys_must_sign_soon_is_said_in_time(bed: Bed) -> None:
     from edge_tsfm.deploy.status import ageing
 
     bed.now += timedelta(days=340)
-    channels.publish(bed.publisher)
+    rings.publish(bed.publisher)
     assert ageing(bed.publisher) == {"root": 25, "targets": 25, "approved": 25}
 
 
@@ -489,27 +488,27 @@ def test_an_init_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert init(tmp_path / "r", tmp_path / "keys", tmp_path / "gate.toml").version("root") == 1
 
 
-@pytest.mark.parametrize("channel", ["../../etc", "a/b", "", "A", "x" * 64, "a\nb"])
-def test_a_channel_leads_nowhere_else(bed: Bed, channel: str) -> None:
+@pytest.mark.parametrize("ring", ["../../etc", "a/b", "", "A", "x" * 64, "a\nb"])
+def test_a_ring_leads_nowhere_else(bed: Bed, ring: str) -> None:
     publisher = bed.publisher
     for call in (
-        lambda: channels.halt(publisher, channel, who="x", why="x"),
-        lambda: channels.step(publisher, channel, bed.folder, who="x"),
-        lambda: channels.take_back(publisher, channel, "abcd", older=False, who="x", why="x"),
-        lambda: channels.downgrade(publisher, channel, "abcd", EVERYBODY, who="x", why="x"),
-        lambda: ledger.read_channel(publisher, channel),
+        lambda: rings.halt(publisher, ring, who="x", why="x"),
+        lambda: rings.step(publisher, ring, bed.folder, who="x"),
+        lambda: rings.take_back(publisher, ring, "abcd", older=False, who="x", why="x"),
+        lambda: rings.downgrade(publisher, ring, "abcd", EVERYBODY, who="x", why="x"),
+        lambda: ledger.read_ring(publisher, ring),
     ):
-        with pytest.raises(DeployError, match="channel"):
+        with pytest.raises(DeployError, match="ring"):
             call()
     with pytest.raises(SettingsError):
-        device_settings(publisher, channel=channel, device_id="bed", url="x")
+        device_settings(publisher, ring=ring, device_id="bed", url="x")
 
 
 def test_a_device_id_cannot_write_settings(bed: Bed) -> None:
     evil = 'bed"\nthreshold = 0\n#'
     with pytest.raises(SettingsError):
-        device_settings(bed.publisher, channel="icu", device_id=evil, url="x")
-    text = device_settings(bed.publisher, channel="icu", device_id='a"b\\c', url="x")
+        device_settings(bed.publisher, ring="icu", device_id=evil, url="x")
+    text = device_settings(bed.publisher, ring="icu", device_id='a"b\\c', url="x")
     (bed.folder / "d.toml").write_text(text)
     assert read_config(bed.folder / "d.toml").device_id == 'a"b\\c'
 
@@ -550,15 +549,15 @@ def test_reports_of_broken_or_hostile_machines_are_passed_over(bed: Bed) -> None
     os.mkfifo(reports / "7.json")
     (reports / "8.json").mkdir()
     write_json(reports / "9.json", {"device": 5})
-    assert [report["device"] for report in channels.read_reports(reports)] == ["a"]
-    decision = channels.step(bed.publisher, "icu", reports, who="ops")
+    assert [report["device"] for report in rings.read_reports(reports)] == ["a"]
+    decision = rings.step(bed.publisher, "icu", reports, who="ops")
     assert (decision.confirmed, decision.failed) == (1, 0)
 
 
 def test_a_report_folder_that_is_not_there_is_an_error(bed: Bed) -> None:
     bed.offer(1)
     with pytest.raises(DeployError, match="no folder of reports"):
-        channels.step(bed.publisher, "icu", bed.folder / "nowhere", who="ops")
+        rings.step(bed.publisher, "icu", bed.folder / "nowhere", who="ops")
 
 
 def test_a_report_endpoint_that_talks_nonsense_does_not_end_a_poll(bed: Bed) -> None:
@@ -588,7 +587,7 @@ def test_a_token_is_for_one_address(bed: Bed) -> None:
         handler.send_header("Location", "/elsewhere")
         handler.end_headers()
 
-    report = report_of(bed.slots, channel="icu", base="0")
+    report = report_of(bed.slots, ring="icu", base="0")
     with answering(answer) as url, pytest.raises(OfflineError, match="302"):
         send(report, f"{url}/r", token="secret")  # noqa: S106 - not one
     assert seen == [("/r", "Bearer secret")]

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from device_runtime.cli import cli
-from edge_tsfm.deploy import rings as channels
+from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.repository import Repository
 from tests.simulators.fleet import served
 from tests.simulators.publisher import EVERYBODY, approve_version, make_repository
@@ -54,7 +54,7 @@ class Client:
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
     repository = make_repository(tmp_path, now=datetime.now(UTC))
-    channels.start(repository, "icu", approve_version(repository, 1).file, EVERYBODY, who="ops")
+    rings.start(repository, "icu", approve_version(repository, 1).file, EVERYBODY, who="ops")
     with served(repository.folder / "public") as (url, _):
         yield Client(tmp_path, url)
 
@@ -129,7 +129,7 @@ def test_a_target_with_other_bytes_is_refused(client: Client) -> None:
 def test_an_old_repository_is_refused_by_a_client_that_saw_a_newer_one(client: Client) -> None:
     shutil.copytree(client.public, client.folder / "old")
     client.init()
-    channels.halt(client.publisher(), "icu", who="ops", why="test")
+    rings.halt(client.publisher(), "icu", who="ops", why="test")
     assert client("refresh") == 0
     shutil.rmtree(client.public)
     shutil.copytree(client.folder / "old", client.public)

@@ -1,4 +1,4 @@
-"""``edge-tsfm deploy channel``."""
+"""``edge-tsfm deploy ring``."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from pathlib import Path
 import click
 
 from edge_tsfm.cli.deploy.options import (
-    channel_argument,
     json_option,
     keys_option,
+    old_name,
     open_repository,
     repository_argument,
+    ring_argument,
     say,
 )
 
 
 @click.command()
 @repository_argument
-@channel_argument
+@ring_argument
 @keys_option
 @click.option("--signal", required=True, help="What its monitors forecast, as MAP.")
 @click.option("--interval", default="", help="Time between two steps, as 1h.  [default: steps of no stated length]")
 @click.option("--unit", default="", help="UCUM, as mm[Hg].  [default: the signal's own]")
 @json_option
 def command(
-    repository: Path, channel: str, keys: tuple[Path, ...], signal: str, interval: str, unit: str, as_json: bool
+    repository: Path, ring: str, keys: tuple[Path, ...], signal: str, interval: str, unit: str, as_json: bool
 ) -> None:
-    """Say once what the monitors of a CHANNEL forecast: no adapter for anything else is approved for it."""
+    """Say once what the monitors of a RING forecast: no adapter for anything else is approved for it."""
     from edge_tsfm.deploy.ledger import describe
 
     opened = open_repository(repository, keys)
     with opened.locked():
-        made = describe(opened, channel, signal=signal, interval=interval, unit=unit)
+        made = describe(opened, ring, signal=signal, interval=interval, unit=unit)
     say(
         as_json,
-        {"channel": made.name, "signal": made.signal, "unit": made.unit, "interval": made.interval},
+        {"ring": made.name, **old_name(made.name), "signal": made.signal, "unit": made.unit, "interval": made.interval},
         f"{made.name}: {made.signal}{f' in {made.unit}' if made.unit else ''} every {made.interval or 'step'}",
     )
