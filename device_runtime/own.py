@@ -1,4 +1,4 @@
-"""What a monitor learns itself, with its model: what learns is opened here, and blobs of it are made, proven, opened."""
+"""What a monitor learns itself, with its model: opened, made into blobs, and proven, here."""
 
 from __future__ import annotations
 

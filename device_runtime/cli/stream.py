@@ -68,11 +68,13 @@ def command(
 
     An empty value is a missing one. A line that cannot be read (bytes that are no text, too, and more than 4,096 of
     them), or a signal with too little to forecast from, is answered with a JSON line that has an "error"; the stream
-    goes on. The quantiles read back as exactly the float32 that were forecast.
+    goes on. The quantiles read back as exactly the float32 that were forecast. ``name,t_ms,end`` says that a stay is
+    over, and ``name,t_ms,value,item`` whose a sample is: another item begins another stay.
 
     With --config the stream runs what `install` and `update` put in place, takes over what they change while it
     runs, and judges an adapter on trial by its forecasts: confirmed after the health window, taken back on failure.
     Forecasts are then scored once their targets have come, beside the frozen base: `quality` says how good they were.
+    Where its settings have [adapt], the monitor learns from finished stays while no line waits: `adapt` says how far.
 
     While something else has to run than is installed, each forecast has a "fallback" that says why, standard error
     says it once, and what the machine kept from coming up is tried again.
@@ -112,13 +114,22 @@ def _run(stream: Stream, prediction_length: int, said: str) -> None:
     """Answer each line of standard input; ``said`` is the last problem that standard error has."""
     from device_runtime.digits import shortest
     from device_runtime.errors import DeviceRuntimeError
-    from device_runtime.forecast.feed import read_lines, read_sample
+    from device_runtime.forecast.feed import read_event, read_lines, read_lines_between
+    from device_runtime.update.host import Host
 
-    for number, line in enumerate(read_lines(sys.stdin.buffer), start=1):
+    host, feed = stream.forecaster, sys.stdin.buffer
+    learns = isinstance(host, Host) and host.learns
+    lines = read_lines_between(feed, host.idle) if learns and isinstance(host, Host) else read_lines(feed)
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            name, t_ms, value = read_sample(line, number)
+            name, t_ms, value, item, ends = read_event(line, number)
+            if ends:
+                stream.end_stay(name)
+                continue
+            if item is not None:
+                stream.of_item(name, item)
             if not stream.push(name, t_ms, value):
                 continue
             forecast = stream.forecast(name, prediction_length)

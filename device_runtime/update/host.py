@@ -167,6 +167,11 @@ class Host(Generic[F]):
         return bool(own) and one_name(signal) == one_name(own)
 
     @property
+    def learns(self) -> bool:
+        """Whether settings and envelope let this monitor learn."""
+        return self._adapting.allowed.may.learn
+
+    @property
     def runs_own(self) -> bool:
         """Whether what was learnt here forecasts now."""
         return self.started.entry is not None and self.started.entry == self._own
@@ -285,9 +290,7 @@ class Host(Generic[F]):
         self._check_own(slots)
         open_own = self._adapting.open_own if self._adapting.opens_own else None
         try:
-            self.started = start(
-                slots, self._open, ring=self._config.ring, failed=failed, keep=keep, open_own=open_own
-            )
+            self.started = start(slots, self._open, ring=self._config.ring, failed=failed, keep=keep, open_own=open_own)
         except (DeviceRuntimeError, OSError, MemoryError) as error:
             # What ran may have been taken back, so it does not go on; the next forecast tries again.
             self._generation = -1
