@@ -7,6 +7,7 @@ from device_runtime.adapt.modes import Mode
 from device_runtime.errors import SignalMismatchError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.learning import LearningSession
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.binding import Binding, require_said
 from device_runtime.format.blob import decode
@@ -49,8 +50,6 @@ def workshop_of(config: DeviceConfig, *, settings: SessionSettings | None = None
         return None
 
     def open_learnable(blob: bytes | None) -> Learnable:
-        from device_runtime.forecast.learning import LearningSession
-
         return LearningSession.open(config.bundle, blob, settings=settings)
 
     return OwnAdapters(config, Bundle.open(config.bundle), open_learnable, settings=settings)

@@ -26,13 +26,13 @@ from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.binding import Binding
 from device_runtime.format.blob import blob_size, decode, encode
+from device_runtime.format.learning import LEARNING_FILE
+from device_runtime.format.manifest import MAX_MANIFEST_SIZE
 from device_runtime.series.signals import find_signal
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.workshop import Made
 
 FloatArray = NDArray[np.float32]
-LEARNING_FILE = "learning.json"
-MAX_LEARNING = 1_048_576  # bytes
 OpenLearnable = Callable[[bytes | None], Learnable]
 
 
@@ -59,7 +59,7 @@ class OwnAdapters:
     @cached_property
     def learning(self) -> str:
         """SHA-256 of the bundle's learning.json, hex. Raises `StorageError` where there is none."""
-        return hashlib.sha256(read_bounded(self._config.bundle / LEARNING_FILE, MAX_LEARNING)).hexdigest()
+        return hashlib.sha256(read_bounded(self._config.bundle / LEARNING_FILE, MAX_MANIFEST_SIZE)).hexdigest()
 
     def learner(self, parent: bytes | None, rules: AdaptRules, tensors: tuple[str, ...] | None) -> Learner:
         """Open what learns by ``rules`` on the signed file ``parent``, None: on the base alone.

@@ -37,6 +37,8 @@ def command(config_path: Path, out: Path, key: Path | None, who: str, as_json: b
     write_atomic(beside, json.dumps(statement, indent=1, sort_keys=True).encode() + b"\n")
     digest = statement["subject"][0]["digest"]["sha256"]
     if as_json:
-        click.echo(json.dumps({"adapter": digest, "file": str(out), "statement": str(beside), "signed": key is not None}))
+        click.echo(
+            json.dumps({"adapter": digest, "file": str(out), "statement": str(beside), "signed": key is not None})
+        )
     else:
         click.echo(f"own adapter {digest[:16]}: {out}, {len(data)} bytes{', signed' if key else ''}; {beside}")

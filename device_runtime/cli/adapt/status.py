@@ -58,5 +58,7 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
         f"evidence  {learnt['evidence']:g} of {learnt['evidence_wanted']:g} over {learnt['stays_judged']} stays{beside}"
     )
     values = learnt["values"]
-    gone = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in values.items() if name != "values" and count)
+    gone = ", ".join(
+        f"{name.replace('_', ' ')} {count}" for name, count in values.items() if name != "values" and count
+    )
     yield f"values    {values['values']} looked at{f'; left out: {gone}' if gone else ''}"

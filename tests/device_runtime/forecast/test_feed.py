@@ -1,11 +1,11 @@
 """A live feed as bytes: no line stops the stream."""
 
 import io
-import os
-import threading
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +129,14 @@ def test_a_line_says_whose_it_is_or_that_a_stay_is_over() -> None:
     assert read_event(b"MAP,1000,71.5,bed 3/case 9\n", 2) == ("MAP", 1_000, 71.5, "bed 3/case 9", False)
     ended = read_event(b"MAP,2000,END\n", 2)
     assert (ended.name, ended.t_ms, ended.item, ended.ends) == ("MAP", 2_000, None, True)
-    for line in (b"MAP,2000,ended", b"MAP,1,2,", b"MAP,x,end", b"MAP,1,2,a,b", b"MAP,1,end,7", b"MAP,1,2," + b"x" * 129):
+    for line in (
+        b"MAP,2000,ended",
+        b"MAP,1,2,",
+        b"MAP,x,end",
+        b"MAP,1,2,a,b",
+        b"MAP,1,end,7",
+        b"MAP,1,2," + b"x" * 129,
+    ):
         with pytest.raises(InputError, match="line 4: want name,t_ms,value"):
             read_event(line, 4)
 
