@@ -17,7 +17,7 @@ import numpy as np
 
 from device_runtime.adapt.envelope import Envelope
 from device_runtime.adapt.judge import Verdict
-from device_runtime.adapt.learner import Learner, Stay
+from device_runtime.adapt.learner import Learner
 from device_runtime.adapt.modes import Mode, State
 from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
 from device_runtime.update import envelope_store
@@ -26,13 +26,12 @@ from device_runtime.update.adapt_mode import Allowed, allowed
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.learner_store import LearnerStore, Subject
 from device_runtime.update.settings import DeviceConfig
-from device_runtime.update.stays import MAX_SERIES, Feed, FloatArray
+from device_runtime.update.stays import Feeds
 from device_runtime.update.watch import F, Forecasting
 from device_runtime.update.workshop import Made, Workshop
 
 RETRY = 3_600.0  # seconds until what did not open, or failed, is tried again
 MINUTE = 60.0
-QUEUE = 32  # finished stays that wait for an idle moment; the oldest gives way
 LOGGED = 64  # of the learner's last steps that are kept for people
 LEARNT, OWN, FACTS, STEPS, LOSSES = "learnt", "own", "facts", "steps", "losses"  # parts of the learner's file
 
@@ -55,14 +54,12 @@ class Adapting(Generic[F]):
         self.allowed = Allowed(config.adapt.mode, config.adapt)
         self.unread = False  # there is an envelope, but this machine cannot use it now
         self.problem = ""  # why it does not learn as it is set to
-        self.left_out = 0  # stays that no idle moment came for, samples of more series than are followed
         self._parent: tuple[str, bytes | None] | None = None  # what it learns on: digest, signed file
         self._own: tuple[str, Callable[[], bytes]] | None = None  # the own adapter: digest, how its blob is read
         self.lost = ""  # why nothing could show any more that what runs harms; empty where it could
         self._learner: Learner | None = None
         self._store: LearnerStore | None = None
-        self._feeds: dict[str, Feed] = {}
-        self._waiting: deque[Stay] = deque()
+        self.feeds = Feeds(gap_steps=config.adapt.gap_steps)
         self._losses = Losses()
         self._steps: deque[dict[str, Any]] = deque(maxlen=LOGGED)
         self._retry_at, self._minute, self._spent = 0.0, -1, 0.0
@@ -116,8 +113,17 @@ class Adapting(Generic[F]):
                 self._fail(f"what is learnt on cannot be read: {error}")
                 return
             self._parent, self._learner, self._store, self._retry_at = (parent, data), None, None, 0.0
+        if self._store is not None and self._store.changed():
+            self._forget()  # somebody else wrote: it was reset
         if self._learner is not None:
             self._agree(self._learner)
+
+    def _forget(self) -> None:
+        """Give up what is held in memory: what was learnt, and what was measured."""
+        self._learner, self._store = None, None
+        self.feeds.forget()
+        self._steps.clear()
+        self._losses.begin()
 
     def _agree(self, learner: Learner) -> None:
         """Let the learner know what runs: what was promoted or taken back while it did not look."""
@@ -143,32 +149,8 @@ class Adapting(Generic[F]):
 
     def observe(self, t_ms: int, value: float, *, interval_ms: int, series: str) -> None:
         """Take a sample of the signal that is learnt."""
-        if self._parent is None:
-            return
-        feed = self._feeds.get(series)
-        if feed is None or feed.interval_ms != interval_ms:
-            if feed is None and len(self._feeds) >= MAX_SERIES:
-                self.left_out += 1
-                return
-            self.end_stay(series=series)
-            feed = self._feeds[series] = Feed(interval_ms, gap_steps=self._config.adapt.gap_steps)
-        self._queue(feed.observe(t_ms, value), t_ms)
-
-    def end_stay(self, *, series: str) -> None:
-        """The stay of a series is over."""
-        feed = self._feeds.get(series)
-        if feed is not None:
-            newest = feed.newest_ms
-            self._queue(feed.end(), newest)
-
-    def _queue(self, values: FloatArray | None, end_ms: int) -> None:
-        """Let a finished stay wait for an idle moment."""
-        if values is None:
-            return
-        if len(self._waiting) >= QUEUE:
-            self._waiting.popleft()
-            self.left_out += 1
-        self._waiting.append(Stay(values=values, end_ms=end_ms))
+        if self._parent is not None:
+            self.feeds.observe(t_ms, value, interval_ms=interval_ms, series=series)
 
     # --- learning ------------------------------------------------------------------------------------------------
 
@@ -199,7 +181,7 @@ class Adapting(Generic[F]):
         """Do one piece of work; return whether there was one."""
         learner = self._learner
         if learner is None:
-            if not self._waiting and self._store is not None:
+            if not self.feeds.waiting and self._store is not None:
                 return False  # nothing to open it for
             self._learner = self._opened()
             return True
@@ -209,10 +191,10 @@ class Adapting(Generic[F]):
             learner.step()
             self._log(learner)
             return True
-        if not self._waiting:
-            return False
-        learner.finish(self._waiting.popleft())
-        return True
+        stay = self.feeds.next()
+        if stay is not None:
+            learner.finish(stay)
+        return stay is not None
 
     def _log(self, learner: Learner) -> None:
         """Take the learner's new steps."""

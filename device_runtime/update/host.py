@@ -159,7 +159,7 @@ class Host(Generic[F]):
         """Say that a patient has left, or that the feed's clock was set: no forecast waits for what comes now."""
         self._watch.end_stay(signal, series=series)
         if self._learns(signal):
-            self._adapting.end_stay(series=series)
+            self._adapting.feeds.end_stay(series=series)
 
     def _learns(self, signal: str) -> bool:
         """Whether a signal is the one that this monitor learns."""

@@ -8,6 +8,7 @@ allow. Measured values are in it only where the settings say that windows are ke
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -43,7 +44,8 @@ class Kept:
     subject: Subject
     day: int  # days since 1970 by the monitor's clock
     written: int  # bytes on that day, by then
-    body: Mapping[str, Any]  # the learner's own
+    body: Mapping[str, Any]  # the learner's own; nothing in it: it was forgotten
+    forgotten: float = 0.0  # when, seconds since 1970
 
     def __post_init__(self) -> None:
         """Refuse counts that no write ever had."""
@@ -58,6 +60,14 @@ class LearnerStore:
         """``most`` is how many bytes may be written on one day of ``clock``, in seconds since 1970."""
         self._disk, self._subject, self._most, self._clock = disk, subject, most, clock
         self._day, self._written = self._today(), 0
+        self._last = _digest(disk)  # of the file as it was read or written here
+
+    def changed(self) -> bool:
+        """Whether somebody else wrote the file since; what cannot be read now was not."""
+        try:
+            return _digest(self._disk) != self._last
+        except StorageError:
+            return False
 
     def load(self) -> tuple[Mapping[str, Any] | None, str]:
         """Return what was learnt, None where there is nothing, and why it is begun anew.
@@ -68,7 +78,8 @@ class LearnerStore:
             kept = read_kept(self._disk)
         except (FormatError, IrregularError) as error:
             return None, f"what was learnt cannot be used, learning begins anew from what is frozen: {error}"
-        if kept is None:
+        self._last = _digest(self._disk)
+        if kept is None or not kept.body:
             return None, ""
         if kept.day == self._day:
             self._written = kept.written
@@ -89,7 +100,9 @@ class LearnerStore:
             raise StorageError(f"what was learnt has {size} bytes, want at most {MAX_SIZE}")
         if not now and self._written + size > self._most:
             return False
-        files.replace_in_reserve(self._disk, LEARNER, self._sealed(body, size))
+        data = self._sealed(body, size)
+        files.replace_in_reserve(self._disk, LEARNER, data)
+        self._last = hashlib.sha256(data).hexdigest()
         self._written += size
         return True
 
@@ -108,15 +121,27 @@ def read_kept(disk: Disk) -> Kept | None:
     Raises `FormatError` for anything that `LearnerStore.save` does not write, `StorageError` where it cannot be read.
     """
     data = disk.read(LEARNER, MAX_SIZE)
-    return None if data is None else bind(Kept, unseal(data, LEARNER), "what was learnt", complete=True)
+    return None if data is None else bind(Kept, unseal(data, LEARNER), "what was learnt")
 
 
-def forget(disk: Disk) -> bool:
-    """Remove what was learnt, with its spares, durably; return whether there was anything. Raises `StorageError`."""
+def forget(disk: Disk, at: float) -> None:
+    """Forget what was learnt, with its spares, durably: an empty file of the time ``at`` takes its place.
+
+    Its place is what tells the process that hosts the forecasts. Raises `StorageError`.
+    """
     there = disk.names("")
-    gone = [name for name in (LEARNER, f".tmp-{LEARNER}", f".old-{LEARNER}") if name in there]
-    for name in gone:
-        disk.unlink(name)
-    if gone:
-        disk.sync_folder("")
-    return bool(gone)
+    for name in (LEARNER, f".tmp-{LEARNER}", f".old-{LEARNER}"):
+        if name in there:
+            disk.unlink(name)
+    nothing = Subject(base="", learning="", parent="", signal="", interval="")
+    value = {"subject": asdict(nothing), "day": max(int(at // DAY), 0), "written": 0, "body": {}, "forgotten": at}
+    files.replace(disk, LEARNER, seal(value))
+
+
+def _digest(disk: Disk) -> str:
+    """Return the SHA-256 of the file, hex; empty where there is none that can be read whole."""
+    try:
+        data = disk.read(LEARNER, MAX_SIZE)
+    except (FormatError, IrregularError):
+        return ""
+    return "" if data is None else hashlib.sha256(data).hexdigest()

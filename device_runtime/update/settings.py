@@ -101,7 +101,7 @@ def read_config(path: Path) -> DeviceConfig:
     """
     _check_owner(path)
     value = read_toml(path, limit=MAX_CONFIG_SIZE, error=SettingsError, unreadable=StorageError)
-    value = renamed_key(value, "channel", "ring", str(path), error=SettingsError)
+    value = dict(renamed_key(value, "channel", "ring", str(path), error=SettingsError))
     config = bind(DeviceConfig, value, str(path), folder=path.parent, error=SettingsError)
     return replace(
         config,

@@ -27,6 +27,7 @@ from device_runtime.update import counter as counters
 from device_runtime.update import disk as files
 from device_runtime.update import envelope_store as envelopes
 from device_runtime.update import floor as floors
+from device_runtime.update import learner_store as learners
 from device_runtime.update import lifecycle
 from device_runtime.update.audit import Audit
 from device_runtime.update.counter import Counter, NoCounter
@@ -289,6 +290,14 @@ class Slots:
         self._check_writable()
         envelopes.withdraw(self.disk)
         self._noted("withdraw", reason, who)
+
+    def forget_learnt(self, reason: str, *, who: str) -> None:
+        """Take back what was learnt, where it runs, and forget it. Raises `StorageError`."""
+        self._check_writable()
+        if self.record.own is not None:
+            self.demote(reason, who=who)
+        learners.forget(self.disk, self.clock())
+        self._noted("forget", reason, who)
 
     def _noted(self, event: str, reason: str, who: str, **facts: object) -> None:
         """Commit a change beside the record, so that it is in the log and the process that forecasts takes it over."""

@@ -8,13 +8,17 @@ earlier step that is still missing is filled by a late sample, anything else is 
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device_runtime.adapt.learner import Stay
+
 FloatArray = NDArray[np.float32]
 MAX_STEPS = 16_384  # of one stay that are kept, the latest: 64 KiB
 MAX_SERIES = 64
+QUEUE = 32  # finished stays that wait for an idle moment; the oldest gives way
 LEAST_GAP, LEAST_GAP_MS = 48, 600_000  # a gap is the longer of both, where nobody says how long one is
 
 
@@ -68,3 +72,55 @@ class Feed:
         values = self._values
         self._begin()
         return np.array(values, dtype=np.float32) if values else None
+
+
+class Feeds:
+    """Several series, as beds, and the finished stays that wait."""
+
+    def __init__(self, *, gap_steps: int) -> None:
+        self.left_out = 0  # stays that no idle moment came for, samples of more series than are followed
+        self._gap_steps = gap_steps
+        self._feeds: dict[str, Feed] = {}
+        self._waiting: deque[Stay] = deque()
+
+    def observe(self, t_ms: int, value: float, *, interval_ms: int, series: str) -> None:
+        """Take a sample."""
+        feed = self._feeds.get(series)
+        if feed is None or feed.interval_ms != interval_ms:
+            if feed is None and len(self._feeds) >= MAX_SERIES:
+                self.left_out += 1
+                return
+            self.end_stay(series=series)
+            feed = self._feeds[series] = Feed(interval_ms, gap_steps=self._gap_steps)
+        newest = feed.newest_ms
+        self._queue(feed.observe(t_ms, value), newest)
+
+    def end_stay(self, *, series: str) -> None:
+        """The stay of a series is over."""
+        feed = self._feeds.get(series)
+        if feed is not None:
+            newest = feed.newest_ms
+            self._queue(feed.end(), newest)
+
+    def _queue(self, values: FloatArray | None, end_ms: int) -> None:
+        """Let a finished stay wait."""
+        if values is None:
+            return
+        if len(self._waiting) >= QUEUE:
+            self._waiting.popleft()
+            self.left_out += 1
+        self._waiting.append(Stay(values=values, end_ms=end_ms))
+
+    def next(self) -> Stay | None:
+        """Take the oldest stay that waits."""
+        return self._waiting.popleft() if self._waiting else None
+
+    @property
+    def waiting(self) -> int:
+        """How many stays wait."""
+        return len(self._waiting)
+
+    def forget(self) -> None:
+        """Forget every sample."""
+        self._feeds.clear()
+        self._waiting.clear()

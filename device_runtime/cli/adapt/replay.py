@@ -22,11 +22,11 @@ def command(feed: Path, config_path: Path, as_json: bool) -> None:
     FEED has the lines that `stream` took since learning began. Nothing on the monitor changes. Exit status 1 where a
     step differs: other samples, other rules, another processor, or another release.
     """
-    from device_runtime.monitor import workshop_of
+    from device_runtime.monitor import recorded_stays, workshop_of
     from device_runtime.update.adapt_replay import replay
 
     with device(config_path, change=False) as (config, slots):
-        found = replay(config, slots, workshop_of(config), feed)
+        found = replay(config, slots, workshop_of(config), recorded_stays(config, feed))
     if as_json:
         click.echo(json.dumps(vars(found)))
     else:

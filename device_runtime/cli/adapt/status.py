@@ -39,14 +39,16 @@ def command(config_path: Path, as_json: bool) -> None:
 def _lines(value: Mapping[str, Any]) -> Iterator[str]:
     """Give the lines for people."""
     why = f": {value['why']}" if value["why"] else ""
-    yield f"mode      {value['mode']}{f', set to {value["set_to"]}{why}' if value['mode'] != value['set_to'] else ''}"
+    less = f", set to {value['set_to']}{why}" if value["mode"] != value["set_to"] else ""
+    yield f"mode      {value['mode']}{less}"
     envelope = value["envelope"]
     if envelope:
         yield f"envelope  {envelope['sequence']}, {envelope['most']} at most, {len(envelope['tensors'])} tensors"
     else:
         yield "envelope  none: shadow is the most"
     own = value["own"]
-    yield f"runs      {f'own adapter {own["adapter"][:16]}, generation {own["generation"]}' if own else 'what is installed'}"
+    runs = f"own adapter {own['adapter'][:16]}, generation {own['generation']}" if own else "what is installed"
+    yield f"runs      {runs}"
     learnt = value["learnt"]
     if not learnt:
         yield "learnt    nothing yet"

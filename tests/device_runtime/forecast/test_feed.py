@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -144,9 +145,14 @@ def test_a_line_says_whose_it_is_or_that_a_stay_is_over() -> None:
 def test_lines_come_alike_while_something_else_is_done_between() -> None:
     data = b"a\n" + b"x" * (5 * MAX_LINE) + b"\nb\n\n" + b"y" * MAX_LINE + b"\nc"
     wanted = list(read_lines(io.BytesIO(data)))
+    idle: list[bool] = []
+
+    def note(waits: Callable[[], bool]) -> bool:
+        idle.append(waits())
+        return False
+
     for size in (1_000, 65_536):
         reader, writer = os.pipe()
-        idle: list[bool] = []
 
         def write(size: int = size, writer: int = writer) -> None:
             for at in range(0, len(data), size):
@@ -156,7 +162,7 @@ def test_lines_come_alike_while_something_else_is_done_between() -> None:
         thread = threading.Thread(target=write)
         with os.fdopen(reader, "rb") as feed:
             thread.start()
-            got = list(read_lines_between(feed, lambda waits: idle.append(waits()) or False))  # type: ignore[func-returns-value]
+            got = list(read_lines_between(feed, note))
         thread.join()
         assert got == wanted
         assert idle[-1] is False  # behind the last line, too
