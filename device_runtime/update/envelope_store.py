@@ -6,6 +6,7 @@ import hashlib
 
 from device_runtime.adapt.envelope import MAX_SIZE, Envelope, open_signed
 from device_runtime.errors import DeviceRuntimeError, FormatError, SignalMismatchError
+from device_runtime.files import IrregularError
 from device_runtime.format.binding import Use
 from device_runtime.format.envelope import Verifier
 from device_runtime.update import disk as files
@@ -53,6 +54,15 @@ def check(data: bytes, config: DeviceConfig, *, verifier: Verifier | None = None
                 f"{config.signal} every {config.interval or 'step'}"
             )
     return envelope
+
+
+def digest(disk: Disk) -> str | None:
+    """Return the SHA-256 of the envelope's file, hex; None where there is none. Raises `StorageError`."""
+    try:
+        data = disk.read(ENVELOPE, MAX_SIZE)
+    except (FormatError, IrregularError):  # none of ours: another one takes its place
+        return ""
+    return None if data is None else hashlib.sha256(data).hexdigest()
 
 
 def accepted(floor: Floor, envelope: Envelope, data: bytes) -> Floor:

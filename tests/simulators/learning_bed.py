@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from numpy.typing import NDArray
 
 from device_runtime.adapt.envelope import PREFIX, Envelope, Plan, encode, join
 from device_runtime.adapt.modes import Mode
@@ -38,7 +39,17 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+PLAN = Plan(changes="biases alone", verification="bets", impact="forecasts are shown, nothing alarms")
 USE = Use(signal="RESP", interval_us=1_000 * HOUR)
+
+
+def plain_envelope(sequence: int) -> Envelope:
+    """An envelope of the dummy bundle, whose learning graphs nobody looks at."""
+    return Envelope(
+        ring="icu", sequence=sequence, signal="RESP", unit="/min", interval="1h",
+        base=Bundle.open(BUNDLE).digest.hex(), learning="1" * 64, enabled_by=(WHO,), tensors=(NAME,),
+        rules=AdaptRules(**QUICK, mode=Mode.ACTIVE), evidence="e" * 64, plan=PLAN,
+    )  # fmt: skip
 
 
 def envelope_for(bundle: Path, *, sequence: int = 1, mode: Mode = Mode.ACTIVE, **changes: Any) -> Envelope:
@@ -49,7 +60,7 @@ def envelope_for(bundle: Path, *, sequence: int = 1, mode: Mode = Mode.ACTIVE, *
         base=Bundle.open(bundle).digest.hex(),
         learning=hashlib.sha256((bundle / "learning.json").read_bytes()).hexdigest(),
         enabled_by=(WHO,), tensors=(NAME,), rules=rules, evidence="e" * 64,
-        plan=Plan(changes="biases alone", verification="bets", impact="forecasts are shown, nothing alarms"),
+        plan=PLAN,
     )  # fmt: skip
     return replace(envelope, **changes)
 
@@ -97,8 +108,8 @@ class LearningBed:
             ),
         )
 
-    def stay(self, *, forecast: bool = False) -> None:
-        """One stay of the ward, its end said, and then an idle hour."""
+    def stay(self) -> NDArray[np.float32]:
+        """One stay of the ward, its end said, and then an idle hour; return its values."""
         values = next(self.stays)
         for value in values:
             self.t_ms += HOUR
@@ -108,6 +119,7 @@ class LearningBed:
         self.seconds += 3_600.0
         while self.host.idle():
             self.seconds += 60.0
+        return values
 
     def until_own(self, most: int = 120) -> int:
         """Learn until something is promoted; return after how many stays."""
