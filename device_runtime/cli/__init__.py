@@ -17,6 +17,7 @@ VERBS = {
     "install": "take a signed adapter into the device's slots",
     "status": "say what runs on this device",
     "quality": "say how good this device's forecasts were",
+    "adapt": "look after what this device learns by itself",
     "confirm": "trust the adapter on trial",
     "rollback": "go back to the previous adapter, or the base",
     "update": "fetch and try what the fleet's repository offers",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -59,6 +60,21 @@ class Ending:
             finally:
                 self._waits = False
             yield line
+
+    def unbroken(self, work: Callable[P, T]) -> Callable[P, T]:
+        """Return ``work``, done while the source is waited for, so that no signal breaks it off: it ends behind it."""
+
+        def whole(*arguments: P.args, **named: P.kwargs) -> T:
+            waited, self._waits = self._waits, False
+            try:
+                done = work(*arguments, **named)
+            finally:
+                self._waits = waited
+            if self.number and waited:
+                raise _EndedError
+            return done
+
+        return whole
 
     def pass_on(self) -> None:
         """End as the signal that came would have ended the process, so that whoever waits for it can tell."""

@@ -69,11 +69,13 @@ def command(
 
     An empty value is a missing one. A line that cannot be read (bytes that are no text, too, and more than 4,096 of
     them), or a signal with too little to forecast from, is answered with a JSON line that has an "error"; the stream
-    goes on. The quantiles read back as exactly the float32 that were forecast.
+    goes on. The quantiles read back as exactly the float32 that were forecast. ``name,t_ms,end`` says that a stay is
+    over, and ``name,t_ms,value,item`` whose a sample is: another item begins another stay.
 
     With --config the stream runs what `install` and `update` put in place, takes over what they change while it
     runs, and judges an adapter on trial by its forecasts: confirmed after the health window, taken back on failure.
     Forecasts are then scored once their targets have come, beside the frozen base: `quality` says how good they were.
+    Where its settings have [adapt], the monitor learns from finished stays while no line waits: `adapt` says how far.
 
     While something else has to run than is installed, each forecast has a "fallback" that says why, standard error
     says it once, and what the machine kept from coming up is tried again.
@@ -117,13 +119,22 @@ def _run(stream: Stream, ending: Ending, prediction_length: int, said: str) -> N
     """Answer each line of standard input; ``said`` is the last problem that standard error has."""
     from device_runtime.digits import shortest
     from device_runtime.errors import DeviceRuntimeError
-    from device_runtime.forecast.feed import read_lines, read_sample
+    from device_runtime.forecast.feed import read_event, read_lines, read_lines_between
+    from device_runtime.update.host import Host
 
-    for number, line in enumerate(ending.lines(read_lines(sys.stdin.buffer)), start=1):
+    host, feed = stream.forecaster, sys.stdin.buffer
+    idle = ending.unbroken(host.idle) if isinstance(host, Host) and host.learns else None
+    lines = read_lines(feed) if idle is None else read_lines_between(feed, idle)
+    for number, line in enumerate(ending.lines(lines), start=1):
         if not line.strip():
             continue
         try:
-            name, t_ms, value = read_sample(line, number)
+            name, t_ms, value, item, ends = read_event(line, number)
+            if ends:
+                stream.end_stay(name)
+                continue
+            if item is not None:
+                stream.of_item(name, item)
             if not stream.push(name, t_ms, value):
                 continue
             forecast = stream.forecast(name, prediction_length)
@@ -143,6 +154,11 @@ def _run(stream: Stream, ending: Ending, prediction_length: int, said: str) -> N
                     "base": forecast.base[:16],
                     "adapter": forecast.adapter and forecast.adapter[:16],
                     "adapter_version": forecast.adapter_version,
+                    **(
+                        {"origin": "device", "generation": forecast.generation}
+                        if forecast.generation is not None
+                        else {}
+                    ),
                     **said_use(forecast),
                     **({"fallback": said} if said else {}),
                 }
@@ -171,7 +187,7 @@ def _forecaster(
 
     if bundle is not None:
         return Forecaster.open(bundle, check_signed(adapter), settings=settings(**session), accept=accept)
-    from device_runtime.monitor import installer_of
+    from device_runtime.monitor import installer_of, workshop_of
     from device_runtime.update.host import Host
     from device_runtime.update.report import reporter
     from device_runtime.update.settings import read_config
@@ -179,7 +195,8 @@ def _forecaster(
     assert config_path is not None
     config = read_config(config_path)
     installer = installer_of(config, settings=settings(**session))
-    return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()))
+    workshop = workshop_of(config, settings=settings(**session))
+    return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()), workshop=workshop)
 
 
 def _signal(text: str, interval_ms: int) -> Any:

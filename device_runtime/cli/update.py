@@ -82,6 +82,8 @@ def _poll(config_path: Path, as_json: bool, *, repository: str | None, activate:
     else:
         what = f" (sequence {outcome.sequence})" if outcome.sequence is not None else ""
         click.echo(f"{outcome.action}{what}{': ' + outcome.reason if outcome.reason else ''}")
+        if outcome.envelope:
+            click.echo(f"envelope {outcome.envelope}", err=outcome.envelope.startswith("not"))
         if outcome.report_failed:
             click.echo(f"report not sent: {outcome.report_failed}", err=True)
     return outcome.action in ("refused", "failed")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import re
-from collections.abc import Iterator
-from typing import BinaryIO
+import select
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, NamedTuple
 
 from device_runtime.errors import InputError
 
 MAX_LINE = 4_096  # bytes; a feed that lost its line ends must not fill the memory
+MAX_ITEM = 128  # characters
+END = "end"
+CHUNK = 65_536  # bytes read at a time
+AT_END = 64  # times that idle work is asked for behind the last line
+PAUSE, LONG_PAUSE = 1.0, 60.0  # seconds until it is asked again whether there is something to do, while no line comes
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _TIME = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
@@ -22,11 +30,74 @@ def read_lines(feed: BinaryIO) -> Iterator[bytes]:
             line = feed.readline(MAX_LINE + 1)
 
 
-def read_sample(line: bytes, number: int) -> tuple[str, int, float]:
-    """Read line ``number``, ``name,t_ms,value``: the signal's name, the time in milliseconds, NaN for an empty value.
+def read_lines_between(feed: BinaryIO, idle: Callable[[Callable[[], bool]], bool]) -> Iterator[bytes]:
+    """Yield the feed's lines as `read_lines` does; while none waits, let ``idle`` do something else.
+
+    ``idle`` is told how to ask whether a line waits, and says whether more is left to do. Behind the last line it is
+    called until nothing is, or it does no more by itself. A feed that is no file of the system's is read without.
+    """
+    try:
+        handle = feed.fileno()
+    except (OSError, io.UnsupportedOperation, AttributeError):
+        yield from read_lines(feed)
+        return
+    held = bytearray()
+
+    def waits(seconds: float = 0.0) -> bool:
+        return bool(select.select([handle], [], [], seconds)[0])
+
+    while True:
+        if not waits():
+            waits(PAUSE if idle(waits) else LONG_PAUSE)
+            continue
+        chunk = os.read(handle, CHUNK)
+        held += chunk
+        yield from _whole_lines(held, last=not chunk)
+        if not chunk:
+            break
+    for _ in range(AT_END):
+        if not idle(lambda: False):
+            break
+
+
+def _whole_lines(held: bytearray, *, last: bool) -> Iterator[bytes]:
+    """Take the whole lines out of what was read; of one longer than `MAX_LINE` its beginning, a byte more than that."""
+    begin = 0
+    while (end := held.find(b"\n", begin)) >= 0:
+        yield bytes(held[begin : min(end + 1, begin + MAX_LINE + 1)])
+        begin = end + 1
+    del held[:begin]
+    if last and held:
+        yield bytes(held[: MAX_LINE + 1])
+    elif len(held) > 2 * MAX_LINE:  # a line without an end does not fill the memory
+        del held[MAX_LINE + 1 :]
+
+
+class Event(NamedTuple):
+    """What one line says: a sample, or that a stay is over."""
+
+    name: str  # the signal's, as the feed calls it
+    t_ms: int
+    value: float  # NaN for an empty one
+    item: str | None = None  # whose the sample is, where the line says it: another one begins another stay
+    ends: bool = False  # no sample: the stay is over
+
+
+def read_event(line: bytes, number: int) -> Event:
+    """Read line ``number``: ``name,t_ms,value``, the same with ``,item`` behind it, or ``name,t_ms,end``.
 
     Raises `InputError` naming the line and what it holds.
     """
+    fields = _fields(line, number)
+    if len(fields) == 3 and fields[2].lower() == END and _TIME.fullmatch(fields[1]):
+        return Event(fields[0], int(fields[1]), math.nan, ends=True)
+    if len(fields) == 4 and 1 <= len(fields[3]) <= MAX_ITEM and fields[3].isprintable():
+        return Event(*_sample(fields[:3], fields, number), item=fields[3])
+    return Event(*_sample(fields, fields, number))
+
+
+def _fields(line: bytes, number: int) -> list[str]:
+    """Take a line apart. Raises `InputError`."""
     if len(line) > MAX_LINE:
         raise InputError(f"line {number}: more than {MAX_LINE:,} bytes without an end")
     try:
@@ -34,7 +105,11 @@ def read_sample(line: bytes, number: int) -> tuple[str, int, float]:
     except UnicodeDecodeError as error:
         shown = line.strip()[:80].decode("ascii", "backslashreplace")
         raise InputError(f"line {number}: byte {error.start + 1} is no UTF-8 text: {shown}") from error
-    fields = [field.strip() for field in text.split(",")]
+    return [field.strip() for field in text.split(",")]
+
+
+def _sample(fields: list[str], whole: list[str], number: int) -> tuple[str, int, float]:
+    """Read a sample's three fields. Raises `InputError` that shows the ``whole`` line."""
     if len(fields) == 3 and _TIME.fullmatch(fields[1]) and (not fields[2] or _NUMBER.fullmatch(fields[2])):
         return fields[0], int(fields[1]), float(fields[2]) if fields[2] else math.nan
-    raise InputError(f"line {number}: want name,t_ms,value, got {text[:80]!r}")
+    raise InputError(f"line {number}: want name,t_ms,value, got {','.join(whole)[:80]!r}")

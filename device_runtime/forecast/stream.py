@@ -10,7 +10,8 @@ Documented rules (docs/guides/stream.md), each with a count in `Stream.counts`:
 * a late sample fills its step if that is still missing and in the buffer (``late``), else it is ``dropped``;
 * a sample a whole buffer or more from the newest step, ahead or behind, is a ``stray``: one wrong clock reading must
   not empty the buffer. Strays in a row that agree with one another are a clock that was set: the buffer starts again
-  there (``restarted``), after three ahead, after as many as the buffer has steps behind.
+  there (``restarted``), after three ahead, after as many as the buffer has steps behind;
+* where the feed says that a stay is over, or that the next one's samples come, the buffer starts again (``ended``).
 """
 
 from __future__ import annotations
@@ -119,13 +120,13 @@ class Stream:
         self.min_observed = min_observed
         self.counts: Counter[str] = Counter()
         self._signals = {one.name: one for one in signals}
+        self._items: dict[str, str] = {}  # whose each signal's stay is, where the feed says it
         self._buffers = {name: _Buffer(np.full(context_length, np.nan, dtype=np.float32)) for name in self._signals}
 
     def push(self, name: str, t_ms: int, value: float, *, good: bool = True) -> bool:
         """Take one sample; return whether it began a new step. Raises `InputError` for an unknown name."""
-        if name not in self._signals:
-            raise InputError(f"unknown signal {name!r}; this stream has {', '.join(self._signals)}")
-        kind, buffer = self._signals[name], self._buffers[name]
+        kind = self._known(name)
+        buffer = self._buffers[name]
         if not (good and kind.low <= value <= kind.high and abs(value) <= FLOAT32_MAX):  # nor is NaN
             self.counts["rejected"] += 1
             return False
@@ -135,10 +136,7 @@ class Stream:
                 self.counts["stray"] += 1
                 return False
             self.counts["restarted"] += 1
-            buffer.values[:] = np.nan
-            buffer.newest = None
-            if isinstance(self.forecaster, Watched):
-                self.forecaster.end_stay(str(kind.use.signal), series=name)
+            self._begin(kind, buffer)
         buffer.strays = 0
         place = step % length
         if buffer.newest is None or step > buffer.newest:
@@ -158,6 +156,36 @@ class Stream:
         else:
             self.counts["duplicate" if t_ms == buffer.stamp else "dropped"] += 1
         return False
+
+    def of_item(self, name: str, item: str) -> None:
+        """Take it that what comes is one ``item``'s, as a patient's: another one than before begins another stay.
+
+        It is held in memory, compared, and goes nowhere else. Raises `InputError` for an unknown name.
+        """
+        before = self._items.get(name)
+        if before is not None and before != item:
+            self.end_stay(name)
+        self._items[name] = item
+
+    def end_stay(self, name: str) -> None:
+        """Say that a stay is over: the buffer is emptied. Raises `InputError` for an unknown name."""
+        kind = self._known(name)
+        self.counts["ended"] += 1
+        self._items.pop(name, None)
+        self._begin(kind, self._buffers[name])
+
+    def _begin(self, kind: StreamSignal, buffer: _Buffer) -> None:
+        """Empty a signal's buffer: what comes now belongs to another stay, or to another clock."""
+        buffer.values[:] = np.nan
+        buffer.newest, buffer.strays = None, 0
+        if isinstance(self.forecaster, Watched):
+            self.forecaster.end_stay(str(kind.use.signal), series=kind.name)
+
+    def _known(self, name: str) -> StreamSignal:
+        """Return one of the stream's signals. Raises `InputError`."""
+        if name not in self._signals:
+            raise InputError(f"unknown signal {name!r}; this stream has {', '.join(self._signals)}")
+        return self._signals[name]
 
     def _tell(self, kind: StreamSignal, t_ms: int, value: float) -> None:
         """Tell a forecaster that scores itself of a sample that counts."""

@@ -78,9 +78,9 @@ def write_signature(public_key: bytes, signature: bytes) -> bytes:
     return TRAILER.pack(MAGIC, VERSION, ED25519, key_id(public_key), signature)
 
 
-def message(blob: bytes) -> bytes:
-    """Return what is signed: the domain prefix, then the blob."""
-    return PREFIX + blob
+def message(blob: bytes, prefix: bytes = PREFIX) -> bytes:
+    """Return what is signed: the domain prefix, then the blob, or another kind of file under a prefix of its own."""
+    return prefix + blob
 
 
 def verify(
@@ -90,6 +90,7 @@ def verify(
     threshold: int = 1,
     *,
     verifier: Verifier | None = None,
+    prefix: bytes = PREFIX,
 ) -> frozenset[bytes]:
     """Check that at least ``threshold`` different trusted keys signed ``blob``; return those keys.
 
@@ -107,7 +108,7 @@ def verify(
         key
         for signature in signatures
         for key in keys.get(signature.key_id, ())
-        if check(key, signature.signature, message(blob)) and is_plain(key, signature.signature)
+        if check(key, signature.signature, message(blob, prefix)) and is_plain(key, signature.signature)
     }
     if len(good) < threshold:
         raise SignatureError(

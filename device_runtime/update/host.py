@@ -8,6 +8,7 @@ from coming up is tried again, and said until it has come up (`Host.problem`).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,16 +16,20 @@ from typing import Any, Generic
 
 from numpy.typing import ArrayLike
 
+from device_runtime.adapt.judge import Verdict as Judged
+from device_runtime.adapt.modes import Mode
 from device_runtime.errors import DeviceRuntimeError, InputError, LockedError, StorageError
 from device_runtime.faults import Fault, fault_of
 from device_runtime.format.binding import Use
+from device_runtime.update.adapting import Adapting
 from device_runtime.update.health import HealthWindow, Verdict
-from device_runtime.update.lifecycle import State
-from device_runtime.update.notes import RUNNING, Running, leave
+from device_runtime.update.lifecycle import Entry, State
+from device_runtime.update.notes import LEARNING, RUNNING, Learning, Running, leave
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots, locked, slots_of
 from device_runtime.update.start import Opener, Started, start
-from device_runtime.update.watch import F, Forecasting, Watch
+from device_runtime.update.watch import F, Forecasting, Watch, one_name
+from device_runtime.update.workshop import Workshop
 
 START_WAIT = 30.0  # seconds for another process to finish its change
 FIRST_RETRY, LAST_RETRY = 1.0, 900.0  # seconds until the next attempt at what the machine kept from coming up
@@ -41,11 +46,15 @@ class Host(Generic[F]):
         *,
         clock: Callable[[], float] = time.monotonic,
         changed: Callable[[], None] | None = None,
+        workshop: Workshop[Forecasting[F]] | None = None,
     ) -> None:
         """Start what the record names, or the next safer thing.
 
         ``open_adapter`` is `Installer.open`; ``clock`` counts seconds and never goes back; ``changed`` is called after
-        this process changed the record, to report it. Raises `LockedError` while another process holds the state, and
+        this process changed the record, to report it; ``workshop`` is `device_runtime.monitor.workshop_of`, without
+        which nothing is learnt, and nothing that was learnt forecasts.
+
+        Raises `LockedError` while another process holds the state, and
         what the base alone raises when it does not come up.
         """
         self._config, self._open, self._clock, self._changed = config, open_adapter, clock, changed
@@ -55,6 +64,9 @@ class Host(Generic[F]):
         self._retry_at = self._probe_at = 0.0
         self._down: DeviceRuntimeError | None = None
         self._watch: Watch[F] = Watch(config, clock=clock)
+        self._adapting: Adapting[F] = Adapting(config, workshop, clock=clock)
+        self._own: Entry | None = None  # what was learnt here and promoted, whether it came up or not
+        self._said: tuple[str, str, str] = (Mode.OFF, "", "")
         self.started: Started[Forecasting[F]]
         with self._slots(wait=START_WAIT) as slots:
             with contextlib.suppress(StorageError):
@@ -117,6 +129,9 @@ class Host(Generic[F]):
         except InputError:
             raise
         except DeviceRuntimeError as error:
+            if self.runs_own and fault_of(error) in (Fault.SENDER, Fault.SETTINGS):
+                self._take_back_own(str(error))  # what was learnt never keeps a forecast from being made
+                return self.forecast(context, prediction_length, quantile_levels, use=use, series=series)
             if fault_of(error) is Fault.SENDER:
                 self._judge(ok=False, latency=self._clock() - began, reason=str(error))
             raise
@@ -137,11 +152,84 @@ class Host(Generic[F]):
         """
         self._watch.observe(signal, t_ms, value, interval_ms=interval_ms, series=series)
         self._look_at_scores()
+        span = self._config.use.interval_us
+        if self._learns(signal) and span and interval_ms in (None, span / 1_000):
+            self._adapting.observe(t_ms, value, interval_ms=span // 1_000, series=series)
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
         """Say that a patient has left, or that the feed's clock was set: no forecast waits for what comes now."""
         self._watch.end_stay(signal, series=series)
         self._look_at_scores()
+        if self._learns(signal):
+            self._adapting.feeds.end_stay(series=series)
+
+    def _learns(self, signal: str) -> bool:
+        """Whether a signal is the one that this monitor learns."""
+        own = self._config.signal
+        return bool(own) and one_name(signal) == one_name(own)
+
+    @property
+    def learns(self) -> bool:
+        """Whether settings and envelope let this monitor learn."""
+        return self._adapting.allowed.may.learn
+
+    @property
+    def runs_own(self) -> bool:
+        """Whether what was learnt here forecasts now."""
+        return self.started.entry is not None and self.started.entry == self._own
+
+    def idle(self, waits: Callable[[], bool] = lambda: False) -> bool:
+        """Learn from finished stays, while nothing else is to do; return whether more is left.
+
+        ``waits`` is asked between two pieces of work, each of a few milliseconds, whether somebody wants a forecast.
+        Settings bound the time in each minute. What was proven is promoted here, and taken back where the evidence
+        turns, as far as settings and envelope allow: making its blob, once, takes as long as some thirty openings.
+        """
+        more = self._adapting.idle(waits)
+        if self._adapting.lost and self.runs_own:
+            self._take_back_own(self._adapting.lost)
+        verdict = self._adapting.verdict
+        if verdict is not Judged.NONE and self.started.state is not State.TRIAL and not waits():
+            self._act(verdict)
+            more = True
+        self._say_learning()
+        return more
+
+    def _act(self, verdict: Judged) -> None:
+        """Do what the evidence asks for."""
+        facts = self._adapting.facts()
+        try:
+            if verdict is Judged.DEMOTE:
+                self._adapting.demoted_by_evidence()
+                self._take_back_own("it was shown to be worse than what it stands on", learnt=facts)
+                return
+            made = self._adapting.make(self._generation + 1)
+            digest = hashlib.sha256(made.blob).hexdigest()
+            entry = Entry(file=digest, adapter=digest, version=made.version, sequence=self._generation + 1)
+            with self._slots() as slots:
+                if not self._differs(slots):
+                    reason = f"better over {facts['stays_judged']} stays, evidence {facts['evidence']:g}"
+                    over = self._adapting.parent
+                    slots.promote(made.blob, entry, over=over, reason=reason, who="device", learnt=facts)
+                self._begin(slots)
+        except (DeviceRuntimeError, OSError, MemoryError) as error:
+            self._adapting.fail(f"nothing was promoted: {type(error).__name__}: {error}")
+
+    def _take_back_own(self, reason: str, **facts: object) -> None:
+        """Let what an own adapter stands on run again; on a disk that refuses, or is locked, for this start alone."""
+        slots, unlocked = self._open_slots(), ""
+        with contextlib.ExitStack() as stack:
+            try:
+                slots = stack.enter_context(self._slots())
+                if slots.record.own is not None:
+                    slots.demote(reason, who="device", **facts)
+            except StorageError as error:
+                unlocked = str(error)
+            if unlocked:
+                slots.unlocked = slots.unlocked or unlocked
+                self._begin(slots, failed=reason)
+            else:
+                self._begin(slots)
 
     def quality(self) -> dict[str, Any]:
         """Return how good forecasts were: for each signal what each forecaster scored (docs/guides/field-quality.md).
@@ -152,8 +240,9 @@ class Host(Generic[F]):
         return self._watch.figures()
 
     def close(self) -> None:
-        """Write what was scored since the last write. A host that is not closed loses at most ``save_seconds``."""
+        """Write what was scored and learnt. A host that is not closed loses at most ``save_seconds`` of scores."""
         self._watch.save()
+        self._adapting.save()
 
     def _try_again(self) -> None:
         """Try what the machine kept from coming up, ever more rarely; and ask what runs for its known answer.
@@ -200,8 +289,10 @@ class Host(Generic[F]):
     def _begin(self, slots: Slots, *, failed: str = "", keep: Started[Forecasting[F]] | None = None) -> None:
         """Bring up what the record names, with a new window if it is on trial; what ``failed`` does not come up."""
         before, now = slots.record.generation, self._clock()
+        self._check_own(slots)
+        open_own = self._adapting.open_own if self._adapting.opens_own else None
         try:
-            self.started = start(slots, self._open, ring=self._config.ring, failed=failed, keep=keep)
+            self.started = start(slots, self._open, ring=self._config.ring, failed=failed, keep=keep, open_own=open_own)
         except (DeviceRuntimeError, OSError, MemoryError) as error:
             # What ran may have been taken back, so it does not go on; the next forecast tries again.
             self._generation = -1
@@ -218,9 +309,37 @@ class Host(Generic[F]):
         on_trial = self.started.state is State.TRIAL
         self._window = HealthWindow(self._config.health, at=now) if on_trial else None
         self._look_beside(slots)
+        self._learn_on(slots)
         self._say()
+        self._say_learning()
         if slots.record.generation != before:
             self._report()
+
+    def _check_own(self, slots: Slots) -> None:
+        """Take back what was learnt where settings and envelope do not allow it any more."""
+        self._adapting.look()
+        if slots.record.own is not None and (why := self._adapting.forbids_own):
+            with contextlib.suppress(StorageError):  # `start` is not given what opens it
+                slots.demote(why, who="device")
+
+    def _learn_on(self, slots: Slots) -> None:
+        """Let it learn on what is installed, and know what runs over that."""
+        current, own = slots.record.current, slots.record.own
+        self._own = own
+        self._adapting.begin(
+            current.adapter if current else "",
+            lambda: self._open_slots().load(current) if current else None,
+            own.adapter if own else "",
+            lambda: self._open_slots().load(own) if own else b"",
+        )
+
+    def _say_learning(self) -> None:
+        """Leave word of what keeps it from learning, where that has changed."""
+        said = (self._adapting.allowed.mode, self._adapting.allowed.why, self._adapting.problem)
+        if said != self._said:
+            self._said = said
+            note = Learning(mode=said[0], why=said[1], problem=said[2], at=round(time.time(), 3))
+            leave(self._config.state, LEARNING, note)
 
     def _look_beside(self, slots: Slots) -> None:
         """Let the frozen base forecast beside an adapter, and on trial what ran before it."""

@@ -40,6 +40,8 @@ class Event(StrEnum):
     FAIL_TO_BASE = "fail_to_base"
     ROLL_BACK = "roll_back"
     ROLL_BACK_TO_BASE = "roll_back_to_base"
+    PROMOTE = "promote"
+    DEMOTE = "demote"
 
 
 TRANSITIONS: Mapping[tuple[State, Event], State] = {
@@ -61,17 +63,25 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = {
     (State.CONFIRMED, Event.ROLL_BACK_TO_BASE): State.BASE,
     (State.STAGED, Event.ROLL_BACK): State.CONFIRMED,
     (State.STAGED, Event.ROLL_BACK_TO_BASE): State.BASE,
+    # What the monitor learnt itself goes over what was installed, or over the base, and never decides what that is.
+    (State.BASE, Event.PROMOTE): State.BASE,
+    (State.CONFIRMED, Event.PROMOTE): State.CONFIRMED,
+    (State.STAGED, Event.PROMOTE): State.STAGED,
+    (State.BASE, Event.DEMOTE): State.BASE,
+    (State.CONFIRMED, Event.DEMOTE): State.CONFIRMED,
+    (State.STAGED, Event.DEMOTE): State.STAGED,
+    (State.TRIAL, Event.DEMOTE): State.TRIAL,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One signed adapter in a slot."""
+    """One adapter in a slot: signed, or what the monitor learnt itself."""
 
     file: str  # SHA-256 of the signed file, hex; the slot's name
     adapter: str  # SHA-256 of the blob without signatures, hex; what a forecast names
     version: int  # the blob's adapter_version
-    sequence: int  # of the approval that brought it; rises even when an old blob is approved again
+    sequence: int  # of the approval that brought it; rises even when an old blob is approved again. Own: generation
 
     def __post_init__(self) -> None:
         """Check digests and numbers: the slot's name becomes a file's name."""
@@ -91,6 +101,7 @@ class Record:
     current: Entry | None = None  # confirmed
     previous: Entry | None = None  # confirmed before it
     candidate: Entry | None = None  # staged or on trial
+    own: Entry | None = None  # learnt here and promoted: runs in place of current, or of the base; goes when that does
     tries: int = 0  # starts the trial has left
     failed_sequence: int = -1  # highest sequence that failed or was taken back here; not tried again
     failed_on: str = ""  # with what it failed (base, keys or runtime): with another it may be tried; "": for good
@@ -113,19 +124,30 @@ class Record:
             )
 
     @property
+    def installed(self) -> Entry | None:
+        """The publisher's adapter that a start loads, or what was learnt here stands on; None is the base alone."""
+        return self.candidate if self.state is State.TRIAL else self.current
+
+    @property
     def runs(self) -> Entry | None:
         """The adapter that a start loads; None is the base alone."""
-        return self.candidate if self.state is State.TRIAL else self.current
+        return self.own if self.runs_own else self.installed
+
+    @property
+    def runs_own(self) -> bool:
+        """Whether a start loads what was learnt here: a trial is the publisher's candidate's alone."""
+        return self.own is not None and self.state is not State.TRIAL
 
     @property
     def slots(self) -> frozenset[str]:
         """Every slot the record still needs."""
-        return frozenset(entry.file for entry in (self.current, self.previous, self.candidate) if entry)
+        return frozenset(entry.file for entry in (self.current, self.previous, self.candidate, self.own) if entry)
 
 
 def to_value(record: Record) -> dict[str, Any]:
-    """Encode a record as plain values."""
-    return {**asdict(record), "state": record.state.value}
+    """Encode a record as plain values; without an own adapter as releases before there was one wrote it."""
+    value = {**asdict(record), "state": record.state.value}
+    return value if record.own else {name: one for name, one in value.items() if name != "own"}
 
 
 def from_value(value: Any) -> Record:
@@ -138,19 +160,27 @@ def step(
     event: Event,
     *,
     candidate: Entry | None = None,
+    own: Entry | None = None,
     tries: int = 0,
     since: float = 0.0,
     reason: str = "",
 ) -> Record:
-    """Return the record after ``event``. Raises `StateError` when the state does not allow it."""
+    """Return the record after ``event``. Raises `StateError` when the state does not allow it.
+
+    Whatever takes what an own adapter stands on takes the own adapter, too.
+    """
     target = TRANSITIONS.get((record.state, event))
     if target is None:
         raise StateError(
             f"{event.value} is not possible in state {record.state.value}",
             hint="edge-tsfm-device status says what runs",
         )
-    base = replace(record, state=record.state, generation=record.generation + 1, reason=reason)
+    if event is Event.DEMOTE and record.own is None:
+        raise StateError("nothing that was learnt here runs", hint="edge-tsfm-device adapt status says what does")
+    base = replace(record, generation=record.generation + 1, reason=reason)
     match event:
+        case Event.PROMOTE | Event.DEMOTE:
+            return replace(base, own=own)
         case Event.STAGE:  # what was on trial gives way: a newer one was approved
             return replace(base, state=target, candidate=candidate, tries=0, since=0.0)
         case Event.ACTIVATE:
@@ -166,6 +196,7 @@ def step(
                 current=record.candidate,
                 previous=record.current,
                 candidate=None,
+                own=None,
                 tries=0,
                 since=0.0,
             )
@@ -177,7 +208,7 @@ def step(
         case Event.ROLL_BACK | Event.ROLL_BACK_TO_BASE:
             fallback = record.previous if event is Event.ROLL_BACK else None
             gone = record.current.sequence if record.current else -1
-            return bar(replace(base, state=target, current=fallback, previous=None, candidate=None), gone)
+            return bar(replace(base, state=target, current=fallback, previous=None, candidate=None, own=None), gone)
 
 
 def bar(record: Record, sequence: int, *, failed_on: str = "") -> Record:
@@ -207,15 +238,23 @@ def give_up_candidate(record: Record, *, failed: bool, reason: str) -> Record:
 
 
 def fall_back(record: Record, *, reason: str) -> Record:
-    """Take back what runs: a trial ends, a confirmed adapter gives way to the previous one, and that to the base."""
+    """Take back what runs: a trial ends, an own adapter gives way to what it stands on.
+
+    A confirmed adapter gives way to the previous one, and that to the base.
+    """
     if record.state is State.TRIAL:
         return give_up_candidate(record, failed=True, reason=reason)
+    if record.own is not None:
+        return step(record, Event.DEMOTE, reason=reason)
     event = Event.ROLL_BACK if record.previous else Event.ROLL_BACK_TO_BASE
     return step(record, event, reason=reason)
 
 
 def revoke(record: Record, revoked: Collection[str], *, below: int = 0, reason: str = "revoked") -> Record:
-    """Drop every adapter whose file is ``revoked`` or whose sequence is below ``below``; unchanged when none is."""
+    """Drop every adapter whose file is ``revoked`` or whose sequence is below ``below``; unchanged when none is.
+
+    An own adapter has no sequence of the publisher's: it goes with its file, or with what it stands on.
+    """
 
     def gone(entry: Entry | None) -> bool:
         return entry is not None and (entry.file in revoked or entry.sequence < below)
@@ -227,9 +266,12 @@ def revoke(record: Record, revoked: Collection[str], *, below: int = 0, reason: 
         out = give_up_candidate(out, failed=True, reason=reason)
     if gone(out.current):
         if out.state is State.TRIAL:  # the candidate goes on; what it would fall back to changes
-            out = replace(out, current=out.previous, previous=None, generation=out.generation + 1, reason=reason)
+            out = replace(out, current=out.previous, previous=None, own=None)
+            out = replace(out, generation=out.generation + 1, reason=reason)
         else:
-            out = fall_back(out, reason=reason)
+            out = fall_back(replace(out, own=None), reason=reason)
+    if out.own is not None and out.own.file in revoked:
+        out = step(out, Event.DEMOTE, reason=reason)
     return out
 
 

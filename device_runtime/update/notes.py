@@ -16,10 +16,10 @@ from device_runtime.errors import DeviceRuntimeError, FormatError
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.sealed import seal, unseal
 
-POLL, RUNNING = "poll", "running"
+POLL, RUNNING, LEARNING = "poll", "running", "learning"
 MAX_NOTE = 8_192  # bytes
 MAX_PROBLEM = 1_000  # characters
-N = TypeVar("N", "Polled", "Running")
+N = TypeVar("N", "Polled", "Running", "Learning")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,21 @@ class Running:
         _check_times(self.at)
 
 
-def leave(state: Path, name: str, note: Polled | Running) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """How far the process that forecasts lets learning go, and what keeps it from it."""
+
+    mode: str = "off"
+    why: str = ""  # it is not the settings' mode
+    problem: str = ""  # why it does not learn as it is set to
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the time."""
+        _check_times(self.at)
+
+
+def leave(state: Path, name: str, note: Polled | Running | Learning) -> None:
     """Write a note, if the disk takes it."""
     value = asdict(note)
     value["problem"] = note.problem[:MAX_PROBLEM]
@@ -69,6 +83,11 @@ def polled(state: Path) -> Polled:
 def running(state: Path) -> Running:
     """Read the note of what runs; an empty one where there is none."""
     return _read(state, RUNNING, Running)
+
+
+def learning(state: Path) -> Learning:
+    """Read the note of what is learnt; an empty one where there is none."""
+    return _read(state, LEARNING, Learning)
 
 
 def _read(state: Path, name: str, kind: type[N]) -> N:

@@ -53,6 +53,8 @@ class Report:
     polled: float  # the last good poll, seconds since 1970; 0: never
     revocations_signed: float  # how new the newest list of revocations is, seconds since 1970; 0: none was read
     at: float  # seconds since 1970 by the monitor's clock
+    own: str | None = None  # SHA-256 of what was learnt there and runs over it, hex
+    own_generation: int | None = None
     quality: Mapping[str, Any] = field(default_factory=dict)  # signal -> sums of scores (`FieldQuality.published`)
 
 
@@ -68,7 +70,7 @@ def report_of(
 ) -> Report:
     """Describe what the record says, what runs ``now``, how the ``last`` polls went and how good forecasts were."""
     record, last = slots.record, last or Polled()
-    runs = record.runs
+    runs = record.installed  # what the publisher decides on; what was learnt over it is the monitor's own
     # What another record's process left says nothing of this one.
     up = now if now and now.generation in (record.generation, -1) else Running(problem="")
     return Report(
@@ -91,6 +93,8 @@ def report_of(
         polled=last.good,
         revocations_signed=last.revocations_signed,
         at=round(slots.clock(), 3),
+        own=record.own.adapter if record.own else None,
+        own_generation=record.own.sequence if record.own else None,
         quality=quality or {},
     )
 

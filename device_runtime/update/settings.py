@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
 
+from device_runtime.adapt.modes import Mode
 from device_runtime.binder import bind
 from device_runtime.documents import read_toml
 from device_runtime.errors import InputError, SettingsError, StorageError
 from device_runtime.format.binding import Use, check_names
 from device_runtime.quality.rules import QualityRules
 from device_runtime.renamed import renamed_key
+from device_runtime.update.adapt_settings import AdaptSettings
 from device_runtime.update.counter import TPM, counter_for
 from device_runtime.update.health import HealthRules
+from device_runtime.update.policy import Policy
 from device_runtime.update.rollout import NAME
 from device_runtime.update.web import check_address
 
-Activation = Literal["manual", "idle", "window"]
 MAX_CONFIG_SIZE = 65_536  # bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """When a staged adapter may be tried."""
-
-    activation: Activation = "manual"
-    idle_file: Path | None = None  # the host creates it while no patient is attached
-    inhibit_file: Path | None = None  # while it exists, nothing is activated, whatever else is said
-    window: str = ""  # "02:00-04:30", local time; may cross midnight
-
-    def __post_init__(self) -> None:
-        """Check that the policy can ever say yes."""
-        if self.activation not in get_args(Activation):
-            raise SettingsError(f"activation {self.activation!r}: want one of {', '.join(get_args(Activation))}")
-        if self.activation == "idle" and self.idle_file is None:
-            raise SettingsError('activation "idle" needs idle_file')
-        if self.activation == "window":
-            self.limits()
-
-    def limits(self) -> tuple[dt.time, dt.time]:
-        """Return the window's first moment and the one after its last."""
-        try:
-            first, last = (dt.time.fromisoformat(part.strip()) for part in self.window.split("-"))
-        except ValueError as error:
-            raise SettingsError(f'window {self.window!r}: want "HH:MM-HH:MM"') from error
-        return first, last
-
-    def inhibited(self) -> bool:
-        """Whether the host forbids every activation now; a file that cannot be looked for counts as there."""
-        try:
-            return self.inhibit_file is not None and self.inhibit_file.exists()
-        except OSError:
-            return True
-
-    def allows(self, now: dt.datetime) -> tuple[bool, str]:
-        """Say whether a trial may begin at the local time ``now``, and if not, why."""
-        if self.inhibited():
-            return False, f"inhibited by {self.inhibit_file}"
-        if self.activation == "manual":
-            return False, "activation is manual"
-        if self.activation == "idle":
-            assert self.idle_file is not None
-            try:
-                idle = self.idle_file.exists()
-            except OSError:  # a file that cannot be looked for counts as not there
-                idle = False
-            return (True, "") if idle else (False, "the monitor is in use")
-        first, last = self.limits()
-        moment = now.time()
-        inside = first <= moment < last if first <= last else moment >= first or moment < last
-        return (True, "") if inside else (False, f"outside of {self.window}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +48,7 @@ class DeviceConfig:
     policy: Policy = field(default_factory=Policy)
     health: HealthRules = field(default_factory=HealthRules)
     quality: QualityRules = field(default_factory=QualityRules)
+    adapt: AdaptSettings = field(default_factory=AdaptSettings)
 
     def __post_init__(self) -> None:
         """Check names and keys."""
@@ -127,6 +76,11 @@ class DeviceConfig:
                 "max_wql_vs_base_percent: with shadow_every 0 the frozen base makes no forecast to judge a trial by",
                 hint="shadow_every = 4, or leave max_wql_vs_base_percent out",
             )
+        if self.adapt.mode is not Mode.OFF and not (self.signal and self.interval):
+            raise SettingsError(
+                f'[adapt] mode "{self.adapt.mode.value}": want signal and interval, which it learns',
+                hint='add signal = "RESP" and interval = "1h", or what this monitor forecasts',
+            )
         counter_for(self.counter, Path())
         if not 1 <= self.threshold <= len(set(self.trusted_keys)):
             raise SettingsError(
@@ -147,7 +101,7 @@ def read_config(path: Path) -> DeviceConfig:
     """
     _check_owner(path)
     value = read_toml(path, limit=MAX_CONFIG_SIZE, error=SettingsError, unreadable=StorageError)
-    value = renamed_key(value, "channel", "ring", str(path), error=SettingsError)
+    value = dict(renamed_key(value, "channel", "ring", str(path), error=SettingsError))
     config = bind(DeviceConfig, value, str(path), folder=path.parent, error=SettingsError)
     return replace(
         config,

@@ -17,14 +17,17 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from device_runtime.errors import FormatError, LockedError, StorageError
+from device_runtime.adapt.envelope import Envelope
+from device_runtime.errors import FormatError, LockedError, StateError, StorageError
 from device_runtime.files import IrregularError, open_regular
 from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
 from device_runtime.format.layout import MAX_BLOB_SIZE
 from device_runtime.update import audit as logs
 from device_runtime.update import counter as counters
 from device_runtime.update import disk as files
+from device_runtime.update import envelope_store as envelopes
 from device_runtime.update import floor as floors
+from device_runtime.update import learner_store as learners
 from device_runtime.update import lifecycle
 from device_runtime.update.audit import Audit
 from device_runtime.update.counter import Counter, NoCounter
@@ -239,8 +242,67 @@ class Slots:
         self._commit(lifecycle.step(self.record, Event.CONFIRM, reason=reason), "confirm", who)
 
     def fall_back(self, reason: str, *, who: str) -> None:
-        """Take back what runs: to the confirmed adapter, the previous one, or the base."""
+        """Take back what runs: to what an own adapter stands on, the confirmed one, the previous one, or the base."""
+        if self.record.runs_own:
+            self.demote(reason, who=who)
+            return
         self._commit(lifecycle.fall_back(self.record, reason=reason), "roll back", who)
+
+    def promote(self, data: bytes, entry: Entry, *, over: str | None, reason: str, who: str, **facts: object) -> None:
+        """Let a proven adapter that was learnt here run in place of what it stands on.
+
+        ``over`` is that adapter's SHA-256, hex, None for the base; ``facts`` go into the log. Raises `StateError` where
+        something else is installed by now, `StorageError` when it cannot be written.
+        """
+        current = self.record.current
+        if (current.adapter if current else None) != over:
+            raise StateError("another adapter was installed meanwhile: what was learnt does not stand on it")
+        record = lifecycle.step(self.record, Event.PROMOTE, own=entry, reason=reason)
+        self._check_writable()
+        self.reserve()
+        self._fill(data, entry)
+        if self.fresh:
+            self.raise_floor(self.floor())  # a record without a floor would block every install
+        self._commit(record, "promote", who, adapter=entry.adapter, version=entry.version, sequence=entry.sequence,
+                     over=over, **facts)  # fmt: skip
+
+    def demote(self, reason: str, *, who: str, **facts: object) -> None:
+        """Take back what was learnt here; what it stands on runs again. Raises `StateError` where there is nothing."""
+        record, own = lifecycle.step(self.record, Event.DEMOTE, reason=reason), self.record.own
+        assert own is not None
+        named = {"adapter": own.adapter, "version": own.version, "sequence": own.sequence}
+        self._commit(record, "demote", who, **named, **facts)
+
+    def permit(self, data: bytes, envelope: Envelope, *, who: str) -> None:
+        """Take an envelope that was checked: what this monitor may learn from now on.
+
+        Raises `RollbackError` for one that is older than what was accepted, or revoked, `StorageError`.
+        """
+        floor = envelopes.accepted(self.floor(), envelope, data)
+        self._check_writable()
+        self.reserve()
+        self.raise_floor(floor)
+        envelopes.write(self.disk, data)
+        self._noted("envelope", f"envelope {envelope.sequence} allows {envelope.most}", who, sequence=envelope.sequence)
+
+    def withdraw(self, reason: str, *, who: str) -> None:
+        """Remove the envelope: without one nothing that was learnt forecasts. Raises `StorageError`."""
+        self._check_writable()
+        envelopes.withdraw(self.disk)
+        self._noted("withdraw", reason, who)
+
+    def forget_learnt(self, reason: str, *, who: str) -> None:
+        """Take back what was learnt, where it runs, and forget it. Raises `StorageError`."""
+        self._check_writable()
+        if self.record.own is not None:
+            self.demote(reason, who=who)
+        learners.forget(self.disk, self.clock())
+        self._noted("forget", reason, who)
+
+    def _noted(self, event: str, reason: str, who: str, **facts: object) -> None:
+        """Commit a change beside the record, so that it is in the log and the process that forecasts takes it over."""
+        record = replace(self.record, generation=self.record.generation + 1, reason=reason)
+        self._commit(record, event, who, **facts)
 
     def refuse(self, sequence: int, reason: str, *, failed_on: str = "", who: str) -> None:
         """Remember that a sequence failed its checks here, so that it is not fetched again at every poll.

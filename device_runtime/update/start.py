@@ -14,7 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from device_runtime.errors import BaseMismatchError, DeviceRuntimeError, RollbackError, StorageError, UnsupportedError
+from device_runtime.errors import (
+    BaseMismatchError,
+    DeviceRuntimeError,
+    RollbackError,
+    SettingsError,
+    StorageError,
+    UnsupportedError,
+)
 from device_runtime.faults import Fault, fault_of
 from device_runtime.update import lifecycle
 from device_runtime.update.lifecycle import Entry, Record, State
@@ -23,6 +30,8 @@ from device_runtime.update.slots import Slots
 T = TypeVar("T")
 # Verifies signatures, merges and proves: blob with signatures, or None for the base alone. Raises when it must not run.
 Opener = Callable[[bytes | None], T]
+# The same for a blob that was learnt here, which nobody signed; second, the signed file it stands on, None: the base.
+OwnOpener = Callable[[bytes, bytes | None], T]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +59,20 @@ class _Failure:
 
 
 def start(
-    slots: Slots, open_adapter: Opener[T], *, ring: str, failed: str = "", keep: Started[T] | None = None
+    slots: Slots,
+    open_adapter: Opener[T],
+    *,
+    ring: str,
+    failed: str = "",
+    keep: Started[T] | None = None,
+    open_own: OwnOpener[T] | None = None,
 ) -> Started[T]:
     """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
 
     ``ring`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
     the record names must not run any more: then begin with the fall-back. ``keep`` is what runs already: it goes on
-    where the fall-back ends at the same adapter.
+    where the fall-back ends at the same adapter. ``open_own`` opens what was learnt here; without it what that stands
+    on runs.
     """
     rung = _fall_back(slots, slots.record, failed) if failed else slots.record
     tries = slots.record.tries
@@ -71,7 +87,7 @@ def start(
                 running = keep.running
             else:
                 rung = _count(slots, entry, rung, ring)
-                running = open_adapter(slots.load(entry))
+                running = _open(slots, entry, rung, open_adapter, open_own)
         except Exception as error:
             if entry is None:
                 raise
@@ -93,7 +109,9 @@ def start(
 
 def _count(slots: Slots, entry: Entry, rung: Record, ring: str) -> Record:
     """Check that an adapter may run at all, and take a try from a trial, durably. Returns the record then."""
-    _check_floor(slots, entry, ring)
+    for one in (rung.own, rung.current) if rung.runs_own else (entry,):
+        if one is not None:
+            _check_floor(slots, one, ring, own=one is rung.own)
     slots.check_counter()
     if rung.state is not State.TRIAL:
         return rung
@@ -103,8 +121,20 @@ def _count(slots: Slots, entry: Entry, rung: Record, ring: str) -> Record:
     return slots.record
 
 
-def _check_floor(slots: Slots, entry: Entry, ring: str) -> None:
-    """Refuse what was revoked, even when the cut came between floor and record."""
+def _open(slots: Slots, entry: Entry, rung: Record, open_adapter: Opener[T], open_own: OwnOpener[T] | None) -> T:
+    """Open a slot: a signed adapter, or what was learnt here with what it stands on."""
+    if not rung.runs_own:
+        return open_adapter(slots.load(entry))
+    if open_own is None:
+        raise SettingsError("this process does not run what the monitor learnt")
+    return open_own(slots.load(entry), slots.load(rung.current) if rung.current else None)
+
+
+def _check_floor(slots: Slots, entry: Entry, ring: str, *, own: bool) -> None:
+    """Refuse what was revoked, even when the cut came between floor and record.
+
+    An ``own`` adapter has no sequence of the publisher's.
+    """
     try:
         floor = slots.floor()
     except StorageError:
@@ -112,7 +142,7 @@ def _check_floor(slots: Slots, entry: Entry, ring: str) -> None:
     if entry.file in floor.revoked:
         raise RollbackError(f"adapter {entry.adapter[:16]} is revoked")
     minimum = floor.security_minimum.get(ring, 0)
-    if entry.sequence < minimum:
+    if entry.sequence < minimum and not own:
         raise RollbackError(
             f"adapter {entry.adapter[:16]} has sequence {entry.sequence}, the security minimum is {minimum}"
         )

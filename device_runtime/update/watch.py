@@ -108,11 +108,11 @@ class Watch(Generic[F]):
                     hint='give interval_ms, or add interval = "1h" to the settings',
                 )
             interval_ms = span // 1_000
-        self._scored(self.field.observe(_one_name(signal), t_ms, value, interval_ms=interval_ms, series=series))
+        self._scored(self.field.observe(one_name(signal), t_ms, value, interval_ms=interval_ms, series=series))
 
     def end_stay(self, signal: str, *, series: str) -> None:
         """Say that a stay is over."""
-        self._scored(self.field.end_stay(_one_name(signal), series=series))
+        self._scored(self.field.end_stay(one_name(signal), series=series))
 
     def remember(self, forecast: F, context: ArrayLike, use: Use, *, series: str) -> None:
         """Remember a forecast of one context ``[L]``, and let the others forecast it where it is their turn."""
@@ -120,7 +120,7 @@ class Watch(Generic[F]):
         if use.signal is None or quantiles.ndim != 2:
             return
         steps, levels = quantiles.shape
-        signal = _one_name(use.signal)
+        signal = one_name(use.signal)
         keep, shadowed = self.field.wants(signal, steps, levels, series=series)
         if not keep:
             return
@@ -194,7 +194,7 @@ class Watch(Generic[F]):
         return Made(adapter=forecast.adapter, quantiles=forecast.quantiles)
 
 
-def _one_name(signal: str) -> str:
+def one_name(signal: str) -> str:
     """Return the name that every name of a vital sign means; another domain's is its own."""
     known = find_signal(signal)
     return known.name if known else signal

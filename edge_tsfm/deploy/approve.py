@@ -97,7 +97,7 @@ def approve(
         versions={**known.versions, file: decoded.version},
         adapters={**known.adapters, file: digest(blob)},
     )
-    role, listed_by = _list(repository, target, sequence)
+    role, listed_by = list_target(repository, target, sequence)
     approvals = {"adapter": signed_by, role: listed_by}
     path = write_record(
         repository.folder / "records", statement(signed=signed, decision="approved", approvals=approvals, **facts)
@@ -115,7 +115,7 @@ def relist(repository: Repository, ring: Ring, file: str) -> Ring:
         raise DeployError(f"{ring.called(file)} is revoked: devices would refuse it", hint="choose another adapter")
     sequence = ring.sequence + 1
     after = replace(ring, sequence=sequence, sequences={**ring.sequences, file: sequence})
-    _list(repository, repository.approved()[adapter_target(ring.name, file)], sequence)
+    list_target(repository, repository.approved()[adapter_target(ring.name, file)], sequence)
     write_ring(repository, after)
     return after
 
@@ -256,7 +256,7 @@ def _reasons(verdict: Verdict, adapter: Adapter) -> str:
     return "; ".join(reasons)
 
 
-def _list(repository: Repository, target: Any, sequence: int) -> tuple[str, list[str]]:
+def list_target(repository: Repository, target: Any, sequence: int) -> tuple[str, list[str]]:
     """Name a target in the approved role; return the role it is in and the ids of the keys that signed it."""
     target.unrecognized_fields["custom"] = {"sequence": sequence}
     role = repository.approve_target(target)

@@ -338,6 +338,15 @@ class Repository:
         self.store(role, metadata)
         return str(role)
 
+    def drop_target(self, path: str) -> str:
+        """Take a target out of the approved role, or its hash bin; return the role. Raises `DeployError` without it."""
+        for role in self.approved_roles():
+            metadata = self.load(role)
+            if metadata.signed.targets.pop(path, None) is not None:
+                self.store(role, metadata)
+                return role
+        raise DeployError(f"{path} is not approved")
+
     def _into_bins(self) -> None:
         """Spread the approved targets over hash bins, so that one change costs a device one small bin."""
         from tuf.api.metadata import Delegations, Metadata, SuccinctRoles, Targets

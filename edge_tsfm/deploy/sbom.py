@@ -39,6 +39,8 @@ def sbom_of(repository: Repository) -> str:
     records = _records(repository)
     cards = {}
     for path, target in sorted(repository.approved().items()):
+        if not path.endswith(".etsa"):
+            continue  # an envelope of adaptation is no adapter
         data = repository.target_bytes(target)
         blob = data[: blob_size(data)]
         base = decode(blob).base_digest.hex()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from device_runtime.files import write_atomic
-from device_runtime.format.envelope import message, write_signature
+from device_runtime.format.envelope import PREFIX, message, write_signature
 from device_runtime.update.rollout import NAME
 from edge_tsfm.errors import DeployError
 
@@ -125,15 +125,27 @@ def public_bytes(ref: KeyRef) -> bytes:
 def sign_blob(blob: bytes, keys: list[tuple[KeyRef, Any]], threshold: int) -> tuple[bytes, list[str]]:
     """Return ``blob`` with signatures by ``threshold`` of ``keys`` behind it (FORMAT.md §8), and those keys' ids.
 
-    ``keys`` are the ones that are here, each with what signs with it. Raises `DeployError`.
+    Raises as `signatures_of`.
+    """
+    trailer, ids = signatures_of(blob, keys, threshold)
+    return blob + trailer, ids
+
+
+def signatures_of(
+    data: bytes, keys: list[tuple[KeyRef, Any]], threshold: int, *, prefix: bytes = PREFIX
+) -> tuple[bytes, list[str]]:
+    """Return signatures of ``data`` under a domain ``prefix`` by ``threshold`` of ``keys``, and those keys' ids.
+
+    ``keys` are the ones that are here, each with what signs with it. Raises `DeployError`.
     """
     if len(keys) < threshold:
         raise DeployError(f"{len(keys)} of {threshold} adapter keys are here", hint="bring the missing keys, or --keys")
     used = keys[:threshold]
     trailer = b"".join(
-        write_signature(public_bytes(ref), bytes.fromhex(signer.sign(message(blob)).signature)) for ref, signer in used
+        write_signature(public_bytes(ref), bytes.fromhex(signer.sign(message(data, prefix)).signature))
+        for ref, signer in used
     )
-    return blob + trailer, [ref.keyid for ref, _ in used]
+    return trailer, [ref.keyid for ref, _ in used]
 
 
 def digest(data: bytes) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_runtime.forecast import choose_answer as known_answer
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.forecaster import widest_tolerance
-from export import known_answer
+from device_runtime.forecast.known_answer import widest_tolerance
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.known_answer import SEEN, choose_known_answer, tolerances

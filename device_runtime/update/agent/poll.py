@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from device_runtime.adapt.envelope import MAX_SIZE as MAX_ENVELOPE
+from device_runtime.adapt.modes import Mode
 from device_runtime.errors import (
     DeviceRuntimeError,
     FormatError,
@@ -27,6 +29,7 @@ from device_runtime.errors import (
 )
 from device_runtime.faults import Fault, fault_of
 from device_runtime.files import read_bounded
+from device_runtime.update import envelope_store
 from device_runtime.update.agent.fetch import Fetcher, fetcher_for
 from device_runtime.update.agent.repository import Repository, StaleError
 from device_runtime.update.cohort import takes_part
@@ -58,6 +61,7 @@ class Outcome:
     sequence: int | None = None
     received: int = 0  # bytes of bodies
     report_failed: str = ""
+    envelope: str = ""  # what became of the envelope of adaptation; empty: nothing
 
 
 def next_poll(interval: float, failures: int, draw: Callable[[], float] = random.random) -> float:
@@ -82,6 +86,7 @@ class Agent:
     ) -> None:
         self.config, self.installer, self.clock, self.deadline = config, installer, clock, deadline
         self._view_of_poll: Repository | None = None
+        self._envelope = ""
         made, self.url = fetcher_for(config.repository)
         self.fetcher = fetcher or made
 
@@ -103,6 +108,7 @@ class Agent:
             problem = StorageError(f"this machine kept it from being read: {type(error).__name__}: {error}")
             outcome = {"action": "failed", "reason": str(problem), "code": problem.code}
         self._leave_note(outcome)
+        outcome["envelope"] = self._envelope
         outcome["report_failed"] = self._report(int(outcome.get("code", 0)))
         return Outcome(received=self.fetcher.received - before, **outcome)
 
@@ -151,6 +157,8 @@ class Agent:
             if slots.revoke(ring, revoked, minimum, who="publisher"):
                 return "rolled back", "revoked by the publisher", rollout.sequence if rollout else None
             slots.expire(self.config.trial_days)
+        if lost is None:
+            self._envelope = self._look_for_envelope(view, who)
         if (first := lost or problem) is not None:
             raise first
         if rollout is None:
@@ -191,6 +199,32 @@ class Agent:
             return
         with self._slots() as slots:
             slots.raise_floor(view.floor)
+
+    def _look_for_envelope(self, view: Repository, who: str) -> str:
+        """Take over the ring's envelope, or that there is none any more; return what was done, or what kept it.
+
+        What is wrong with it keeps no adapter from being installed: the envelope that is here holds.
+        """
+        if self.config.adapt.mode is Mode.OFF:
+            return ""
+        try:
+            target = view.target(envelope_store.envelope_target(self.config.ring))
+            with self._slots() as slots:
+                here = envelope_store.digest(slots.disk)
+                if target is None:
+                    if here is None:
+                        return ""
+                    slots.withdraw("the publisher withdrew the envelope", who="publisher")
+                    return "withdrawn"
+            if target.hashes.get("sha256") == here:
+                return ""
+            data = view.download(target, MAX_ENVELOPE)
+            envelope = envelope_store.check(data, self.config, verifier=self.installer.verifier)
+            with self._slots() as slots:
+                slots.permit(data, envelope, who=who)
+        except DeviceRuntimeError as error:
+            return f"not taken: {error}"
+        return f"accepted {envelope.sequence}, {envelope.most} at most"
 
     def _rollout(self, view: Repository) -> tuple[Rollout | None, DeviceRuntimeError | None]:
         """Read the ring's roll-out document; what is wrong with it must not keep a revocation from being read."""

@@ -12,6 +12,7 @@ VERBS = {
     "ring": "say once what the monitors of a ring forecast",
     "device-settings": "print a monitor's device.toml",
     "approve": "judge an adapter by the pinned gate, and sign it when it passes",
+    "envelope": "judge what monitors may learn by themselves, and sign it when it passes",
     "publish": "sign a new snapshot and timestamp; run it daily from a timer",
     "refresh": "sign a role again, unchanged, for another lifetime",
     "rollout": "offer an approved adapter to a ring stage by stage",

@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_runtime.errors import InputError
-from device_runtime.forecast.feed import MAX_LINE, read_lines, read_sample
+from device_runtime.forecast.feed import MAX_LINE, read_event, read_lines, read_lines_between
 
 
 def test_a_sample_is_a_name_a_time_and_a_value_or_none() -> None:
-    assert read_sample(b"MAP,60000,71.5\r\n", 7) == ("MAP", 60_000, 71.5)
-    assert read_sample(" Blutdruck ä , -5 , .5e1 \n".encode(), 7) == ("Blutdruck ä", -5, 5.0)
-    assert np.isnan(read_sample(b"MAP,0,\n", 7)[2])
-    assert read_sample(b"\xef\xbb\xbfMAP,0,1\n", 1)[0] == "MAP"
+    assert read_event(b"MAP,60000,71.5\r\n", 7)[:3] == ("MAP", 60_000, 71.5)
+    assert read_event(" Blutdruck ä , -5 , .5e1 \n".encode(), 7)[:3] == ("Blutdruck ä", -5, 5.0)
+    assert np.isnan(read_event(b"MAP,0,\n", 7)[2])
+    assert read_event(b"\xef\xbb\xbfMAP,0,1\n", 1)[0] == "MAP"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +41,7 @@ def test_a_sample_is_a_name_a_time_and_a_value_or_none() -> None:
 )
 def test_a_line_that_is_no_sample_says_which_and_what(line: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        read_sample(line, 17)
+        read_event(line, 17)
 
 
 def test_a_feed_that_lost_its_line_ends_fills_no_memory_and_goes_on_at_the_next_line() -> None:
@@ -51,7 +54,7 @@ def test_a_feed_that_lost_its_line_ends_fills_no_memory_and_goes_on_at_the_next_
 def test_any_bytes_are_samples_or_errors(lines: list[bytes]) -> None:
     for number, line in enumerate(read_lines(io.BytesIO(b"\n".join(lines))), start=1):
         try:
-            name, t_ms, value = read_sample(line, number)
+            name, t_ms, value = read_event(line, number)[:3]
         except InputError as error:
             assert f"line {number}: " in str(error)  # noqa: PT017 - either is right
         else:
@@ -121,3 +124,46 @@ def test_more_steps_than_the_base_reads_are_refused(dummy_bundle: Path) -> None:
     done = stream(dummy_bundle, b"MAP,0,70\n", "--context-length", 65)
     assert done.returncode == 1
     assert b"--context-length 65: base dummy-bolt reads at most 64 steps" in done.stderr
+
+
+def test_a_line_says_whose_it_is_or_that_a_stay_is_over() -> None:
+    assert read_event(b"MAP,1000,71.5,bed 3/case 9\n", 2) == ("MAP", 1_000, 71.5, "bed 3/case 9", False)
+    ended = read_event(b"MAP,2000,END\n", 2)
+    assert (ended.name, ended.t_ms, ended.item, ended.ends) == ("MAP", 2_000, None, True)
+    for line in (
+        b"MAP,2000,ended",
+        b"MAP,1,2,",
+        b"MAP,x,end",
+        b"MAP,1,2,a,b",
+        b"MAP,1,end,7",
+        b"MAP,1,2," + b"x" * 129,
+    ):
+        with pytest.raises(InputError, match="line 4: want name,t_ms,value"):
+            read_event(line, 4)
+
+
+def test_lines_come_alike_while_something_else_is_done_between() -> None:
+    data = b"a\n" + b"x" * (5 * MAX_LINE) + b"\nb\n\n" + b"y" * MAX_LINE + b"\nc"
+    wanted = list(read_lines(io.BytesIO(data)))
+    idle: list[bool] = []
+
+    def note(waits: Callable[[], bool]) -> bool:
+        idle.append(waits())
+        return False
+
+    for size in (1_000, 65_536):
+        reader, writer = os.pipe()
+
+        def write(size: int = size, writer: int = writer) -> None:
+            for at in range(0, len(data), size):
+                os.write(writer, data[at : at + size])
+            os.close(writer)
+
+        thread = threading.Thread(target=write)
+        with os.fdopen(reader, "rb") as feed:
+            thread.start()
+            got = list(read_lines_between(feed, note))
+        thread.join()
+        assert got == wanted
+        assert idle[-1] is False  # behind the last line, too
+    assert list(read_lines_between(io.BytesIO(data), lambda waits: False)) == wanted

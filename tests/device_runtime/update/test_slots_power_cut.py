@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from device_runtime.errors import DeviceRuntimeError, RollbackError, SelfTestError, StorageError
+from device_runtime.errors import DeviceRuntimeError, RollbackError, SelfTestError, StateError, StorageError
 from device_runtime.update import lifecycle
 from device_runtime.update.audit import read_lines
 from device_runtime.update.lifecycle import Entry, Event, Record, State
@@ -54,11 +55,23 @@ def confirmed(count: int) -> dict[str, bytes]:
     return disk.files
 
 
+def open_own(data: bytes, parent: bytes | None) -> bytes | None:
+    if parent is not None and parent not in FILES[:3]:
+        raise AssertionError("what was learnt stands on bytes that nobody installed")
+    return open_adapter(data)
+
+
+def promote(number: int, over: int | None) -> Callable[[Slots], object]:
+    """Promote what was learnt over an installed adapter, or over the base."""
+    parent = None if over is None else entry(over).adapter
+    return lambda slots: slots.promote(FILES[number], entry(number), over=parent, reason="better", who="test")
+
+
 Step = tuple[str, Callable[[Slots], object]]
 STEPS: list[Step] = [
     ("stage", lambda slots: slots.stage(FILES[2], entry(2), "icu", who="test")),
     ("activate", lambda slots: slots.activate(who="test")),
-    ("start", lambda slots: start(slots, open_adapter, ring="icu")),
+    ("start", lambda slots: start(slots, open_adapter, ring="icu", open_own=open_own)),
 ]
 SCENARIOS: dict[str, tuple[int, list[Step]]] = {
     "first install": (0, [*STEPS, ("confirm", lambda slots: slots.confirm("good", who="test"))]),
@@ -86,6 +99,17 @@ SCENARIOS: dict[str, tuple[int, list[Step]]] = {
     "a newer one supersedes a trial": (
         1,
         [*STEPS[:2], ("stage again", lambda slots: slots.stage(FILES[3], entry(3), "icu", who="test"))],
+    ),
+    "promote over the base": (0, [("promote", promote(3, None))]),
+    "promote over an adapter, twice": (1, [("promote", promote(2, 0)), ("again", promote(3, 0))]),
+    "demote": (1, [("promote", promote(3, 0)), ("demote", lambda slots: slots.demote("worse", who="test"))]),
+    "an update replaces what was learnt": (
+        1,
+        [("promote", promote(3, 0)), *STEPS, ("confirm", lambda slots: slots.confirm("good", who="test"))],
+    ),
+    "revoke what the learnt stands on": (
+        2,
+        [("promote", promote(3, 1)), ("revoke", lambda slots: slots.revoke("icu", [entry(1).file], 0, who="test"))],
     ),
     "a lost slot is mended": (
         1,
@@ -148,7 +172,9 @@ def complaint(state: CrashState, before: dict[str, bytes], records: list[Record]
         return f"a generation is in the log twice: {generations}"
     if record.generation != max(generations, default=0):
         return "the log does not end with the change that was committed last"
-    started = start(slots, open_adapter, ring="icu")
+    started = start(slots, open_adapter, ring="icu", open_own=open_own)
+    if record.runs_own and not floor.revoked and started.entry != record.own:
+        return "what was promoted does not run"
     if started.failures and record.tries != 0 and "lose" not in state.done:
         return f"it came up in a fall-back: {started.failures}"
     if "mend" in state.done and started.failures:
@@ -334,12 +360,85 @@ def test_the_table_is_the_only_way(state: State, event: Event) -> None:
         State.STAGED: Record(state=State.STAGED, candidate=entry(2), current=entry(0), previous=entry(1)),
         State.TRIAL: Record(state=State.TRIAL, candidate=entry(2), current=entry(0), tries=2),
     }
+    if event is Event.DEMOTE:
+        records = {one: replace(record, own=entry(3)) for one, record in records.items()}
     target = lifecycle.TRANSITIONS.get((state, event))
     if target is None:
         with pytest.raises(Exception, match="not possible"):
             lifecycle.step(records[state], event)
     elif not event.value.endswith("to_base"):
-        after = lifecycle.step(records[state], event, candidate=entry(2), tries=3)
+        own = entry(3) if event is Event.PROMOTE else None
+        after = lifecycle.step(records[state], event, candidate=entry(2), tries=3, own=own)
         assert after.state is target
         assert after.generation == 1
         assert lifecycle.from_value(lifecycle.to_value(after)) == after
+
+
+def test_a_record_without_what_was_learnt_is_written_as_before_there_was_any() -> None:
+    record = Record(state=State.CONFIRMED, current=entry(0), previous=entry(1), generation=7)
+    assert "own" not in lifecycle.to_value(record)
+    assert lifecycle.from_value(lifecycle.to_value(record)) == record
+    learnt = lifecycle.step(record, Event.PROMOTE, own=entry(3))
+    assert lifecycle.from_value(lifecycle.to_value(learnt)) == learnt
+    assert "own" not in lifecycle.to_value(lifecycle.step(learnt, Event.DEMOTE))
+
+
+def test_whatever_changes_what_it_stands_on_drops_what_was_learnt() -> None:
+    learnt = Record(state=State.CONFIRMED, current=entry(0), previous=entry(1), own=entry(3))
+    assert learnt.runs == entry(3)
+    assert learnt.installed == entry(0)
+    trial = Record(state=State.TRIAL, current=entry(0), candidate=entry(2), own=entry(3), tries=2)
+    assert trial.runs == entry(2)
+    assert lifecycle.step(trial, Event.CONFIRM).own is None
+    assert lifecycle.step(trial, Event.FAIL).runs == entry(3)
+    assert lifecycle.expire(trial, reason="").runs == entry(3)
+    down = lifecycle.fall_back(learnt, reason="x")
+    assert (down.runs, down.previous) == (entry(0), entry(1))
+    assert lifecycle.revoke(learnt, [entry(0).file]).runs == entry(1)
+    assert lifecycle.revoke(learnt, [entry(3).file]).runs == entry(0)
+    assert lifecycle.revoke(trial, [entry(0).file]).own is None
+    assert lifecycle.revoke(learnt, [], below=1) == learnt
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(SelfTestError("off"), False), (StorageError("full"), True), (MemoryError(), True), (ValueError("what"), True)],
+    ids=["proven", "disk", "memory", "unknown"],
+)
+def test_what_was_learnt_and_does_not_come_up_gives_way_and_is_dropped_only_when_that_is_proven(
+    error: Exception, kept: bool
+) -> None:
+    disk = MemoryDisk(files=confirmed(1))
+    promote(3, 0)(slots_on(disk))
+
+    def refuse(own: bytes, parent: bytes | None) -> bytes | None:
+        raise error
+
+    started = start(slots_on(disk), open_adapter, ring="icu", open_own=refuse)
+    assert started.entry == entry(0)
+    assert started.failures
+    assert (slots_on(disk).record.own == entry(3)) is kept
+    without = start(slots_on(disk), open_adapter, ring="icu")
+    assert without.entry == entry(0)
+
+
+def test_what_was_learnt_on_something_else_is_not_promoted() -> None:
+    slots = slots_on(MemoryDisk(files=confirmed(1)))
+    with pytest.raises(StateError, match="meanwhile"):
+        promote(3, None)(slots)
+    assert slots.record.own is None
+
+
+def test_after_a_first_promotion_on_the_base_alone_adapters_can_be_installed() -> None:
+    disk = MemoryDisk()
+    promote(3, None)(slots_on(disk))
+    slots_on(disk).stage(FILES[0], entry(0), "icu", who="test")
+    assert slots_on(disk).record.runs == entry(3)
+
+
+def test_a_revoked_parent_keeps_what_was_learnt_on_it_from_coming_up() -> None:
+    disk = MemoryDisk(files=confirmed(2))
+    promote(3, 1)(slots_on(disk))
+    slots = slots_on(disk)
+    slots.raise_floor(slots.floor().accept_revocations("icu", [entry(1).file], 0))
+    assert start(slots_on(disk), open_adapter, ring="icu", open_own=open_own).entry == entry(0)

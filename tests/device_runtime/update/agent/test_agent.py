@@ -22,7 +22,8 @@ from device_runtime.update.agent.repository import Repository as ClientRepositor
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.install import Installer
 from device_runtime.update.lifecycle import State
-from device_runtime.update.settings import DeviceConfig, Policy
+from device_runtime.update.policy import Policy
+from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots, locked
 from device_runtime.update.start import start
 from edge_tsfm.deploy import rings

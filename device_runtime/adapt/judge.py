@@ -1,0 +1,117 @@
+"""Whether a candidate may forecast, and whether it still may: bets on one finished stay after another.
+
+Each stay gives the losses of what the monitor was given (frozen), of what runs and of the candidate, all made before
+anything was learnt from that stay. `device_runtime.quality.evidence` bets on the bounded paired differences, so that
+the question may be asked after every stay, for ever: if the candidate is never better, it is ever promoted with a
+probability of at most 1 / ``promote_evidence``.
+
+A candidate is poor at first, and what was lost on it then would have to be won back. So the stake is laid in parts that
+begin to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter from the 25th stay on,
+an eighth from the 50th, and so on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from device_runtime.adapt.rules import AdaptRules
+from device_runtime.errors import FormatError
+from device_runtime.quality.evidence import Wealth, difference, log_mean, logs_of
+
+STARTS = (0, 25, 50, 100, 200, 400, 800)  # stays that a part of the stake waits
+
+
+class Verdict(StrEnum):
+    """What the evidence asks for."""
+
+    NONE = "none"
+    PROMOTE = "promote"
+    DEMOTE = "demote"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Summed pinball losses of one stay's forecasts, in the signal's unit."""
+
+    frozen: float
+    running: float  # equal to frozen while nothing is promoted
+    candidate: float
+
+
+@dataclass
+class Evidence:
+    """An e-process for "B loses less than A", with a stake in parts."""
+
+    units: int = 0
+    parts: list[Wealth] = field(default_factory=lambda: [Wealth.one() for _ in STARTS])
+
+    def add(self, x: float) -> None:
+        """Bet on one stay's difference, in [-1, 1]; positive: B lost less."""
+        for part, start in zip(self.parts, STARTS, strict=True):
+            if self.units >= start:
+                part.add(x)
+        self.units += 1
+
+    @property
+    def log(self) -> float:
+        """Logarithm of what 1 has become."""
+        shares = [-(place + 1) * math.log(2) for place in range(len(STARTS))]
+        logs = [share + part.log for share, part in zip(shares, self.parts, strict=True)]
+        logs.append(shares[-1])  # the last part never bets
+        return log_mean(logs) + math.log(len(logs))
+
+    def to_value(self) -> list[Any]:
+        """Encode as plain values."""
+        return [self.units, [part.logs for part in self.parts]]
+
+
+def evidence_of(value: Any) -> Evidence:
+    """Decode evidence. Raises `FormatError`, `TypeError` or `ValueError`."""
+    units, parts = value
+    if type(units) is not int or units < 0 or len(parts) != len(STARTS):
+        raise FormatError(f"evidence: {units!r} units in {len(parts)} parts, want {len(STARTS)}")
+    return Evidence(units, [Wealth(logs_of(logs)) for logs in parts])
+
+
+@dataclass
+class Judge:
+    """Both questions: is the candidate better than what runs; is what was promoted worse than frozen."""
+
+    rules: AdaptRules
+    better: Evidence = field(default_factory=Evidence)
+    worse: Evidence = field(default_factory=Evidence)
+    demotions: int = 0  # by evidence: each one doubles what the next promotion wants
+
+    def add(self, losses: Losses, *, promoted: bool) -> Verdict:
+        """Take one stay's losses."""
+        self.better.add(-difference(losses.candidate, losses.running))
+        if promoted:
+            self.worse.add(difference(losses.running, losses.frozen))
+            if self.worse.log >= math.log(self.rules.demote_evidence):
+                return Verdict.DEMOTE
+        enough = self.better.units >= self.rules.promote_stays
+        return Verdict.PROMOTE if enough and self.better.log >= math.log(self.wanted) else Verdict.NONE
+
+    @property
+    def wanted(self) -> float:
+        """Evidence that a promotion wants."""
+        return float(self.rules.promote_evidence * 2.0 ** min(self.demotions, 50))
+
+    def begin(self) -> None:
+        """Ask anew: another candidate, or another one that runs."""
+        self.better, self.worse = Evidence(), Evidence()
+
+    def to_value(self) -> dict[str, Any]:
+        """Encode as plain values."""
+        return {"better": self.better.to_value(), "worse": self.worse.to_value(), "demotions": self.demotions}
+
+    def restore(self, value: Any) -> None:
+        """Go on with what `to_value` wrote. Raises what `evidence_of` does; then nothing is changed."""
+        demotions = value["demotions"]
+        if type(demotions) is not int or demotions < 0:
+            raise FormatError(f"evidence: {demotions!r} demotions")
+        better, worse = evidence_of(value["better"]), evidence_of(value["worse"])
+        self.better, self.worse, self.demotions = better, worse, demotions

@@ -1,0 +1,339 @@
+"""`Learner`: finished stays in; a candidate, evidence on it, and a log out. Pure: no clock, no disk, no ONNX Runtime.
+
+Work is cut into single steps (`Learner.step`), so that a forecast never waits for more than one: first a stay is
+scored, by what the monitor was given, what runs and the candidate, then it is learnt from. Same stays, rules and seed:
+same bits on the same processor, which the log's digests prove.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.adapt.clean import Counts, clean, counts_of
+from device_runtime.adapt.draws import Draws
+from device_runtime.adapt.judge import Judge, Losses, Verdict
+from device_runtime.adapt.learnable import Learnable
+from device_runtime.adapt.modes import Event, State, step
+from device_runtime.adapt.optimiser import Optimiser
+from device_runtime.adapt.packed import pack, unpack
+from device_runtime.adapt.rules import AdaptRules
+from device_runtime.adapt.windows import Reservoir, clip_targets, cut
+from device_runtime.errors import FormatError
+from device_runtime.quality.scores import pinball
+
+FloatArray = NDArray[np.float32]
+
+VERSION = 1
+DAY_MS = 86_400_000
+MAX_WAITING = 8  # stays that wait to be scored and learnt from; the oldest gives way
+MAX_STAY = 8_192  # steps of a stay that are looked at: its latest
+NUMBERS = ("generation", "stays", "numbered", "left_out", "refused")
+MAX_LOG = 4_096  # entries that wait for `drain`
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stay:
+    """One finished stay, or a finished recording. Nothing in it says whose."""
+
+    values: FloatArray  # [T], every interval, NaN where nothing was measured, in the signal's unit
+    end_ms: int  # when it ended, by the feed's clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What one step did: enough to see that a replay did the same."""
+
+    number: int  # of the step, from 1
+    stay: int  # from 1
+    what: str  # "scored" or "learnt"; "refused": a number was not finite
+    windows: int
+    losses: tuple[float, ...]  # scored: of frozen, running, candidate; learnt: the batch's loss, the gradient's norm
+    evidence: float | None = None  # scored: logarithm of the evidence for a promotion
+    digest: str  # of the shift and Adam's state behind the step
+
+
+@dataclass
+class _Task:
+    """A stay that is being worked through."""
+
+    end_ms: int
+    scored: tuple[FloatArray, FloatArray]  # windows whose targets do not overlap
+    fresh: tuple[FloatArray, FloatArray]  # windows to learn from, drawn
+    at: int = 0  # windows that were scored
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    learnt: int = 0  # steps taken
+    judged: bool = False
+
+
+class Learner:
+    """One channel's. ``shift`` is the candidate's, ``promoted`` that of what forecasts, if anything was promoted."""
+
+    def __init__(
+        self,
+        rules: AdaptRules,
+        learnable: Learnable,
+        levels: Sequence[float],
+        *,
+        interval_ms: int,
+        steps: int,
+        plausible: tuple[float, float] | None = None,
+        min_observed: int = 12,
+    ) -> None:
+        """Learn to forecast ``steps`` at quantile ``levels``; values outside of ``plausible`` are no readings."""
+        self.rules, self.learnable = rules.at(interval_ms), learnable
+        self.levels = np.array(levels, dtype=np.float64)
+        self.horizon, self.plausible = min(steps, learnable.prediction_length), plausible
+        self.min_observed = min(min_observed, learnable.context_length)
+        self.state, self.verdict = State.GATHERING, Verdict.NONE
+        self.optimiser = Optimiser(self.rules, learnable.sizes)
+        self.reservoir = Reservoir(self.rules.windows, learnable.context_length, self.horizon)
+        self.judge, self.draws, self.counts = Judge(self.rules), Draws(self.rules.seed), Counts()
+        self.promoted: FloatArray | None = None
+        self.generation = self.stays = self.numbered = self.left_out = self.refused = 0
+        self.log: deque[Entry] = deque(maxlen=MAX_LOG)
+        self._waiting: deque[_Task] = deque()
+
+    # --- what happens --------------------------------------------------------------------------------------------
+
+    def finish(self, stay: Stay) -> bool:
+        """Take a stay that is over; say whether it holds anything to learn from."""
+        values, counts = clean(stay.values[-MAX_STAY:], self.rules.clean, self.plausible)
+        self.counts.add(counts)
+        lengths = {"context_length": self.learnable.context_length, "prediction_length": self.horizon}
+        scored = cut(values, **lengths, stride=self.horizon, min_observed=self.min_observed)
+        every = self.rules.stride or max(1, self.horizon // 2)
+        contexts, targets = cut(values, **lengths, stride=every, min_observed=self.min_observed)
+        if not len(scored[0]) or not len(contexts):
+            return False
+        spread = np.unique(np.linspace(0, len(scored[0]) - 1, self.rules.scored_windows).astype(np.intp))
+        drawn = self.draws.sample(len(contexts), self.rules.new_windows * self.rules.steps)
+        fresh = contexts[drawn], clip_targets(contexts[drawn], targets[drawn], self.rules.clip_spreads)
+        self._waiting.append(_Task(stay.end_ms, (scored[0][spread], scored[1][spread]), fresh))
+        if len(self._waiting) > MAX_WAITING:
+            self._waiting.popleft()
+            self.left_out += 1
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has something to do."""
+        return bool(self._waiting)
+
+    def step(self) -> Entry | None:
+        """Do one piece of work, bounded by one batch of windows; None where there is none."""
+        if not self._waiting:
+            return None
+        task = self._waiting[0]
+        if not task.judged:
+            return self._score(task)
+        return self._learn(task)
+
+    def work(self) -> Verdict:
+        """Do all the work there is; return what the evidence asks for."""
+        while self.busy:
+            self.step()
+        return self.verdict
+
+    # --- what a host says ----------------------------------------------------------------------------------------
+
+    def promote(self, shift: FloatArray) -> None:
+        """Take it that a blob made of the candidate forecasts now; ``shift`` is what that blob carries, rounded.
+
+        Raises `StateError` while there is no candidate.
+        """
+        self.state = step(self.state, Event.PROMOTE)
+        self.promoted, self.verdict = shift.astype(np.float32), Verdict.NONE
+        self.generation += 1
+        self.judge.begin()
+
+    def demote(self, *, by_evidence: bool = False) -> None:
+        """Take it that what the monitor was given forecasts again; the candidate begins anew, windows are kept.
+
+        Raises `StateError` while nothing was learnt.
+        """
+        self.state = step(self.state, Event.DEMOTE)
+        self.promoted, self.verdict = None, Verdict.NONE
+        self.optimiser = Optimiser(self.rules, self.learnable.sizes)
+        self.judge.begin()
+        self.judge.demotions += by_evidence
+
+    def reset(self) -> None:
+        """Forget everything that was learnt, and every window."""
+        self.state, self.verdict, self.promoted = step(self.state, Event.RESET), Verdict.NONE, None
+        self.optimiser, self.judge = Optimiser(self.rules, self.learnable.sizes), Judge(self.rules)
+        self.reservoir.wipe()
+        self.counts, self.stays = Counts(), 0
+        self._waiting.clear()
+
+    def forget_windows(self) -> None:
+        """Wipe every window, also of stays that wait: the values of patients."""
+        self.reservoir.wipe()
+        self._waiting.clear()
+
+    @property
+    def shift(self) -> FloatArray:
+        """The candidate ``[n]``: the moving average of the iterates."""
+        return self.optimiser.mean
+
+    def drain(self) -> list[Entry]:
+        """Return the log's new entries and forget them."""
+        out = list(self.log)
+        self.log.clear()
+        return out
+
+    # --- the work ------------------------------------------------------------------------------------------------
+
+    def _score(self, task: _Task) -> Entry:
+        """Score a batch of the stay's windows by all three; behind the last one, judge."""
+        rows = slice(task.at, task.at + self.rules.batch)
+        contexts, targets = (part[rows] for part in task.scored)
+        nothing = np.zeros(sum(self.learnable.sizes), dtype=np.float32)
+        running = nothing if self.promoted is None else self.promoted
+        shifts = (nothing, running, self.shift if self.optimiser.steps else running)
+        done: list[tuple[FloatArray, float]] = []
+        for place, shift in enumerate(shifts):
+            same = [found for before, found in done if before is shift]
+            found = same[0] if same else self._loss(contexts, targets, shift)
+            done.append((shift, found))
+            task.sums[place] += found
+        task.at += len(contexts)
+        if task.at < len(task.scored[0]):
+            return self._entry("scored", len(contexts), [found for _, found in done])
+        task.judged = True
+        self.stays += 1
+        self._judge(Losses(frozen=task.sums[0], running=task.sums[1], candidate=task.sums[2]))
+        return self._entry("scored", len(contexts), [found for _, found in done], evidence=self.judge.better.log)
+
+    def _judge(self, losses: Losses) -> None:
+        """Take a stay's losses; what is not finite is taken back without asking for evidence."""
+        if not np.isfinite(losses.frozen):  # what the monitor was given fails here, too: the stay says nothing
+            self.refused += 1
+        elif not np.isfinite([losses.running, losses.candidate]).all():
+            self.refused += 1
+            self.verdict = Verdict.DEMOTE
+        elif self.optimiser.steps:
+            self.verdict = self.judge.add(losses, promoted=self.promoted is not None)
+
+    def _loss(self, contexts: FloatArray, targets: FloatArray, shift: FloatArray) -> float:
+        """Return the summed loss of forecasts of windows at a shift, in the signal's unit."""
+        quantiles = np.sort(self.learnable.forecast(contexts, self.horizon, shift), axis=-1).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            lost = 2 * pinball(quantiles, targets.astype(np.float64), self.levels).mean(-1)  # [B, H]
+        return float(lost[~np.isnan(targets)].sum())
+
+    def _learn(self, task: _Task) -> Entry:
+        """Take one step on new windows and kept ones; behind the stay's last, keep some of its windows."""
+        new = slice(task.learnt * self.rules.new_windows, (task.learnt + 1) * self.rules.new_windows)
+        contexts, targets = (part[new] for part in task.fresh)
+        task.learnt += 1
+        # A short stay has too few windows for every step; a learner that holds too few takes none.
+        begun = self.reservoir.seen + len(task.fresh[0][: self.rules.new_windows]) >= self.rules.first_windows
+        more = self.reservoir.draw(self.rules.batch - len(contexts), self.draws) if begun else None
+        if more is not None and len(contexts) + len(more[0]):
+            both = [np.concatenate([ours, kept]) for ours, kept in zip((contexts, targets), more, strict=True)]
+            value, gradient = self.learnable.gradients(both[0], both[1], self.optimiser.iterate)
+            norm = self.optimiser.step(gradient, task.end_ms // DAY_MS) if np.isfinite(value) else None
+            self.refused += norm is None
+            said = ("refused", [0.0, 0.0]) if norm is None else ("learnt", [float(value), norm])
+            if norm is not None and self.state is State.GATHERING:
+                self.state = step(self.state, Event.FIRST_STEP)
+            entry = self._entry(said[0], len(both[0]), said[1])
+        else:
+            task.learnt = self.rules.steps
+            entry = self._entry("learnt", 0, [0.0, 0.0])
+        if task.learnt >= self.rules.steps:
+            kept = slice(self.rules.new_windows)
+            self.reservoir.add(task.fresh[0][kept], task.fresh[1][kept], self.draws)
+            self._waiting.popleft()
+        return entry
+
+    def _entry(self, what: str, windows: int, losses: list[float], evidence: float | None = None) -> Entry:
+        """Write a step down."""
+        self.numbered += 1
+        entry = Entry(
+            number=self.numbered,
+            stay=self.stays,
+            what=what,
+            windows=windows,
+            losses=tuple(losses),
+            evidence=evidence,
+            digest=self.optimiser.digest,
+        )
+        self.log.append(entry)
+        return entry
+
+    # --- what is written down ------------------------------------------------------------------------------------
+
+    def to_value(self) -> dict[str, Any]:
+        """Encode as plain values: stays that wait are left out, and windows unless ``keep_windows`` is "disk"."""
+        return {
+            "version": VERSION,
+            "names": list(self.learnable.names),
+            "sizes": list(self.learnable.sizes),
+            "state": self.state.value,
+            "verdict": self.verdict.value,
+            **{name: getattr(self, name) for name in NUMBERS},
+            "draws": [self.draws.seed, self.draws.drawn],
+            "counts": self.counts.to_value(),
+            "optimiser": self.optimiser.to_value(),
+            "judge": self.judge.to_value(),
+            "promoted": None if self.promoted is None else pack(self.promoted),
+            "windows": self.reservoir.to_value(whole=self.rules.keep_windows == "disk"),
+        }
+
+    def restore(self, value: Any) -> None:
+        """Go on with what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
+        try:
+            held = self._held(value)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+            raise FormatError(f"learner: not what this monitor wrote: {error!r}") from error
+        vars(self).update(held)
+        self._waiting.clear()
+        self.log.clear()
+
+    def _held(self, value: Any) -> dict[str, Any]:
+        """Decode every part into a new object: name of the attribute → value."""
+        if value["version"] != VERSION:
+            raise FormatError(f"learner: version {value['version']!r}, this release reads {VERSION}")
+        if (value["names"], value["sizes"]) != (list(self.learnable.names), list(self.learnable.sizes)):
+            raise FormatError("learner: other tensors than this base's learning graph moves")
+        whole = {name: value[name] for name in NUMBERS}
+        seed, drawn = value["draws"]
+        if any(type(one) is not int or not 0 <= one < 2**63 for one in (*whole.values(), seed, drawn)):
+            raise FormatError(f"learner: {whole}, draws {value['draws']}: want whole numbers of at least 0")
+        state, packed = State(value["state"]), value["promoted"]
+        optimiser = Optimiser(self.rules, self.learnable.sizes)
+        optimiser.restore(value["optimiser"])
+        judge = Judge(self.rules)
+        judge.restore(value["judge"])
+        reservoir = Reservoir(self.rules.windows, self.learnable.context_length, self.horizon)
+        reservoir.restore(value["windows"])
+        if (packed is not None) != (state is State.PROMOTED):
+            raise FormatError(f"learner: state {state} {'with' if packed else 'without'} a promoted shift")
+        if (state is State.GATHERING) != (optimiser.steps == 0):
+            raise FormatError(f"learner: state {state} after {optimiser.steps} steps")
+        return {
+            **whole,
+            "state": state,
+            "verdict": Verdict(value["verdict"]),
+            "draws": Draws(seed, drawn),
+            "counts": counts_of(value["counts"]),
+            "optimiser": optimiser,
+            "judge": judge,
+            "promoted": None if packed is None else unpack(packed, self.shift.shape, "promoted"),
+            "reservoir": reservoir,
+        }
+
+
+def first_difference(log: Sequence[Entry], again: Sequence[Entry]) -> int | None:
+    """Return the place of the first entry that a replay did otherwise; None where both are the same."""
+    for place, (one, other) in enumerate(zip(log, again, strict=False)):
+        if one != other:
+            return place
+    return None if len(log) == len(again) else min(len(log), len(again))

@@ -1,0 +1,119 @@
+"""How a monitor learns: a table of its settings, and of the bounds that none of them goes beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal
+
+from device_runtime.adapt.modes import Mode
+from device_runtime.errors import SettingsError
+
+Keep = Literal["memory", "disk"]
+DENSE_MS = 300_000  # a stream with a step every 5 minutes or more often is dense
+DENSE, SPARSE = (5, 25), (4, 100)  # steps, promote_stays
+
+# Each setting's least and most, both allowed; what is no number is checked by its type.
+BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "windows": (32, 4_096),
+        "new_windows": (1, 64),
+        "batch": (4, 256),
+        "steps": (0, 64),
+        "stride": (0, 1_024),
+        "first_windows": (1, 4_096),
+        "scored_windows": (1, 512),
+        "rate": (1e-6, 0.03),
+        "average": (0.5, 0.9999),
+        "anchor": (0, 10),
+        "clip_norm": (1e-3, 100),
+        "clip_spreads": (1, 20),
+        "cap_tensor": (0, 1),
+        "cap_day": (0, 1),
+        "promote_evidence": (10, 1e9),
+        "promote_stays": (0, 100_000),
+        "demote_evidence": (2, 1e9),
+        "offset_rate": (0, 0.01),
+        "width_rate": (0, 0.5),
+        "cap_tracking": (0.01, 0.5),
+        "seed": (0, 2**31 - 1),
+        "jump_spreads": (1, 100),
+        "jump_share": (0, 10),
+        "jump_steps": (1, 1_000),
+        "flat_steps": (2, 100_000),
+    }
+)
+
+
+def _check(rules: object) -> None:
+    """Refuse a number beyond its bounds. Raises `SettingsError`."""
+    for name, value in vars(rules).items():
+        least, most = BOUNDS.get(name, (None, None))
+        if least is not None and most is not None and not least <= value <= most:
+            raise SettingsError(f"{name} {value:g}: want {least:g} to {most:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanRules:
+    """``[adapt.clean]``: what is no reading, and neither taught nor scored. Valid once built."""
+
+    jump_spreads: float = 6.0  # a step between neighbours beyond so many mean steps of the stay is a jump,
+    jump_share: float = 0.2  # where it is also beyond this share of the stay's median
+    jump_steps: int = 16  # an excursion that comes back within so many steps is an artefact; one that stays is a change
+    flat_steps: int = 120  # more equal values one behind another are a sensor that hangs
+
+    def __post_init__(self) -> None:
+        """Refuse rules that mean nothing."""
+        _check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptRules:
+    """``[adapt]`` of a monitor's settings. Valid once built."""
+
+    mode: Mode = Mode.OFF
+    # --- memory
+    windows: int = 256  # of finished stays, kept to learn from again
+    new_windows: int = 8  # of each stay that are kept, and in each batch while the stay is new
+    keep_windows: Keep = "memory"  # "disk": also in the learner's state on disk
+    stride: int = 0  # steps between two windows to learn from; 0: half of a forecast
+    # --- learning
+    steps: int = 0  # Adam's, for each finished stay; 0: 5 on dense streams, else 4
+    batch: int = 32  # windows in a step; what is not new is drawn from those kept
+    first_windows: int = 64  # no step before so many windows were seen
+    rate: float = 0.001  # Adam's
+    average: float = 0.98  # what the candidate keeps of itself at each step: it is the moving average of the iterates
+    anchor: float = 0.0  # weight of the squared shift in the loss: pulls towards what the monitor was given
+    clip_norm: float = 1.0  # of the gradient
+    clip_spreads: float = 20.0  # targets are brought within so many spreads of their context
+    cap_tensor: float = 0.2  # root mean square of one tensor's shift, at most
+    cap_day: float = 0.1  # root mean square of what the shift moves in one day, at most
+    # --- evidence
+    scored_windows: int = 32  # of each stay, at most: evenly spread, targets that do not overlap
+    promote_evidence: float = 20.0  # of the bet that the candidate is better
+    promote_stays: int = 0  # that it was scored on, at least; 0: 25 on dense streams, else 100
+    demote_evidence: float = 20.0  # of the bet that what was promoted is worse than what the monitor was given
+    # --- one person's stream
+    long_stream: bool = (
+        False  # follow it by calibration offsets, too: days of one person, a step every 5 minutes at most
+    )
+    offset_rate: float = 0.001  # in band widths, for each target
+    width_rate: float = 0.0  # of the width factor, for each forecast; 0: not moved
+    cap_tracking: float = 0.5  # widths that an offset moves a level at most; the factor lies within 1 ± so much
+    # --- else
+    seed: int = 0
+    clean: CleanRules = field(default_factory=CleanRules)
+
+    def __post_init__(self) -> None:
+        """Refuse rules that mean nothing."""
+        _check(self)
+        if self.new_windows > self.batch:
+            raise SettingsError(f"new_windows {self.new_windows}: want at most batch, {self.batch}")
+        if self.batch > self.windows:
+            raise SettingsError(f"batch {self.batch}: want at most windows, {self.windows}")
+
+    def at(self, interval_ms: int) -> AdaptRules:
+        """Fill in what the time between two steps decides where it was left at 0."""
+        steps, stays = DENSE if interval_ms <= DENSE_MS else SPARSE
+        return replace(self, steps=self.steps or steps, promote_stays=self.promote_stays or stays)

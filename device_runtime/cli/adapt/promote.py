@@ -1,0 +1,36 @@
+"""``edge-tsfm-device adapt promote``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from device_runtime.cli.device_options import config_option, device, report_change, who_option
+from device_runtime.cli.options import json_option
+
+
+@click.command()
+@config_option
+@click.option("--reason", required=True, help="Why, for the log.")
+@who_option
+@json_option
+def command(config_path: Path, reason: str, who: str, as_json: bool) -> None:
+    """Let what was proven forecast: for settings with promote = "hand", where the device does not do it by itself.
+
+    It wants what the device itself would want: mode active in settings and envelope, and the evidence.
+    """
+    from device_runtime.monitor import workshop_of
+    from device_runtime.update.adapt_hand import prepare
+
+    with device(config_path, change=False) as (config, slots):
+        prepared = prepare(config, slots, workshop_of(config))
+    with device(config_path) as (config, slots):
+        prepared.promote(slots, reason, who=who)
+    entry = prepared.entry
+    if as_json:
+        click.echo(json.dumps({"adapter": entry.adapter, "generation": entry.sequence, "learnt": prepared.facts}))
+    else:
+        click.echo(f"promoted: own adapter {entry.adapter[:16]}, generation {entry.sequence}")
+    report_change(config, slots)

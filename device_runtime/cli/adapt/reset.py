@@ -1,0 +1,31 @@
+"""``edge-tsfm-device adapt reset``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from device_runtime.cli.device_options import config_option, device, report_change, who_option
+from device_runtime.cli.options import json_option
+
+
+@click.command()
+@config_option
+@click.option("--reason", required=True, help="Why, for the log.")
+@who_option
+@json_option
+def command(config_path: Path, reason: str, who: str, as_json: bool) -> None:
+    """Forget everything that was learnt, kept windows too, on the disk and in the process that hosts the forecasts.
+
+    What was promoted is taken back first. The hosting process forgets at its next forecast.
+    """
+    with device(config_path) as (config, slots):
+        slots.forget_learnt(reason, who=who)
+        runs = slots.record.runs
+    if as_json:
+        click.echo(json.dumps({"runs": runs and runs.adapter}))
+    else:
+        click.echo(f"forgotten; runs: {f'adapter {runs.adapter[:16]}' if runs else 'the base alone'}")
+    report_change(config, slots)

@@ -1,0 +1,66 @@
+"""``edge-tsfm-device adapt status``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from device_runtime.cli.device_options import config_option, device
+from device_runtime.cli.options import json_option
+
+
+@click.command()
+@config_option
+@json_option
+def command(config_path: Path, as_json: bool) -> None:
+    """Say what this monitor learns by itself, how far that may go and why not further, and what the evidence is.
+
+    Figures are of what the process that hosts the forecasts wrote last. Evidence of 20 is reached once in a monitor's
+    life, with a probability of 5 %, where nothing is gained. Losses are of finished stays that nothing was learnt from
+    before.
+    """
+    from device_runtime.update.adapt_report import status_of
+
+    with device(config_path, change=False) as (config, slots):
+        value = status_of(config, slots)
+    if as_json:
+        click.echo(json.dumps(value))
+        return
+    for line in _lines(value):
+        click.echo(line)
+    if value["problem"]:
+        click.echo(f"problem: {value['problem']}", err=True)
+
+
+def _lines(value: Mapping[str, Any]) -> Iterator[str]:
+    """Give the lines for people."""
+    why = f": {value['why']}" if value["why"] else ""
+    less = f", set to {value['set_to']}{why}" if value["mode"] != value["set_to"] else ""
+    yield f"mode      {value['mode']}{less}"
+    envelope = value["envelope"]
+    if envelope:
+        yield f"envelope  {envelope['sequence']}, {envelope['most']} at most, {len(envelope['tensors'])} tensors"
+    else:
+        yield "envelope  none: shadow is the most"
+    own = value["own"]
+    runs = f"own adapter {own['adapter'][:16]}, generation {own['generation']}" if own else "what is installed"
+    yield f"runs      {runs}"
+    learnt = value["learnt"]
+    if not learnt:
+        yield "learnt    nothing yet"
+        return
+    yield f"learnt    {learnt['steps']} steps from {learnt['stays']} stays, {learnt['windows']} windows held"
+    percent = learnt["candidate_percent"]
+    beside = "" if percent is None else f", loss {percent:+.2f} % against what is frozen"
+    yield (
+        f"evidence  {learnt['evidence']:g} of {learnt['evidence_wanted']:g} over {learnt['stays_judged']} stays{beside}"
+    )
+    values = learnt["values"]
+    gone = ", ".join(
+        f"{name.replace('_', ' ')} {count}" for name, count in values.items() if name != "values" and count
+    )
+    yield f"values    {values['values']} looked at{f'; left out: {gone}' if gone else ''}"

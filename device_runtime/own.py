@@ -1,0 +1,212 @@
+"""What a monitor learns itself, with its model: opened, made into blobs, and proven, here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.adapt import within
+from device_runtime.adapt.candidate import candidate_of, shift_of
+from device_runtime.adapt.envelope import Envelope
+from device_runtime.adapt.learnable import Learnable
+from device_runtime.adapt.learner import Learner
+from device_runtime.adapt.rules import AdaptRules
+from device_runtime.errors import BaseMismatchError, SettingsError
+from device_runtime.files import read_bounded
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.choose_answer import choose_known_answer
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.merge import merge
+from device_runtime.forecast.session import SessionSettings
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.binding import Binding
+from device_runtime.format.blob import blob_size, decode, encode
+from device_runtime.format.learning import LEARNING_FILE
+from device_runtime.format.manifest import MAX_MANIFEST_SIZE
+from device_runtime.series.signals import find_signal
+from device_runtime.update.settings import DeviceConfig
+from device_runtime.update.workshop import Made
+
+FloatArray = NDArray[np.float32]
+OpenLearnable = Callable[[bytes | None], Learnable]
+
+
+class OwnAdapters:
+    """`device_runtime.update.workshop.Workshop` on a monitor's bundle."""
+
+    def __init__(
+        self,
+        config: DeviceConfig,
+        bundle: Bundle,
+        open_learnable: OpenLearnable,
+        *,
+        settings: SessionSettings | None = None,
+    ) -> None:
+        """``open_learnable`` opens the bundle's learning graphs on a blob, None: on the base alone."""
+        self._config, self._bundle, self._settings = config, bundle, settings
+        self._open_learnable = open_learnable
+
+    @property
+    def base(self) -> str:
+        """The base's digest, hex."""
+        return self._bundle.digest.hex()
+
+    @cached_property
+    def learning(self) -> str:
+        """SHA-256 of the bundle's learning.json, hex. Raises `StorageError` where there is none."""
+        return hashlib.sha256(read_bounded(self._config.bundle / LEARNING_FILE, MAX_MANIFEST_SIZE)).hexdigest()
+
+    def learner(self, parent: bytes | None, rules: AdaptRules, tensors: tuple[str, ...] | None) -> Learner:
+        """Open what learns by ``rules`` on the signed file ``parent``, None: on the base alone.
+
+        ``tensors`` are those that may move, None: all that the learning graphs move.
+        """
+        under = _decoded(parent)
+        bound = self._binding(under)
+        known = find_signal(bound.name)
+        return Learner(
+            rules,
+            Narrowed(self._open_learnable(_blob(parent)), bound.context_length, tensors),
+            self._bundle.manifest.quantile_levels,
+            interval_ms=bound.interval_us // 1_000,
+            steps=bound.prediction_length,
+            plausible=(known.low, known.high) if known else (bound.low, bound.high),
+        )
+
+    def make(self, parent: bytes | None, shift: FloatArray, *, generation: int, envelope: Envelope) -> Made:
+        """Make a blob of a ``shift`` ``[n]`` of the envelope's tensors on ``parent``, and prove it on this monitor.
+
+        Raises `SelfTestError` where no forecast shows the shift, and `SettingsError` where the envelope forbids it.
+        """
+        self._check_learning(envelope)
+        manifest, blob, under = self._bundle.manifest, _blob(parent), _decoded(parent)
+        tensors = within.tensors_of(envelope, manifest)
+        bound = self._binding(under)
+        adapter = candidate_of(
+            shift,
+            tensors=tensors,
+            parent=under,
+            parent_digest=None if blob is None else hashlib.sha256(blob).hexdigest(),
+            base_digest=self._bundle.digest,
+            version=0 if under is None else under.version,
+            binding=bound,
+            generation=generation,
+            metadata={"envelope": envelope.sequence},
+        )
+        within.check(adapter, blob, envelope, manifest, cap=self._cap(envelope))
+        with self._bundle.in_memory():
+            merged = merge(manifest, self._bundle.tensor, adapter)
+            beside: Mapping[int, FloatArray] = {}
+            if under is not None:
+                beside = merge(manifest, self._bundle.tensor, under)
+        level, spread = self._typical(under)
+        answer, _ = choose_known_answer(self._bundle, merged, level=level, spread=spread, beside=beside)
+        own = encode(replace(adapter, known_answer=answer))
+        self.open_own(own, parent, envelope)
+        return Made(
+            blob=own, version=adapter.version, shift=shift_of(adapter, under, tensors), steps=bound.prediction_length
+        )
+
+    def shift(self, own: bytes, parent: bytes | None, envelope: Envelope) -> FloatArray:
+        """Return the shift ``[n]`` that a blob which was learnt here carries."""
+        return shift_of(decode(own), _decoded(parent), within.tensors_of(envelope, self._bundle.manifest))
+
+    def open_own(self, own: bytes, parent: bytes | None, envelope: Envelope) -> Forecaster:
+        """Check that a blob that was learnt here keeps to the envelope, and open it, known answer included."""
+        self._check_learning(envelope)
+        adapter = decode(own)
+        within.check(adapter, _blob(parent), envelope, self._bundle.manifest, cap=self._cap(envelope))
+        forecaster = Forecaster.open(
+            self._bundle,
+            own,
+            settings=self._settings,
+            use=self._config.use,
+            accept=self._config.accept_differences,
+        )
+        forecaster.generation = int(adapter.metadata["generation"])
+        return forecaster
+
+    def _cap(self, envelope: Envelope) -> float:
+        """How far one tensor may move: the tighter of envelope and settings."""
+        return envelope.bounded(self._config.adapt).cap_tensor
+
+    def _check_learning(self, envelope: Envelope) -> None:
+        """Refuse an envelope of other learning graphs than the bundle's. Raises `BaseMismatchError`."""
+        if envelope.learning != self.learning:
+            raise BaseMismatchError(
+                f"the envelope is for learning graphs {envelope.learning[:16]}, the bundle has {self.learning[:16]}"
+            )
+
+    def _binding(self, under: Adapter | None) -> Binding:
+        """What is learnt: what the adapter is for, else what the settings say. Raises `SettingsError`."""
+        if under is not None and under.binding is not None:
+            return under.binding
+        rules, use = self._config.adapt, self._config.use
+        if not use.signal or not use.interval_us:
+            raise SettingsError("signal and interval: nobody said what is learnt")
+        return Binding.of(
+            use.signal,
+            interval_us=use.interval_us,
+            context_length=min(rules.context_length, self._bundle.manifest.context_length),
+            prediction_length=min(rules.prediction_length, self._bundle.manifest.prediction_length),
+        )
+
+    def _typical(self, under: Adapter | None) -> tuple[float, float]:
+        """A typical level and spread of the signal, from public numbers: a blob carries nobody's values."""
+        known = find_signal(self._config.signal)
+        stated = self._bundle.manifest.known_answer
+        answer = under.known_answer if under is not None else stated.as_test() if stated else None
+        if under is None and known is not None:
+            return (known.low + known.high) / 2, (known.high - known.low) / 20
+        if answer is None:
+            return 80.0, 10.0
+        return float(answer.context.mean()), float(answer.context.std()) or 1.0
+
+
+class Narrowed:
+    """A `Learnable` of the contexts that the monitor forecasts from, and of the tensors that may move."""
+
+    def __init__(self, whole: Learnable, context_length: int, tensors: tuple[str, ...] | None) -> None:
+        """Raises `SettingsError` where the learning graphs do not move one of ``tensors``."""
+        wanted = set(whole.names if tensors is None else tensors)
+        if missing := sorted(wanted - set(whole.names)):
+            raise SettingsError(f"the envelope names {missing[0][:80]!r}, which the learning graphs do not move")
+        self._whole = whole
+        kept = [name in wanted for name in whole.names]
+        self._moved = np.repeat(kept, whole.sizes)  # [n of the whole]
+        self.names = tuple(name for name in whole.names if name in wanted)
+        self.sizes = tuple(size for size, one in zip(whole.sizes, kept, strict=True) if one)
+        self.context_length = min(context_length, whole.context_length)
+        self.prediction_length = whole.prediction_length
+
+    def gradients(self, context: FloatArray, target: FloatArray, shift: FloatArray) -> tuple[float, FloatArray]:
+        """Return the loss of a batch and its gradient, as `Learnable.gradients`."""
+        loss, gradient = self._whole.gradients(context, target, self._widened(shift))
+        return loss, gradient[self._moved]
+
+    def forecast(self, context: FloatArray, steps: int, shift: FloatArray) -> FloatArray:
+        """Forecast as `Learnable.forecast`."""
+        return self._whole.forecast(context, steps, self._widened(shift))
+
+    def _widened(self, shift: FloatArray) -> FloatArray:
+        """Return a shift ``[n]``, or ``[B, n]``, with zeros for what may not move."""
+        if self._moved.all():
+            return shift
+        out = np.zeros((*shift.shape[:-1], len(self._moved)), dtype=np.float32)
+        out[..., self._moved] = shift
+        return out
+
+
+def _blob(signed: bytes | None) -> bytes | None:
+    """Return the blob of a signed file."""
+    return None if signed is None else signed[: blob_size(signed)]
+
+
+def _decoded(signed: bytes | None) -> Adapter | None:
+    blob = _blob(signed)
+    return None if blob is None else decode(blob)
