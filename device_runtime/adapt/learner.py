@@ -118,7 +118,8 @@ class Learner:
         if not len(scored[0]) or not len(contexts):
             return False
         spread = np.unique(np.linspace(0, len(scored[0]) - 1, self.rules.scored_windows).astype(np.intp))
-        drawn = self.draws.sample(len(contexts), self.rules.new_windows * self.rules.steps)
+        wanted = max(self.rules.new_windows * self.rules.steps, self.rules.kept_windows)
+        drawn = self.draws.sample(len(contexts), wanted)
         fresh = contexts[drawn], clip_targets(contexts[drawn], targets[drawn], self.rules.clip_spreads)
         self._waiting.append(_Task(stay.end_ms, (scored[0][spread], scored[1][spread]), fresh))
         if len(self._waiting) > MAX_WAITING:
@@ -243,7 +244,7 @@ class Learner:
         contexts, targets = (part[new] for part in task.fresh)
         task.learnt += 1
         # A short stay has too few windows for every step; a learner that holds too few takes none.
-        begun = self.reservoir.seen + len(task.fresh[0][: self.rules.new_windows]) >= self.rules.first_windows
+        begun = self.reservoir.seen + len(task.fresh[0]) >= self.rules.first_windows
         more = self.reservoir.draw(self.rules.batch - len(contexts), self.draws) if begun else None
         if more is not None and len(contexts) + len(more[0]):
             both = [np.concatenate([ours, kept]) for ours, kept in zip((contexts, targets), more, strict=True)]
@@ -257,7 +258,7 @@ class Learner:
             task.learnt = self.rules.steps
             entry = self._entry("learnt", 0, [0.0, 0.0])
         if task.learnt >= self.rules.steps:
-            kept = slice(self.rules.new_windows)
+            kept = slice(self.rules.kept_windows)
             self.reservoir.add(task.fresh[0][kept], task.fresh[1][kept], self.draws)
             self._waiting.popleft()
         return entry

@@ -67,6 +67,7 @@ class Passage:
     step_ms: float = 0.0  # processor time of one step of learning
     stay_ms: float = 0.0  # of one stay: scored, and learnt from
     differences: list[float] = field(default_factory=list)  # of each judged stay: candidate over frozen, relative
+    cleaned: dict[str, int] = field(default_factory=dict)  # values that were looked at, and left out
 
 
 def forecasts(learnable: Learnable, contexts: FloatArray, steps: int, shift: FloatArray | None = None) -> FloatArray:
@@ -127,6 +128,7 @@ def learn(
     out.steps, out.refused = learner.optimiser.steps, learner.refused
     out.step_ms, out.stay_ms = clock.per_step, clock.seconds * 1e3 / max(1, len(stays))
     out.differences = clock.differences
+    out.cleaned = learner.counts.to_value()
     return out
 
 
