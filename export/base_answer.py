@@ -8,7 +8,7 @@ import numpy as np
 
 from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.forecaster import widest_tolerance
+from device_runtime.forecast.known_answer import widest_tolerance
 from device_runtime.format import canonical
 from device_runtime.format.manifest import MANIFEST_FILE, BaseAnswer
 from export.contexts import synthetic_contexts

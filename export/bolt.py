@@ -10,75 +10,41 @@ The graph module *adopts* the model's own submodules, so every parameter keeps i
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from device_runtime.forecast.families.bolt import BoltModel
 from device_runtime.format.manifest import Manifest
-from export.errors import ExportError
+from export import bolt_learning
+from export.bolt_parts import BoltParts
 from export.family import FamilyExport
 from export.graph import Part
-from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, norm, residual, standardise
+from export.layers import encode, feed_forward, norm, residual
 from export.repeat import Stack, traced_blocks
 
 FloatArray = NDArray[np.float32]
 
 
-class BoltGraph(nn.Module):
+class BoltGraph(BoltParts):
     """Context ``[B, L]`` (NaN for missing, L a multiple of the patch size) to quantiles ``[B, Q, H]``.
 
     To be traced it computes with the first blocks only where `export.repeat` writes the rest.
     """
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
+        super().__init__(model)
         self.encoder_blocks = traced_blocks(model.encoder.block)
         self.decoder_blocks = traced_blocks(model.decoder.block)
-        config = model.config
-        self.chronos: Any = model.chronos_config
-        check_layers(config, "Chronos-Bolt")
-        if self.chronos.input_patch_size != self.chronos.input_patch_stride:
-            raise ExportError("Chronos-Bolt with overlapping patches: want input_patch_stride = input_patch_size")
-        if model.instance_norm.use_arcsinh:
-            raise ExportError("Chronos-Bolt with arcsinh scaling is not supported")
-        # Adopted, not copied: parameter names stay those of the model.
-        self.shared: Any = model.shared
-        self.input_patch_embedding: Any = model.input_patch_embedding
-        self.encoder: Any = model.encoder
-        self.decoder: Any = model.decoder
-        self.output_patch_embedding: Any = model.output_patch_embedding
-        self.heads, self.width = config.num_heads, config.d_kv
-        self.start_token = config.decoder_start_token_id
-        self.use_reg_token = bool(self.chronos.use_reg_token)
-        self.reg_token = config.reg_token_id if self.use_reg_token else 0
-        self.quantile_count = len(self.chronos.quantiles)
-        patches = math.ceil(self.chronos.context_length / self.chronos.input_patch_size) + int(self.use_reg_token)
-        # Relative position of key minus query, for every distance that can occur: row of the bias table.
-        distance = torch.arange(-(patches - 1), patches)
-        self.buckets: Tensor
-        rows = buckets(model.encoder.block[0].layer[0].SelfAttention, distance, bidirectional=True)
-        self.register_buffer("buckets", rows, persistent=False)  # [2 * patches - 1]
-        self.patches = patches
 
     def forward(self, context: Tensor) -> Tensor:
         """Return quantiles ``[B, Q, H]`` in the context's unit."""
-        size = self.chronos.input_patch_size
-        scaled, mask, loc, scale = standardise(context)
         batch = context.shape[0]
-        patched_mask = mask.reshape(batch, -1, size)  # [B, P, size]
-        patched = torch.cat([scaled.reshape(batch, -1, size), patched_mask], dim=-1)
-        hidden = residual(self.input_patch_embedding, patched)  # [B, P, D]
-        attended = patched_mask.amax(dim=-1)  # [B, P]
-        if self.use_reg_token:
-            reg = self.shared.weight[self.reg_token].expand(batch, 1, -1)
-            hidden = torch.cat([hidden, reg], dim=1)
-            attended = torch.cat([attended, torch.ones_like(attended[:, :1])], dim=1)
-        blocked = ((1.0 - attended) * BLOCKED)[:, None, None, :]  # [B, 1, 1, T]
+        hidden, blocked, loc, scale = self.embedded(context, partial(residual, self.input_patch_embedding))
         hidden = encode(self.encoder, hidden, blocked, self.buckets, self.heads, self.width, self.encoder_blocks)
         out = residual(self.output_patch_embedding, self._decode(hidden, blocked))
         quantiles = out.reshape(batch, self.quantile_count, -1)
@@ -87,7 +53,7 @@ class BoltGraph(nn.Module):
     def _decode(self, encoded: Tensor, blocked: Tensor) -> Tensor:
         """Run the decoder for its one token: ``[B, 1, D]``."""
         batch = encoded.shape[0]
-        x = self.shared.weight[self.start_token][None, None, :]  # [1, 1, D]; the first self-attention folds
+        x = self.start()  # the first self-attention folds
         for number, block in enumerate(self.decoder.block[: self.decoder_blocks]):
             own = block.layer[0].SelfAttention
             x = x + own.o(own.v(norm(block.layer[0].layer_norm, x)))
@@ -123,14 +89,13 @@ def parts(model: Any) -> list[Part]:
     """Return the one graph, for any batch and any whole number of patches: a short context pays for no more."""
     module = BoltGraph(model)
     size = module.chronos.input_patch_size
-    batch = torch.export.Dim("batch", min=1, max=65_536)
-    patches = torch.export.Dim("patches", min=1, max=max(2, module.patches - int(module.use_reg_token)))
+    batch, steps = module.dimensions()
     return [
         Part(
             name="forecast",
             module=module,
             inputs=(torch.randn(2, 3 * size),),
-            dynamic=({0: batch, 1: size * patches},),
+            dynamic=({0: batch, 1: steps},),
             input_names=["context"],
             output_names=["quantiles"],
             stacks=tuple(
@@ -183,4 +148,5 @@ FAMILY = FamilyExport(
     response=response,
     runtime_response=runtime_response,
     operations=operations,
+    learning=bolt_learning.parts,
 )

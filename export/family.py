@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,5 +29,7 @@ class FamilyExport:
     runtime_response: Callable[[Any, FloatArray], FloatArray]  # the same by the runtime's model
     precisions: tuple[str, ...] = ("float32", "int8", "float16")  # of frozen weights: what has been measured
     optimum: bool = False  # Hugging Face optimum has a class that opens it
+    # The graphs that learn (docs/adr/0029): a model and its biases' names to what is traced; None: there are none.
+    learning: Callable[[Any, Sequence[str]], list[Part]] | None = None
     # Operations in a forecast's products, of a manifest, contexts, their length and steps; None: nobody counted.
     operations: Callable[[Manifest, int, int, int], int] | None = None

@@ -107,3 +107,11 @@ def pinned_files(folder: Path) -> dict[str, dict[str, str | int]]:
         with path.open("rb") as file:
             pinned[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
     return pinned
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

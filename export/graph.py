@@ -110,8 +110,8 @@ def name_ties(graph: onnx.ModelProto, model: nn.Module) -> None:
             node.input[place] = ties.get(name, name)
 
 
-def share(graphs: Sequence[onnx.ModelProto], names: Sequence[str], folder: Path) -> None:
-    """Write those of ``names`` that several graphs use once, to `FROZEN_FILE`, and point the graphs there."""
+def share(graphs: Sequence[onnx.ModelProto], names: Sequence[str], folder: Path, file: str = FROZEN_FILE) -> None:
+    """Write those of ``names`` that several graphs use once, to ``file``, and point the graphs there."""
     data = bytearray()
     for name in names:
         uses = [tensor for graph in graphs for tensor in graph.graph.initializer if tensor.name == name]
@@ -121,9 +121,9 @@ def share(graphs: Sequence[onnx.ModelProto], names: Sequence[str], folder: Path)
         start = len(data)
         data.extend(onnx.numpy_helper.to_array(uses[0]).tobytes())
         for tensor in uses:
-            _point(tensor, FROZEN_FILE, start, len(data) - start)
+            _point(tensor, file, start, len(data) - start)
     if data:
-        (folder / FROZEN_FILE).write_bytes(data)
+        (folder / file).write_bytes(data)
 
 
 def embed(graph: onnx.ModelProto, arrays: Mapping[str, NDArray[np.float32]]) -> None:

@@ -42,9 +42,9 @@ def _widen(value: Any) -> Any:
 
 
 @contextmanager
-def in_float64() -> Iterator[None]:
-    """Compute what torch computes inside a ``with`` in float64, forwards only."""
-    with torch.no_grad(), _Wide():  # type: ignore[no-untyped-call]
+def in_float64(*, gradients: bool = False) -> Iterator[None]:
+    """Compute what torch computes inside a ``with`` in float64: forwards only, unless ``gradients`` are wanted."""
+    with torch.set_grad_enabled(gradients), _Wide():  # type: ignore[no-untyped-call]
         yield
 
 

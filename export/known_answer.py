@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.families.model import Model, Sampler
-from device_runtime.forecast.forecaster import widest_tolerance
+from device_runtime.forecast.known_answer import widest_tolerance
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.adapter import KnownAnswer
 from export.contexts import synthetic_contexts

@@ -84,6 +84,15 @@ def joined_projections(attention: Any, x: Tensor) -> Tensor:
     )
 
 
+def position_bias(stack: Any, length: int, rows: Tensor) -> Tensor:
+    """Return what an encoder stack adds to the scores of T = ``length`` places ``[1, heads, T, T]``; see `encode`."""
+    table = stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
+    by_distance = table[rows].transpose(0, 1)  # [heads, 2 * N - 1]; folded
+    position = torch.arange(length, device=rows.device)
+    index = position[None, :] - position[:, None] + (rows.shape[0] // 2)  # [query, key]
+    return by_distance[:, index][None]
+
+
 def encode(
     stack: Any, x: Tensor, blocked: Tensor, rows: Tensor, heads: int, width: int, depth: int | None = None
 ) -> Tensor:
@@ -93,11 +102,7 @@ def encode(
     ``1 - N`` to ``N - 1``, N the longest T.
     """
     batch, length = x.shape[0], x.shape[1]
-    table = stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
-    by_distance = table[rows].transpose(0, 1)  # [heads, 2 * N - 1]; folded
-    position = torch.arange(length, device=x.device)
-    index = position[None, :] - position[:, None] + (rows.shape[0] // 2)  # [query, key]
-    bias = by_distance[:, index][None] + blocked  # [B, heads, T, T]
+    bias = position_bias(stack, length, rows) + blocked  # [B, heads, T, T]
     for block in stack.block[:depth]:
         attention = block.layer[0].SelfAttention
         qkv = joined_projections(attention, norm(block.layer[0].layer_norm, x))

@@ -60,7 +60,7 @@ def survey(model: Any, respond: Respond, originals: Mapping[str, FloatArray], *,
             with torch.no_grad():
                 float32 = distance(respond(model, context).cpu().numpy(), judge)
             size = _rms(judge) or 1.0
-            with _differentiable(model, originals):
+            with differentiable(model, originals):
                 moves = _moves(model, respond(model, context), originals)
             moves = {name: move / size for name, move in moves.items()}
         places.append(Place(seed=seed, context=context, response=judge, float32=float32, moves=moves))
@@ -96,7 +96,7 @@ def _moves(model: Any, response: Tensor, names: Collection[str]) -> dict[str, fl
 
 
 @contextmanager
-def _differentiable(model: Any, names: Collection[str]) -> Iterator[None]:
+def differentiable(model: Any, names: Collection[str]) -> Iterator[None]:
     """Let torch take gradients with respect to ``names`` and nothing else."""
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:

@@ -31,7 +31,7 @@ class Learnable(Protocol):
     def gradients(
         self, context: NDArray[np.float32], target: NDArray[np.float32], shift: NDArray[np.float32]
     ) -> tuple[float, NDArray[np.float32]]:
-        """Training's loss of a batch, mean over its rows, and its gradient by the shift.
+        """Training's loss of a batch, mean over its scored steps, and its gradient by the shift.
 
         `context` is [B, L] and `target` [B, H], both in the signal's unit with NaN where missing; `shift` is [n],
         and so is the gradient. The loss is the pinball loss in the context's units, as in training.

@@ -43,18 +43,11 @@ class Bundle:
         in a file that is not pinned, and `BaseMismatchError` when a file is not the one the manifest pins.
         """
         folder = Path(path)
-        manifest_file = folder / MANIFEST_FILE
-        try:
-            there = manifest_file.is_file()
-        except OSError as error:
-            raise StorageError(f"cannot read {manifest_file}: {error.strerror or error}") from error
-        if not there:
-            raise StorageError(
-                f"{folder} is not a base bundle: it has no {MANIFEST_FILE}",
-                hint="make one with `edge-tsfm export base --base NAME --out BUNDLE`",
-            )
-        with about(folder):
-            manifest = Manifest.parse(read_bounded(manifest_file, MAX_MANIFEST_SIZE))
+        return cls.of(folder, read_manifest(folder))
+
+    @classmethod
+    def of(cls, folder: Path, manifest: Manifest) -> Bundle:
+        """Open the files that ``manifest`` pins in ``folder``; errors as `open`."""
         handles: dict[str, int] = {}
         bundle = cls(folder, manifest, handles)
         for name in manifest.files:
@@ -145,6 +138,22 @@ class Bundle:
                 f"{self.path / name}: SHA-256 {digest[:16]}…, the manifest pins {wanted[:16]}…",
                 hint="copy the bundle again",
             )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest; errors as `Bundle.open`."""
+    manifest_file = folder / MANIFEST_FILE
+    try:
+        there = manifest_file.is_file()
+    except OSError as error:
+        raise StorageError(f"cannot read {manifest_file}: {error.strerror or error}") from error
+    if not there:
+        raise StorageError(
+            f"{folder} is not a base bundle: it has no {MANIFEST_FILE}",
+            hint="make one with `edge-tsfm export base --base NAME --out BUNDLE`",
+        )
+    with about(folder):
+        return Manifest.parse(read_bounded(manifest_file, MAX_MANIFEST_SIZE))
 
 
 def _close(handles: dict[str, int]) -> None:

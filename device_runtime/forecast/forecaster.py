@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from device_runtime.errors import ForecastError, InputError, SelfTestError, UnsupportedError
+from device_runtime.errors import ForecastError, InputError, UnsupportedError
 from device_runtime.files import about, read_bounded
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.families.model import Grouper, Model, Sampler
 from device_runtime.forecast.groups import arrange
+from device_runtime.forecast.known_answer import prove, unproven
 from device_runtime.forecast.merge import check_base, merge
 from device_runtime.forecast.quantiles import ascending, at_levels, calibrate, sample_quantiles
 from device_runtime.forecast.session import SessionSettings
@@ -122,10 +123,7 @@ class Forecaster:
         if decoded.known_answer is not None:
             forecaster.self_test()
         elif not allow_unproven:
-            raise SelfTestError(
-                "the adapter carries no known-answer test: nothing proves its merge on this device",
-                hint="export it with edge-tsfm export adapter, which adds one",
-            )
+            raise unproven()
         return forecaster
 
     def self_test(self) -> float | None:
@@ -134,26 +132,7 @@ class Forecaster:
         It is in the target's unit. Raises `SelfTestError` when it exceeds the tolerance, or when the tolerance is so
         wide that passing would prove nothing (FORMAT.md §7). None: there is no test, so nothing is proven.
         """
-        stated = self.bundle.manifest.known_answer
-        answer = self.adapter.known_answer if self.adapter else stated.as_test() if stated else None
-        if answer is None:
-            return None
-        widest = widest_tolerance(answer.context)
-        if answer.tolerance > widest:
-            raise SelfTestError(
-                f"known-answer test: allows {answer.tolerance:.6g}, want at most {widest:.6g}",
-                hint="so wide a tolerance would pass a wrong merge too; the adapter is not used",
-            )
-        got = self._model.probe(answer.context, len(answer.expected))
-        difference = float(np.abs(got.astype(np.float64) - answer.expected).max())
-        if not difference <= answer.tolerance:  # also when it is NaN
-            raise SelfTestError(
-                f"known-answer test: off by {difference:.6g}, allowed {answer.tolerance:.6g}",
-                hint="the merged model is not the one that was approved; the adapter is not used"
-                if self.adapter
-                else "the base is not the one that was exported: copy the bundle again, or try another onnxruntime",
-            )
-        return difference
+        return prove(self.bundle.manifest, self.adapter, self._model.probe)
 
     def forecast(
         self,
@@ -285,12 +264,6 @@ def _of_lengths(use: Use, batch: FloatArray, steps: int) -> Use:
 def _samples(model: Sampler, wanted: int | None) -> int:
     """Return how many paths to draw, the base's own number unless one is given."""
     return model.num_samples if wanted is None else wanted
-
-
-def widest_tolerance(context: FloatArray) -> float:
-    """Return the widest tolerance a known-answer test on ``context`` ``[L]`` may have (FORMAT.md §7)."""
-    low, high = float(context.min()), float(context.max())
-    return (high - low) / 50 + max(abs(low), abs(high)) / 50_000
 
 
 def _as_batch(context: ArrayLike) -> tuple[FloatArray, bool]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.forecaster import widest_tolerance
+from device_runtime.forecast.known_answer import widest_tolerance
 from export import known_answer
 from export.contexts import synthetic_contexts
 from export.errors import ExportError

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from device_runtime.errors import DeviceRuntimeError, FormatError, SignalMismatchError
-from device_runtime.forecast.forecaster import widest_tolerance
+from device_runtime.forecast.known_answer import widest_tolerance
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.binding import DIFFERENCES, Use, check, differences
 from device_runtime.format.blob import decode, encode

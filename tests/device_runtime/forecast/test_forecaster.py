@@ -20,7 +20,8 @@ from device_runtime.errors import (
 )
 from device_runtime.faults import Fault, fault_of
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.forecaster import Forecaster, widest_tolerance
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.known_answer import widest_tolerance
 from device_runtime.forecast.merge import merge
 from device_runtime.forecast.session import SessionSettings, open_session
 from device_runtime.format.adapter import Adapter, Calibration

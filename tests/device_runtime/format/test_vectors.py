@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from device_runtime import errors
-from device_runtime.forecast.forecaster import widest_tolerance
+from device_runtime.forecast.known_answer import widest_tolerance
 from device_runtime.forecast.merge import merge
 from device_runtime.forecast.quantiles import calibrate
 from device_runtime.format import layout

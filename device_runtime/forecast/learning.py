@@ -1,0 +1,194 @@
+"""A base's learning graphs in ONNX Runtime: the loss, its gradient by the biases, and the forecast with them shifted.
+
+`LearningSession` is a `device_runtime.adapt.learnable.Learnable`. A shift is added to the biases that the running
+forecaster has: the base's, with an adapter merged where one runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from device_runtime.errors import ForecastError, InputError, StorageError, UnsupportedError
+from device_runtime.files import about, read_bounded
+from device_runtime.forecast.bundle import Bundle, read_manifest
+from device_runtime.forecast.families import SHIFTED_FAMILIES
+from device_runtime.forecast.families.patches import whole_patches
+from device_runtime.forecast.known_answer import prove, unproven
+from device_runtime.forecast.merge import check_base, merge
+from device_runtime.forecast.quantiles import ascending, calibrate
+from device_runtime.forecast.session import SessionSettings, open_session, run_all
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.blob import blob_size, decode, read_header
+from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
+from device_runtime.format.layout import MAX_BLOB_SIZE
+from device_runtime.format.learning import GRADIENT, LEARNING_FILE, Learning
+from device_runtime.format.manifest import MAX_MANIFEST_SIZE
+
+FloatArray = NDArray[np.float32]
+
+
+class LearningSession:
+    """A base, perhaps an adapter, and how the loss of a batch moves with the biases."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        learning: Learning,
+        merged: Mapping[int, FloatArray],
+        adapter: Adapter | None = None,
+        settings: SessionSettings | None = None,
+    ) -> None:
+        manifest = bundle.manifest
+        self.bundle, self.learning, self.adapter = bundle, learning, adapter
+        entries = [manifest.tensors[index] for index in learning.indices(manifest)]
+        self.names = tuple(entry.name for entry in entries)
+        self.sizes = tuple(entry.size for entry in entries)
+        bound = adapter.binding if adapter else None
+        self.context_length = min(manifest.context_length, bound.context_length if bound else manifest.context_length)
+        self.prediction_length = min(
+            manifest.prediction_length, bound.prediction_length if bound else manifest.prediction_length
+        )
+        settings = settings or SessionSettings()
+        with bundle.in_memory():
+            self._model = SHIFTED_FAMILIES[manifest.family](bundle, merged, settings)
+            self._gradient = open_session(bundle, GRADIENT, merged, settings)
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Path | str,
+        adapter: bytes | Path | str | None = None,
+        *,
+        settings: SessionSettings | None = None,
+    ) -> LearningSession:
+        """Open a bundle's learning graphs, every file checked, merge the running adapter and prove the merge.
+
+        ``adapter`` is a blob's bytes or path, as `Forecaster.open` takes it. Raises `StorageError` for a bundle
+        without learning graphs or with a file that cannot be read, `UnsupportedError` for a family that has none, and
+        what `Forecaster.open` raises.
+        """
+        base, learning = open_learning(Path(bundle))
+        decoded = None if adapter is None else read_adapter(base, adapter)
+        with base.in_memory():  # what is merged into is what the sessions are opened with
+            merged = {} if decoded is None else merge(base.manifest, base.tensor, decoded)
+            session = cls(base, learning, merged, decoded, settings)
+        still = np.zeros(session.size, dtype=np.float32)
+        proven = prove(base.manifest, decoded, lambda context, size: session._model.probe(context, still, size))
+        if proven is None and decoded is not None:
+            raise unproven()
+        return session
+
+    @property
+    def size(self) -> int:
+        """How many numbers a shift has: n."""
+        return sum(self.sizes)
+
+    def gradients(self, context: ArrayLike, target: ArrayLike, shift: ArrayLike) -> tuple[float, FloatArray]:
+        """Return training's loss of a batch, the mean over its scored steps, and the gradient ``[n]`` by the shift.
+
+        ``context`` is ``[B, L]`` and ``target`` ``[B, H]``, both in the signal's unit with NaN for missing; ``shift``
+        is ``[n]``. The loss is the pinball loss in units of each context's deviation (FORMAT.md). A batch that scores
+        nothing has loss 0 and a gradient of zeros. Raises `InputError` for other shapes or infinite values, and
+        `ForecastError` when the loss or the gradient is not finite.
+        """
+        contexts = self._contexts(context)
+        targets = _finite_or_missing("target", target)
+        length = self.bundle.manifest.prediction_length
+        if targets.ndim != 2 or len(targets) != len(contexts) or not 1 <= targets.shape[1] <= length:
+            raise InputError(f"target: want [{len(contexts)}, H] with H from 1 to {length}, got {list(targets.shape)}")
+        padded = np.full((len(targets), length), np.nan, dtype=np.float32)
+        padded[:, : targets.shape[1]] = targets
+        feed = {
+            "context": whole_patches(contexts, self._model.patch_size),
+            "target": padded,
+            "shift": self._shift(shift, ()),
+        }
+        results = run_all(self._gradient, feed)
+        loss, gradient = float(results["loss"]), results["gradient"]
+        if not np.isfinite(loss) or not np.isfinite(gradient).all():
+            raise ForecastError("the loss or its gradient is not finite", hint="reset what was learnt")
+        return loss, gradient
+
+    def forecast(self, context: ArrayLike, steps: int, shift: ArrayLike) -> FloatArray:
+        """Forecast contexts ``[B, L]`` with the biases shifted: quantiles ``[B, steps, Q]`` as `Forecaster` has them.
+
+        ``shift`` is ``[n]`` for all rows or ``[B, n]``, one for each. The adapter's calibration is applied. Raises
+        `InputError`, and `ForecastError` when a quantile is not finite.
+        """
+        contexts = self._contexts(context)
+        if not 1 <= steps <= self.prediction_length:
+            raise InputError(f"steps {steps}: want 1 to {self.prediction_length}")
+        rows = np.broadcast_to(self._shift(shift, (len(contexts),)), (len(contexts), self.size))
+        quantiles = ascending(self._model.predict(contexts, rows, steps))
+        if self.adapter is not None and self.adapter.calibration is not None:
+            quantiles = calibrate(quantiles, self.adapter.calibration)
+        if not np.isfinite(quantiles).all():
+            raise ForecastError("the shifted model's quantiles are not finite", hint="reset what was learnt")
+        return quantiles
+
+    def raw(self, context: FloatArray, shift: FloatArray) -> FloatArray:
+        """Return what one run of the shifted graph says, neither sorted nor calibrated: ``[B, H, Q]``."""
+        return self._model.predict(context, shift, self.bundle.manifest.prediction_length)
+
+    def _contexts(self, context: ArrayLike) -> FloatArray:
+        """Check contexts ``[B, L]`` and cut them to what the running forecaster reads."""
+        contexts = _finite_or_missing("context", context)
+        if contexts.ndim != 2 or contexts.size == 0:
+            raise InputError(f"context: want shape [B, L] with at least one value, got {list(contexts.shape)}")
+        return contexts[:, -self.context_length :]
+
+    def _shift(self, shift: ArrayLike, rows: tuple[int, ...]) -> FloatArray:
+        """Check a shift: ``[n]``, or ``[*rows, n]`` where there are rows."""
+        array = np.ascontiguousarray(shift, dtype=np.float32)
+        if array.shape not in {(self.size,), (*rows, self.size)}:
+            raise InputError(f"shift: want {[*rows, self.size]} numbers, got {list(array.shape)}")
+        if not np.isfinite(array).all():
+            raise InputError("shift: has values that are not finite")
+        return array
+
+
+def open_learning(folder: Path) -> tuple[Bundle, Learning]:
+    """Open a bundle with its learning graphs among its own, every file checked against the two manifests.
+
+    Raises as `Bundle.open`, and `StorageError` where there is no learning manifest, `BaseMismatchError` for one of
+    another base, `UnsupportedError` for a family that this runtime does not shift the biases of.
+    """
+    manifest = read_manifest(folder)
+    file = folder / LEARNING_FILE
+    if not file.exists():
+        raise StorageError(
+            f"{folder} has no learning graphs: there is no {LEARNING_FILE}",
+            hint=f"add them with edge-tsfm export learning {folder}",
+        )
+    with about(folder):
+        learning = Learning.parse(read_bounded(file, MAX_MANIFEST_SIZE))
+        if manifest.family not in SHIFTED_FAMILIES:
+            raise UnsupportedError(
+                f"learning graphs of family {manifest.family!r}; this runtime knows {', '.join(SHIFTED_FAMILIES)}"
+            )
+        return Bundle.of(folder, learning.on(manifest)), learning
+
+
+def read_adapter(bundle: Bundle, adapter: bytes | Path | str) -> Adapter:
+    """Decode a blob for ``bundle``, given as bytes or as a path. Raises what the format does, with the path in it."""
+    if not isinstance(adapter, bytes):
+        with about(adapter):
+            return read_adapter(bundle, read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE))
+    blob = adapter[: blob_size(adapter)]
+    check_base(bundle.manifest, read_header(blob)[0])  # first: of another base's adapter nothing else matters
+    return decode(blob)
+
+
+def _finite_or_missing(what: str, values: ArrayLike) -> FloatArray:
+    """Return numbers as float32, NaN among them. Raises `InputError` for infinite ones and for what is no number."""
+    try:
+        array = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: want numbers: {error}") from error
+    if np.isinf(array).any():
+        raise InputError(f"{what}: has infinite values; missing values are NaN")
+    return array

@@ -1,0 +1,128 @@
+"""A bundle's learning manifest (``learning.json``): the graphs that learn on a base, and the digest of every file.
+
+It lies beside ``bundle.json`` and is not part of it, so that graphs can be added to a base that is in the field: what
+a base is, and every blob for it, stays as it was (docs/adr/0029). Pure: bytes in, values out. FORMAT.md has the fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from device_runtime.binder import bind
+from device_runtime.errors import BaseMismatchError, FormatError, SizeError, UnsupportedError
+from device_runtime.format import canonical
+from device_runtime.format.layout import MAX_FILES, MAX_TENSORS
+from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, Graph, Manifest, PinnedFile
+
+LEARNING_FILE = "learning.json"
+FORMAT_NAME = "edge-tsfm learning"
+LEARNING_VERSION = 1
+GRADIENT, SHIFTED = "learning", "shifted"  # the two graphs
+LEARNABLE = ("biases", "output-biases")
+
+# What the gradient graph's loss is (FORMAT.md), in units of a context's scale and in roundings of its level.
+FAR = 20.0  # a target further away counts as that far
+ROUNDED = 2.0**-20  # a context that deviates from its mean by less of it is constant, and teaches nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """Everything a runtime needs to know of a base's learning graphs before it opens them."""
+
+    base_digest: str  # hex: of the one base that they are of
+    learnable: str  # which biases, as the exporter was asked
+    names: tuple[str, ...]  # of the biases in the base's tensor table, in its order
+    context_length: int
+    prediction_length: int
+    quantile_levels: tuple[float, ...]
+    graphs: Mapping[str, Graph]
+    files: Mapping[str, PinnedFile]
+    digest: bytes  # SHA-256 of the learning manifest's bytes
+
+    @classmethod
+    def parse(cls, data: bytes) -> Learning:
+        """Read a learning manifest. Raises `FormatError` where a field is missing, of the wrong type or out of range.
+
+        And `SizeError` over the limit, `CanonicalError` for another form, `UnsupportedError` for another version.
+        """
+        if len(data) > MAX_MANIFEST_SIZE:
+            raise SizeError(f"{LEARNING_FILE}: {len(data)} bytes, want at most {MAX_MANIFEST_SIZE}")
+        value = canonical.loads(data, LEARNING_FILE)
+        if not isinstance(value, dict) or value.get("format") != FORMAT_NAME:
+            raise FormatError(f"{LEARNING_FILE}: not a learning manifest: want format {FORMAT_NAME!r}")
+        version = value.get("format_version")
+        if version != LEARNING_VERSION or not isinstance(version, int) or isinstance(version, bool):
+            raise UnsupportedError(
+                f"{LEARNING_FILE}: learning version {version}; this runtime reads {LEARNING_VERSION}",
+                hint="update the runtime, or write the file with edge-tsfm export learning of this release",
+            )
+        pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}
+        learning = bind(cls, pinned, LEARNING_FILE, ignore_unknown=True)
+        learning._check()
+        return learning
+
+    def _check(self) -> None:
+        """Check what needs no base."""
+        if len(self.base_digest) != 64 or not set(self.base_digest) <= set("0123456789abcdef"):
+            raise FormatError(
+                f"{LEARNING_FILE}: base_digest: want 64 hexadecimal digits, got {self.base_digest[:80]!r}"
+            )
+        if self.learnable not in LEARNABLE:
+            raise UnsupportedError(
+                f"{LEARNING_FILE}: learnable {self.learnable[:80]!r}; this runtime knows {', '.join(LEARNABLE)}"
+            )
+        for what, count, most in (("names", len(self.names), MAX_TENSORS), ("files", len(self.files), MAX_FILES)):
+            if not 1 <= count <= most:
+                raise FormatError(f"{LEARNING_FILE}: {what}: {count}, want 1 to {most}")
+        for name in self.files:
+            if not name or "/" in name or name.startswith(".") or name in {MANIFEST_FILE, LEARNING_FILE}:
+                raise FormatError(f"{LEARNING_FILE}: file name {name!r}: want a plain name")
+        if set(self.graphs) != {GRADIENT, SHIFTED}:
+            raise FormatError(f"{LEARNING_FILE}: graphs: want {GRADIENT} and {SHIFTED}, got {', '.join(self.graphs)}")
+        for graph in self.graphs.values():
+            if graph.file not in self.files:
+                raise FormatError(f"{LEARNING_FILE}: graph {graph.file!r} is not among the files")
+            if any(after <= before for before, after in pairwise(graph.tensors)):
+                raise FormatError(f"{LEARNING_FILE}: graph {graph.file!r}: tensors: want ascending indices")
+
+    def indices(self, manifest: Manifest) -> tuple[int, ...]:
+        """Return where the biases stand in a base's tensor table. Raises as `on`."""
+        places = {entry.name: index for index, entry in enumerate(manifest.tensors)}
+        for name in self.names:
+            if name not in places:
+                raise FormatError(f"{LEARNING_FILE}: {name[:80]!r} is no tensor of the base")
+            shape = manifest.tensors[places[name]].shape
+            if len(shape) != 1:
+                raise FormatError(f"{LEARNING_FILE}: {name!r} has shape {shape}, want a vector")
+        found = tuple(places[name] for name in self.names)
+        if any(after <= before for before, after in pairwise(found)):
+            raise FormatError(f"{LEARNING_FILE}: names: want each once, in the order of the base's table")
+        return found
+
+    def on(self, manifest: Manifest) -> Manifest:
+        """Return a base's manifest with the learning graphs and their files among its own.
+
+        Raises `BaseMismatchError` for another base's, and `FormatError` for a tensor or a file that does not fit it.
+        """
+        if bytes.fromhex(self.base_digest) != manifest.digest:
+            raise BaseMismatchError(
+                f"{LEARNING_FILE} is of base {self.base_digest[:16]}…, this is {manifest.digest.hex()[:16]}… "
+                f"({manifest.name})",
+                hint="write it for this bundle with edge-tsfm export learning",
+            )
+        self.indices(manifest)
+        for what in ("context_length", "prediction_length", "quantile_levels"):
+            if getattr(self, what) != getattr(manifest, what):
+                raise FormatError(
+                    f"{LEARNING_FILE}: {what} {getattr(self, what)}, the base has {getattr(manifest, what)}"
+                )
+        if both := sorted(set(self.files) & set(manifest.files)):
+            raise FormatError(f"{LEARNING_FILE}: pins {both[0]!r}, which is a file of the base")
+        if any(
+            index >= len(manifest.tensors) or index < 0 for graph in self.graphs.values() for index in graph.tensors
+        ):
+            raise FormatError(f"{LEARNING_FILE}: a graph names a tensor that the base does not have")
+        return replace(manifest, files={**manifest.files, **self.files}, graphs={**manifest.graphs, **self.graphs})

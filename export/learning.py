@@ -1,0 +1,208 @@
+"""`export_learning`: the graphs that learn on a bundle, proven against torch and pinned beside it.
+
+Two graphs are added to a bundle, which itself stays as it is: one gives training's loss and its gradient by chosen
+biases, the other forecasts with a shift of these biases for each row. Both read their weights from the bundle's own
+files, so an adapter is merged into them as into the forecast's graph (docs/adr/0029).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from device_runtime.files import sync_folder, write_atomic
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.learning import open_learning
+from device_runtime.format import canonical
+from device_runtime.format.learning import FORMAT_NAME, LEARNABLE, LEARNING_FILE, LEARNING_VERSION
+from device_runtime.format.manifest import MANIFEST_FILE, Graph, Manifest
+from export.errors import ExportError
+from export.families import FAMILIES, find_family
+from export.folder import link, pinned_files
+from export.graph import Part, externalise, name_ties, share, trace
+from export.learning_proof import LearningParity, Loss, check_learning
+from export.threads import one_thread
+
+Progress = Callable[[str, int, int], None]
+
+WEIGHTS_FILE = "learning.bin"  # frozen weights that both graphs need and the bundle does not have as float32
+OUTPUT = "output_patch_embedding."
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningExport:
+    """What was written beside a bundle, and the proof that it is torch's."""
+
+    path: Path
+    digest: str  # hex, of the learning manifest
+    base_digest: str  # hex
+    bytes: int
+    learnable: str
+    names: tuple[str, ...]
+    parameters: int
+    parity: LearningParity
+
+
+def export_learning(
+    model: nn.Module,
+    bundle: Bundle,
+    *,
+    learnable: str,
+    loss: Loss,
+    progress: Progress = lambda *_: None,
+) -> LearningExport:
+    """Write the learning graphs of ``bundle`` into its folder; ``bundle.json`` and every file it pins stay as they are.
+
+    ``model`` is what the bundle was exported from, ``loss(model, context, target)`` its training loss. ``learnable``
+    is one of `LEARNABLE`. The learning manifest is written last, after the proof: without it the folder is the bundle
+    it was. Raises `ExportError`; then nothing is left.
+    """
+    parts = _parts_of(bundle.manifest)
+    names = learnable_names(bundle.manifest, learnable)
+    manifest = bundle.path / LEARNING_FILE
+    if manifest.exists():
+        raise ExportError(
+            f"{manifest} exists; learning graphs are written once",
+            hint="devices pin it by its digest: export the base to a new folder for other graphs",
+        )
+    _check_numbers(model, bundle)
+    with _room(bundle.path) as room, one_thread():
+        progress("trace", 0, 1)
+        graphs = _graphs(model.eval(), parts(model, names), bundle, room)
+        files = pinned_files(room)
+        write_atomic(room / LEARNING_FILE, _compose(bundle, learnable, names, graphs, files))
+        for file in bundle.manifest.files:
+            link(bundle.path / file, room / file)
+        link(bundle.path / MANIFEST_FILE, room / MANIFEST_FILE)
+        opened, learning = open_learning(room)
+        progress("prove", 0, 1)
+        parity = check_learning(model, opened, learning, loss)
+        _move(room, bundle.path, [*files, LEARNING_FILE])
+    return LearningExport(
+        path=bundle.path,
+        digest=learning.digest.hex(),
+        base_digest=bundle.digest.hex(),
+        bytes=sum((bundle.path / file).stat().st_size for file in (*files, LEARNING_FILE)),
+        learnable=learnable,
+        names=tuple(names),
+        parameters=sum(bundle.manifest.tensors[bundle.index_of(name)].size for name in names),
+        parity=parity,
+    )
+
+
+def _parts_of(manifest: Manifest) -> Callable[[Any, Sequence[str]], list[Part]]:
+    """Return what makes a family's learning graphs. Raises `ExportError` for a family that has none."""
+    parts = find_family(manifest.family).learning
+    if parts is None:
+        made = [name for name, family in FAMILIES.items() if family.learning is not None]
+        raise ExportError(
+            f"no learning graphs for {manifest.family}: its loss is not written as a graph",
+            hint=f"families: {', '.join(made)}; train on a workstation and export the adapter instead",
+        )
+    return parts
+
+
+def learnable_names(manifest: Manifest, learnable: str) -> list[str]:
+    """Name the live biases that ``learnable`` means, in the order of the tensor table. Raises `ExportError`."""
+    if learnable not in LEARNABLE:
+        raise ExportError(f"no learnable {learnable!r}", hint=f"known: {', '.join(LEARNABLE)}")
+    names = [entry.name for entry in manifest.tensors if len(entry.shape) == 1 and entry.name.endswith(".bias")]
+    if learnable == "output-biases":
+        names = [name for name in names if name.startswith(OUTPUT)]
+    if not names:
+        raise ExportError(
+            f"{learnable}: none of them is in the bundle's tensor table, so no adapter could carry what is learnt",
+            hint="export the base with --keep bitfit among others",
+        )
+    return names
+
+
+def _check_numbers(model: nn.Module, bundle: Bundle) -> None:
+    """Refuse a model that is not the one the bundle was exported from, as far as its tensor table tells."""
+    own = dict(model.named_parameters())
+    for index, entry in enumerate(bundle.manifest.tensors):
+        if entry.name not in own:
+            raise ExportError(f"{entry.name}: the bundle has it, the model has not", hint="--base must be the bundle's")
+        if not np.array_equal(bundle.tensor(index), own[entry.name].detach().float().cpu().numpy(), equal_nan=True):
+            raise ExportError(
+                f"{entry.name}: the bundle holds other numbers than the model", hint="--base must be the bundle's"
+            )
+
+
+def _graphs(model: nn.Module, parts: Sequence[Part], bundle: Bundle, room: Path) -> dict[str, Graph]:
+    """Trace and write the graphs: adapted tensors in the bundle's own file, all other weights in `WEIGHTS_FILE`."""
+    entries = bundle.manifest.tensors
+    places = {entry.name: index for index, entry in enumerate(entries)}
+    with torch.no_grad():
+        models = {part.name: trace(part, places) for part in parts}
+    for graph in models.values():
+        name_ties(graph, model)
+    used = {name: [tensor.name for tensor in graph.graph.initializer] for name, graph in models.items()}
+    share(
+        list(models.values()), [name for name, _ in model.named_parameters() if name not in places], room, WEIGHTS_FILE
+    )
+    for name, graph in models.items():
+        externalise(graph, entries)
+        onnx.save_model(graph, str(room / f"{name}.onnx"))
+    return {
+        name: Graph(file=f"{name}.onnx", tensors=tuple(sorted(places[one] for one in some if one in places)))
+        for name, some in used.items()
+    }
+
+
+def _compose(
+    bundle: Bundle,
+    learnable: str,
+    names: Sequence[str],
+    graphs: Mapping[str, Graph],
+    files: Mapping[str, Mapping[str, Any]],
+) -> bytes:
+    """Compose the learning manifest: everything FORMAT.md lists."""
+    return canonical.dumps(
+        {
+            "format": FORMAT_NAME,
+            "format_version": LEARNING_VERSION,
+            "base_digest": bundle.digest.hex(),
+            "learnable": learnable,
+            "names": list(names),
+            "context_length": bundle.manifest.context_length,
+            "prediction_length": bundle.manifest.prediction_length,
+            "quantile_levels": list(bundle.manifest.quantile_levels),
+            "graphs": {name: {"file": graph.file, "tensors": list(graph.tensors)} for name, graph in graphs.items()},
+            "files": files,
+            "tools": {tool: version(tool) for tool in ("edge-tsfm", "onnx", "torch")},
+        }
+    )
+
+
+@contextmanager
+def _room(bundle: Path) -> Iterator[Path]:
+    """Give a scratch folder inside a bundle's. Raises `ExportError` where nothing can be written there."""
+    try:
+        with tempfile.TemporaryDirectory(dir=bundle, prefix=".learning.") as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        raise ExportError(
+            f"cannot write into {bundle}: {error.strerror or error}", hint="check space and permissions"
+        ) from error
+
+
+def _move(room: Path, bundle: Path, files: Sequence[str]) -> None:
+    """Move finished files into the bundle's folder, durably and in order: the manifest, last, makes them count."""
+    for name in files:
+        with (room / name).open("rb+") as written:
+            os.fsync(written.fileno())
+    for name in files:
+        (room / name).replace(bundle / name)
+        sync_folder(bundle)

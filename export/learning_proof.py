@@ -1,0 +1,227 @@
+"""Proof that learning graphs are torch's: the loss of training, its gradient by every bias, and shifted forecasts.
+
+As `export.wiring`: all tunable tensors are drawn anew and merged as a device merges them, biases are shifted, and the
+runtime must compute what torch computes, both held to float64. There each tensor moves the loss by many times what the
+comparison allows, so none can be missing or exchanged; the gradient is compared number by number, for each bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.learning import LearningSession
+from device_runtime.format.learning import FAR, Learning
+from export.contexts import synthetic_contexts
+from export.errors import ExportError
+from export.families import find_family
+from export.folder import StoredTensors
+from export.judge import allowed_error, in_float64
+from export.redraw import redrawn, spread
+from export.survey import SEEN, differentiable, distance
+
+FloatArray = NDArray[np.float32]
+Loss = Callable[[Any, Tensor, Tensor], Tensor]
+
+# A ReLU or a quantile within a rounding of its kink may fall on its other side, and its gradient jumps: by chance at
+# one place, in a wrong graph at every one.
+PLACES, TRIES = 2, 4
+ROWS, LENGTH = 6, 80
+GRID = 2.0**-10  # of drawn biases and shifts: their sums are exact
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningParity:
+    """How the runtime and torch in float32 differ from torch in float64, relative root mean squares, at the worst."""
+
+    loss: float
+    gradient: float
+    gradient_float32: float  # torch's own
+    shifted: float
+    weakest: str  # the bias whose shift moves the forecasts least
+    weakest_move: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """What is learnt from at one place, and by what the biases are shifted."""
+
+    context: FloatArray  # [B, L]
+    target: FloatArray  # [B, H]
+    shifts: dict[str, FloatArray]  # bias → [B, n], the first row for all in the loss
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Return contexts and targets for torch, new ones."""
+        return torch.from_numpy(self.context.copy()), torch.from_numpy(self.target.copy())
+
+
+def check_learning(model: Any, bundle: Bundle, learning: Learning, loss: Loss) -> LearningParity:
+    """Compare torch and the runtime at `PLACES` places. Raises `ExportError`."""
+    found: list[LearningParity] = []
+    heard: dict[str, float] = {}
+    problem = ""
+    for seed in range(TRIES):
+        try:
+            found.append(_at_place(model, bundle, learning, loss, seed, heard))
+        except ExportError as error:
+            problem = str(error)
+        if len(found) == PLACES:
+            break
+    else:
+        raise ExportError(f"at {TRIES - len(found)} of {TRIES} places, {problem}")
+    table = bundle.manifest.tensors
+    used = {table[index].name for graph in learning.graphs.values() for index in graph.tensors}
+    if silent := sorted(name for name in used if not heard.get(name, 0.0) >= SEEN):
+        raise ExportError(f"{silent[0]}: it moves no loss: nothing proves it wired into the learning graphs")
+    return LearningParity(
+        loss=max(one.loss for one in found),
+        gradient=max(one.gradient for one in found),
+        gradient_float32=max(one.gradient_float32 for one in found),
+        shifted=max(one.shifted for one in found),
+        weakest=min(found, key=lambda one: one.weakest_move).weakest,
+        weakest_move=min(one.weakest_move for one in found),
+    )
+
+
+def _at_place(
+    model: Any, bundle: Bundle, learning: Learning, loss: Loss, seed: int, heard: dict[str, float]
+) -> LearningParity:
+    """Compare at one place; note in ``heard`` how far each tensor moves the loss there, in allowed errors."""
+    names, entries = learning.names, bundle.manifest.tensors
+    with redrawn(model, StoredTensors(bundle.path, entries), seed) as drawn:
+        batch = _draw(model, learning, bundle.manifest.prediction_length, seed)
+        with torch.no_grad():
+            for name in names:
+                drawn[name].copy_((drawn[name] / GRID).round() * GRID)
+        merged = {index: drawn[entry.name].numpy().copy() for index, entry in enumerate(entries)}
+        with _moved(model, {name: rows[0] for name, rows in batch.shifts.items()}):
+            judge, judged = _in_float64(model, loss, batch, names)
+            own, owned, moves = _in_float32(model, loss, batch, [entry.name for entry in entries])
+        responses = [_shifted_by_torch(model, learning, bundle, batch, wide=wide) for wide in (True, False)]
+        silenced = {name: _shifted_by_torch(model, learning, bundle, batch, wide=False, without=name) for name in names}
+    session = LearningSession(bundle, learning, merged)
+    row = np.concatenate([batch.shifts[name][0] for name in names])
+    got, gradient = session.gradients(batch.context, batch.target, row)
+    by_name = dict(zip(names, np.split(gradient, np.cumsum(session.sizes)[:-1]), strict=True))
+    float32 = distance(np.concatenate([owned[n] for n in names]), np.concatenate([judged[n] for n in names]))
+    for name in names:
+        error = distance(by_name[name], judged[name])
+        allowed = allowed_error(max(float32, distance(owned[name], judged[name])), 1.0)
+        if not error <= allowed:
+            raise ExportError(
+                f"{name}: the gradient differs from torch's by {error:.3g} of its size, allowed {allowed:.3g} "
+                f"(torch's own rounding: {float32:.3g})"
+            )
+    allowed = allowed_error(max(float32, abs(own / judge - 1)), 1.0)
+    if not abs(got / judge - 1) <= allowed:
+        raise ExportError(f"the loss is {got:.8g}, torch's {judge:.8g}: further apart than {allowed:.3g} of it")
+    for name, move in moves.items():
+        heard[name] = max(heard.get(name, 0.0), move / allowed)
+    wanted, mine = responses
+    forecasts = session.raw(batch.context, np.concatenate([batch.shifts[name] for name in names], axis=1))
+    error, allowed = distance(forecasts, wanted), allowed_error(distance(mine, wanted), 1.0)
+    if not error <= allowed:
+        raise ExportError(f"shifted forecasts differ from torch's by {error:.3g} of their size, allowed {allowed:.3g}")
+    audible = {name: distance(other, wanted) for name, other in silenced.items()}
+    weakest = min(audible, key=audible.__getitem__)
+    if not audible[weakest] >= SEEN * allowed:
+        raise ExportError(f"{weakest}: shifted, it moves no forecast: nothing proves it wired")
+    return LearningParity(
+        loss=abs(got / judge - 1),
+        gradient=distance(gradient, np.concatenate([judged[name] for name in names])),
+        gradient_float32=float32,
+        shifted=error,
+        weakest=weakest,
+        weakest_move=audible[weakest],
+    )
+
+
+def _draw(model: Any, learning: Learning, steps: int, seed: int) -> _Batch:
+    """Draw contexts, targets with gaps, and a shift of each bias for each row.
+
+    One context is constant and one empty: they teach nothing; one target is further away than the loss counts.
+    """
+    length = min(LENGTH, learning.context_length)
+    both = synthetic_contexts(ROWS, length + steps, level=0.0, spread=1.0, missing=0.1, seed=100 + seed)
+    context, target = both[:, :length].copy(), both[:, length:].copy()
+    context[-1], context[-2] = np.nan, 0.5
+    target[0, 0] = 2 * FAR * np.nanstd(context[0])
+    rng = np.random.default_rng(seed)
+    shifts = {}
+    for name in learning.names:
+        size = (ROWS, model.get_parameter(name).numel())
+        shifts[name] = (np.round(rng.normal(size=size) * spread(model, name) / GRID) * GRID).astype(np.float32)
+    return _Batch(context=context, target=target, shifts=shifts)
+
+
+def _in_float64(
+    model: Any, loss: Loss, batch: _Batch, names: Sequence[str]
+) -> tuple[float, dict[str, NDArray[np.float64]]]:
+    """Return torch's loss and its gradient by each bias in float64."""
+    with _wide(model, names) as leaves, in_float64(gradients=True):
+        value = loss(model, *batch.tensors())
+        found = torch.autograd.grad(value, list(leaves.values()))
+    return float(value.detach()), {name: one.numpy() for name, one in zip(names, found, strict=True)}
+
+
+def _in_float32(
+    model: Any, loss: Loss, batch: _Batch, tensors: Sequence[str]
+) -> tuple[float, dict[str, FloatArray], dict[str, float]]:
+    """Return torch's loss, its gradient by each of ``tensors``, and how far drawing each again moves the loss."""
+    with differentiable(model, tensors), torch.enable_grad():
+        value = loss(model, *batch.tensors())
+        found = torch.autograd.grad(value, [model.get_parameter(name) for name in tensors])
+    gradients = {name: one.numpy() for name, one in zip(tensors, found, strict=True)}
+    size = float(value.detach())
+    moves = {name: float(np.linalg.norm(one)) * spread(model, name) / size for name, one in gradients.items()}
+    return size, gradients, moves
+
+
+@contextmanager
+def _wide(model: Any, names: Sequence[str]) -> Iterator[dict[str, nn.Parameter]]:
+    """Put float64 leaves in the place of a model's biases for the duration of a ``with``: gradients have their type."""
+    kept = {name: model.get_parameter(name) for name in names}
+    layers = {name: model.get_submodule(name.removesuffix(".bias")) for name in names}
+    try:
+        for name, layer in layers.items():
+            layer.bias = nn.Parameter(kept[name].detach().double())
+        yield {name: layer.bias for name, layer in layers.items()}
+    finally:
+        for name, layer in layers.items():
+            layer.bias = kept[name]
+
+
+def _shifted_by_torch(
+    model: Any, learning: Learning, bundle: Bundle, batch: _Batch, *, wide: bool, without: str | None = None
+) -> NDArray[Any]:
+    """Return torch's response to each context with its row of shifts, perhaps without one bias's: ``[B, H, Q]``."""
+    respond = find_family(bundle.manifest.family).response
+    out = []
+    for number in range(ROWS):
+        here = {name: rows[number] for name, rows in batch.shifts.items() if name != without}
+        with _moved(model, here), in_float64() if wide else torch.no_grad():
+            out.append(respond(model, batch.context[number : number + 1]).cpu().numpy())
+    return np.concatenate(out)
+
+
+@contextmanager
+def _moved(model: Any, shifts: Mapping[str, FloatArray]) -> Iterator[None]:
+    """Add ``shifts`` to a model's biases for the duration of a ``with``."""
+    kept = {name: model.get_parameter(name).detach().clone() for name in shifts}
+    try:
+        with torch.no_grad():
+            for name, shift in shifts.items():
+                model.get_parameter(name).add_(torch.from_numpy(shift))
+        yield
+    finally:
+        with torch.no_grad():
+            for name, numbers in kept.items():
+                model.get_parameter(name).copy_(numbers)
