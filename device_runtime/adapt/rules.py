@@ -19,6 +19,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "windows": (32, 4_096),
         "new_windows": (1, 64),
+        "kept_windows": (1, 512),
         "batch": (4, 256),
         "steps": (0, 64),
         "stride": (0, 1_024),
@@ -75,7 +76,8 @@ class AdaptRules:
     mode: Mode = Mode.OFF
     # --- memory
     windows: int = 256  # of finished stays, kept to learn from again
-    new_windows: int = 8  # of each stay that are kept, and in each batch while the stay is new
+    new_windows: int = 8  # in each batch while the stay is new
+    kept_windows: int = 8  # of each stay that are kept
     keep_windows: Keep = "memory"  # "disk": also in the learner's state on disk
     stride: int = 0  # steps between two windows to learn from; 0: half of a forecast
     # --- learning
