@@ -43,7 +43,7 @@ VERBS = {
     "adapt-eval": "run a ward's history through the monitor's own learning",
     "bench": "time the device runtime against torch",
     "measure": "score a base zero-shot: the figures of its model card",
-    "study": "compare methods beside yardsticks, from one file to one table",
+    "study": "compare methods beside baselines, from one file to one table",
     "deploy": "sign, approve, publish and roll out adapters",
 }
 

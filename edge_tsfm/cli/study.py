@@ -34,7 +34,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Compare methods on DATA as STUDY.toml says, beside yardsticks, and write one table.
+    """Compare methods on DATA as STUDY.toml says, beside baselines, and write one table.
 
     Every cell is a run folder under OUT. Started again, the same command goes on where it stopped.
     """

@@ -95,7 +95,7 @@ class Norms(_Native):
 
 
 class Full(_Native):
-    """Full fine-tuning: the yardstick. Its result is another base, not an adapter."""
+    """Full fine-tuning: the upper reference. Its result is another base, not an adapter."""
 
     name = "full"
     learning_rate = 1.5e-3
@@ -114,5 +114,5 @@ class Full(_Native):
         """Refuse: there is no small difference to ship."""
         raise TrainError(
             "full fine-tuning cannot be exported as an adapter: it changes every number of the base",
-            hint="use it as a yardstick; train fourierft or bitfit to deploy",
+            hint="use it as a reference; train fourierft or bitfit to deploy",
         )

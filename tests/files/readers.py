@@ -185,7 +185,7 @@ _RUN = {
     "gate": {"accepted": True, "reason": "better", "forced": False}, "versions": {"torch": "2"},
 }  # fmt: skip
 _STUDY = {
-    "data": "ward.csv", "targets": ["MAP"], "seeds": [0, 1], "yardsticks": ["nhits"], "id_column": "id",
+    "data": "ward.csv", "targets": ["MAP"], "seeds": [0, 1], "baselines": ["nhits"], "id_column": "id",
     "methods": ["bitfit", {"label": "f", "method": "fourierft", "n_frequency": 20, "target_modules": ["q"]}],
     "train": {"steps": 5, "context_length": 48}, "search": {"factors": [0.5, 1.0], "steps": 3, "batch_size": 2},
     "nhits": {"steps": 4}, "device": {"bundle": False, "latency": True},

@@ -35,7 +35,7 @@ LIMITS = {
     "snapshot_max_length": 16_384,
     "targets_max_length": 65_536,
     "max_delegations": 8,
-    "max_root_rotations": 64,
+    "max_root_rotations": 256,  # in a monitor's life: every poll follows them anew from the factory's root
 }  # bytes, bytes, bytes, bytes, roles, versions
 MAX_CACHED = 1_048_576  # bytes of any file in the cache: each of the limits is far below
 ROLES = ("timestamp", "snapshot", "targets", "approved", "rollout")

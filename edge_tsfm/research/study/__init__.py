@@ -1,1 +1,1 @@
-"""Methods × bases × targets × seeds beside yardsticks, from one TOML to one table."""
+"""Methods × bases × targets × seeds beside baselines, from one TOML to one table."""

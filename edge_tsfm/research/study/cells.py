@@ -12,7 +12,7 @@ from edge_tsfm.training.config import TrainConfig
 
 Kind = Literal["adapter", "nhits", "base", "simple", "auto_ets"]
 Choice = tuple[str, str, str]  # base, target, label: what one learning rate is chosen for
-ANY_BASE = "-"  # of yardsticks that have none
+ANY_BASE = "-"  # of baselines that have none
 NHITS = MethodChoice(label="nhits", method="nhits", options={})
 
 
@@ -34,7 +34,7 @@ class Cell:
 
     @property
     def effort(self) -> float:
-        """About how long it takes beside the others: windows trained on; a yardstick that is not trained has few."""
+        """About how long it takes beside the others: windows trained on; a baseline that is not trained has few."""
         trained = self.kind in ("adapter", "nhits")
         return float(self.config.steps * self.config.batch_size) if trained else 2_000.0
 
@@ -53,7 +53,7 @@ def search_cells(study: StudyConfig) -> list[Cell]:
 
 
 def final_cells(study: StudyConfig, factors: Mapping[Choice, float]) -> list[Cell]:
-    """Return yardsticks, then every run of the first seed, then of the next: an interrupted study has a whole table."""
+    """Return baselines, then every run of the first seed, then of the next: an interrupted study has a whole table."""
     return [*_untrained(study)] + [
         _cell(study, base, target, choice, seed, factors.get((base, target, choice.label), 1.0))
         for seed in study.seeds
@@ -66,7 +66,7 @@ def _rows(study: StudyConfig) -> Iterator[tuple[str, MethodChoice]]:
     for base in study.bases:
         for choice in study.methods:
             yield base, choice
-    if "nhits" in study.yardsticks:
+    if "nhits" in study.baselines:
         yield ANY_BASE, NHITS
 
 
@@ -98,16 +98,16 @@ def _cell(
 
 
 def _untrained(study: StudyConfig) -> Iterator[Cell]:
-    """Yield the yardsticks that learn nothing from the training patients."""
+    """Yield the baselines that learn nothing from the training patients."""
     for target in study.targets:
         for base in study.bases:
             config = study.run_config(base, target, study.methods[0], study.seeds[0])
             yield Cell(
-                kind="base", folder=f"yardsticks/{target}-{Path(base).name}", base=base, label="base", config=config
+                kind="base", folder=f"baselines/{target}-{Path(base).name}", base=base, label="base", config=config
             )
         config = study.run_config(study.bases[0], target, study.methods[0], study.seeds[0])
-        yield Cell(kind="simple", folder=f"yardsticks/{target}-simple", base=ANY_BASE, label="simple", config=config)
-        if "auto_ets" in study.yardsticks:
+        yield Cell(kind="simple", folder=f"baselines/{target}-simple", base=ANY_BASE, label="simple", config=config)
+        if "auto_ets" in study.baselines:
             yield Cell(
-                kind="auto_ets", folder=f"yardsticks/{target}-auto_ets", base=ANY_BASE, label="auto_ets", config=config
+                kind="auto_ets", folder=f"baselines/{target}-auto_ets", base=ANY_BASE, label="auto_ets", config=config
             )

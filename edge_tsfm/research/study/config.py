@@ -11,6 +11,7 @@ from typing import Any
 
 from device_runtime.binder import Key, bind, check_keys
 from device_runtime.documents import read_toml
+from device_runtime.renamed import renamed_key
 from edge_tsfm.data.options import DataOptions
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.baselines import BASELINES, SEASONAL
@@ -19,7 +20,7 @@ from edge_tsfm.models.base import DEFAULT_BASE
 from edge_tsfm.options import Options
 from edge_tsfm.training.config import TrainConfig
 
-YARDSTICKS = {"nhits": "neuralforecast", "auto_ets": "statsforecast"}  # and the library each needs
+EXTRA_BASELINES = {"nhits": "neuralforecast", "auto_ets": "statsforecast"}  # and the library each needs
 METHOD_OPTIONS = tuple(one.name for one in fields(Options))
 COLUMNS = tuple(one.name for one in fields(DataOptions))
 # What [train] may set for every cell: lengths and budget. The rest is the study's own to vary.
@@ -30,7 +31,7 @@ SHARED = tuple(
     and one.name not in (*METHOD_OPTIONS, *COLUMNS)
 )
 # Rows that are in every table, or may be.
-TAKEN = frozenset({"base", "simple", SEASONAL, *BASELINES, *YARDSTICKS})
+TAKEN = frozenset({"base", "simple", SEASONAL, *BASELINES, *EXTRA_BASELINES})
 LABEL = re.compile(r"[A-Za-z0-9][\w.+-]*")  # a folder's name, too
 
 
@@ -61,7 +62,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The trained yardstick's budget."""
+    """The trained baseline's budget."""
 
     steps: int = 3_000
 
@@ -96,7 +97,7 @@ class StudyFile(DataOptions):
     data: str | None = None
     bases: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
-    yardsticks: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     train: Mapping[str, Any] = field(default_factory=dict)
     search: Search | None = None
     nhits: Network = field(default_factory=Network)
@@ -112,7 +113,7 @@ class StudyConfig:
     methods: tuple[MethodChoice, ...]
     bases: tuple[str, ...] = (DEFAULT_BASE,)
     seeds: tuple[int, ...] = (0, 1, 2)
-    yardsticks: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     search: Search | None = None
@@ -136,9 +137,9 @@ class StudyConfig:
         folders = [Path(base).name for base in self.bases]
         if len(set(folders)) != len(folders):
             raise ConfigError(f"bases: two are called the same: {folders}", hint="rename one's folder")
-        unknown = [name for name in self.yardsticks if name not in YARDSTICKS]
+        unknown = [name for name in self.baselines if name not in EXTRA_BASELINES]
         if unknown:
-            raise ConfigError(f"no yardstick {unknown[0]!r}", hint=f"yardsticks: {', '.join(YARDSTICKS)}")
+            raise ConfigError(f"no baseline {unknown[0]!r}", hint=f"baselines: {', '.join(EXTRA_BASELINES)}")
         for choice in self.methods:
             find_method(choice.method)
             self.run_config(self.bases[0], self.targets[0], choice, self.seeds[0])
@@ -168,6 +169,7 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
     Raises `ConfigError` for what is not TOML, unknown keys, values of another kind, or a study without data.
     """
     values = read_toml(path, error=ConfigError)
+    values = renamed_key(values, "yardsticks", "baselines", str(path), error=ConfigError)
     file = bind(StudyFile, values, str(path), error=ConfigError)
     if data is None and file.data is not None:
         data = str((path.parent / file.data).resolve())
@@ -176,7 +178,7 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
     check_keys(file.train, SHARED, str(path), error=ConfigError, at=("train",))
     # What a run refuses is refused here, and names this file.
     TrainConfig.from_dict({"data": data, **file.train}, f"{path}: [train]")
-    lists = {name: getattr(file, name) for name in ("bases", "seeds", "yardsticks") if name in values}
+    lists = {name: getattr(file, name) for name in ("bases", "seeds", "baselines") if name in values}
     return StudyConfig(
         data=data,
         targets=file.targets,
@@ -192,12 +194,12 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
 
 
 def require_libraries(study: StudyConfig) -> None:
-    """Raise `ConfigError` when a yardstick's library is missing: before hours of training, not after."""
-    for name in study.yardsticks:
-        if find_spec(YARDSTICKS[name]) is None:
+    """Raise `ConfigError` when a baseline's library is missing: before hours of training, not after."""
+    for name in study.baselines:
+        if find_spec(EXTRA_BASELINES[name]) is None:
             raise ConfigError(
-                f"yardstick {name} needs {YARDSTICKS[name]}, which is not installed",
-                hint="install edge-tsfm with the extra [study], or leave it out of yardsticks",
+                f"baseline {name} needs {EXTRA_BASELINES[name]}, which is not installed",
+                hint="install edge-tsfm with the extra [study], or leave it out of baselines",
             )
 
 

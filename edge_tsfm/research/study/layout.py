@@ -30,7 +30,7 @@ HEADINGS = (
     "gate accepted, seeds",
     "training, s",
 )
-# Intervals in one line each, the head kept in sight, and the frozen base as the line between yardsticks and methods.
+# Intervals in one line each, the head kept in sight, and the frozen base as the line between baselines and methods.
 WIDE = (
     "body{max-width:110rem}table{font-size:.9em}td,th{padding:.2rem .4rem}"
     "small,td:first-child{white-space:nowrap}small{font-size:.75em}"

@@ -1,4 +1,4 @@
-"""N-HiTS (Challu et al. 2023, arXiv 2201.12886), neuralforecast's network, trained from scratch as a yardstick.
+"""N-HiTS (Challu et al. 2023, arXiv 2201.12886), neuralforecast's network, trained from scratch as a baseline.
 
 The network is the library's; windows, patients, early stopping and the loss are those of the adapters, so that only
 the model differs. Contexts are scaled by their own mean and deviation; a missing value is the last observed one, and

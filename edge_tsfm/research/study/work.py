@@ -77,7 +77,7 @@ def _check_same(cell: Cell, found: dict[str, Any], path: Path) -> None:
         )
 
 
-# An untrained yardstick does not depend on how others are trained.
+# An untrained baseline does not depend on how others are trained.
 FORECAST_KEYS = (
     "target",
     "split_by",

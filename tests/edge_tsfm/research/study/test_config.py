@@ -31,7 +31,7 @@ def write(tmp_path: Path, text: str) -> Path:
         ('targets = ["HR"]\nmethods = [{method = "bitfit", label = "../x"}]\n', "../x"),
         ('targets = ["HR"]\nmethods = []\n', "methods"),
         ('methods = ["bitfit"]\n', "targets"),
-        (SMALL + 'yardsticks = ["prophet"]\n', "prophet"),
+        (SMALL + 'baselines = ["prophet"]\n', "prophet"),
         ("targets = ", "study.toml"),
     ],
 )
@@ -47,8 +47,19 @@ def test_data_are_given_or_named_beside_the_file(tmp_path: Path) -> None:
     assert load_study(write(tmp_path, 'data = "ward.csv"\n' + SMALL), "other.csv").data == "other.csv"
 
 
+def test_a_file_of_the_release_before_names_its_baselines_yardsticks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = load_study(write(tmp_path, SMALL + 'yardsticks = ["nhits"]\n'), "ward.csv")
+    said = capsys.readouterr().err
+    assert old == load_study(write(tmp_path, SMALL + 'baselines = ["nhits"]\n'), "ward.csv")
+    assert said.endswith("study.toml: yardsticks is now called baselines; the old name works in this release only\n")
+    with pytest.raises(ConfigError, match="yardsticks and baselines are one key"):
+        load_study(write(tmp_path, SMALL + "yardsticks = []\nbaselines = []\n"), "ward.csv")
+
+
 def test_a_missing_library_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = load_study(write(tmp_path, SMALL + 'yardsticks = ["nhits"]\n'), "ward.csv")
+    study = load_study(write(tmp_path, SMALL + 'baselines = ["nhits"]\n'), "ward.csv")
     monkeypatch.setattr(study_config, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="neuralforecast") as caught:
         require_libraries(study)
@@ -56,7 +67,7 @@ def test_a_missing_library_is_told_before_anything_runs(tmp_path: Path, monkeypa
 
 
 def test_every_method_gets_as_many_candidates_and_the_first_seed_comes_first(tmp_path: Path) -> None:
-    study = load_study(write(tmp_path, SMALL + 'yardsticks = ["nhits"]\n[search]\nsteps = 7\n'), "ward.csv")
+    study = load_study(write(tmp_path, SMALL + 'baselines = ["nhits"]\n[search]\nsteps = 7\n'), "ward.csv")
     trials = search_cells(study)
     assert {cell.config.steps for cell in trials} == {7}
     assert not any(cell.scored for cell in trials)

@@ -84,6 +84,16 @@ def test_a_finished_study_started_again_does_nothing(
     assert results(finished) == before
 
 
+def test_baselines_under_the_name_of_the_release_before_are_not_scored_again(
+    study: StudyConfig, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    (out / "baselines").rename(out / "yardsticks")
+    assert run_study(study, out, only_tabulate=True).missing == 0
+    assert not (out / "yardsticks").exists()
+
+
 def test_a_stopped_study_goes_on_with_what_is_left(study: StudyConfig, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
@@ -137,8 +147,8 @@ def test_the_command_lists_tabulates_and_prints(finished: Path, study: StudyConf
     listed = CliRunner().invoke(command, [str(file), study.data, "--out", str(tmp_path / "x"), "--dry-run", "--json"])
     entries = json.loads(listed.output)
     assert [entry["folder"] for entry in entries] == [
-        "yardsticks/HR-edge-bolt-micro",
-        "yardsticks/HR-simple",
+        "baselines/HR-edge-bolt-micro",
+        "baselines/HR-simple",
         "cells/HR-edge-bolt-micro-bitfit-seed0",
         "cells/HR-edge-bolt-micro-norms-seed0",
     ]

@@ -1,4 +1,4 @@
-"""Yardsticks from other libraries, run where the study extra is installed."""
+"""Baselines from other libraries, run where the study extra is installed."""
 
 import json
 from dataclasses import replace
@@ -73,7 +73,7 @@ def test_a_constant_context_teaches_nothing() -> None:
 
 def test_nhits_is_trained_scored_and_found_done(study: StudyConfig, tmp_path: Path) -> None:
     pytest.importorskip("neuralforecast", reason="pip install 'edge-tsfm[study]'")
-    small = replace(study, yardsticks=("nhits",), seeds=(0,), search=None, nhits_steps=10)
+    small = replace(study, baselines=("nhits",), seeds=(0,), search=None, nhits_steps=10)
     cell = next(cell for cell in final_cells(small, {}) if cell.kind == "nhits")
     perform(cell, tmp_path)
     first = read_scores(tmp_path / cell.folder / SCORES_FILE)
@@ -84,7 +84,7 @@ def test_nhits_is_trained_scored_and_found_done(study: StudyConfig, tmp_path: Pa
     assert np.array_equal(first.sums[cell.label], again.sums[cell.label])
 
 
-def test_a_yardsticks_folder_is_no_run_to_evaluate_or_inspect(tmp_path: Path) -> None:
+def test_a_baselines_folder_is_no_run_to_evaluate_or_inspect(tmp_path: Path) -> None:
     """It has neither a base nor a gate: said, instead of a `KeyError`."""
     record = {"config": {}, "data": {"fingerprint": "f"}, "windows": {}, "parameters": 9, "training": {}}
     (tmp_path / "run.json").write_text(json.dumps(record))
