@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def learning(bundle: str, base: str | None) -> None:
     step: Any = torch_step(base, session.names) if base else lambda *_: None
     for batch in BATCHES:
         context, target = windows(batch)
-        mine, other = timed(lambda: session.gradients(context, target, shift), lambda: step(context, target))
+        mine, other = timed(partial(session.gradients, context, target, shift), partial(step, context, target))
         beside = f", torch {other:.2f} ms: {other / mine:.1f} times" if base else ""
         print(f"step of {session.size} numbers, batch {batch}: {mine:.2f} ms{beside}")  # noqa: T201
 
@@ -91,9 +92,9 @@ def hot(bundle: str) -> None:
     for batch in BATCHES:
         context, _ = windows(batch)
         mine, other, one = timed(
-            lambda: station.forecast(context, adapters[:batch], STEPS),
-            lambda: merged[0].forecast(context, STEPS),
-            lambda: station.forecast(context, [adapters[0]] * batch, STEPS),
+            partial(station.forecast, context, adapters[:batch], STEPS),
+            partial(merged[0].forecast, context, STEPS),
+            partial(station.forecast, context, [adapters[0]] * batch, STEPS),
         )
         print(  # noqa: T201
             f"batch {batch}: an adapter for each row {mine:.2f} ms, one merged {other:.2f} ms: "
