@@ -21,10 +21,13 @@ from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.learning import LearningSession
 from device_runtime.format.learning import FAR, Learning
 from export.contexts import synthetic_contexts
+from export.deviation import STRENGTHS, perturbed
 from export.errors import ExportError
 from export.families import find_family
 from export.folder import StoredTensors
 from export.judge import allowed_error, in_float64
+from export.known_answer import ROUNDOFF
+from export.parity import replaced
 from export.redraw import redrawn, spread
 from export.shifted_proof import check_reduced
 from export.survey import SEEN, differentiable, distance
@@ -84,8 +87,9 @@ def check_learning(model: Any, bundle: Bundle, learning: Learning, loss: Loss) -
         raise ExportError(f"at {TRIES - len(found)} of {TRIES} places, {problem}")
     table = bundle.manifest.tensors
     used = {table[index].name for graph in learning.graphs.values() for index in graph.tensors}
-    if silent := sorted(name for name in used if not heard.get(name, 0.0) >= SEEN):
-        raise ExportError(f"{silent[0]}: it moves no loss: nothing proves it wired into the learning graphs")
+    for name in sorted(used):
+        if not heard.get(name, 0.0) >= SEEN:
+            _check_alone(model, bundle, learning, loss, name)
     if bundle.manifest.precision != "float32":
         found.append(replace(found[0], **vars(check_reduced(bundle, learning))))
     least = min(found, key=lambda one: one.weakest_move)
@@ -160,6 +164,39 @@ def _check_shifted(
     if not audible[weakest] >= SEEN * allowed:
         raise ExportError(f"{weakest}: shifted, it moves no forecast: nothing proves it wired")
     return error, weakest, audible[weakest]
+
+
+def _check_alone(model: Any, bundle: Bundle, learning: Learning, loss: Loss, name: str) -> None:
+    """Move one tensor alone, harder and harder, until the loss hears it; then the runtime must say the same.
+
+    In a bundle of another precision what is frozen cannot be drawn anew, and by the base's own numbers a part may
+    hardly be used.
+    """
+    batch = _draw(model, learning, bundle.manifest.prediction_length, seed=0)
+    index = bundle.index_of(name)
+    still = _losses(model, loss, batch)[0]
+    for strength in STRENGTHS:
+        moved = perturbed(bundle.tensor(index), strength, seed=0)
+        with replaced(model, {name: moved}):
+            judge, own = _losses(model, loss, batch)
+        allowed = allowed_error(max(abs(own / judge - 1), ROUNDOFF), 1.0)
+        if not abs(judge / still - 1) >= SEEN * allowed:
+            continue
+        session = LearningSession(bundle, learning, {index: moved})
+        got, _ = session.gradients(batch.context, batch.target, np.zeros(session.size, dtype=np.float32))
+        if not abs(got / judge - 1) <= allowed:
+            raise ExportError(f"{name}: moved, the loss is {got:.8g}, torch's {judge:.8g}: it does not arrive there")
+        return
+    raise ExportError(f"{name}: it moves no loss: nothing proves it wired into the learning graphs")
+
+
+def _losses(model: Any, loss: Loss, batch: _Batch) -> tuple[float, float]:
+    """Return torch's loss in float64 and in float32."""
+    out = []
+    for context in (in_float64(), torch.no_grad()):
+        with context:
+            out.append(float(loss(model, *batch.tensors())))
+    return out[0], out[1]
 
 
 def _draw(model: Any, learning: Learning, steps: int, seed: int) -> _Batch:
