@@ -91,7 +91,7 @@ class Learner:
 
         Values outside of ``plausible`` are no readings.
         """
-        self.rules, self.learnable = rules.at(interval_ms), learnable
+        self.rules, self.learnable = rules.at(interval_ms, steps), learnable
         self.context_length = min(context_length, learnable.context_length)
         self.levels = np.array(levels, dtype=np.float64)
         self.horizon, self.plausible = min(steps, learnable.prediction_length), plausible
@@ -113,8 +113,7 @@ class Learner:
         self.counts.add(counts)
         lengths = {"context_length": self.context_length, "prediction_length": self.horizon}
         scored = cut(values, **lengths, stride=self.horizon, min_observed=self.min_observed)
-        every = self.rules.stride or max(1, self.horizon // 2)
-        contexts, targets = cut(values, **lengths, stride=every, min_observed=self.min_observed)
+        contexts, targets = cut(values, **lengths, stride=self.rules.stride, min_observed=self.min_observed)
         if not len(scored[0]) or not len(contexts):
             return False
         spread = np.unique(np.linspace(0, len(scored[0]) - 1, self.rules.scored_windows).astype(np.intp))
@@ -244,7 +243,7 @@ class Learner:
         contexts, targets = (part[new] for part in task.fresh)
         task.learnt += 1
         # A short stay has too few windows for every step; a learner that holds too few takes none.
-        begun = self.reservoir.seen + len(task.fresh[0]) >= self.rules.first_windows
+        begun = self.reservoir.seen + len(task.fresh[0][: self.rules.kept_windows]) >= self.rules.first_windows
         more = self.reservoir.draw(self.rules.batch - len(contexts), self.draws) if begun else None
         if more is not None and len(contexts) + len(more[0]):
             both = [np.concatenate([ours, kept]) for ours, kept in zip((contexts, targets), more, strict=True)]

@@ -231,7 +231,7 @@ class _Gathered:
         learns = options.rules.mode is not Mode.BOUNDED
         aged = {name: one for name, one in joined.items() if name in (FROZEN, RUNNING, CANDIDATE)}
         stationary = None
-        at = options.rules.at(options.lengths.interval_ms)
+        at = options.rules.at(options.lengths.interval_ms, options.lengths.prediction_length)
         if learns and options.simulated:
             stationary = false_promotions(
                 at, self._differences, wards=options.simulated, stays=options.simulated_stays, seed=0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -259,13 +259,13 @@ def offline(
     """
     windows = _windows(stays, lengths, stride=stride or max(1, lengths.prediction_length // 2))
     rng = np.random.default_rng(seed)
-    optimiser = Optimiser(AdaptRules(cap_tensor=1.0, cap_day=1.0), learnable.sizes)
+    optimiser = Optimiser(AdaptRules(cap_tensor=1.0, cap_day=1.0, average=0.9), learnable.sizes)
     for number in range(OFFLINE_STEPS):
         rows = rng.integers(0, len(windows), OFFLINE_BATCH)
         _, gradient = learnable.gradients(windows.context[rows], windows.target[rows], optimiser.iterate)
         warm = min(1.0, (number + 1) / 20)
         rate = OFFLINE_RATE * warm * 0.5 * (1 + float(np.cos(np.pi * number / OFFLINE_STEPS)))
-        optimiser.rules = AdaptRules(cap_tensor=1.0, cap_day=1.0, rate=max(rate, 1e-6))
+        optimiser.rules = replace(optimiser.rules, rate=rate)
         optimiser.step(gradient, 0)
     return optimiser.iterate
 

@@ -21,7 +21,7 @@ DAY = 24 * HOUR
 
 
 def learner(learnable: Linear | None = None, **rules: Any) -> Learner:
-    rules = {"windows": 64, "first_windows": 24, "rate": 0.01, "promote_stays": 20, **rules}
+    rules = {"windows": 64, "kept_windows": 8, "first_windows": 24, "rate": 0.01, "promote_stays": 20, **rules}
     return Learner(
         AdaptRules(**rules), learnable or Linear(), LEVELS,
         interval_ms=HOUR, context_length=24, steps=6, plausible=(10, 350),

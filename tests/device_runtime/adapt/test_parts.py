@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from device_runtime.errors import FormatError, MergeError, SettingsError, StateE
 from device_runtime.format.adapter import Adapter, Calibration
 from device_runtime.format.blob import decode, encode
 from device_runtime.format.delta import Dense, Fourier, Numbers
+
+RULES = AdaptRules(rate=0.001, average=0.98)
 
 # --- rules ------------------------------------------------------------------------------------------------------------
 
@@ -59,8 +62,18 @@ def test_numbers_that_do_not_go_together_are_refused() -> None:
 
 
 def test_the_interval_fills_in_what_was_left_open() -> None:
-    assert (AdaptRules().at(1_000).promote_stays, AdaptRules().at(3_600_000).promote_stays) == (25, 100)
-    assert AdaptRules(promote_stays=7, steps=3).at(1_000) == AdaptRules(promote_stays=7, steps=3)
+    dense, hourly = AdaptRules().at(1_000, 30), AdaptRules().at(3_600_000, 6)
+    assert (dense.promote_stays, dense.rate, dense.average, dense.stride) == (25, 0.003, 0.9, 5)
+    assert (hourly.promote_stays, hourly.rate, hourly.average, hourly.stride) == (100, 0.001, 0.98, 3)
+    set_by_hand: dict[str, Any] = {
+        "promote_stays": 7,
+        "steps": 3,
+        "rate": 0.002,
+        "average": 0.95,
+        "first_windows": 9,
+        "stride": 2,
+    }
+    assert AdaptRules(**set_by_hand).at(1_000, 30) == AdaptRules(**set_by_hand)
 
 
 # --- modes ------------------------------------------------------------------------------------------------------------
@@ -162,7 +175,7 @@ def test_the_candidate_is_the_mean_of_the_first_iterates_then_moves_slowly() -> 
 
 
 def test_an_anchor_pulls_towards_what_the_monitor_was_given() -> None:
-    free, held = Optimiser(AdaptRules(), (2,)), Optimiser(AdaptRules(anchor=5), (2,))
+    free, held = Optimiser(RULES, (2,)), Optimiser(replace(RULES, anchor=5), (2,))
     rng = np.random.default_rng(1)
     for _ in range(300):
         g = (np.array([0.05, -0.05]) + rng.normal(0, 0.2, 2)).astype(np.float32)
@@ -172,7 +185,7 @@ def test_an_anchor_pulls_towards_what_the_monitor_was_given() -> None:
 
 
 def test_a_gradient_that_is_not_finite_moves_nothing() -> None:
-    one = Optimiser(AdaptRules(), (2,))
+    one = Optimiser(RULES, (2,))
     one.step(np.array([1, 1], np.float32), 0)
     before = one.digest
     assert one.step(np.array([np.nan, 1], np.float32), 0) is None

@@ -26,7 +26,7 @@ from tests.support.linear import LEVELS, Linear, ward
 
 HOUR = pd.Timedelta("1h")
 LENGTHS = Lengths(context_length=24, prediction_length=6, min_observed=12, interval_ms=3_600_000)
-RULES = AdaptRules(mode=Mode.ACTIVE, rate=0.01, windows=64, first_windows=24, promote_stays=20)
+RULES = AdaptRules(mode=Mode.ACTIVE, rate=0.01, windows=64, kept_windows=8, first_windows=24, promote_stays=20)
 
 
 def stays(count: int, *, drift: float = 0.6, seed: int = 1) -> list[Series]:
