@@ -135,6 +135,9 @@ class Host(Generic[F]):
             if fault_of(error) is Fault.SENDER:
                 self._judge(ok=False, latency=self._clock() - began, reason=str(error))
             raise
+        said = use or self._config.use
+        if said.signal is not None and self._learns(said.signal):
+            forecast = self._adapting.moved(forecast, series=series)
         latency = self._clock() - began
         self._watch.remember(forecast, context, use or self._config.use, series=series)
         self._judge(ok=True, latency=latency)
@@ -159,7 +162,7 @@ class Host(Generic[F]):
         """Say that a patient has left, or that the feed's clock was set: no forecast waits for what comes now."""
         self._watch.end_stay(signal, series=series)
         if self._learns(signal):
-            self._adapting.feeds.end_stay(series=series)
+            self._adapting.end_stay(series=series)
 
     def _learns(self, signal: str) -> bool:
         """Whether a signal is the one that this monitor learns."""
