@@ -21,6 +21,9 @@ from device_runtime.adapt.rules import AdaptRules
 from device_runtime.errors import FormatError
 from device_runtime.quality.evidence import Wealth, difference, log_mean, logs_of
 
+# Relative difference of a stay beyond which more says no more: a candidate is near what runs, so its differences are
+# smaller than those between two adapters (`device_runtime.quality.evidence.CLIP`): some 2.5 standard deviations again.
+CLIP = 0.05
 STARTS = (0, 25, 50, 100, 200, 400, 800)  # stays that a part of the stake waits
 
 
@@ -87,9 +90,9 @@ class Judge:
 
     def add(self, losses: Losses, *, promoted: bool) -> Verdict:
         """Take one stay's losses."""
-        self.better.add(-difference(losses.candidate, losses.running))
+        self.better.add(-difference(losses.candidate, losses.running, clip=CLIP))
         if promoted:
-            self.worse.add(difference(losses.running, losses.frozen))
+            self.worse.add(difference(losses.running, losses.frozen, clip=CLIP))
             if self.worse.log >= math.log(self.rules.demote_evidence):
                 return Verdict.DEMOTE
         enough = self.better.units >= self.rules.promote_stays

@@ -7,6 +7,7 @@ same bits on the same processor, which the log's digests prove.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from device_runtime.adapt.optimiser import Optimiser
 from device_runtime.adapt.packed import pack, unpack
 from device_runtime.adapt.rules import AdaptRules
 from device_runtime.adapt.windows import Reservoir, clip_targets, cut
-from device_runtime.errors import FormatError
+from device_runtime.errors import ForecastError, FormatError
 from device_runtime.quality.scores import pinball
 
 FloatArray = NDArray[np.float32]
@@ -81,18 +82,23 @@ class Learner:
         levels: Sequence[float],
         *,
         interval_ms: int,
+        context_length: int,
         steps: int,
         plausible: tuple[float, float] | None = None,
         min_observed: int = 12,
     ) -> None:
-        """Learn to forecast ``steps`` at quantile ``levels``; values outside of ``plausible`` are no readings."""
-        self.rules, self.learnable = rules.at(interval_ms), learnable
+        """Learn to forecast ``steps`` from ``context_length`` at quantile ``levels``.
+
+        Values outside of ``plausible`` are no readings.
+        """
+        self.rules, self.learnable = rules.at(interval_ms, steps), learnable
+        self.context_length = min(context_length, learnable.context_length)
         self.levels = np.array(levels, dtype=np.float64)
         self.horizon, self.plausible = min(steps, learnable.prediction_length), plausible
-        self.min_observed = min(min_observed, learnable.context_length)
+        self.min_observed = min(min_observed, self.context_length)
         self.state, self.verdict = State.GATHERING, Verdict.NONE
         self.optimiser = Optimiser(self.rules, learnable.sizes)
-        self.reservoir = Reservoir(self.rules.windows, learnable.context_length, self.horizon)
+        self.reservoir = Reservoir(self.rules.windows, self.context_length, self.horizon)
         self.judge, self.draws, self.counts = Judge(self.rules), Draws(self.rules.seed), Counts()
         self.promoted: FloatArray | None = None
         self.generation = self.stays = self.numbered = self.left_out = self.refused = 0
@@ -105,14 +111,14 @@ class Learner:
         """Take a stay that is over; say whether it holds anything to learn from."""
         values, counts = clean(stay.values[-MAX_STAY:], self.rules.clean, self.plausible)
         self.counts.add(counts)
-        lengths = {"context_length": self.learnable.context_length, "prediction_length": self.horizon}
+        lengths = {"context_length": self.context_length, "prediction_length": self.horizon}
         scored = cut(values, **lengths, stride=self.horizon, min_observed=self.min_observed)
-        every = self.rules.stride or max(1, self.horizon // 2)
-        contexts, targets = cut(values, **lengths, stride=every, min_observed=self.min_observed)
+        contexts, targets = cut(values, **lengths, stride=self.rules.stride, min_observed=self.min_observed)
         if not len(scored[0]) or not len(contexts):
             return False
         spread = np.unique(np.linspace(0, len(scored[0]) - 1, self.rules.scored_windows).astype(np.intp))
-        drawn = self.draws.sample(len(contexts), self.rules.new_windows * self.rules.steps)
+        wanted = max(self.rules.new_windows * self.rules.steps, self.rules.kept_windows)
+        drawn = self.draws.sample(len(contexts), wanted)
         fresh = contexts[drawn], clip_targets(contexts[drawn], targets[drawn], self.rules.clip_spreads)
         self._waiting.append(_Task(stay.end_ms, (scored[0][spread], scored[1][spread]), fresh))
         if len(self._waiting) > MAX_WAITING:
@@ -221,8 +227,12 @@ class Learner:
             self.verdict = self.judge.add(losses, promoted=self.promoted is not None)
 
     def _loss(self, contexts: FloatArray, targets: FloatArray, shift: FloatArray) -> float:
-        """Return the summed loss of forecasts of windows at a shift, in the signal's unit."""
-        quantiles = np.sort(self.learnable.forecast(contexts, self.horizon, shift), axis=-1).astype(np.float64)
+        """Return the summed loss of forecasts of windows at a shift, in the signal's unit; NaN where there is none."""
+        try:
+            forecast = self.learnable.forecast(contexts, self.horizon, shift)
+        except ForecastError:  # not finite
+            return math.nan
+        quantiles = np.sort(forecast, axis=-1).astype(np.float64)
         with np.errstate(invalid="ignore"):
             lost = 2 * pinball(quantiles, targets.astype(np.float64), self.levels).mean(-1)  # [B, H]
         return float(lost[~np.isnan(targets)].sum())
@@ -233,14 +243,13 @@ class Learner:
         contexts, targets = (part[new] for part in task.fresh)
         task.learnt += 1
         # A short stay has too few windows for every step; a learner that holds too few takes none.
-        begun = self.reservoir.seen + len(task.fresh[0][: self.rules.new_windows]) >= self.rules.first_windows
+        begun = self.reservoir.seen + len(task.fresh[0][: self.rules.kept_windows]) >= self.rules.first_windows
         more = self.reservoir.draw(self.rules.batch - len(contexts), self.draws) if begun else None
         if more is not None and len(contexts) + len(more[0]):
             both = [np.concatenate([ours, kept]) for ours, kept in zip((contexts, targets), more, strict=True)]
-            value, gradient = self.learnable.gradients(both[0], both[1], self.optimiser.iterate)
-            norm = self.optimiser.step(gradient, task.end_ms // DAY_MS) if np.isfinite(value) else None
+            value, norm = self._descend(both[0], both[1], task.end_ms // DAY_MS)
             self.refused += norm is None
-            said = ("refused", [0.0, 0.0]) if norm is None else ("learnt", [float(value), norm])
+            said = ("refused", [0.0, 0.0]) if norm is None else ("learnt", [value, norm])
             if norm is not None and self.state is State.GATHERING:
                 self.state = step(self.state, Event.FIRST_STEP)
             entry = self._entry(said[0], len(both[0]), said[1])
@@ -248,10 +257,18 @@ class Learner:
             task.learnt = self.rules.steps
             entry = self._entry("learnt", 0, [0.0, 0.0])
         if task.learnt >= self.rules.steps:
-            kept = slice(self.rules.new_windows)
+            kept = slice(self.rules.kept_windows)
             self.reservoir.add(task.fresh[0][kept], task.fresh[1][kept], self.draws)
             self._waiting.popleft()
         return entry
+
+    def _descend(self, contexts: FloatArray, targets: FloatArray, day: int) -> tuple[float, float | None]:
+        """Take one step; return the batch's loss and the gradient's norm, None where they are not finite."""
+        try:
+            value, gradient = self.learnable.gradients(contexts, targets, self.optimiser.iterate)
+        except ForecastError:
+            return math.nan, None
+        return float(value), self.optimiser.step(gradient, day) if math.isfinite(value) else None
 
     def _entry(self, what: str, windows: int, losses: list[float], evidence: float | None = None) -> Entry:
         """Write a step down."""
@@ -312,7 +329,7 @@ class Learner:
         optimiser.restore(value["optimiser"])
         judge = Judge(self.rules)
         judge.restore(value["judge"])
-        reservoir = Reservoir(self.rules.windows, self.learnable.context_length, self.horizon)
+        reservoir = Reservoir(self.rules.windows, self.context_length, self.horizon)
         reservoir.restore(value["windows"])
         if (packed is not None) != (state is State.PROMOTED):
             raise FormatError(f"learner: state {state} {'with' if packed else 'without'} a promoted shift")

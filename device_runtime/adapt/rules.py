@@ -12,20 +12,31 @@ from device_runtime.errors import SettingsError
 
 Keep = Literal["memory", "disk"]
 DENSE_MS = 300_000  # a stream with a step every 5 minutes or more often is dense
-DENSE, SPARSE = (5, 25), (4, 100)  # steps, promote_stays
+# What is chosen where a setting was left at 0: on dense streams, on others (docs/results/adaptation.md).
+CHOSEN: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "steps": (5, 4),
+        "first_windows": (8, 64),
+        "rate": (0.003, 0.001),
+        "average": (0.9, 0.98),
+        "promote_stays": (25, 100),
+    }
+)
+STRIDES = (6, 2)  # windows to learn from that begin within one forecast
 
 # Each setting's least and most, both allowed; what is no number is checked by its type.
 BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
-        "windows": (32, 4_096),
+        "windows": (32, 8_192),
         "new_windows": (1, 64),
+        "kept_windows": (1, 512),
         "batch": (4, 256),
         "steps": (0, 64),
         "stride": (0, 1_024),
-        "first_windows": (1, 4_096),
+        "first_windows": (0, 4_096),
         "scored_windows": (1, 512),
-        "rate": (1e-6, 0.03),
-        "average": (0.5, 0.9999),
+        "rate": (0, 0.03),
+        "average": (0, 0.9999),
         "anchor": (0, 10),
         "clip_norm": (1e-3, 100),
         "clip_spreads": (1, 20),
@@ -74,16 +85,19 @@ class AdaptRules:
 
     mode: Mode = Mode.OFF
     # --- memory
-    windows: int = 256  # of finished stays, kept to learn from again
-    new_windows: int = 8  # of each stay that are kept, and in each batch while the stay is new
+    windows: int = 1_024  # of finished stays, kept to learn from again
+    new_windows: int = 8  # in each batch while the stay is new
+    kept_windows: int = 40  # of each stay that are kept
     keep_windows: Keep = "memory"  # "disk": also in the learner's state on disk
-    stride: int = 0  # steps between two windows to learn from; 0: half of a forecast
+    stride: int = 0  # steps between two windows to learn from; 0: a sixth of a forecast on dense streams, else half
     # --- learning
     steps: int = 0  # Adam's, for each finished stay; 0: 5 on dense streams, else 4
     batch: int = 32  # windows in a step; what is not new is drawn from those kept
-    first_windows: int = 64  # no step before so many windows were seen
-    rate: float = 0.001  # Adam's
-    average: float = 0.98  # what the candidate keeps of itself at each step: it is the moving average of the iterates
+    first_windows: int = 0  # no step before so many windows were seen; 0: 8 on dense streams, else 64
+    rate: float = 0.0  # Adam's; 0: 0.003 on dense streams, else 0.001
+    average: float = (
+        0.0  # what the candidate, the iterates' moving average, keeps at a step; 0: 0.9 if dense, else 0.98
+    )
     anchor: float = 0.0  # weight of the squared shift in the loss: pulls towards what the monitor was given
     clip_norm: float = 1.0  # of the gradient
     clip_spreads: float = 20.0  # targets are brought within so many spreads of their context
@@ -113,7 +127,9 @@ class AdaptRules:
         if self.batch > self.windows:
             raise SettingsError(f"batch {self.batch}: want at most windows, {self.windows}")
 
-    def at(self, interval_ms: int) -> AdaptRules:
-        """Fill in what the time between two steps decides where it was left at 0."""
-        steps, stays = DENSE if interval_ms <= DENSE_MS else SPARSE
-        return replace(self, steps=self.steps or steps, promote_stays=self.promote_stays or stays)
+    def at(self, interval_ms: int, steps: int) -> AdaptRules:
+        """Fill in what was left at 0, by the time between two steps and how many a forecast has."""
+        place = 0 if interval_ms <= DENSE_MS else 1
+        stride = self.stride or max(1, steps // STRIDES[place])
+        left = {name: type(getattr(self, name))(one[place]) for name, one in CHOSEN.items() if not getattr(self, name)}
+        return replace(self, stride=stride, **left)

@@ -32,12 +32,12 @@ class Verdict(StrEnum):
     WORSE = "worse"
 
 
-def difference(own: float, other: float, ratio: float = 1.0) -> float:
+def difference(own: float, other: float, ratio: float = 1.0, *, clip: float = CLIP) -> float:
     """Return a unit's bounded paired difference, in [-1, 1]; positive: what runs lost more than ``ratio`` allows."""
     total = own + ratio * other
     if total <= 0:
         return 0.0
-    return min(max((own - ratio * other) / total, -CLIP), CLIP) / CLIP
+    return min(max((own - ratio * other) / total, -clip), clip) / clip
 
 
 @dataclass

@@ -40,6 +40,7 @@ VERBS = {
     "verify": "check a blob against its bundle as a device would",
     "forecast": "forecast a file with a bundle and an adapter",
     "replay": "run a ward's history through the monitor's own verdicts",
+    "adapt-eval": "run a ward's history through the monitor's own learning",
     "bench": "time the device runtime against torch",
     "measure": "score a base zero-shot: the figures of its model card",
     "study": "compare methods beside yardsticks, from one file to one table",

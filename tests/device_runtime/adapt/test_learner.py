@@ -13,7 +13,7 @@ from device_runtime.adapt.judge import Verdict
 from device_runtime.adapt.learner import MAX_WAITING, Entry, Learner, Stay, first_difference
 from device_runtime.adapt.modes import State
 from device_runtime.adapt.rules import AdaptRules
-from device_runtime.errors import FormatError, StateError
+from device_runtime.errors import ForecastError, FormatError, StateError
 from tests.support.linear import LEVELS, Linear, ward
 
 HOUR = 3_600_000
@@ -21,8 +21,11 @@ DAY = 24 * HOUR
 
 
 def learner(learnable: Linear | None = None, **rules: Any) -> Learner:
-    rules = {"windows": 64, "first_windows": 24, "rate": 0.01, "promote_stays": 20, **rules}
-    return Learner(AdaptRules(**rules), learnable or Linear(), LEVELS, interval_ms=HOUR, steps=6, plausible=(10, 350))
+    rules = {"windows": 64, "kept_windows": 8, "first_windows": 24, "rate": 0.01, "promote_stays": 20, **rules}
+    return Learner(
+        AdaptRules(**rules), learnable or Linear(), LEVELS,
+        interval_ms=HOUR, context_length=24, steps=6, plausible=(10, 350),
+    )  # fmt: skip
 
 
 def feed(one: Learner, stays: list[Any]) -> list[Verdict]:
@@ -185,16 +188,21 @@ def test_promoted_then_worse_it_is_taken_back() -> None:
         one.promote(one.shift)
 
 
-def test_numbers_that_are_not_finite_move_nothing() -> None:
+@pytest.mark.parametrize("raises", [False, True])
+def test_numbers_that_are_not_finite_move_nothing(raises: bool) -> None:
     class Broken(Linear):
         broken = False
 
         def gradients(self, context: Any, target: Any, shift: Any) -> Any:
             value, gradient = super().gradients(context, target, shift)
+            if self.broken and raises:
+                raise ForecastError("not finite")
             return (value, gradient * np.float32(math.nan)) if self.broken else (value, gradient)
 
         def forecast(self, context: Any, steps: int, shift: Any) -> Any:
             made = super().forecast(context, steps, shift)
+            if self.broken and shift.any() and raises:
+                raise ForecastError("not finite")
             return made * np.float32(math.inf) if self.broken and shift.any() else made
 
     model = Broken()

@@ -1,0 +1,254 @@
+"""What a monitor would have learnt from a ward's history, and whether it would have been right to forecast with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.adapt.learnable import Learnable
+from device_runtime.adapt.modes import Mode
+from device_runtime.adapt.rules import AdaptRules
+from edge_tsfm.data.series import Series
+from edge_tsfm.data.windows import Windows
+from edge_tsfm.errors import ConfigError
+from edge_tsfm.evaluation.adaptation import AGES, FROZEN, AdaptEval, Injected, Line, WardChanges, by_age, lines
+from edge_tsfm.evaluation.baselines import baseline_quantiles
+from edge_tsfm.evaluation.metrics import score_windows
+from edge_tsfm.evaluation.stationary import false_promotions
+from edge_tsfm.progress import Work
+from edge_tsfm.runs.injected import FAULTS, injected
+from edge_tsfm.runs.passages import Lengths, Passage, follow, forecasts, learn, offline, tracked, wards_of
+
+FloatArray = NDArray[np.float32]
+Predict = Callable[[FloatArray], FloatArray]  # contexts [N, L] -> quantiles [N, H, Q]
+Tell = Callable[[str], None]
+
+RUNNING, CANDIDATE, TRACKED = "running", "candidate", "tracked"
+OFFLINE, PERSISTENCE, ACI = "offline", "persistence", "aci"
+ACI_RATE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a history is put through adaptation."""
+
+    rules: AdaptRules
+    lengths: Lengths
+    levels: tuple[float, ...]
+    plausible: tuple[float, float] | None
+    ward: int | None = None  # stays in a ward; None: all in one
+    wards: int | None = None  # at most so many; None: all
+    seeds: int = 1
+    every: int | None = None  # steps between two forecasts that are tracked; None: a forecast's length
+    offline: bool = True
+    faults: bool = False
+    simulated: int = 200  # wards in which nothing is to be gained; 0: none
+    simulated_stays: int = 1_000
+    resamples: int = 1_000
+
+
+def adapt_eval(
+    stays: Sequence[Series],
+    learnable: Learnable,
+    options: Options,
+    *,
+    beside: Mapping[str, Predict] | None = None,
+    work: Work,
+    tell: Tell = lambda _: None,
+) -> AdaptEval:
+    """Put stays through the device's adaptation, ward by ward and seed by seed.
+
+    ``beside`` are further forecasters to compare with, such as the workstation's adapter. Raises `ConfigError` for a
+    mode in which nothing happens, and `DataError` where there is nothing to score.
+    """
+    rules = options.rules
+    if rules.mode is Mode.OFF:
+        raise ConfigError("mode off: nothing would be learnt", hint="--mode shadow")
+    gathered = _Gathered(options, beside or {})
+    work.plan(wards=options.seeds * len(wards_of(stays, options.ward, 0)[: options.wards]))
+    for seed in range(options.seeds):
+        wards = wards_of(stays, options.ward, seed)[: options.wards]
+        seeded = replace(rules, seed=seed)
+        passages = []
+        for number, ward in enumerate(wards):
+            tell(f"seed {seed + 1} of {options.seeds}, ward {number + 1} of {len(wards)}")
+            with work.timed("wards"):
+                passages.append(_passage(ward, learnable, seeded, options))
+                gathered.add(passages[-1], seed=seed, ward=number)
+        if rules.mode is not Mode.BOUNDED:
+            tell("other wards")
+            _hold_out(gathered, wards, passages, learnable, seed)
+            if options.faults:
+                for name in FAULTS:
+                    tell(f"fault: {name}")
+                    gathered.strike(name, wards, passages, learnable, seeded, seed)
+    return gathered.result(stays[0].channel)
+
+
+def _passage(ward: Sequence[Series], learnable: Learnable, rules: AdaptRules, options: Options) -> Passage:
+    """Put one ward through what its mode does."""
+    if rules.mode is Mode.BOUNDED:
+        every = options.every or options.lengths.prediction_length
+        return follow(ward, learnable, options.levels, rules, options.lengths, every=every)
+    ages = [age for age in AGES[1:] if age <= len(ward)]
+    return learn(ward, learnable, options.levels, rules, options.lengths, plausible=options.plausible, ages=ages)
+
+
+def _hold_out(
+    gathered: _Gathered, wards: Sequence[Sequence[Series]], passages: Sequence[Passage], learnable: Learnable, seed: int
+) -> None:
+    """Score what each ward taught on the next ward, beside offline training on the same stays."""
+    if len(wards) < 2:
+        return
+    options = gathered.options
+    for number, (ward, passage) in enumerate(zip(wards, passages, strict=True)):
+        other = passages[(number + 1) % len(passages)]
+        steps = options.lengths.prediction_length
+        for age, shift in passage.shifts.items():
+            last = age == len(ward)
+            found = {FROZEN: other.frozen, CANDIDATE: forecasts(learnable, other.windows.context, steps, shift)}
+            if last and options.offline:
+                trained = offline(ward, learnable, options.lengths, seed=seed)
+                found[OFFLINE] = forecasts(learnable, other.windows.context, steps, trained)
+            if last:
+                found |= gathered.compared(other)
+            gathered.held("a whole ward" if last else f"{age} stays", found, other.windows)
+
+
+class _Gathered:
+    """Scores of all wards and seeds, as they come."""
+
+    def __init__(self, options: Options, beside: Mapping[str, Predict]) -> None:
+        self.options, self.beside = options, beside
+        self.wards: list[WardChanges] = []
+        self._scores: dict[str, list[NDArray[np.float64]]] = {}
+        self._drawn: list[NDArray[np.str_]] = []
+        self._age: list[NDArray[np.int64]] = []
+        self._unit = "patient"
+        self._held: dict[str, tuple[dict[str, list[NDArray[np.float64]]], list[NDArray[np.str_]]]] = {}
+        self._struck: dict[str, list[tuple[Passage, int]]] = {}
+        self._times: list[tuple[float, float]] = []
+        self._differences: list[float] = []
+        self._beside: dict[int, dict[str, FloatArray]] = {}  # id of a passage's windows -> forecasts
+
+    def compared(self, passage: Passage) -> dict[str, FloatArray]:
+        """Forecast a passage's windows by everything that does not learn, once."""
+        key = id(passage)
+        if key not in self._beside:
+            contexts = passage.windows.context
+            self._beside[key] = {name: predict(contexts) for name, predict in self.beside.items()}
+        return self._beside[key]
+
+    def add(self, passage: Passage, *, seed: int, ward: int) -> None:
+        """Take a ward's history."""
+        options, windows = self.options, passage.windows
+        bounded = options.rules.mode is Mode.BOUNDED
+        found = {FROZEN: passage.frozen, (TRACKED if bounded else RUNNING): passage.running}
+        if not bounded:
+            found[CANDIDATE] = passage.candidate
+        found |= self.compared(passage)
+        found[PERSISTENCE] = baseline_quantiles(
+            "persistence", windows.context, options.lengths.prediction_length, options.levels
+        ).astype(np.float32)
+        found[ACI] = tracked(windows, passage.frozen, options.levels, offset_rate=0.0, width_rate=ACI_RATE)
+        for name, quantiles in found.items():
+            self._scores.setdefault(name, []).append(score_windows(quantiles, windows, options.levels))
+        self._drawn.append(windows.drawn)
+        self._age.append(windows.series)
+        self._unit = windows.unit
+        self._times.append((passage.step_ms, passage.stay_ms))
+        self._differences += passage.differences
+        changes = tuple(asdict(one) for one in passage.changes)
+        counts = {"steps": passage.steps, "refused": passage.refused}
+        self.wards.append(WardChanges(seed=seed, ward=ward, stays=passage.stays, changes=changes, **counts))
+
+    def held(self, label: str, found: Mapping[str, FloatArray], windows: Windows) -> None:
+        """Take forecasts of a ward that was not learnt from."""
+        scores, drawn = self._held.setdefault(label, ({}, []))
+        for name, quantiles in found.items():
+            scores.setdefault(name, []).append(score_windows(quantiles, windows, self.options.levels))
+        drawn.append(windows.drawn)
+
+    def strike(
+        self,
+        name: str,
+        wards: Sequence[Sequence[Series]],
+        passages: Sequence[Passage],
+        learnable: Learnable,
+        rules: AdaptRules,
+        seed: int,
+    ) -> None:
+        """Put wards through with a fault from their middle on."""
+        for ward in wards:
+            begin = len(ward) // 2
+            scored, seen = injected(ward, name, begin=begin, seed=seed)
+            passage = learn(
+                scored, learnable, self.options.levels, rules, self.options.lengths,
+                plausible=self.options.plausible, taught=seen,
+            )  # fmt: skip
+            self._struck.setdefault(name, []).append((passage, begin))
+
+    def _injected(self, name: str) -> Injected:
+        """Compare what ran behind a fault's beginning."""
+        parts = self._struck[name]
+        compared = []
+        for share in (0.0, 0.5):
+            scores: dict[str, list[NDArray[np.float64]]] = {}
+            drawn = []
+            for passage, begin in parts:
+                first = begin + int(share * (passage.stays - begin))
+                rows = passage.windows.series >= first
+                windows = passage.windows.keep(rows)
+                for key, quantiles in ((FROZEN, passage.frozen), (RUNNING, passage.running)):
+                    scores.setdefault(key, []).append(score_windows(quantiles[rows], windows, self.options.levels))
+                drawn.append(windows.drawn)
+            compared.append(tuple(self._lines(scores, drawn)))
+        behind = [[one.what for one in passage.changes if one.stay > begin] for passage, begin in parts]
+        return Injected(
+            name=name,
+            behind=compared[0],
+            late=compared[1],
+            promoted=sum("promoted" in whats for whats in behind),
+            taken_back=sum("taken back" in whats for whats in behind),
+            wards=len(parts),
+        )
+
+    def _lines(
+        self, scores: Mapping[str, Sequence[NDArray[np.float64]]], drawn: Sequence[NDArray[np.str_]]
+    ) -> list[Line]:
+        """Compare forecasters over all that was gathered."""
+        joined = {name: np.concatenate(parts) for name, parts in scores.items()}
+        return lines(joined, np.concatenate(drawn), frozen=FROZEN, seed=0, resamples=self.options.resamples)
+
+    def result(self, channel: str) -> AdaptEval:
+        """Turn it all into figures."""
+        options = self.options
+        joined = {name: np.concatenate(parts) for name, parts in self._scores.items()}
+        drawn, age = np.concatenate(self._drawn), np.concatenate(self._age)
+        learns = options.rules.mode is not Mode.BOUNDED
+        aged = {name: one for name, one in joined.items() if name in (FROZEN, RUNNING, CANDIDATE)}
+        stationary = None
+        at = options.rules.at(options.lengths.interval_ms, options.lengths.prediction_length)
+        if learns and options.simulated:
+            stationary = false_promotions(
+                at, self._differences, wards=options.simulated, stays=options.simulated_stays, seed=0
+            )
+        return AdaptEval(
+            channel=channel,
+            unit=self._unit,
+            mode=options.rules.mode.value,
+            rules=asdict(at) | {"mode": options.rules.mode.value},
+            lengths=asdict(options.lengths),
+            seeds=options.seeds,
+            overall=self._lines(self._scores, self._drawn),
+            ages=by_age(aged, drawn, age, frozen=FROZEN, seed=0, resamples=options.resamples) if learns else {},
+            held_out={label: self._lines(scores, named) for label, (scores, named) in self._held.items()},
+            wards=self.wards,
+            stationary=stationary,
+            faults=[self._injected(name) for name in self._struck],
+            step_ms=float(np.mean([step for step, _ in self._times])),
+            stay_ms=float(np.mean([stay for _, stay in self._times])),
+        )

@@ -1,0 +1,306 @@
+"""A ward's history through the device's own adaptation: what it would have learnt, promoted and taken back, and when.
+
+Prequential: stays come one behind another, and each is forecast by what was learnt from those before it, then scored,
+then learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adapt`); only the clock is the data's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.adapt.judge import Verdict
+from device_runtime.adapt.learnable import Learnable
+from device_runtime.adapt.learner import Entry, Learner, Stay
+from device_runtime.adapt.modes import MODES
+from device_runtime.adapt.optimiser import Optimiser
+from device_runtime.adapt.rules import AdaptRules
+from device_runtime.adapt.tracking import Tracking
+from edge_tsfm.data.series import Series
+from edge_tsfm.data.windows import Windows, make_windows
+from edge_tsfm.errors import DataError
+
+FloatArray = NDArray[np.float32]
+Tell = Callable[[str], None]
+
+AT_ONCE = 256  # windows that are forecast together
+DAY_MS = 86_400_000
+OFFLINE_STEPS, OFFLINE_BATCH, OFFLINE_RATE = 300, 64, 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How a ward is forecast."""
+
+    context_length: int
+    prediction_length: int
+    min_observed: int
+    interval_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something that the monitor would have done."""
+
+    what: str  # "promoted" or "taken back"
+    stay: int  # after so many
+    evidence: float  # logarithm
+
+
+@dataclass(kw_only=True)
+class Passage:
+    """One ward's history: forecasts ``[N, H, Q]`` of its windows, whose targets do not overlap."""
+
+    windows: Windows
+    stays: int
+    frozen: FloatArray
+    running: FloatArray  # with what was promoted, or tracked, by then
+    candidate: FloatArray  # unseen: with what was learnt by then
+    changes: list[Change] = field(default_factory=list)
+    shifts: dict[int, FloatArray] = field(default_factory=dict)  # stays seen -> the candidate's
+    steps: int = 0
+    refused: int = 0
+    step_ms: float = 0.0  # processor time of one step of learning
+    stay_ms: float = 0.0  # of one stay: scored, and learnt from
+    differences: list[float] = field(default_factory=list)  # of each judged stay: candidate over frozen, relative
+    cleaned: dict[str, int] = field(default_factory=dict)  # values that were looked at, and left out
+
+
+def forecasts(learnable: Learnable, contexts: FloatArray, steps: int, shift: FloatArray | None = None) -> FloatArray:
+    """Forecast contexts ``[N, L]`` at a shift (None: frozen): ascending quantiles ``[N, steps, Q]``."""
+    given = np.zeros(sum(learnable.sizes), dtype=np.float32) if shift is None else shift
+    parts = [learnable.forecast(contexts[at : at + AT_ONCE], steps, given) for at in range(0, len(contexts), AT_ONCE)]
+    return np.sort(np.concatenate(parts), axis=-1).astype(np.float32)
+
+
+def learn(
+    stays: Sequence[Series],
+    learnable: Learnable,
+    levels: Sequence[float],
+    rules: AdaptRules,
+    lengths: Lengths,
+    *,
+    plausible: tuple[float, float] | None = None,
+    ages: Sequence[int] = (),
+    taught: Sequence[FloatArray] | None = None,
+    tell: Tell = lambda _: None,
+) -> Passage:
+    """Put stays through a learner, one behind another, a day apart; the candidate is kept after each of ``ages`` stays.
+
+    ``taught`` are the values that the monitor sees of each stay, where they are not the stay's own: forecasts are
+    scored on the stay's own. Raises `DataError` where no stay has a window.
+    """
+    windows = _windows(stays, lengths)
+    mode = MODES[rules.mode]
+    learner = Learner(
+        rules,
+        learnable,
+        levels,
+        interval_ms=lengths.interval_ms,
+        context_length=lengths.context_length,
+        steps=lengths.prediction_length,
+        plausible=plausible,
+        min_observed=lengths.min_observed,
+    )
+    frozen = forecasts(learnable, windows.context, lengths.prediction_length)
+    out = Passage(windows=windows, stays=len(stays), frozen=frozen, running=frozen.copy(), candidate=frozen.copy())
+    ends = np.searchsorted(windows.series, np.arange(len(stays) + 1))
+    clock = _Clock()
+    for number, one in enumerate(stays):
+        rows = slice(int(ends[number]), int(ends[number + 1]))
+        if rows.stop > rows.start and learner.optimiser.steps:
+            contexts = windows.context[rows]
+            out.candidate[rows] = forecasts(learnable, contexts, lengths.prediction_length, learner.shift)
+            if learner.promoted is not None:
+                out.running[rows] = forecasts(learnable, contexts, lengths.prediction_length, learner.promoted)
+        values = one.target if taught is None else taught[number]
+        learner.finish(Stay(values=np.asarray(values, dtype=np.float32), end_ms=(number + 1) * DAY_MS))
+        clock.work(learner)
+        _decide(learner, out, number + 1, may=mode.promote)
+        if number + 1 in ages:
+            out.shifts[number + 1] = learner.shift.copy()
+        tell(f"{number + 1:,} of {len(stays):,} stays")
+    out.shifts[len(stays)] = learner.shift.copy()
+    out.steps, out.refused = learner.optimiser.steps, learner.refused
+    out.step_ms, out.stay_ms = clock.per_step, clock.seconds * 1e3 / max(1, len(stays))
+    out.differences = clock.differences
+    out.cleaned = learner.counts.to_value()
+    return out
+
+
+@dataclass
+class _Clock:
+    """Processor time of a learner's work, and the paired differences that it logged."""
+
+    seconds: float = 0.0
+    learning: float = 0.0
+    learnt: int = 0
+    differences: list[float] = field(default_factory=list)
+    _sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+    def work(self, learner: Learner) -> None:
+        """Do all the work there is."""
+        while learner.busy:
+            begun = time.process_time()
+            entry = learner.step()
+            spent = time.process_time() - begun
+            self.seconds += spent
+            assert entry is not None
+            if entry.what == "learnt" and entry.windows:
+                self.learning += spent
+                self.learnt += 1
+            self._note(entry)
+        learner.drain()
+
+    def _note(self, entry: Entry) -> None:
+        """Add up a stay's losses; behind its last batch, keep how the candidate compares."""
+        if entry.what != "scored":
+            return
+        self._sums = [self._sums[0] + entry.losses[0], self._sums[1] + entry.losses[2]]
+        if entry.evidence is not None:
+            frozen, candidate = self._sums
+            if candidate != frozen:
+                self.differences.append((candidate - frozen) / (candidate + frozen))
+            self._sums = [0.0, 0.0]
+
+    @property
+    def per_step(self) -> float:
+        """Milliseconds of one step of learning."""
+        return 1e3 * self.learning / max(1, self.learnt)
+
+
+def _decide(learner: Learner, out: Passage, stay: int, *, may: bool) -> None:
+    """Do what the evidence asks for, where the mode allows it; note it in any case, once."""
+    if learner.verdict is Verdict.PROMOTE and (may or not out.changes):
+        out.changes.append(
+            Change(what="promoted" if may else "would promote", stay=stay, evidence=learner.judge.better.log)
+        )
+        if may:
+            learner.promote(learner.shift)
+    elif learner.verdict is Verdict.DEMOTE:
+        out.changes.append(Change(what="taken back", stay=stay, evidence=learner.judge.worse.log))
+        learner.demote(by_evidence=learner.refused == 0)
+
+
+def follow(
+    stays: Sequence[Series],
+    learnable: Learnable,
+    levels: Sequence[float],
+    rules: AdaptRules,
+    lengths: Lengths,
+    *,
+    every: int,
+) -> Passage:
+    """Follow each person's stream by tracking, with a forecast ``every`` so many steps; a new person begins anew.
+
+    A forecast teaches once its last target is in.
+    """
+    windows = _windows(stays, lengths, stride=every)
+    frozen = forecasts(learnable, windows.context, lengths.prediction_length)
+    begun = time.process_time()
+    running = tracked(
+        windows,
+        frozen,
+        levels,
+        offset_rate=rules.offset_rate if rules.long_stream else 0.0,
+        width_rate=rules.width_rate,
+        cap=rules.cap_tracking,
+    )
+    spent = (time.process_time() - begun) * 1e3 / max(1, len(windows))
+    return Passage(
+        windows=windows,
+        stays=len(stays),
+        frozen=frozen,
+        running=running,
+        candidate=frozen,
+        step_ms=spent,
+        stay_ms=spent,
+    )
+
+
+def tracked(
+    windows: Windows,
+    frozen: FloatArray,
+    levels: Sequence[float],
+    *,
+    offset_rate: float,
+    width_rate: float,
+    cap: float = 0.5,
+) -> FloatArray:
+    """Move forecasts ``[N, H, Q]`` by the device's tracking: in order, for each person anew, none by its own target."""
+    steps = windows.target.shape[1]
+    tracking = Tracking(levels, steps, offset_rate=offset_rate, width_rate=width_rate, cap=cap)
+    out = frozen.copy()
+    person, waiting = "", 0
+    for row in range(len(windows)):
+        if windows.item_id[row] != person:
+            person, waiting = windows.item_id[row], row
+            tracking.reset()
+        while waiting < row and (
+            windows.series[waiting] < windows.series[row] or windows.cutoff[waiting] + steps <= windows.cutoff[row]
+        ):
+            tracking.learn(out[waiting], windows.target[waiting])
+            waiting += 1
+        out[row] = tracking.apply(frozen[row])
+    return out
+
+
+def offline(
+    stays: Sequence[Series], learnable: Learnable, lengths: Lengths, *, seed: int, stride: int | None = None
+) -> FloatArray:
+    """Train the same numbers on all of the stays' windows at once, as a workstation would: the shift ``[n]``.
+
+    `OFFLINE_STEPS` steps of Adam on batches drawn from everything, the rate falling to 0: what learning in passing is
+    measured against.
+    """
+    windows = _windows(stays, lengths, stride=stride or max(1, lengths.prediction_length // 2))
+    rng = np.random.default_rng(seed)
+    optimiser = Optimiser(AdaptRules(cap_tensor=1.0, cap_day=1.0, average=0.9), learnable.sizes)
+    for number in range(OFFLINE_STEPS):
+        rows = rng.integers(0, len(windows), OFFLINE_BATCH)
+        _, gradient = learnable.gradients(windows.context[rows], windows.target[rows], optimiser.iterate)
+        warm = min(1.0, (number + 1) / 20)
+        rate = OFFLINE_RATE * warm * 0.5 * (1 + float(np.cos(np.pi * number / OFFLINE_STEPS)))
+        optimiser.rules = replace(optimiser.rules, rate=rate)
+        optimiser.step(gradient, 0)
+    return optimiser.iterate
+
+
+def wards_of(stays: Sequence[Series], size: int | None, seed: int) -> list[list[Series]]:
+    """Put patients in an order drawn by the seed and cut them into wards of about ``size`` stays (None: one ward).
+
+    All stays of a patient lie in one ward. A last ward of less than half the size joins the one before it.
+    """
+    patients: dict[str, list[Series]] = {}
+    for one in stays:
+        patients.setdefault(one.item_id, []).append(one)
+    names = list(patients)
+    wards: list[list[Series]] = [[]]
+    for place in np.random.default_rng(seed).permutation(len(names)):
+        if size is not None and len(wards[-1]) >= size:
+            wards.append([])
+        wards[-1] += patients[names[place]]
+    if size is not None and len(wards) > 1 and len(wards[-1]) < size / 2:
+        wards[-2:] = [wards[-2] + wards[-1]]
+    return wards
+
+
+def _windows(stays: Sequence[Series], lengths: Lengths, stride: int | None = None) -> Windows:
+    """Cut stays as they are scored."""
+    windows = make_windows(
+        stays,
+        context_length=lengths.context_length,
+        prediction_length=lengths.prediction_length,
+        stride=stride or lengths.prediction_length,
+        min_observed=lengths.min_observed,
+    )
+    if not len(windows):
+        raise DataError(
+            f"nothing to learn from: no stay has {lengths.min_observed} observed values and "
+            f"{lengths.prediction_length} steps behind them"
+        )
+    return windows
