@@ -29,7 +29,7 @@ from edge_tsfm.errors import ConfigError, DataError, DeployError, GateRefusedErr
 from tests.simulators.publisher import BUNDLE, NOW, make_device, make_repository
 from tests.support.head import NAME
 
-RULES = AdaptRules(mode=Mode.ACTIVE, rate=0.003).at(3_600_000)
+RULES = AdaptRules(mode=Mode.ACTIVE, rate=0.003).at(3_600_000, 6)
 FILE = """
 enabled_by = ["A. Quality"]
 [rules]
@@ -68,7 +68,7 @@ def evidence(folder: Path, /, **changes: Any) -> dict[str, Any]:
             "wql_percent": {"value": -1.2, "low": -1.6, "high": -0.8}, "worse": {"2": 0.02, "10": 0.0}}  # fmt: skip
     return {
         "bundle": Manifest.parse((folder / "bundle.json").read_bytes()).digest.hex(), "adapter": None, "split": "test",
-        "mode": "active", "rules": asdict(RULES), "lengths": {"context_length": 48}, "overall": [line],
+        "mode": "active", "rules": asdict(RULES), "lengths": {"context_length": 48, "prediction_length": 6}, "overall": [line],
         "stationary": {"wards": 200, "stays": 1_000, "promoted": 4, "spread": 0.02, "limit": 0.05}, **changes,
     }  # fmt: skip
 
