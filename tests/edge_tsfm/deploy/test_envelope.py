@@ -68,7 +68,8 @@ def evidence(folder: Path, /, **changes: Any) -> dict[str, Any]:
             "wql_percent": {"value": -1.2, "low": -1.6, "high": -0.8}, "worse": {"2": 0.02, "10": 0.0}}  # fmt: skip
     return {
         "bundle": Manifest.parse((folder / "bundle.json").read_bytes()).digest.hex(), "adapter": None, "split": "test",
-        "mode": "active", "rules": asdict(RULES), "lengths": {"context_length": 48, "prediction_length": 6}, "overall": [line],
+        "mode": "active", "rules": asdict(RULES), "overall": [line],
+        "lengths": {"context_length": 48, "prediction_length": 6},
         "stationary": {"wards": 200, "stays": 1_000, "promoted": 4, "spread": 0.02, "limit": 0.05}, **changes,
     }  # fmt: skip
 
