@@ -3,6 +3,7 @@
     export_base(model, family="chronos-bolt", name=..., out=..., provenance=...)   -> BaseExport
     export_precision(bundle, out=..., precision="int8", adapted=names)              -> PrecisionExport
     export_optimum(model, family="chronos-t5", out=..., provenance=...)             -> OptimumExport
+    export_learning(model, bundle, learnable="biases", loss=...)                    -> LearningExport
     export_adapter(bundle=..., base=..., tuned=..., deltas=..., contexts=..., ...)  -> AdapterExport
 
 Names load on first use: an error's class does not import torch.
@@ -17,10 +18,12 @@ _SURFACE = {
     "AdapterExport": "export.adapter",
     "BaseExport": "export.base",
     "ExportError": "export.errors",
+    "LearningExport": "export.learning",
     "OptimumExport": "export.optimum_layout",
     "PrecisionExport": "export.quantize",
     "export_adapter": "export.adapter",
     "export_base": "export.base",
+    "export_learning": "export.learning",
     "export_optimum": "export.optimum_layout",
     "export_precision": "export.quantize",
     "with_calibration": "export.adapter",

@@ -51,14 +51,15 @@ def export_base(
     name: str,
     out: Path,
     provenance: Mapping[str, str],
+    beside: Callable[[Bundle], object] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> BaseExport:
     """Write ``model`` as a base bundle to the new folder ``out``.
 
     ``provenance`` says where the weights come from (``source``, ``licence``, ``weights``: their digest). The bundle
     is checked against torch, with the base's numbers and with every tunable tensor drawn anew, before the folder
-    appears under its name. A tensor that no forecast hears stays in the graph, but not in the tensor table. Raises
-    `ExportError`; then nothing is written.
+    appears under its name, and ``beside`` may add files to it until then. A tensor that no forecast hears stays in
+    the graph, but not in the tensor table. Raises `ExportError`; then nothing is written.
     """
     recipe = find_family(family)
     model = model.eval()
@@ -87,10 +88,11 @@ def export_base(
         write_atomic(scratch / MANIFEST_FILE, manifest)
         bundle = Bundle.open(scratch)
         parity = check_base(model, bundle, progress, places=places)
-        digest = give_known_answer(bundle).digest
+        bundle = give_known_answer(bundle)
+        beside(bundle)
     return BaseExport(
         path=out,
-        digest=digest.hex(),
+        digest=bundle.digest.hex(),
         bytes=sum(file.stat().st_size for file in out.iterdir()),
         tensors=len(entries),
         tunable_parameters=sum(entry.size for entry in entries),

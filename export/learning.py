@@ -25,13 +25,14 @@ from device_runtime.files import sync_folder, write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.learning import open_learning
 from device_runtime.format import canonical
-from device_runtime.format.learning import FORMAT_NAME, LEARNABLE, LEARNING_FILE, LEARNING_VERSION
-from device_runtime.format.manifest import MANIFEST_FILE, Graph, Manifest
+from device_runtime.format.learning import FORMAT_NAME, LEARNABLE, LEARNING_FILE, LEARNING_VERSION, SHIFTED
+from device_runtime.format.manifest import MANIFEST_FILE, Graph, Manifest, TensorEntry
 from export.errors import ExportError
 from export.families import FAMILIES, find_family
 from export.folder import link, pinned_files
 from export.graph import Part, externalise, name_ties, share, trace
 from export.learning_proof import LearningParity, Loss, check_learning
+from export.quantize_graph import store_float16, store_int8
 from export.threads import one_thread
 
 Progress = Callable[[str, int, int], None]
@@ -68,7 +69,7 @@ def export_learning(
     is one of `LEARNABLE`. The learning manifest is written last, after the proof: without it the folder is the bundle
     it was. Raises `ExportError`; then nothing is left.
     """
-    parts = _parts_of(bundle.manifest)
+    parts = learning_parts(bundle.manifest.family)
     names = learnable_names(bundle.manifest, learnable)
     manifest = bundle.path / LEARNING_FILE
     if manifest.exists():
@@ -101,14 +102,14 @@ def export_learning(
     )
 
 
-def _parts_of(manifest: Manifest) -> Callable[[Any, Sequence[str]], list[Part]]:
+def learning_parts(family: str) -> Callable[[Any, Sequence[str]], list[Part]]:
     """Return what makes a family's learning graphs. Raises `ExportError` for a family that has none."""
-    parts = find_family(manifest.family).learning
+    parts = find_family(family).learning
     if parts is None:
-        made = [name for name, family in FAMILIES.items() if family.learning is not None]
+        made = [name for name, record in FAMILIES.items() if record.learning is not None]
         raise ExportError(
-            f"no learning graphs for {manifest.family}: its loss is not written as a graph",
-            hint=f"families: {', '.join(made)}; train on a workstation and export the adapter instead",
+            f"no learning graphs for {family}: its loss and gradient are not written as a graph",
+            hint=f"families that learn on the device: {', '.join(made)}; others take adapters from a workstation",
         )
     return parts
 
@@ -141,17 +142,25 @@ def _check_numbers(model: nn.Module, bundle: Bundle) -> None:
 
 
 def _graphs(model: nn.Module, parts: Sequence[Part], bundle: Bundle, room: Path) -> dict[str, Graph]:
-    """Trace and write the graphs: adapted tensors in the bundle's own file, all other weights in `WEIGHTS_FILE`."""
+    """Trace and write the graphs: adapted tensors in the bundle's own file, what both share in `WEIGHTS_FILE`.
+
+    A bundle of another precision forecasts with its own weights, so its shifted graph is stored as its forecast graph
+    was. The gradient is of the float32 model either way: an integer weight has none.
+    """
     entries = bundle.manifest.tensors
     places = {entry.name: index for index, entry in enumerate(entries)}
+    precision = bundle.manifest.precision
+    models = {}
     with torch.no_grad():
-        models = {part.name: trace(part, places) for part in parts}
-    for graph in models.values():
-        name_ties(graph, model)
+        for part in parts:
+            reduced = precision != "float32" and part.name == SHIFTED
+            models[part.name] = trace(part, () if reduced else places)
+            name_ties(models[part.name], model)
     used = {name: [tensor.name for tensor in graph.graph.initializer] for name, graph in models.items()}
-    share(
-        list(models.values()), [name for name, _ in model.named_parameters() if name not in places], room, WEIGHTS_FILE
-    )
+    if precision != "float32":
+        models[SHIFTED] = _stored(models[SHIFTED], list(places), entries, precision)
+    rest = [name for name, _ in model.named_parameters() if name not in places]
+    share(list(models.values()), rest, room, WEIGHTS_FILE)
     for name, graph in models.items():
         externalise(graph, entries)
         onnx.save_model(graph, str(room / f"{name}.onnx"))
@@ -159,6 +168,16 @@ def _graphs(model: nn.Module, parts: Sequence[Part], bundle: Bundle, room: Path)
         name: Graph(file=f"{name}.onnx", tensors=tuple(sorted(places[one] for one in some if one in places)))
         for name, some in used.items()
     }
+
+
+def _stored(
+    graph: onnx.ModelProto, adapted: Sequence[str], entries: Sequence[TensorEntry], precision: str
+) -> onnx.ModelProto:
+    """Store a graph's frozen weights as `export.quantize` stores those of a bundle."""
+    if precision == "float16":
+        return store_float16(graph, adapted, entries)
+    with tempfile.TemporaryDirectory() as traces:
+        return store_int8(graph, adapted, entries, Path(traces))
 
 
 def _compose(

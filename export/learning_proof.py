@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from export.families import find_family
 from export.folder import StoredTensors
 from export.judge import allowed_error, in_float64
 from export.redraw import redrawn, spread
+from export.shifted_proof import check_reduced
 from export.survey import SEEN, differentiable, distance
 
 FloatArray = NDArray[np.float32]
@@ -40,14 +41,18 @@ GRID = 2.0**-10  # of drawn biases and shifts: their sums are exact
 
 @dataclass(frozen=True, kw_only=True)
 class LearningParity:
-    """How the runtime and torch in float32 differ from torch in float64, relative root mean squares, at the worst."""
+    """How the runtime and torch in float32 differ from torch in float64, relative root mean squares, at the worst.
+
+    In another precision than float32 ``shifted`` is how far shifted forecasts lie from those of the bundle's own
+    forecast graph with the biases merged, in units of the contexts' scale; torch has no such model.
+    """
 
     loss: float
     gradient: float
     gradient_float32: float  # torch's own
-    shifted: float
-    weakest: str  # the bias whose shift moves the forecasts least
-    weakest_move: float
+    shifted: float = 0.0
+    weakest: str = ""  # the bias whose shift moves the forecasts least
+    weakest_move: float = np.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +86,16 @@ def check_learning(model: Any, bundle: Bundle, learning: Learning, loss: Loss) -
     used = {table[index].name for graph in learning.graphs.values() for index in graph.tensors}
     if silent := sorted(name for name in used if not heard.get(name, 0.0) >= SEEN):
         raise ExportError(f"{silent[0]}: it moves no loss: nothing proves it wired into the learning graphs")
+    if bundle.manifest.precision != "float32":
+        found.append(replace(found[0], **vars(check_reduced(bundle, learning))))
+    least = min(found, key=lambda one: one.weakest_move)
     return LearningParity(
         loss=max(one.loss for one in found),
         gradient=max(one.gradient for one in found),
         gradient_float32=max(one.gradient_float32 for one in found),
         shifted=max(one.shifted for one in found),
-        weakest=min(found, key=lambda one: one.weakest_move).weakest,
-        weakest_move=min(one.weakest_move for one in found),
+        weakest=least.weakest,
+        weakest_move=least.weakest_move,
     )
 
 
@@ -125,8 +133,25 @@ def _at_place(
         raise ExportError(f"the loss is {got:.8g}, torch's {judge:.8g}: further apart than {allowed:.3g} of it")
     for name, move in moves.items():
         heard[name] = max(heard.get(name, 0.0), move / allowed)
+    gap = abs(got / judge - 1)
+    size = distance(gradient, np.concatenate([judged[name] for name in names]))
+    if bundle.manifest.precision != "float32":
+        return LearningParity(loss=gap, gradient=size, gradient_float32=float32)
+    error, weakest, move = _check_shifted(session, batch, responses, silenced)
+    return LearningParity(
+        loss=gap, gradient=size, gradient_float32=float32, shifted=error, weakest=weakest, weakest_move=move
+    )
+
+
+def _check_shifted(
+    session: LearningSession,
+    batch: _Batch,
+    responses: Sequence[NDArray[Any]],
+    silenced: Mapping[str, NDArray[Any]],
+) -> tuple[float, str, float]:
+    """Compare forecasts with each row's own shifts; return the error, the bias that moves them least, and how far."""
     wanted, mine = responses
-    forecasts = session.raw(batch.context, np.concatenate([batch.shifts[name] for name in names], axis=1))
+    forecasts = session.raw(batch.context, np.concatenate([batch.shifts[name] for name in session.names], axis=1))
     error, allowed = distance(forecasts, wanted), allowed_error(distance(mine, wanted), 1.0)
     if not error <= allowed:
         raise ExportError(f"shifted forecasts differ from torch's by {error:.3g} of their size, allowed {allowed:.3g}")
@@ -134,14 +159,7 @@ def _at_place(
     weakest = min(audible, key=audible.__getitem__)
     if not audible[weakest] >= SEEN * allowed:
         raise ExportError(f"{weakest}: shifted, it moves no forecast: nothing proves it wired")
-    return LearningParity(
-        loss=abs(got / judge - 1),
-        gradient=distance(gradient, np.concatenate([judged[name] for name in names])),
-        gradient_float32=float32,
-        shifted=error,
-        weakest=weakest,
-        weakest_move=audible[weakest],
-    )
+    return error, weakest, audible[weakest]
 
 
 def _draw(model: Any, learning: Learning, steps: int, seed: int) -> _Batch:

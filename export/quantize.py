@@ -64,15 +64,17 @@ def export_precision(
     allowed: float = MAX_DEVIATION,
     contexts: FloatArray | None = None,
     adapter: Mapping[str, Delta] | None = None,
+    beside: Callable[[Bundle], object] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> PrecisionExport:
     """Write ``source`` (a float32 bundle) to the new folder ``out`` with frozen weights in ``precision``.
 
     ``adapted`` names the tensors that adapters may touch: they stay float32 and make up the new tensor table.
-    ``contexts`` ``[N, L]`` are real ones to measure on as well; ``adapter`` (torch parameter name → delta) is one whose
-    effect is compared on both bundles. Raises `ExportError` when the mean deviation from float32 exceeds ``allowed``
-    (in units of the contexts' scale), on synthetic or real contexts, with the base alone or with any one adapted
-    tensor perturbed; then nothing is written.
+    ``contexts`` ``[N, L]`` are real ones to measure on as well; ``adapter`` (torch parameter name → delta) is one
+    whose effect is compared on both bundles. ``beside`` may add files to the folder before it appears. Raises
+    `ExportError` when the mean deviation from float32 exceeds ``allowed`` (in units of the contexts' scale), on
+    synthetic or real contexts, with the base alone or with any one adapted tensor perturbed; then nothing is
+    written.
     """
     _check_request(source, precision, adapted, allowed, adapter or {})
     names = [entry.name for entry in source.manifest.tensors if entry.name in adapted]
@@ -96,10 +98,11 @@ def export_precision(
                 )
         kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
         entries = stored.manifest.tensors
-        digest = give_known_answer(stored).digest
+        stored = give_known_answer(stored)
+        beside(stored)
     return PrecisionExport(
         path=out,
-        digest=digest.hex(),
+        digest=stored.digest.hex(),
         precision=precision,
         bytes=_size(out),
         float32_bytes=_size(source.path),

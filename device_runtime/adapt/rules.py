@@ -83,7 +83,7 @@ class CleanRules:
 class AdaptRules:
     """``[adapt]`` of a monitor's settings. Valid once built."""
 
-    mode: Mode = Mode.OFF
+    mode: Mode = Mode.OFF  # what a monitor may do with what it learns
     # --- memory
     windows: int = 1_024  # of finished stays, kept to learn from again
     new_windows: int = 8  # in each batch while the stay is new
@@ -116,7 +116,7 @@ class AdaptRules:
     width_rate: float = 0.0  # of the width factor, for each forecast; 0: not moved
     cap_tracking: float = 0.5  # widths that an offset moves a level at most; the factor lies within 1 ± so much
     # --- else
-    seed: int = 0
+    seed: int = 0  # of the windows that are drawn
     clean: CleanRules = field(default_factory=CleanRules)
 
     def __post_init__(self) -> None:

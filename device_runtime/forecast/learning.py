@@ -14,17 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from device_runtime.errors import ForecastError, InputError, StorageError, UnsupportedError
 from device_runtime.files import about, read_bounded
+from device_runtime.forecast.adapters import read_adapter
 from device_runtime.forecast.bundle import Bundle, read_manifest
 from device_runtime.forecast.families import SHIFTED_FAMILIES
 from device_runtime.forecast.families.patches import whole_patches
 from device_runtime.forecast.known_answer import prove, unproven
-from device_runtime.forecast.merge import check_base, merge
+from device_runtime.forecast.merge import merge
 from device_runtime.forecast.quantiles import ascending, calibrate
 from device_runtime.forecast.session import SessionSettings, open_session, run_all
 from device_runtime.format.adapter import Adapter
-from device_runtime.format.blob import blob_size, decode, read_header
-from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
-from device_runtime.format.layout import MAX_BLOB_SIZE
 from device_runtime.format.learning import GRADIENT, LEARNING_FILE, Learning
 from device_runtime.format.manifest import MAX_MANIFEST_SIZE
 
@@ -72,7 +70,7 @@ class LearningSession:
         what `Forecaster.open` raises.
         """
         base, learning = open_learning(Path(bundle))
-        decoded = None if adapter is None else read_adapter(base, adapter)
+        decoded = None if adapter is None else read_adapter(base.manifest, adapter)[0]
         with base.in_memory():  # what is merged into is what the sessions are opened with
             merged = {} if decoded is None else merge(base.manifest, base.tensor, decoded)
             session = cls(base, learning, merged, decoded, settings)
@@ -96,7 +94,7 @@ class LearningSession:
         `ForecastError` when the loss or the gradient is not finite.
         """
         contexts = self._contexts(context)
-        targets = _finite_or_missing("target", target)
+        targets = finite_or_missing("target", target)
         length = self.bundle.manifest.prediction_length
         if targets.ndim != 2 or len(targets) != len(contexts) or not 1 <= targets.shape[1] <= length:
             raise InputError(f"target: want [{len(contexts)}, H] with H from 1 to {length}, got {list(targets.shape)}")
@@ -122,6 +120,10 @@ class LearningSession:
         contexts = self._contexts(context)
         if not 1 <= steps <= self.prediction_length:
             raise InputError(f"steps {steps}: want 1 to {self.prediction_length}")
+        if len(empty := np.flatnonzero(np.isnan(contexts).all(axis=1))):
+            raise InputError(
+                f"context: row {int(empty[0])} has no observed value", hint="a forecast needs at least one"
+            )
         rows = np.broadcast_to(self._shift(shift, (len(contexts),)), (len(contexts), self.size))
         quantiles = ascending(self._model.predict(contexts, rows, steps))
         if self.adapter is not None and self.adapter.calibration is not None:
@@ -136,14 +138,17 @@ class LearningSession:
 
     def _contexts(self, context: ArrayLike) -> FloatArray:
         """Check contexts ``[B, L]`` and cut them to what the running forecaster reads."""
-        contexts = _finite_or_missing("context", context)
+        contexts = finite_or_missing("context", context)
         if contexts.ndim != 2 or contexts.size == 0:
             raise InputError(f"context: want shape [B, L] with at least one value, got {list(contexts.shape)}")
         return contexts[:, -self.context_length :]
 
     def _shift(self, shift: ArrayLike, rows: tuple[int, ...]) -> FloatArray:
         """Check a shift: ``[n]``, or ``[*rows, n]`` where there are rows."""
-        array = np.ascontiguousarray(shift, dtype=np.float32)
+        try:
+            array = np.ascontiguousarray(shift, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"shift: want numbers: {error}") from error
         if array.shape not in {(self.size,), (*rows, self.size)}:
             raise InputError(f"shift: want {[*rows, self.size]} numbers, got {list(array.shape)}")
         if not np.isfinite(array).all():
@@ -173,17 +178,7 @@ def open_learning(folder: Path) -> tuple[Bundle, Learning]:
         return Bundle.of(folder, learning.on(manifest)), learning
 
 
-def read_adapter(bundle: Bundle, adapter: bytes | Path | str) -> Adapter:
-    """Decode a blob for ``bundle``, given as bytes or as a path. Raises what the format does, with the path in it."""
-    if not isinstance(adapter, bytes):
-        with about(adapter):
-            return read_adapter(bundle, read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE))
-    blob = adapter[: blob_size(adapter)]
-    check_base(bundle.manifest, read_header(blob)[0])  # first: of another base's adapter nothing else matters
-    return decode(blob)
-
-
-def _finite_or_missing(what: str, values: ArrayLike) -> FloatArray:
+def finite_or_missing(what: str, values: ArrayLike) -> FloatArray:
     """Return numbers as float32, NaN among them. Raises `InputError` for infinite ones and for what is no number."""
     try:
         array = np.asarray(values, dtype=np.float32)

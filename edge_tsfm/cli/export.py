@@ -1,4 +1,4 @@
-"""``edge-tsfm export base``, ``edge-tsfm export adapter`` and ``edge-tsfm export merged``."""
+"""``edge-tsfm export base``, ``export learning``, ``export adapter`` and ``export merged``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from edge_tsfm.cli.export_adapter import export_adapter_command
 from edge_tsfm.cli.export_base import export_base_command
+from edge_tsfm.cli.export_learning import export_learning_command
 from edge_tsfm.cli.export_merged import export_merged_command
 
 
@@ -15,5 +16,6 @@ def command() -> None:
 
 
 command.add_command(export_base_command)
+command.add_command(export_learning_command)
 command.add_command(export_adapter_command)
 command.add_command(export_merged_command)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from device_runtime.cli.options import FiniteRange
+from edge_tsfm.cli.export_learning import learnable_type, learning_record, say_learning
+from edge_tsfm.cli.progress import export_bar
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import ModelError
 
 if TYPE_CHECKING:
+    from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.models import Base
     from edge_tsfm.runs.run import Run
-    from export import BaseExport, PrecisionExport
+    from export import BaseExport, LearningExport, PrecisionExport
 
 Progress = Callable[[str, int, int], None]
 
@@ -61,6 +63,11 @@ Progress = Callable[[str, int, int], None]
     help="Give linear layers without a bias a zero one, for adapters of bitfit with --biases added.",
 )
 @click.option(
+    "--learnable",
+    type=learnable_type,
+    help="Add the graphs that a monitor learns these with (export learning).  [default: none]",
+)
+@click.option(
     "--run",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Measure on this run's validation patients too, and how much of its adapter's effect is kept.",
@@ -76,6 +83,7 @@ def export_base_command(
     keep: str | None,
     max_deviation: float | None,
     added_biases: bool,
+    learnable: str | None,
     run: Path | None,
     data: Path | None,
     as_json: bool,
@@ -98,6 +106,8 @@ def export_base_command(
         raise click.UsageError(
             "--adapter is for --layout optimum: a bundle holds the base alone, and export adapter writes the rest"
         )
+    if layout == "optimum" and learnable is not None:
+        raise click.UsageError("--learnable is for bundles: optimum's graphs do not learn")
     if layout == "optimum" and added_biases:
         raise click.UsageError("--added-biases is for bundles: optimum's graphs have no adapters to take")
     base = load_base(name)
@@ -106,36 +116,48 @@ def export_base_command(
     if layout == "optimum":
         _optimum(base, out, adapter, as_json)
         return
-    with _bar(hidden=as_json) as progress:
+    beside = _Learning(base, learnable)
+    with export_bar("export base", hidden=as_json) as progress:
         if precision == "float32":
-            result = _float32(base, out, progress)
+            result = _float32(base, out, progress, beside)
             reduced = None
         else:
             options = _options(base, keep, max_deviation, run, data)
             with tempfile.TemporaryDirectory() as scratch:
                 result = _float32(base, Path(scratch) / "float32", progress)
-                reduced = _reduced(result.path, out, precision, options, progress)
+                reduced = _reduced(result.path, out, precision, {**options, "beside": beside}, progress)
+    learning = None if beside.result is None else replace(beside.result, path=out)
     if as_json:
-        click.echo(json.dumps(_record(result, reduced)))
-    else:
-        _say(base.bundle_name, result, reduced)
+        record = _record(result, reduced)
+        click.echo(json.dumps(record if learning is None else {**record, "learning": learning_record(learning)}))
+        return
+    _say(base.bundle_name, result, reduced)
+    if learning is not None:
+        say_learning(learning)
 
 
-@contextmanager
-def _bar(*, hidden: bool) -> Iterator[Progress]:
-    """Show a progress bar, off when nobody watches."""
-    with click.progressbar(
-        length=100, label="export base", hidden=hidden or not sys.stderr.isatty(), file=sys.stderr
-    ) as bar:
+class _Learning:
+    """Adds learning graphs to a bundle before it appears, where some are wanted."""
 
-        def progress(stage: str, done: int, total: int) -> None:
-            share = 20 * done // total if stage in ("trace", "store") else 20 + 80 * done // total
-            bar.update(share - bar.pos)
+    def __init__(self, base: Base, learnable: str | None) -> None:
+        from export.learning import learning_parts
 
-        yield progress
+        if learnable is not None:
+            learning_parts(base.family)  # a family that has none is refused before anything slow begins
+        self.base, self.learnable = base, learnable
+        self.result: LearningExport | None = None
+
+    def __call__(self, bundle: Bundle) -> None:
+        """Write them, if they are wanted."""
+        from edge_tsfm.runs.learning import add_learning
+
+        if self.learnable is not None:
+            self.result = add_learning(self.base, bundle, self.learnable)
 
 
-def _float32(base: Base, out: Path, progress: Progress) -> BaseExport:
+def _float32(
+    base: Base, out: Path, progress: Progress, beside: Callable[[Bundle], object] = lambda _: None
+) -> BaseExport:
     """Write the bundle that torch is compared with."""
     from export import export_base
 
@@ -145,6 +167,7 @@ def _float32(base: Base, out: Path, progress: Progress) -> BaseExport:
         name=base.bundle_name,
         out=out,
         provenance=base.provenance,
+        beside=beside,
         progress=progress,
     )
 

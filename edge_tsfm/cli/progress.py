@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,3 +63,15 @@ class Progress:
         """Say something once, on a line of its own."""
         if not self._quiet:
             click.echo(text, err=True)
+
+
+@contextmanager
+def export_bar(label: str, *, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show an export's stages as a bar, off when nobody watches."""
+    with click.progressbar(length=100, label=label, hidden=hidden or not sys.stderr.isatty(), file=sys.stderr) as bar:
+
+        def progress(stage: str, done: int, total: int) -> None:
+            share = 20 * done // total if stage in ("trace", "store") else 20 + 80 * done // total
+            bar.update(share - bar.pos)
+
+        yield progress

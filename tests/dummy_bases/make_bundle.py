@@ -1,4 +1,4 @@
-"""Make the committed dummy bundle, an adapter for it, and what torch forecasts with both.
+"""Make the committed dummy bundle, its learning graphs, an adapter for it, and what torch forecasts with both.
 
     python tests/dummy_bases/make_bundle.py
 
@@ -14,6 +14,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 BUNDLE = HERE / "chronos-bolt-bundle"
+LEARNING = HERE / "chronos-bolt-learning"
 ADAPTER = HERE / "chronos-bolt.etsa"
 EXPECTED = HERE / "chronos-bolt-expected.npz"
 
@@ -25,7 +26,9 @@ def main() -> None:
     from device_runtime.forecast.bundle import Bundle
     from device_runtime.format.binding import Binding
     from device_runtime.format.delta import Fourier, Numbers
+    from device_runtime.format.manifest import MANIFEST_FILE
     from edge_tsfm.models import load_base
+    from edge_tsfm.runs.learning import add_learning
     from export import export_adapter, export_base
     from export.contexts import synthetic_contexts
     from export.parity import replaced
@@ -40,6 +43,11 @@ def main() -> None:
         provenance={"source": "tests/dummy_bases/make.py", "weights": base.digest, "licence": "Apache-2.0"},
     )
     bundle = Bundle.open(BUNDLE)
+    add_learning(base, bundle, "biases")
+    shutil.rmtree(LEARNING, ignore_errors=True)
+    LEARNING.mkdir()
+    for file in set(BUNDLE.iterdir()) - {BUNDLE / name for name in (*bundle.manifest.files, MANIFEST_FILE)}:
+        shutil.move(file, LEARNING / file.name)
     rng = np.random.default_rng(0)
     names = [
         entry.name for entry in bundle.manifest.tensors if entry.name.endswith(("v.weight", "hidden_layer.weight"))

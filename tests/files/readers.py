@@ -19,6 +19,7 @@ import numpy as np
 
 from device_runtime.errors import DeviceRuntimeError, FormatError, SettingsError, StorageError
 from device_runtime.format import canonical
+from device_runtime.format.learning import Learning
 from device_runtime.format.manifest import Manifest
 from device_runtime.update import floor, lifecycle, notes, rollout
 from device_runtime.update.settings import DeviceConfig
@@ -48,6 +49,11 @@ KEY: dict[str, Any] = {"uri": "file2:quality-1.pem", "keyid": SHA, "public": {
 OTHER_KEY = {**KEY, "public": {**KEY["public"], "keyval": {"public": "ef" * 32}}}
 ONLINE_KEY = {**KEY, "keyid": "12" * 32}
 STAGE = {"permille": 10, "groups": ["canary"], "min_reports": 2, "success_percent": 90.0, "approval": True}
+LEARNING = {
+    "format": "edge-tsfm learning", "format_version": 1, "base_digest": SHA, "learnable": "biases", "names": ["a.bias"],
+    "context_length": 64, "prediction_length": 16, "quantile_levels": [0.1, 0.5, 0.9],
+    "graphs": {name: {"file": f"{name}.onnx", "tensors": [0, 3]} for name in ("learning", "shifted")},
+    "files": {f"{name}.onnx": {"sha256": SHA, "size": 9} for name in ("learning", "shifted")}}  # fmt: skip
 FIGURES = {name: {"wql": {"value": 0.9, "low": 0.8, "high": None}} for name in ("adapter", "base")}
 
 
@@ -252,6 +258,9 @@ READERS: Mapping[str, Reader] = MappingProxyType({
     "digests.json": Reader(kinds=(), good={"a": SHA}, read=_read_digests, errors=(ModelError,), names_file=False),
     "bundle.json": Reader(
         kinds=(Manifest,), good=json.loads(DUMMY.read_bytes()), read=lambda p: Manifest.parse(p.read_bytes()),
+        write=_canonical, errors=_DEVICE_ERRORS, names_file=False),
+    "learning.json": Reader(
+        kinds=(Learning,), good=LEARNING, read=lambda p: Learning.parse(p.read_bytes()),
         write=_canonical, errors=_DEVICE_ERRORS, names_file=False),
     "rollout document": Reader(
         kinds=(rollout.Rollout,), read=lambda p: rollout.decode(p.read_bytes()), errors=(FormatError,),

@@ -39,6 +39,7 @@ COMMANDS = {
         "export base --base {base} --out {new_folder}",
         "export base --base {base} --out bundle --adapter {run} --layout optimum",
         "export base --base {base} --out bundle --run {run} --data {data} --precision int8",
+        "export learning {bundle} --base {base}",
         "export merged {run} --out {new_folder}",
         "inspect {bundle}",
         "inspect {data} --target HR --config {train}",

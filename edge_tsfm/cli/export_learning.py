@@ -1,0 +1,60 @@
+"""``edge-tsfm export learning``, and what ``export base --learnable`` says of the same graphs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from device_runtime.format.learning import LEARNABLE
+from edge_tsfm.cli.progress import export_bar
+
+if TYPE_CHECKING:
+    from export import LearningExport
+
+learnable_type = click.Choice(LEARNABLE)
+
+
+@click.command("learning")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--base", "name", default="edge-bolt-micro", help="What the bundle was exported from.")
+@click.option("--learnable", type=learnable_type, default="biases", help="What a monitor may learn.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def export_learning_command(bundle: Path, name: str, learnable: str, as_json: bool) -> None:
+    """Add the graphs that a monitor learns with to a BUNDLE that is there already; it stays the same base.
+
+    Training's loss, its gradient and forecasts with shifted biases are compared with torch first; nothing is written
+    when they differ. Chronos-Bolt only.
+    """
+    from device_runtime.forecast.bundle import Bundle
+    from edge_tsfm.models import load_base
+    from edge_tsfm.runs.learning import add_learning
+
+    opened = Bundle.open(bundle)
+    with export_bar("export learning", hidden=as_json) as progress:
+        result = add_learning(load_base(name), opened, learnable, progress)
+    if as_json:
+        click.echo(json.dumps(learning_record(result)))
+    else:
+        say_learning(result)
+
+
+def learning_record(result: LearningExport) -> dict[str, Any]:
+    """Compose the JSON."""
+    return {**asdict(result), "path": str(result.path)}
+
+
+def say_learning(result: LearningExport) -> None:
+    """Report in words."""
+    parity = result.parity
+    click.echo(
+        f"{result.path}: learning graphs for {len(result.names)} biases, {result.parameters:,} parameters, "
+        f"{result.bytes / 1e6:.1f} MB, learning digest {result.digest[:16]}…"
+    )
+    click.echo(
+        f"  against torch in float64: loss {parity.loss:.1e} of itself, gradient {parity.gradient:.1e} of its size "
+        f"(torch in float32 {parity.gradient_float32:.1e}), shifted forecasts {parity.shifted:.1e}"
+    )
