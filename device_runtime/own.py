@@ -71,9 +71,10 @@ class OwnAdapters:
         known = find_signal(bound.name)
         return Learner(
             rules,
-            Narrowed(self._open_learnable(_blob(parent)), bound.context_length, tensors),
+            Narrowed(self._open_learnable(_blob(parent)), tensors),
             self._bundle.manifest.quantile_levels,
             interval_ms=bound.interval_us // 1_000,
+            context_length=bound.context_length,
             steps=bound.prediction_length,
             plausible=(known.low, known.high) if known else (bound.low, bound.high),
         )
@@ -169,9 +170,9 @@ class OwnAdapters:
 
 
 class Narrowed:
-    """A `Learnable` of the contexts that the monitor forecasts from, and of the tensors that may move."""
+    """A `Learnable` of the tensors that may move, some of those that another one moves."""
 
-    def __init__(self, whole: Learnable, context_length: int, tensors: tuple[str, ...] | None) -> None:
+    def __init__(self, whole: Learnable, tensors: tuple[str, ...] | None) -> None:
         """Raises `SettingsError` where the learning graphs do not move one of ``tensors``."""
         wanted = set(whole.names if tensors is None else tensors)
         if missing := sorted(wanted - set(whole.names)):
@@ -181,7 +182,7 @@ class Narrowed:
         self._moved = np.repeat(kept, whole.sizes)  # [n of the whole]
         self.names = tuple(name for name in whole.names if name in wanted)
         self.sizes = tuple(size for size, one in zip(whole.sizes, kept, strict=True) if one)
-        self.context_length = min(context_length, whole.context_length)
+        self.context_length = whole.context_length
         self.prediction_length = whole.prediction_length
 
     def gradients(self, context: FloatArray, target: FloatArray, shift: FloatArray) -> tuple[float, FloatArray]:

@@ -154,16 +154,20 @@ def _run(stream: Stream, ending: Ending, prediction_length: int, said: str) -> N
                     "base": forecast.base[:16],
                     "adapter": forecast.adapter and forecast.adapter[:16],
                     "adapter_version": forecast.adapter_version,
-                    **(
-                        {"origin": "device", "generation": forecast.generation}
-                        if forecast.generation is not None
-                        else {}
-                    ),
+                    **_said_own(forecast),
                     **said_use(forecast),
                     **({"fallback": said} if said else {}),
                 }
             )
         )
+
+
+def _said_own(forecast: Any) -> dict[str, Any]:
+    """Return what a forecast's record says of what the monitor learnt itself: nothing where it learnt nothing."""
+    own = {} if forecast.generation is None else {"origin": "device", "generation": forecast.generation}
+    if forecast.tracked is None:
+        return own
+    return {**own, "tracked": forecast.tracked, "width_factor": forecast.width_factor}
 
 
 def _say_problem(forecaster: Any, said: str) -> str:

@@ -43,6 +43,8 @@ class Forecast:
     binding: Binding | None  # what the adapter is for; None: the base alone, or an unbound adapter
     accepted_differences: tuple[str, ...] = ()  # in what it was used otherwise, because a person accepted that by name
     generation: int | None = None  # of what this monitor learnt itself; None: the publisher's adapter, or the base
+    tracked: int | None = None  # forecasts of this stay by which the quantiles were moved; None: they are the model's
+    width_factor: float | None = None  # on the width, where they were moved
 
     @property
     def unbound(self) -> bool:

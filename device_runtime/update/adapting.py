@@ -10,7 +10,7 @@ import datetime as dt
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Generic
 
 import numpy as np
@@ -24,6 +24,7 @@ from device_runtime.update import envelope_store
 from device_runtime.update.adapt_facts import Losses, facts_of
 from device_runtime.update.adapt_mode import Allowed, allowed
 from device_runtime.update.disk import PosixDisk
+from device_runtime.update.following import Following
 from device_runtime.update.learner_store import LearnerStore, Subject
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.stays import Feeds
@@ -59,6 +60,8 @@ class Adapting(Generic[F]):
         self.lost = ""  # why nothing could show any more that what runs harms; empty where it could
         self._learner: Learner | None = None
         self._store: LearnerStore | None = None
+        self.following: Following | None = None  # None: forecasts are left as they are
+        self._newest: dict[str, int] = {}  # series -> ms of its newest sample
         self.feeds = Feeds(gap_steps=config.adapt.gap_steps)
         self._losses = Losses()
         self._steps: deque[dict[str, Any]] = deque(maxlen=LOGGED)
@@ -72,10 +75,22 @@ class Adapting(Generic[F]):
         before = self.allowed.rules
         self.envelope, why, self.unread = envelope_store.read(self._disk, self._config)
         self.allowed = allowed(self._config.adapt, self.envelope, why)
+        if self.following is None or self.allowed.rules != before or not self.allowed.may.track:
+            self._follow()
         if self._learner is not None and self.allowed.rules != before:
             self._keep()
             self._learner = None  # opened again with the rules that hold now
         return self.allowed
+
+    def _follow(self) -> None:
+        """Follow each stream by what is allowed now, from the beginning."""
+        self.following = None
+        span = self._config.use.interval_us
+        if self.allowed.may.track and self.envelope is not None and span:
+            following = Following(
+                self.allowed.rules, interval_ms=span // 1_000, late_steps=self._config.quality.late_steps
+            )
+            self.following = following if following.moves else None
 
     @property
     def opens_own(self) -> bool:
@@ -149,8 +164,29 @@ class Adapting(Generic[F]):
 
     def observe(self, t_ms: int, value: float, *, interval_ms: int, series: str) -> None:
         """Take a sample of the signal that is learnt."""
+        if self.following is not None:
+            self.following.observe(t_ms, value, series=series)
+            self._newest[series] = max(t_ms, self._newest.get(series, t_ms))
         if self._parent is not None:
             self.feeds.observe(t_ms, value, interval_ms=interval_ms, series=series)
+
+    def end_stay(self, *, series: str) -> None:
+        """The stay of a series is over: it may be learnt from, and nothing is followed across its end."""
+        self._newest.pop(series, None)
+        if self.following is not None:
+            self.following.end_stay(series=series)
+        self.feeds.end_stay(series=series)
+
+    def moved(self, forecast: F, *, series: str) -> F:
+        """Return a forecast of one context as this stream's experience moves it."""
+        t_ms = self._newest.get(series)
+        if self.following is None or t_ms is None or forecast.quantiles.ndim != 2:
+            return forecast
+        found = self.following.move(forecast.quantiles, forecast.quantile_levels, t_ms, series=series)
+        if found is None:
+            return forecast
+        facts = {"quantiles": found.quantiles, "tracked": found.updates, "width_factor": found.width}
+        return replace(forecast, **facts)  # type: ignore[type-var]  # every forecast is a dataclass
 
     # --- learning ------------------------------------------------------------------------------------------------
 
@@ -282,7 +318,9 @@ class Adapting(Generic[F]):
 
     def facts(self) -> dict[str, Any]:
         """Return what is known, for people on this monitor and for the log."""
-        return {} if self._learner is None else {**facts_of(self._learner), **self._losses.facts()}
+        return {} if self._learner is None else {
+            **facts_of(self._learner), **self._losses.facts(), "missed": self.feeds.left_out,
+        }  # fmt: skip
 
     def save(self) -> None:
         """Write what was learnt, if anything was."""

@@ -92,7 +92,7 @@ def reserve(disk: Disk, name: str, size: int) -> None:
     """Hold room for one replacement of a file by up to ``size`` bytes. Raises `StorageError` when there is none."""
     temporary = f".tmp-{name}"
     try:
-        held = disk.read(temporary, 1 << 20)
+        held = disk.read(temporary, max(size, 1 << 20))
     except (FormatError, IrregularError):  # longer than any of ours, or no file: written over, or put aside
         held = None
     if held is None or len(held) < size:

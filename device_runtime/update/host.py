@@ -135,6 +135,9 @@ class Host(Generic[F]):
             if fault_of(error) is Fault.SENDER:
                 self._judge(ok=False, latency=self._clock() - began, reason=str(error))
             raise
+        said = use or self._config.use
+        if said.signal is not None and self._learns(said.signal):
+            forecast = self._adapting.moved(forecast, series=series)
         latency = self._clock() - began
         self._watch.remember(forecast, context, use or self._config.use, series=series)
         self._judge(ok=True, latency=latency)
@@ -161,7 +164,7 @@ class Host(Generic[F]):
         self._watch.end_stay(signal, series=series)
         self._look_at_scores()
         if self._learns(signal):
-            self._adapting.feeds.end_stay(series=series)
+            self._adapting.end_stay(series=series)
 
     def _learns(self, signal: str) -> bool:
         """Whether a signal is the one that this monitor learns."""

@@ -21,7 +21,7 @@ from device_runtime.update.disk import Disk
 from device_runtime.update.sealed import seal, unseal
 
 LEARNER = "learner"
-MAX_SIZE = 1_048_576  # bytes
+MAX_SIZE = 4_194_304  # bytes
 BLOCK = 16_384  # bytes; a file's size is a multiple of it
 DAY = 86_400.0  # seconds
 

@@ -147,7 +147,7 @@ def approve_envelope(
         EvidenceFile, parse_json(data, str(evidence), error=DataError), str(evidence), error=DataError,
         ignore_unknown=True,
     )  # fmt: skip
-    envelope = _envelope(repository, known, written, bundle, digest(data))
+    envelope = _envelope(repository, known, written, bundle, digest(data), shown)
     verdict = Verdict(checks=tuple(_checks(written.bounds, envelope, shown)))
     facts: dict[str, Any] = {
         "ring": known,
@@ -187,8 +187,10 @@ def withdraw_envelope(repository: Repository, *, ring: str, who: str, why: str) 
     )  # fmt: skip
 
 
-def _envelope(repository: Repository, ring: Ring, written: EnvelopeFile, bundle: Path, evidence: str) -> Envelope:
-    """Fill in what the file leaves to the base, the ring and the repository."""
+def _envelope(
+    repository: Repository, ring: Ring, written: EnvelopeFile, bundle: Path, evidence: str, shown: EvidenceFile
+) -> Envelope:
+    """Fill in what the file leaves to the base, the ring, the repository and the lengths that were evaluated."""
     manifest = Manifest.parse(read_bounded(bundle / MANIFEST_FILE, MAX_MANIFEST_SIZE))
     text = read_bounded(bundle / LEARNING_FILE, MAX_MANIFEST_SIZE)
     learning = Learning.parse(text)
@@ -197,7 +199,9 @@ def _envelope(repository: Repository, ring: Ring, written: EnvelopeFile, bundle:
         raise ConfigError(f"tensors: {unknown[0]!r} is not moved by {bundle}", hint=", ".join(learning.names))
     last = repository.approved().get(envelope_target(ring.name))
     sequence = 1 + (int(last.custom["sequence"]) if last is not None else _highest(repository, ring.name))
-    interval_us = ring.use.interval_us or 0
+    interval_us, steps = ring.use.interval_us or 0, shown.lengths.get("prediction_length", 0)
+    if steps < 1:
+        raise DataError("lengths: want prediction_length", hint=HINT)
     return Envelope(
         ring=ring.name,
         sequence=sequence,
@@ -208,7 +212,7 @@ def _envelope(repository: Repository, ring: Ring, written: EnvelopeFile, bundle:
         learning=hashlib.sha256(text).hexdigest(),
         enabled_by=written.enabled_by,
         tensors=tuple(name for name in learning.names if not written.tensors or name in written.tensors),
-        rules=written.rules.at(interval_us // 1_000),
+        rules=written.rules.at(interval_us // 1_000, steps),
         evidence=evidence,
         plan=written.plan,
     )
@@ -229,8 +233,9 @@ def _highest(repository: Repository, ring: str) -> int:
 def _checks(bounds: Bounds, envelope: Envelope, shown: EvidenceFile) -> Iterator[Check]:
     """Give every comparison. In shadow nothing forecasts, so only the subject counts."""
     yield _same("base", shown.bundle, envelope.base)
-    ours = {**asdict(envelope.rules), "mode": shown.mode}
-    differ = sorted(name for name, value in ours.items() if name != "keep_windows" and shown.rules.get(name) != value)
+    apart = ("mode", "keep_windows")  # looked at below, and without effect on what is learnt
+    ours = asdict(envelope.rules).items()
+    differ = sorted(name for name, value in ours if name not in apart and shown.rules.get(name) != value)
     yield Check(
         what="the rules that were evaluated", got=None, bound=None, passed=not differ,
         note="are these" if not differ else f"are others: {', '.join(differ)}",

@@ -63,4 +63,6 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
     gone = ", ".join(
         f"{name.replace('_', ' ')} {count}" for name, count in values.items() if name != "values" and count
     )
+    if learnt.get("missed"):
+        yield f"missed    {learnt['missed']} stays, for want of an idle moment"
     yield f"values    {values['values']} looked at{f'; left out: {gone}' if gone else ''}"
