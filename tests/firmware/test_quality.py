@@ -409,14 +409,32 @@ def lines_of(steps: range) -> str:
     return "".join(f"0 {step * 3_600_000} {value:.1f} 0\n" for step, value in values)
 
 
-def serve(built: Path, library: Path, steps: range, *options: object, adapter: Path = SAMPLE / "ward.etsa") -> Any:
+AT_ONCE = 40  # steps: the service skips steps when more than 64 wait for its worker
+
+
+def push(service: Service, steps: range) -> list[dict[str, Any]]:
+    """Push values in parts, each when the forecasts of the one before are out; return them."""
+    made = []
+    for at in range(steps.start, steps.stop, AT_ONCE):
+        part = [step for step in range(at, min(at + AT_ONCE, steps.stop)) if step % 11]
+        for line in lines_of(range(part[0], part[-1] + 1)).splitlines(keepends=True):
+            service.write(line)
+        made += service.forecasts(part[-1] - (service.step or part[0]))  # of each step that has ended, missing ones too
+        service.step = part[-1]
+    return made
+
+
+def serve(built: Path, library: Path, steps: range, *options: object) -> tuple[list[dict[str, Any]], Any, str]:
     """Run the service on values; return its forecasts, its last word on quality, and standard error."""
-    fixed = ["--signal", "MAP", "--interval", "1h", "--library", library, "--quality", "1"]
-    done = run(built / "service" / "etsa-service", SAMPLE / "bundle", adapter, *fixed, *options, stdin=lines_of(steps))
-    assert done.returncode == 0, done.stderr
-    (said,) = (line for line in done.stderr.splitlines() if '"steps"' in line)
-    made = [json.loads(line) for line in done.stdout.splitlines()]
-    return made, json.loads(said.partition("etsa-service: ")[2]), done.stderr
+    fixed = ["--signal", "MAP", "--quality", "1"]
+    adapter = SAMPLE / "ward.etsa"
+    binary, bundle = built / "service" / "etsa-service", Bundle.open(SAMPLE / "bundle")
+    service = Service(binary, library, bundle, adapter, *fixed, *options, interval="1h")
+    made = push(service, steps)
+    rest, said = service.finish()
+    (last,) = (line for line in said.splitlines() if '"steps"' in line)
+    assert "were skipped" not in said
+    return [*made, *rest], json.loads(last.partition("etsa-service: ")[2]), said
 
 
 def figures_in(folder: Path) -> dict[str, Any]:
@@ -471,15 +489,21 @@ def test_without_a_limit_nothing_is_judged(built: Path, library: Path) -> None:
     assert last["verdict"] == "open"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [["--max-wql-vs-base", "2"], ["--beside-previous"], ["--quality-file", "x"], ["--quality", "0", "--beside-previous"],
-     ["--quality", "1", "--max-wql-vs-base", "-95"], ["--quality", "1", "--max-wql-vs-base", "2x"],
-     ["--quality", "1", "--min-scored", "0"]],
-    ids=" ".join,
-)  # fmt: skip
-def test_options_that_mean_nothing_together_are_wrong_usage(built: Path, library: Path, options: list[str]) -> None:
-    done = run(built / "service" / "etsa-service", SAMPLE / "bundle", "--library", library, *options, stdin="")
+WRONG = [
+    "--max-wql-vs-base 2",
+    "--beside-previous",
+    "--quality-file x",
+    "--quality 0 --beside-previous",
+    "--quality 1 --max-wql-vs-base -95",
+    "--quality 1 --max-wql-vs-base 2x",
+    "--quality 1 --min-scored 0",
+]
+
+
+@pytest.mark.parametrize("options", WRONG)
+def test_options_that_mean_nothing_together_are_wrong_usage(built: Path, library: Path, options: str) -> None:
+    binary = built / "service" / "etsa-service"
+    done = run(binary, SAMPLE / "bundle", "--library", library, *options.split(), stdin="")
     assert (done.returncode, done.stderr.startswith("usage:")) == (2, True)
 
 
@@ -497,18 +521,13 @@ def test_the_adapter_before_forecasts_beside_the_one_that_replaced_it(
     )
     service.log("channel 0 runs")
 
-    def push(steps: range) -> None:
-        for line in lines_of(steps).splitlines(keepends=True):
-            service.write(line)
-        service.forecasts(sum(1 for step in steps if step % 11) - (steps.start == 0))
-
-    push(range(1, 60))
+    push(service, range(1, 60))
     written = tmp_path / "next.etsa"
     written.write_bytes(second)
     written.rename(path)
     service.process.send_signal(signal.SIGHUP)
     service.log("channel 0 runs")
-    push(range(60, 160))
+    push(service, range(60, 160))
     service.process.send_signal(signal.SIGTERM)
     _, said = service.finish()
     held = {one["adapter"]: one for one in figures_in(tmp_path)["MAP"]}
