@@ -21,6 +21,7 @@ from edge_tsfm.errors import ConfigError
 
 HOUR = 3600.0  # seconds
 MAX_PLAN = 65_536  # bytes
+MAX_REASON = 400  # characters of a device's own words
 FIGURES = {  # limit of a stage -> whom it compares with
     "max_wql_vs_base_percent": "base",
     "max_wql_vs_previous_percent": "previous",
@@ -132,6 +133,23 @@ def count(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> 
     return confirmed, failed
 
 
+def why_failed(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> str:
+    """Say which device that failed a sequence gave which reason, as its health window's figures; empty without any.
+
+    Reports come from machines that may be broken: what cannot be printed is left out, and a long reason is cut.
+    """
+    said = [
+        (str(report.get("device")), str(report.get("reason")))
+        for report in reports
+        if count([report], ring=ring, sequence=sequence) == (0, 1) and report.get("reason")
+    ]
+    if not said:
+        return ""
+    device, reason = min(said)
+    text = f"{device[:MAX_REASON]}: {reason[:MAX_REASON]}"
+    return "".join(one for one in text if one.isprintable())
+
+
 def confirming(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> set[str]:
     """Return the devices of a ring that confirmed a sequence."""
     return {str(report.get("device")) for report in reports if count([report], ring=ring, sequence=sequence) == (1, 0)}
@@ -164,22 +182,24 @@ def decide(
     approved: bool = False,
     paused: bool = False,
     field: Mapping[str, Figure] = MappingProxyType({}),
+    reason: str = "",
 ) -> Decision:
     """Decide what follows stage ``index`` that began ``seconds`` ago.
 
     ``field`` has the figures of `field_figures`: a stage with a limit stops when the whole interval is above it, and
-    goes on only when none of it is.
+    goes on only when none of it is. ``reason`` is why one of those that failed did (`why_failed`).
     """
     stage = stages[index]
     total = confirmed + failed
+    because = f": {reason}" if reason else ""
 
     def say(action: Action, why: str, figure: str = "") -> Decision:
         return Decision(action=action, why=why, confirmed=confirmed, failed=failed, figure=figure)
 
     if failed > stage.max_failures:
-        return say(Action.STOP, f"{failed} failures, at most {stage.max_failures}", "max_failures")
+        return say(Action.STOP, f"{failed} failures, at most {stage.max_failures}{because}", "max_failures")
     if total >= stage.min_reports and 100 * failed > stage.max_failure_percent * total:
-        why = f"{failed} of {total} failed, at most {stage.max_failure_percent:g} %"
+        why = f"{failed} of {total} failed, at most {stage.max_failure_percent:g} %{because}"
         return say(Action.STOP, why, "max_failure_percent")
     for name, percent in stage.limits.items():
         figure = field.get(FIGURES[name])

@@ -18,7 +18,17 @@ from device_runtime.files import write_atomic
 from device_runtime.update.rollout import Rollout, encode, rollout_target
 from edge_tsfm.deploy.acts import record_act
 from edge_tsfm.deploy.approve import relist, revoke
-from edge_tsfm.deploy.controller import Action, Decision, Stage, check_plan, confirming, count, decide, went_back
+from edge_tsfm.deploy.controller import (
+    Action,
+    Decision,
+    Stage,
+    check_plan,
+    confirming,
+    count,
+    decide,
+    went_back,
+    why_failed,
+)
 from edge_tsfm.deploy.field_figures import field_figures
 from edge_tsfm.deploy.ledger import RolloutState, read_ring, read_rollout, rollouts, write_rollout
 from edge_tsfm.deploy.repository import Repository
@@ -77,6 +87,7 @@ def step(repository: Repository, ring: str, reports: Path, *, who: str, approve:
         approved=approve,
         paused=state["paused"],
         field=field_figures(found, ring=ring, adapter=read_ring(repository, ring).adapters[kept.file]),
+        reason=why_failed(found, **about),
     )
     if state["finished"] and decision.action is not Action.STOP:
         write_rollout(repository, state)

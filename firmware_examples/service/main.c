@@ -2,6 +2,7 @@
  * calls sv_push), writes forecasts as JSON lines to standard output, and reads its adapters anew on SIGHUP. */
 #define _GNU_SOURCE /* ppoll */
 #include "arguments.h"
+#include "quality_file.h"
 #include "service.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char USAGE[] =
@@ -30,11 +32,19 @@ static const char USAGE[] =
     "  --threads N        of ONNX Runtime (2)\n"
     "  --prove-every SPAN how often what runs is asked for its known answer, as 1h or 500ms (1h, at most 40 days)\n"
     "  --quality N        score forecasts once their targets have come; the base forecasts one in N beside (0: none)\n"
+    "  --quality-file FILE  keep the figures there, written every 5 minutes and at the end; `edge-tsfm-device quality`\n"
+    "                     reads a monitor's STATE/quality\n"
+    "  --max-wql-vs-base PERCENT  each forecast says whether its adapter is shown to be worse than that, or not\n"
+    "  --min-scored N     steps that both forecast before it does (200)\n"
+    "  --beside-previous  the adapter that ran before a SIGHUP forecasts beside the new one, too\n"
     "  --trust-files      do not check the bundle's files against their digests\n"
     "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
     "one value a line; quality 0 is good, anything else is missing\n";
 
 #define MOST_ALIVE_MS 60000u
+#define SAVE_MS 300000.0 /* between two writes of the figures: what a power cut may cost */
+
+static const char *const VERDICTS[] = {"open", "better", "worse"};
 
 static volatile sig_atomic_t reload, stop;
 static bool output_lost; /* written by the worker, read when it has ended */
@@ -102,6 +112,8 @@ static void on_forecast(void *user, const sv_forecast *f)
     for (int i = 0; i < 32; i++) printf("%02x", bundle->digest[i]);
     printf("\",\"code\":%d", (int)f->err);
     print_use(f);
+    if (f->judged) printf(",\"verdict\":\"%s\"", VERDICTS[f->verdict]);
+    if (f->drifts) printf(",\"drift\":true");
     if (f->err != ETSA_OK) {
         printf(",\"error\":\"");
         print_escaped(f->message);
@@ -127,6 +139,7 @@ typedef struct options {
     fc_settings settings;
     sv_settings service;
     uint32_t named, measured; /* channels whose signal, unit was said */
+    const char *quality_file; /* NULL: figures are not kept */
 } options;
 
 /* An option that takes a value. */
@@ -157,6 +170,17 @@ static bool parse_value(const char *name, const char *value, options *o)
         if (!fc_read_count(value, 0, UINT32_MAX, &count)) return false;
         o->service.quality = true;
         o->service.shadow_every = (uint32_t)count;
+    } else if (strcmp(name, "--quality-file") == 0) {
+        o->quality_file = value;
+    } else if (strcmp(name, "--max-wql-vs-base") == 0) {
+        char *end;
+        double percent = strtod(value, &end);
+        if (*value == '\0' || *end != '\0' || !(percent >= -90 && percent <= 1000)) return false;
+        o->service.judged = true;
+        o->service.allowed = 1 + percent / 100;
+    } else if (strcmp(name, "--min-scored") == 0) {
+        if (!fc_read_count(value, 1, UINT32_MAX, &count)) return false;
+        o->service.min_scored = (double)count;
     } else if (strcmp(name, "--key") == 0) {
         fc_policy *policy = &o->service.policy;
         return policy->key_count < FC_MAX_KEYS && fc_read_key(value, policy->keys[policy->key_count++]);
@@ -174,6 +198,8 @@ static bool parse(int argc, char **argv, options *o)
         const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(name, "--trust-files") == 0) {
             o->settings.trust_files = true;
+        } else if (strcmp(name, "--beside-previous") == 0) {
+            o->service.shadow_previous = true;
         } else if (strncmp(name, "--", 2) != 0) {
             if (o->bundle == NULL) o->bundle = name;
             else if (o->service.channels < SV_MAX_CHANNELS) o->adapters[o->service.channels++] = name;
@@ -186,6 +212,8 @@ static bool parse(int argc, char **argv, options *o)
         }
     }
     if (o->service.channels == 0) o->adapters[o->service.channels++] = "-";
+    bool scored = o->service.quality, beside = scored && o->service.shadow_every > 0;
+    if ((o->quality_file != NULL && !scored) || ((o->service.judged || o->service.shadow_previous) && !beside)) return false;
     return o->bundle != NULL;
 }
 
@@ -227,9 +255,38 @@ static void read_line(sv_service *service, char *line)
     else fprintf(stderr, "etsa-service: a line that is not CHANNEL T_MS VALUE QUALITY\n");
 }
 
-/* Feed lines as they come; a signal ends the wait. False when the input failed. */
-static bool serve(sv_service *service, const options *o, const sigset_t *waiting)
+static double now_ms(void)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+/* Write the figures, from a copy: values and forecasts go on meanwhile. A disk that refuses is said and tried again. */
+static void save_quality(sv_service *service, const options *o, etq_signal *signals)
+{
+    fc_message message;
+    if (signals != NULL && qf_save(o->quality_file, signals, sv_quality_all(service, signals), message) != ETSA_OK)
+        fprintf(stderr, "etsa-service: figures are not kept: %s\n", message);
+}
+
+/* Room for a copy of the figures, and those of the last time; NULL where none are kept. */
+static etq_signal *load_quality(sv_service *service, const options *o)
+{
+    fc_message message;
+    uint32_t count;
+    if (o->quality_file == NULL) return NULL;
+    etq_signal *signals = calloc(SV_MAX_CHANNELS, sizeof *signals);
+    if (signals == NULL) fprintf(stderr, "etsa-service: figures are not kept: out of memory\n");
+    else if (qf_load(o->quality_file, signals, SV_MAX_CHANNELS, &count, message)) sv_quality_go_on(service, signals, count);
+    else if (message[0] != '\0') fprintf(stderr, "etsa-service: figures begin anew: %s\n", message);
+    return signals;
+}
+
+/* Feed lines as they come; a signal ends the wait. False when the input failed. */
+static bool serve(sv_service *service, const options *o, etq_signal *signals, const sigset_t *waiting)
+{
+    double save_at = now_ms() + SAVE_MS;
     static char buffer[4096];
     size_t used = 0;
     int type = 0;
@@ -241,11 +298,16 @@ static bool serve(sv_service *service, const options *o, const sigset_t *waiting
             reload = 0;
             load_adapters(service, o);
         }
-        /* signals are delivered only here, so that none is missed between the checks above and the wait */
-        if (ppoll(&input, 1, NULL, waiting) < 0) {
-            if (errno == EINTR) continue;
-            return false;
+        if (signals != NULL && now_ms() >= save_at) {
+            save_quality(service, o, signals);
+            save_at = now_ms() + SAVE_MS;
         }
+        /* signals are delivered only here, so that none is missed between the checks above and the wait */
+        double left = save_at - now_ms();
+        struct timespec until = {.tv_sec = left > 0 ? (time_t)(left / 1e3) + 1 : 0};
+        int ready = ppoll(&input, 1, signals != NULL ? &until : NULL, waiting);
+        if (ready < 0 && errno != EINTR) return false;
+        if (ready <= 0) continue;
         ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
         if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
         if (size < 0) return false;
@@ -282,21 +344,40 @@ static void print_figure(const char *name, double value)
     else fprintf(stderr, ",\"%s\":null", name);
 }
 
+/* A comparison: of both on the forecasts that both made. */
+static void print_beside(const char *name, const etq_against *a, uint32_t levels)
+{
+    fprintf(stderr, ",\"beside_%s\":{\"steps\":%.0f", name, a->other.steps);
+    print_figure("wql", etq_wql(&a->own, levels));
+    fprintf(stderr, ",\"units\":%.0f", a->moments[0]);
+    char figure[32];
+    snprintf(figure, sizeof figure, "%s_wql", name);
+    print_figure(figure, etq_wql(&a->other, levels));
+    print_figure("percent", etq_percent(a, levels));
+    fprintf(stderr, ",\"drift\":%s}", a->drift_since != 0 ? "true" : "false");
+}
+
 /* How good forecasts were: a line for each channel, numbers of all its forecasts and none of a patient's. */
 static void print_quality(sv_service *service, uint32_t channels)
 {
-    sv_field f;
+    static sv_field f;
     for (uint32_t i = 0; i < channels; i++) {
         if (!sv_quality(service, i, &f)) continue;
-        fprintf(stderr, "etsa-service: {\"channel\":%u,\"steps\":%.0f", (unsigned)i, f.total.steps);
-        print_figure("wql", etq_wql(&f.total, f.levels));
-        print_figure("mase", etq_mase(&f.total));
-        print_figure("coverage", etq_coverage(&f.total));
-        print_figure("missing", etq_missing(&f.total));
-        fprintf(stderr, ",\"beside_base\":{\"steps\":%.0f", f.base.steps);
-        print_figure("wql", etq_wql(&f.own, f.levels));
-        print_figure("base_wql", etq_wql(&f.base, f.levels));
-        fprintf(stderr, "}}\n");
+        uint32_t levels = f.runs.level_count;
+        fprintf(stderr, "etsa-service: {\"channel\":%u,\"adapter\":", (unsigned)i);
+        if (f.runs.by.is_adapter) fprintf(stderr, "\"");
+        for (int k = 0; f.runs.by.is_adapter && k < 32; k++) fprintf(stderr, "%02x", f.runs.by.sha256[k]);
+        fprintf(stderr, f.runs.by.is_adapter ? "\"" : "null");
+        fprintf(stderr, ",\"steps\":%.0f", f.runs.total.steps);
+        print_figure("wql", etq_wql(&f.runs.total, levels));
+        print_figure("mase", etq_mase(&f.runs.total));
+        print_figure("coverage", etq_coverage(&f.runs.total));
+        print_figure("missing", etq_missing(&f.runs.total));
+        print_figure("recent_wql", etq_wql(&f.runs.recent, levels));
+        fprintf(stderr, ",\"verdict\":\"%s\"", VERDICTS[f.verdict]);
+        print_beside("base", &f.runs.against[ETQ_BASE], levels);
+        print_beside("previous", &f.runs.against[ETQ_PREVIOUS], levels);
+        fprintf(stderr, "}\n");
     }
 }
 
@@ -340,14 +421,17 @@ int main(int argc, char **argv)
         fc_base_close(base);
         return give_up(err, message);
     }
+    etq_signal *signals = load_quality(service, &o);
     load_adapters(service, &o);
     notify("READY=1");
-    bool good = serve(service, &o, &waiting);
+    bool good = serve(service, &o, signals, &waiting);
     if (!good) fprintf(stderr, "etsa-service: the input failed: %s\n", strerror(errno));
     notify("STOPPING=1");
     sv_counts counts = sv_count(service);
     sv_finish(service);
     print_quality(service, o.service.channels);
+    save_quality(service, &o, signals);
+    free(signals);
     sv_stop(service);
     fc_base_close(base);
     if (counts.rejected > 0) fprintf(stderr, "etsa-service: %llu values were rejected\n", (unsigned long long)counts.rejected);

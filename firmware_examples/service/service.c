@@ -12,6 +12,8 @@
 #define PROVE_MS 3600000u /* as in the Python runtime */
 #define LATE_STEPS 2u /* that a forecast waits for late values, as in the Python runtime */
 #define HALF_LIFE_MS (7.0 * 86400000.0)
+#define MIN_REPORTED 100.0 /* scored steps behind every number of a report, as in the Python runtime */
+#define MIN_SCORED 200.0
 #define STRAYS_AHEAD 3u /* strays that move a channel ahead: one wrong clock reading does not */
 #define MOST_MS ((int64_t)1 << 53) /* a time beyond it is none: sums of two of them must not overflow */
 
@@ -34,6 +36,9 @@ typedef struct channel {
     size_t quality_size;
     uint64_t made;        /* forecasts since the adapter began */
     uint64_t swaps;       /* which adapter that is */
+    etq_id runs;          /* and by its digest */
+    fc_forecaster *previous; /* what ran before it; NULL: nobody forecasts beside but the base. `using` guards both */
+    etq_id before;        /* by its digest */
 } channel;
 
 struct sv_service {
@@ -42,13 +47,15 @@ struct sv_service {
     channel channels[SV_MAX_CHANNELS];
     float *work, *quantiles; /* the worker's own */
     fc_forecaster *frozen;   /* the base alone, for the worker to forecast beside; NULL without settings.shadow_every */
-    float *base_quantiles;
+    float *base_quantiles, *previous_quantiles;
+    etq_signal *signals;     /* [SV_MAX_CHANNELS]; NULL without settings.quality */
+    uint32_t signal_count;
     sv_counts counts;
     double prove_at; /* ms; the worker's own */
     bool stopping;
     bool finished;         /* the worker has ended: of whoever stops it */
     pthread_mutex_t lock;  /* everything above but what `using` guards */
-    pthread_mutex_t using; /* `current`, `down` and `why`: held while a forecaster is in use or replaced */
+    pthread_mutex_t using; /* `current`, `down` and `why`: held while a forecaster is in use or replaced. Taken before `lock` */
     pthread_cond_t wake;
     pthread_t worker;
 };
@@ -156,45 +163,137 @@ sv_counts sv_count(sv_service *s)
     return counts;
 }
 
+static double min_scored(const sv_service *s) { return s->settings.min_scored > 0 ? s->settings.min_scored : MIN_SCORED; }
+
+static etq_verdict verdict_of(const sv_service *s, const etq_scored *runs)
+{
+    return etq_judge(&runs->against[ETQ_BASE], runs->level_count, min_scored(s));
+}
+
 bool sv_quality(sv_service *s, uint32_t number, sv_field *field)
 {
     if (number >= s->settings.channels || s->channels[number].quality_memory == NULL) return false;
+    channel *c = &s->channels[number];
+    memset(field, 0, sizeof *field);
     pthread_mutex_lock(&s->lock);
-    const etq_series *q = &s->channels[number].quality;
-    *field = (sv_field){.total = q->total, .recent = q->recent, .own = q->own, .base = q->base,
-                        .levels = q->level_count, .dropped = q->dropped};
+    const etq_scored *runs = etq_find(c->quality.signal, &c->runs);
+    if (runs != NULL) {
+        field->runs = *runs;
+        field->verdict = verdict_of(s, runs);
+    } else {
+        field->runs.by = c->runs;
+        field->runs.level_count = c->quality.level_count;
+    }
+    field->dropped = c->quality.dropped;
     pthread_mutex_unlock(&s->lock);
     return true;
 }
 
-/* Score forecasts of `steps` from now on, with nothing scored yet. Called with the lock held. */
-static void begin_quality(sv_service *s, channel *c, uint32_t steps)
+uint32_t sv_quality_all(sv_service *s, etq_signal signals[SV_MAX_CHANNELS])
+{
+    pthread_mutex_lock(&s->lock);
+    uint32_t count = s->signal_count;
+    if (count > 0) memcpy(signals, s->signals, count * sizeof *signals);
+    pthread_mutex_unlock(&s->lock);
+    return count;
+}
+
+/* The figures of a signal, begun where there are none; NULL where there is no room for another signal. */
+static etq_signal *signal_of(sv_service *s, const char *name)
+{
+    for (uint32_t i = 0; i < s->signal_count; i++)
+        if (strncmp(s->signals[i].name, name, ETQ_MAX_NAME) == 0) return &s->signals[i];
+    if (s->signal_count == SV_MAX_CHANNELS) return NULL;
+    etq_signal_begin(&s->signals[s->signal_count], name);
+    return &s->signals[s->signal_count++];
+}
+
+void sv_quality_go_on(sv_service *s, const etq_signal *signals, uint32_t count)
+{
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < count && s->signals != NULL; i++) {
+        etq_signal *held = signal_of(s, signals[i].name); /* also of one that no channel has now: it may come again */
+        if (held != NULL) *held = signals[i];
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Who made a channel's forecasts: SHA-256 of its adapter's blob, without the signatures. */
+static etq_id id_of(const fc_forecaster *forecaster)
+{
+    const etsa_adapter *adapter = fc_adapter(forecaster);
+    etsa_sha256_state digest;
+    etq_id id = {.is_adapter = adapter != NULL};
+    if (adapter == NULL) return id;
+    etsa_sha256_start(&digest);
+    etsa_sha256_add(&digest, adapter->blob, adapter->size);
+    etsa_sha256_end(&digest, id.sha256);
+    return id;
+}
+
+/* A feed for forecasts of `steps`, with nothing waiting. Called with the lock held, or before the worker runs. */
+static void begin_feed(sv_service *s, channel *c, uint32_t number, uint32_t steps)
 {
     const etsa_bundle *bundle = fc_bundle(s->base);
+    const sv_settings *settings = &s->settings;
     double levels[ETSA_MAX_LEVELS];
+    char unsaid[] = "channel 0";
+    unsaid[sizeof unsaid - 2] = (char)('0' + number);
+    etq_rules rules = {.late_steps = LATE_STEPS, .half_life_ms = HALF_LIFE_MS, .min_reported = MIN_REPORTED,
+                       .judged = settings->judged, .allowed = settings->allowed};
+    etq_signal *signal = signal_of(s, settings->signals[number] != NULL ? settings->signals[number] : unsaid);
+    if (etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) != ETSA_OK) return;
+    (void)etq_init(&c->quality, c->quality_memory, c->quality_size, signal, &rules, settings->interval_ms, steps, levels,
+                   bundle->level_count, settings->shadow_previous ? 3 : 2);
+}
+
+/* Score a channel's forecasts as another adapter's from now on; those that wait are scored as what they are. Called with
+ * the lock held, or before the worker runs. */
+static void begin_quality(sv_service *s, uint32_t number, const fc_forecaster *next)
+{
+    channel *c = &s->channels[number];
+    uint32_t steps = fc_steps(next);
     c->made = 0;
     c->swaps++;
-    if (c->quality_memory == NULL || etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) != ETSA_OK) return;
-    (void)etq_init(&c->quality, c->quality_memory, c->quality_size, s->settings.interval_ms, steps, levels,
-                   bundle->level_count, LATE_STEPS, HALF_LIFE_MS);
+    c->runs = id_of(next);
+    if (c->quality_memory != NULL && c->quality.steps != steps) begin_feed(s, c, number, steps);
 }
 
 /* Remember a forecast of the worker's context, which ended at step `origin`; where it is its turn, let the frozen base
- * forecast too. A shadow that fails costs its own figures only. */
-static void remember(sv_service *s, channel *c, const sv_forecast *made, int64_t origin, size_t length, uint64_t swaps)
+ * forecast too, and what ran before. A shadow that fails costs its own figures only. */
+static void remember(sv_service *s, channel *c, const sv_forecast *made, const etq_id *by, int64_t origin, size_t length,
+                     uint64_t swaps)
 {
-    uint32_t every = s->settings.shadow_every;
+    bool shadowed = s->frozen != NULL && c->made % s->settings.shadow_every == 0;
     fc_message message;
-    const float *base = NULL;
-    if (s->frozen != NULL && c->made % every == 0 &&
-        fc_forecast(s->frozen, s->work, length, NULL, s->base_quantiles, message) == ETSA_OK) base = s->base_quantiles;
+    etq_made runs = {.by = *by, .quantiles = made->quantiles}, others[ETQ_OTHERS] = {{.quantiles = NULL}};
+    /* the base beside itself says nothing */
+    if (shadowed && by->is_adapter && fc_forecast(s->frozen, s->work, length, NULL, s->base_quantiles, message) == ETSA_OK)
+        others[ETQ_BASE].quantiles = s->base_quantiles;
+    pthread_mutex_lock(&s->using);
+    if (shadowed && c->previous != NULL && fc_steps(c->previous) >= made->steps &&
+        fc_forecast(c->previous, s->work, length, NULL, s->previous_quantiles, message) == ETSA_OK) {
+        others[ETQ_PREVIOUS].by = c->before;
+        others[ETQ_PREVIOUS].quantiles = s->previous_quantiles;
+    }
+    pthread_mutex_unlock(&s->using);
     double scale = etq_scale(s->work, length);
     pthread_mutex_lock(&s->lock);
     if (c->swaps == swaps && made->steps == c->quality.steps) {
         c->made++;
-        etq_remember(&c->quality, origin, scale, made->quantiles, base);
+        etq_remember(&c->quality, origin, scale, &runs, others);
     }
     pthread_mutex_unlock(&s->lock);
+}
+
+/* Say what the field says of what runs so far. Called with the lock held. */
+static void say_verdict(const sv_service *s, const channel *c, sv_forecast *forecast)
+{
+    const etq_scored *runs = c->quality_memory == NULL ? NULL : etq_find(c->quality.signal, &c->runs);
+    forecast->judged = s->settings.judged && s->frozen != NULL && c->runs.is_adapter;
+    if (runs == NULL) return;
+    if (forecast->judged) forecast->verdict = verdict_of(s, runs);
+    forecast->drifts = runs->against[ETQ_BASE].begun && runs->against[ETQ_BASE].drift_since != 0;
 }
 
 /* Copy what the adapter is for: a swap may close it before the forecast is reported. */
@@ -257,6 +356,9 @@ static void forecast_one(sv_service *s, uint32_t number)
     fc_message message;
     int64_t origin = c->step - (int64_t)c->due;
     uint64_t swaps = c->swaps;
+    etq_id by = c->runs;
+    sv_forecast said = {0};
+    say_verdict(s, c, &said);
     memcpy(s->work, c->steps + (end - length), length * sizeof *s->work);
     c->due--;
     pthread_mutex_unlock(&s->lock);
@@ -267,14 +369,15 @@ static void forecast_one(sv_service *s, uint32_t number)
     memcpy(message, c->why, sizeof message);
     sv_forecast forecast = {.channel = number, .t_ms = t_ms, .message = message, .steps = fc_steps(c->current),
                             .levels = bundle->level_count, .adapter_version = fc_adapter_version(c->current),
-                            .differences = fc_differences(c->current, length)};
+                            .differences = fc_differences(c->current, length), .judged = said.judged,
+                            .verdict = said.verdict, .drifts = said.drifts};
     say_use(fc_adapter(c->current), &forecast);
     forecast.err = c->down != ETSA_OK ? c->down : fc_forecast(c->current, s->work, length, NULL, s->quantiles, message);
     pthread_mutex_unlock(&s->using);
     forecast.latency_ms = milliseconds() - start;
     forecast.quantiles = forecast.err == ETSA_OK ? s->quantiles : NULL;
     s->settings.on_forecast(s->settings.user, &forecast);
-    if (c->quality_memory != NULL && forecast.quantiles != NULL) remember(s, c, &forecast, origin, length, swaps);
+    if (c->quality_memory != NULL && forecast.quantiles != NULL) remember(s, c, &forecast, &by, origin, length, swaps);
     pthread_mutex_lock(&s->lock);
 }
 
@@ -332,16 +435,26 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
     fc_policy policy = policy_of(s, number);
     etsa_err err = fc_open(s->base, data, size, &policy, &next, message);
     if (err != ETSA_OK) return err;
+    channel *c = &s->channels[number];
+    etq_id id = id_of(next);
+    fc_forecaster *older = NULL;
     pthread_mutex_lock(&s->using);
-    fc_forecaster *before = s->channels[number].current;
-    s->channels[number].current = next;
-    s->channels[number].down = ETSA_OK;
-    pthread_mutex_unlock(&s->using);
     pthread_mutex_lock(&s->lock);
-    set_range(&s->channels[number], next);
-    begin_quality(s, &s->channels[number], fc_steps(next));
+    fc_forecaster *before = c->current;
+    c->current = next;
+    c->down = ETSA_OK;
+    if (!etq_same(&id, &c->runs)) { /* the same one again goes on beside whom it is compared with */
+        older = c->previous;
+        c->previous = s->settings.shadow_previous && s->frozen != NULL && c->runs.is_adapter ? before : NULL;
+        c->before = c->runs;
+    }
+    set_range(c, next);
+    begin_quality(s, number, next);
+    bool kept = c->previous == before;
     pthread_mutex_unlock(&s->lock);
-    fc_close(before);
+    pthread_mutex_unlock(&s->using);
+    fc_close(older);
+    if (!kept) fc_close(before);
     return ETSA_OK;
 }
 
@@ -349,11 +462,14 @@ static void release(sv_service *s)
 {
     for (uint32_t i = 0; i < s->settings.channels; i++) {
         fc_close(s->channels[i].current);
+        fc_close(s->channels[i].previous);
         free(s->channels[i].steps);
         free(s->channels[i].quality_memory);
     }
     fc_close(s->frozen);
     free(s->base_quantiles);
+    free(s->previous_quantiles);
+    free(s->signals);
     free(s->work);
     free(s->quantiles);
     free(s);
@@ -379,22 +495,28 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
     s->work = malloc(bundle->context_length * sizeof *s->work);
     s->quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *s->quantiles);
     bool memory = s->work != NULL && s->quantiles != NULL;
+    if (settings->quality) {
+        s->signals = calloc(SV_MAX_CHANNELS, sizeof *s->signals);
+        memory = memory && s->signals != NULL;
+    }
     for (uint32_t i = 0; i < settings->channels && err == ETSA_OK; i++) {
         s->channels[i].steps = malloc((bundle->context_length + MAX_PENDING_STEPS) * sizeof *s->work);
         memory = memory && s->channels[i].steps != NULL;
         err = fc_open(base, NULL, 0, &settings->policy, &s->channels[i].current, message);
         if (err == ETSA_OK) set_range(&s->channels[i], s->channels[i].current);
-        if (err == ETSA_OK && settings->quality) {
+        if (err == ETSA_OK && settings->quality && memory) {
             channel *c = &s->channels[i];
-            c->quality_size = etq_memory(bundle->prediction_length, bundle->level_count, LATE_STEPS);
+            c->quality_size = etq_memory(bundle->prediction_length, bundle->level_count, LATE_STEPS,
+                                         settings->shadow_previous ? 3 : 2);
             c->quality_memory = c->quality_size > 0 ? malloc(c->quality_size) : NULL;
-            memory = memory && c->quality_memory != NULL;
-            if (c->quality_memory != NULL) begin_quality(s, c, fc_steps(c->current));
+            memory = c->quality_memory != NULL;
+            if (memory) begin_quality(s, i, s->channels[i].current);
         }
     }
     if (err == ETSA_OK && settings->quality && settings->shadow_every > 0) {
         s->base_quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *s->quantiles);
-        memory = memory && s->base_quantiles != NULL;
+        s->previous_quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *s->quantiles);
+        memory = memory && s->base_quantiles != NULL && s->previous_quantiles != NULL;
         err = fc_open(base, NULL, 0, &settings->policy, &s->frozen, message);
     }
     if (err == ETSA_OK && !memory) {

@@ -27,6 +27,9 @@ typedef struct sv_forecast {
     const float *quantiles;  /* [prediction_length * level_count], all levels of step 0 first; NULL on an error */
     uint32_t steps, levels;
     double latency_ms;
+    bool judged;             /* settings.judged, and the frozen base forecasts beside: */
+    etq_verdict verdict;     /* what the field says of the adapter that made this, so far */
+    bool drifts;             /* its drift flag has risen: for whoever looks after adapters, and nothing follows from it */
 } sv_forecast;
 
 /* A base that samples draws its own number of paths with seed 0 each time: equal contexts, equal forecasts.
@@ -45,6 +48,10 @@ typedef struct sv_settings {
     fc_policy policy;        /* what an adapter must have */
     bool quality;            /* score forecasts once their targets have come: sv_quality */
     uint32_t shadow_every;   /* with that: one forecast in so many is made by the frozen base too; 0: none */
+    bool shadow_previous;    /* and by the adapter that ran before a swap, until the next one: one more session */
+    bool judged;             /* an adapter has a verdict by its WQL against the base's: */
+    double allowed;          /* at most so many times that, as 1.02 */
+    double min_scored;       /* steps that both forecast before there is one; 0: 200 */
     sv_on_forecast *on_forecast;
     sv_on_alive *on_alive;
     void *user;
@@ -76,17 +83,24 @@ typedef struct sv_counts {
 } sv_counts;
 sv_counts sv_count(sv_service *service);
 
-/* How good a channel's forecasts were since its adapter began, by etsa_quality.h; false without settings.quality. The
- * figures are etq_wql(&sums->total, levels) and its like. */
+/* How good the forecasts of what a channel runs were, by etsa_quality.h; false without settings.quality. The figures are
+ * etq_wql(&field->runs.total, field->runs.level_count) and its like; zeros where nothing was scored yet. Channels of one
+ * signal have their figures together. */
 typedef struct sv_field {
-    etq_sums total, recent, own, base; /* of what runs, of late, and of it and the frozen base on what both forecast */
-    uint32_t levels;
-    uint64_t dropped; /* forecasts that nobody could score */
+    etq_scored runs;
+    etq_verdict verdict; /* against the base */
+    uint64_t dropped;    /* forecasts that nobody could score */
 } sv_field;
 bool sv_quality(sv_service *service, uint32_t channel, sv_field *field);
 
+/* Copy all figures, of at most SV_MAX_CHANNELS signals, for a file (quality_file.h), and go on with those of a file: before
+ * the first value is pushed. sv_quality_all returns how many signals there are; 0 without settings.quality. */
+uint32_t sv_quality_all(sv_service *service, etq_signal signals[SV_MAX_CHANNELS]);
+void sv_quality_go_on(sv_service *service, const etq_signal *signals, uint32_t count);
+
 /* Replace a channel's adapter (data NULL: back to the base alone). It is verified, merged and proven in the caller's
- * thread while forecasts go on, then takes over between two of them. On any error what ran keeps running. */
+ * thread while forecasts go on, then takes over between two of them. On any error what ran keeps running. The same bytes
+ * again are opened anew, and their figures go on. */
 etsa_err sv_swap(sv_service *service, uint32_t channel, const uint8_t *data, size_t size, fc_message message);
 
 #endif

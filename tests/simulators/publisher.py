@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format import blob as blobs
 from device_runtime.format.binding import Binding
 from device_runtime.update.settings import DeviceConfig, read_config
@@ -45,6 +46,23 @@ def adapter_blob(version: int, *, seed: int = 0, wrong: bool = False) -> bytes:
     return blobs.encode(
         dataclasses.replace(adapter, version=version, known_answer=answer, metadata=metadata, binding=BINDING)
     )
+
+
+def scaled_blob(good: bytes, factor: float, bundle: Path, *, tensor: int | None = None) -> bytes:
+    """An adapter with one tensor's delta scaled, or all: whole, proven on its base, and another forecaster."""
+    adapter = blobs.decode(good)
+    deltas = {
+        number: dataclasses.replace(delta, scaling=delta.scaling * factor)  # type: ignore[type-var, union-attr]
+        if tensor in (None, number)
+        else delta
+        for number, delta in adapter.deltas.items()
+    }
+    answer = adapter.known_answer
+    assert answer is not None
+    unproven = dataclasses.replace(adapter, deltas=deltas, known_answer=None)
+    forecaster = Forecaster.open(bundle, blobs.encode(unproven), allow_unproven=True)
+    expected = forecaster._model.probe(answer.context, len(answer.expected))
+    return blobs.encode(dataclasses.replace(unproven, known_answer=dataclasses.replace(answer, expected=expected)))
 
 
 def evaluation(adapter: float = 0.9, *, base: float = 1.0, high: float = -0.01, **extra: Any) -> dict[str, Any]:
@@ -86,12 +104,18 @@ def make_repository(folder: Path, *, now: datetime = NOW) -> Repository:
 
 
 def approve_version(
-    repository: Repository, version: int, *, ring: str = "icu", figures: dict[str, Any] | None = None, seed: int = 0
+    repository: Repository,
+    version: int,
+    *,
+    ring: str = "icu",
+    figures: dict[str, Any] | None = None,
+    seed: int = 0,
+    blob: bytes | None = None,
 ) -> Approval:
-    """Approve a good adapter, judged better than base and field."""
+    """Approve an adapter, a good one unless it is given, judged better than base and field."""
     folder = repository.folder.parent
     path = folder / f"adapter-{version}.etsa"
-    path.write_bytes(adapter_blob(version, seed=seed))
+    path.write_bytes(adapter_blob(version, seed=seed) if blob is None else blob)
     judged = write_json(folder / "evaluation.json", figures or evaluation())
     field = write_json(folder / "field.json", evaluation())
     return approve(repository, path, bundle=BUNDLE, ring=ring, evaluation=judged, field_evaluation=field, who="quality")
