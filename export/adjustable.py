@@ -6,8 +6,6 @@ shown here is shown of the graph's files, and a session of the device's own has 
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.format import canonical
 from device_runtime.format.manifest import MANIFEST_FILE
-from export.folder import pinned_files
+from export.folder import link, pinned_files
 from export.record import read_manifest
 
 FloatArray = NDArray[np.float32]
@@ -53,7 +51,7 @@ def adjustable(bundle: Bundle, names: Collection[str], room: Path) -> Iterator[A
         graphs = {graph.file for graph in bundle.manifest.graphs.values()}
         for file in bundle.path.iterdir():
             if file.name not in (*graphs, MANIFEST_FILE):
-                _link(file, folder / file.name)
+                link(file, folder / file.name)
         for name in graphs:
             graph = onnx.load(str(bundle.path / name), load_external_data=False)
             for tensor in graph.graph.initializer:
@@ -91,11 +89,3 @@ class _Fed:
         for name, array in self.feed.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)))
         return binding
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
