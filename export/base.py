@@ -18,6 +18,7 @@ from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.format import canonical
 from device_runtime.format.manifest import BUNDLE_VERSION, FORMAT_NAME, MANIFEST_FILE, TensorEntry
+from export.aside import set_aside
 from export.base_answer import give_known_answer
 from export.families import find_family
 from export.family import FamilyExport
@@ -64,21 +65,24 @@ def export_base(
     recipe = find_family(family)
     model = model.eval()
     described = recipe.describe(model)
-    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    parameters = [name for name, _ in model.named_parameters()]
     with appearing(out) as scratch, one_thread():
         graphs = _traced(model, recipe, progress)
         used = {part: tunable_names(graph, model, recipe.frozen) for part, graph in graphs.items()}
         names = sorted(set().union(*used.values()))
         progress("prove", 0, 3)
-        entries = write_tunable(scratch, _arrays(parameters, names))
-        places = survey(model, recipe.response, StoredTensors(scratch, entries), longest=described["context_length"])
-        silent = unheard(places, names)
-        if silent:
+        silent: list[str] = []
+        while True:  # twice, where tensors turn out to be heard by no forecast: the rest without them
             names = [name for name in names if name not in silent]
-            entries = write_tunable(scratch, _arrays(parameters, names))
+            entries = write_tunable(scratch, _arrays(model, names))
+            stored = StoredTensors(scratch, entries)
+            places = survey(model, recipe.response, stored, longest=described["context_length"])
+            if not (more := unheard(places, names)):
+                break
+            silent += more
         share(list(graphs.values()), recipe.frozen, scratch)
         for part, graph in graphs.items():
-            embed(graph, _arrays(parameters, silent))
+            embed(graph, _arrays(model, silent))
             externalise(graph, entries)
             onnx.save_model(graph, str(scratch / f"{part}.onnx"))
         graphs.clear()
@@ -88,7 +92,8 @@ def export_base(
         write_atomic(scratch / MANIFEST_FILE, manifest)
         bundle = Bundle.open(scratch)
         parity = check_base(model, bundle, progress, places=places)
-        bundle = give_known_answer(bundle)
+        with set_aside(model, stored):
+            bundle = give_known_answer(bundle)
         beside(bundle)
     return BaseExport(
         path=out,
@@ -117,9 +122,9 @@ def _traced(model: nn.Module, recipe: FamilyExport, progress: Progress) -> dict[
     return graphs
 
 
-def _arrays(parameters: Mapping[str, torch.Tensor], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+def _arrays(model: nn.Module, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
     """Return parameters as arrays, in their own memory where they are float32 there."""
-    return {name: parameters[name].float().cpu().numpy() for name in names}
+    return {name: model.get_parameter(name).detach().float().cpu().numpy() for name in names}
 
 
 def _manifest(

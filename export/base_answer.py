@@ -9,6 +9,7 @@ import numpy as np
 from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.known_answer import widest_tolerance
+from device_runtime.forecast.session import SessionSettings
 from device_runtime.format import canonical
 from device_runtime.format.manifest import MANIFEST_FILE, BaseAnswer
 from export.contexts import synthetic_contexts
@@ -30,8 +31,7 @@ def give_known_answer(bundle: Bundle) -> Bundle:
     the first with the narrowest tolerance is taken, which is that of an adapter's known answer (`tolerances`) and the
     written digits' rounding, rounded up. Raises `ExportError` when none is narrow enough to prove anything.
     """
-    with bundle.in_memory():  # many sessions: read and checked once
-        answer = _narrowest(bundle)
+    answer = _narrowest(bundle)
     widest = widest_tolerance(answer.as_test().context)
     if answer.tolerance > widest:
         raise ExportError(
@@ -49,8 +49,9 @@ def _narrowest(bundle: Bundle) -> BaseAnswer:
     """Return the candidate that rounding moves least."""
     contexts = synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=LEVEL, spread=SPREAD, seed=0)
     contexts = np.round(contexts.astype(np.float64), DIGITS).astype(np.float32)
-    expected = probes(bundle, {}, contexts)
-    allowed = tolerances(bundle, {}, contexts, expected)
+    settings = SessionSettings(from_disk=True)  # just written, by this process
+    expected = probes(bundle, {}, contexts, settings)
+    allowed = tolerances(bundle, {}, contexts, expected, settings)
     written = 0.5 * 10.0**-DIGITS
     answers = [
         BaseAnswer(

@@ -28,8 +28,15 @@ Progress = Callable[[str, int, int], None]
 # Of perturbations, in sizes of the tensor's own numbers: a trained base may hardly use a part.
 STRENGTHS = tuple(10.0**power for power in range(6))
 ELSEWHERE = 0.3  # the same, of all tensors at once
-AUDIBLE = 4.0  # a tensor's own move, in differences between two sessions of one bundle
-MISSED = 0.5  # of a perturbation's move; measured: 0.37 and less for every tensor of edge-t5-tiny in int8
+# The next two are powers of a test, not bounds on rounding; int8's steps are what they must tell apart.
+# A tensor's own move, in differences between two sessions of one bundle. A session that ignores the tensor differs by
+# all of that move but what other differences cancel: they would have to cancel three quarters of it. At 1.3 a quarter
+# would do; at 12 right bundles are perturbed a strength or two harder, and refused where `STRENGTHS` end.
+AUDIBLE = 4.0
+# The share of a perturbation's move that may be missing. A tensor that is not wired misses all of it, one wired
+# elsewhere more; a right one missed 0.37 and less, for every tensor of edge-t5-tiny in int8. At 0.17 that base would be
+# refused, from 1 on nothing.
+MISSED = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

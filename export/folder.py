@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.files import sync_folder
+from device_runtime.forecast.bundle import Bundle
 from device_runtime.format.manifest import TUNABLE_FILE, TensorEntry
 from export.errors import ExportError
 
@@ -107,6 +108,28 @@ def pinned_files(folder: Path) -> dict[str, dict[str, str | int]]:
         with path.open("rb") as file:
             pinned[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
     return pinned
+
+
+@contextmanager
+def rewritten(
+    bundle: Bundle, entries: Sequence[TensorEntry], numbers: Callable[[str], NDArray[np.float32]]
+) -> Iterator[Bundle]:
+    """Give a copy of ``bundle``, beside it and for the duration of a ``with``, whose ``entries`` hold other numbers.
+
+    For sessions that read from disk: its manifest is the bundle's own, so nothing else would take its files.
+    """
+    with tempfile.TemporaryDirectory(dir=bundle.path.parent, prefix=".rewritten.") as scratch:
+        folder = Path(scratch)
+        for name in bundle.manifest.files:
+            if name == TUNABLE_FILE:
+                shutil.copyfile(bundle.path / name, folder / name)
+            else:
+                link(bundle.path / name, folder / name)
+        with (folder / TUNABLE_FILE).open("rb+") as file:
+            for entry in entries:
+                file.seek(entry.offset)
+                file.write(np.ascontiguousarray(numbers(entry.name), dtype="<f4").data)
+        yield Bundle(folder, bundle.manifest, {})
 
 
 def link(source: Path, target: Path) -> None:

@@ -16,7 +16,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-FACTOR = 8.0  # the runtime's error against float64, in torch's own in float32; measured: 0.6 to 2.2 (docs/adr/0019)
+# The runtime's error against float64, in torch's own in float32: two draws of one distribution, which differ by less
+# than 2, times 4 for sums blocked otherwise or without fused products (docs/adr/0020). Measured: 0.6 to 2.2, so a third
+# would fail elsewhere; three times as much would still be a three hundredth of the weakest tensor's move.
+FACTOR = 8.0
 ULPS = 4.0  # and roundings of the value itself, for a torch that happens to be exact
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
 

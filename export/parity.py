@@ -15,6 +15,7 @@ from torch import nn
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.session import SessionSettings
+from export.aside import set_aside
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.families import find_family, torch_witness
@@ -26,9 +27,16 @@ from export.wiring import check_wiring
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
-# Of a context's scale, however much torch itself errs: a requirement on the model, not a bound on rounding.
+# Of a context's scale, however much torch itself errs: a requirement on the model, not a bound on rounding. A base
+# whose forecasts rounding moves by more cannot be told from one with an adapter, which moves them by some hundredths,
+# and its known answer is refused from a fiftieth on. Bases err by 2e-6 to 4e-6: a third would refuse none of them,
+# three times as much would leave a good part of a small adapter's effect to rounding.
 LARGEST = 1e-3
-LEAST_SCALE = 5e-3  # of the level: one rounding of a value there is then 1.2e-5 of the unit at most
+# Of the level. Forecasts are small numbers added to their context's level, which rounds by up to `known_answer.LEVEL`
+# (2^-20) of it: a context that varies by less than 2^-20 / LARGEST, a thousandth, would be refused for the rounding of
+# its level alone. This is five times that, so a level takes a fifth of `LARGEST` at most; a third would take more than
+# half of it, three times as much would hide a factor of three in contexts that vary by less than 1.5 %.
+LEAST_SCALE = 5e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +102,16 @@ def check_base(
     """
     family = bundle.manifest.family
     progress("prove", 1, 3)
-    base, float32 = _compare_base(model, bundle)
     stored = StoredTensors(bundle.path, bundle.manifest.tensors)
-    for name, numbers in stored.items():  # the survey takes the model's numbers back from there
+    for name, numbers in stored.items():  # from now on the model takes its numbers back from there
         if not np.array_equal(numbers, model.get_parameter(name).detach().float().cpu().numpy(), equal_nan=True):
             raise ExportError(f"{name}: the bundle holds other numbers than the model")
-    progress("prove", 2, 3)
+    answers = _torch_answers(model, bundle)
     if places is None:
         places = survey(model, find_family(family).response, stored, longest=bundle.manifest.context_length)
+    with set_aside(model, stored):
+        base, float32 = _compare_base(bundle, answers)
+    progress("prove", 2, 3)
     wiring = check_wiring(model, bundle, places)
     progress("prove", 3, 3)
     return BaseParity(
@@ -114,19 +124,33 @@ def check_base(
     )
 
 
-def _compare_base(model: nn.Module, bundle: Bundle) -> tuple[float, float]:
-    """Return the largest errors of the runtime and of torch in float32, both against torch in float64."""
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What torch forecasts from a batch of contexts ``[B, L]``: ``[B, H, Q]``."""
+
+    context: FloatArray
+    judge: NDArray[Any]  # in float64
+    float32: FloatArray
+
+
+def _torch_answers(model: nn.Module, bundle: Bundle) -> list[_Answer]:
+    """Ask torch all that a comparison with the base's own numbers takes, before a session takes memory."""
     family = bundle.manifest.family
-    contexts = check_contexts(bundle.manifest.context_length)
-    judges, owns = [], []  # before a session is open: each takes memory
-    for context in contexts:
+    answers = []
+    for context in check_contexts(bundle.manifest.context_length):
         with in_float64():
-            judges.append(torch_witness(family, model, context))
-        owns.append(torch_witness(family, model, context))
-    runtime = FAMILIES[family](bundle, {}, SessionSettings())
+            judge = torch_witness(family, model, context)
+        answers.append(_Answer(context=context, judge=judge, float32=torch_witness(family, model, context)))
+    return answers
+
+
+def _compare_base(bundle: Bundle, answers: Sequence[_Answer]) -> tuple[float, float]:
+    """Return the largest errors of the runtime and of torch in float32, both against torch in float64."""
+    runtime = FAMILIES[bundle.manifest.family](bundle, {}, SessionSettings(from_disk=True))
     worst = float32 = 0.0
-    for context, judge, mine in zip(contexts, judges, owns, strict=True):
-        error, own = check_forecasts("the exported base", runtime.witness(context), judge, mine, context)
+    for one in answers:
+        forecasts = runtime.witness(one.context)
+        error, own = check_forecasts("the exported base", forecasts, one.judge, one.float32, one.context)
         worst, float32 = max(worst, error), max(float32, own)
     return worst, float32
 

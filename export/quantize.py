@@ -33,7 +33,9 @@ Progress = Callable[[str, int, int], None]
 
 PRECISIONS = ("float32", "int8", "float16")
 MAX_DEVIATION = 0.01  # of the contexts' scale; the bundled base's int8 is at 0.002
-LEAST_DEVIATION = 1e-4  # a user's bound below is float32's own noise; canonical JSON writes nothing smaller
+# Not a bound on rounding: the smallest power of ten that the manifest can state, whose numbers have no exponents.
+# Float32's own rounding is a hundred times below (2e-6 of the scale for the bundled bases).
+LEAST_DEVIATION = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +171,11 @@ def _check_request(
     unknown = sorted(set(adapted) - known)
     if unknown:
         raise ExportError(f"no tunable tensor {unknown[0]!r} in {source.path}")
+    check_kept(adapter, adapted, precision)
+
+
+def check_kept(adapter: Collection[str], adapted: Collection[str], precision: str) -> None:
+    """Raise `ExportError` where ``adapter`` touches a tensor that is not among the ``adapted`` ones."""
     refused = sorted(set(adapter) - set(adapted))
     if refused:
         raise ExportError(

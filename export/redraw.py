@@ -42,20 +42,25 @@ def spread(model: Any, name: str) -> float:
     return size
 
 
+def draw(model: Any, name: str, place: int) -> Tensor:
+    """Return a parameter's numbers at a place: the same at every call, whatever the model holds."""
+    shape = model.get_parameter(name).shape
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{place} {name}".encode()))
+    mean = 1.0 if len(shape) < 2 and name.endswith("layer_norm.weight") else 0.0
+    return torch.empty(shape).normal_(mean, spread(model, name), generator=generator)
+
+
 @contextmanager
 def redrawn(model: Any, originals: Mapping[str, FloatArray], place: int) -> Iterator[Mapping[str, Tensor]]:
     """Draw the parameters that ``originals`` names anew, in place, for the duration of a ``with``; yield them by name.
 
-    ``place`` is the seed. The model is not copied: it takes its own numbers back from ``originals`` (memory-mapped).
+    ``place`` is the seed. The model is not copied: it takes its own numbers back from ``originals`` (a file).
     """
     parameters = {name: model.get_parameter(name) for name in originals}
     try:
         with torch.no_grad():
             for name, parameter in parameters.items():
-                generator = torch.Generator().manual_seed(zlib.crc32(f"{place} {name}".encode()))
-                mean = 1.0 if parameter.ndim < 2 and name.endswith("layer_norm.weight") else 0.0
-                drawn = torch.empty(parameter.shape).normal_(mean, spread(model, name), generator=generator)
-                parameter.copy_(drawn)  # wherever it lies: the numbers are the same on every device
+                parameter.copy_(draw(model, name, place))
         yield {name: parameter.detach() for name, parameter in parameters.items()}
     finally:
         with torch.no_grad():

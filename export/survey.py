@@ -25,7 +25,11 @@ FloatArray = NDArray[np.float32]
 Respond = Callable[[Any, FloatArray], Tensor]
 
 PLACES = 2  # a tensor that by chance moves little at one is heard at the other
-SEEN = 30.0  # a tensor's own move, in allowed errors; measured: 1,000 and more for every tensor of every family
+# A tensor's own move, in allowed errors: the power of the test, not a bound on rounding. A session without the tensor
+# errs by the move less one allowed error, so 2 would do for an exact move; this one is of first order and of one draw
+# of signs, which at worst halves a move in two of five cases and makes a tenth of it in one of twelve. Every tensor of
+# every family moves by 1,000 and more, so a third or three times as much changes no verdict on them.
+SEEN = 30.0
 CONTEXTS, LENGTH = 4, 64
 
 

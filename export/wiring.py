@@ -20,13 +20,17 @@ from torch import Tensor
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.session import SessionSettings
+from export.aside import set_aside
 from export.errors import ExportError
 from export.families import find_family
-from export.folder import StoredTensors
-from export.redraw import redrawn
+from export.folder import StoredTensors, rewritten
+from export.redraw import draw, redrawn
 from export.survey import Place, distance, unheard
 
 FloatArray = NDArray[np.float32]
+
+LARGE = 2**26  # numbers: 256 MB
+PARTS = 4  # of a large model's tensors, each merged in a session of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +54,17 @@ def check_wiring(model: Any, bundle: Bundle, places: Sequence[Place]) -> Wiring:
         raise ExportError(f"{silent[0]}: tunable, but it moves no forecast: nothing proves it wired")
     originals = StoredTensors(bundle.path, manifest.tensors)
     errors = []
-    for place in places:
-        with redrawn(model, originals, place.seed) as drawn:
-            got = runtime_response(bundle, drawn, place.context)
-            error = distance(got, place.response)
-            if not error <= place.allowed:
-                raise ExportError(
-                    f"all tunable tensors drawn anew, the runtime differs from torch by {error:.3g} of the response, "
-                    f"allowed {place.allowed:.3g} (torch's own rounding: {place.float32:.3g}): "
-                    + _culprit(model, manifest.family, originals, drawn, place, got)
-                )
-            errors.append(error)
+    for place, merged in merges(places, {entry.name: entry.size for entry in manifest.tensors}):
+        with set_aside(model, originals):  # torch has said what it has to say
+            got = _runtime_response(model, bundle, place, merged)
+        error = distance(got, place.response)
+        if not error <= place.allowed:
+            raise ExportError(
+                f"all tunable tensors drawn anew, the runtime differs from torch by {error:.3g} of the response, "
+                f"allowed {place.allowed:.3g} (torch's own rounding: {place.float32:.3g}): "
+                + _culprit(model, manifest.family, originals, place, got)
+            )
+        errors.append(error)
     loudest = {name: max(place.moves[name] for place in places) for name in names}
     weakest = min(loudest, key=loudest.__getitem__, default="")
     return Wiring(
@@ -71,10 +75,34 @@ def check_wiring(model: Any, bundle: Bundle, places: Sequence[Place]) -> Wiring:
     )
 
 
+def merges(places: Sequence[Place], sizes: Mapping[str, int]) -> list[tuple[Place, list[str]]]:
+    """Say which tensors (name → numbers in it) to merge at which place: all at each, but of a large model in `PARTS`.
+
+    ONNX Runtime holds a merged tensor three times as a session opens. Each tensor is in one part then, at a place where
+    it is heard, for there only a session that ignores it is noticed; the parts are of about one size.
+    """
+    if sum(sizes.values()) < LARGE:
+        return [(place, list(sizes)) for place in places]
+    parts: list[tuple[Place, list[str]]] = [(place, []) for place in places for _ in range(PARTS // len(places))]
+    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        heard = [part for part in parts if not unheard([part[0]], [name])]
+        min(heard, key=lambda part: sum(sizes[one] for one in part[1]))[1].append(name)
+    return [part for part in parts if part[1]]
+
+
+def _runtime_response(model: Any, bundle: Bundle, place: Place, merged: Sequence[str]) -> FloatArray:
+    """Return the response of the runtime at a place; the tensors that are not ``merged`` lie in its files."""
+    lying = [entry for entry in bundle.manifest.tensors if entry.name not in merged]
+    if not lying:
+        return runtime_response(bundle, {name: draw(model, name, place.seed) for name in merged}, place.context)
+    with rewritten(bundle, lying, lambda name: draw(model, name, place.seed).numpy()) as elsewhere:
+        return runtime_response(elsewhere, {name: draw(model, name, place.seed) for name in merged}, place.context)
+
+
 def runtime_response(bundle: Bundle, drawn: Mapping[str, Tensor], context: FloatArray) -> FloatArray:
-    """Open ``bundle`` as a device does with the tensors ``drawn``, all of them merged, and return its response."""
-    merged = {index: drawn[entry.name].numpy() for index, entry in enumerate(bundle.manifest.tensors)}
-    model = FAMILIES[bundle.manifest.family](bundle, merged, SessionSettings())
+    """Open ``bundle`` with the tensors ``drawn`` merged, as a device merges them, and return its response."""
+    merged = {bundle.index_of(name): tensor.numpy() for name, tensor in drawn.items()}
+    model = FAMILIES[bundle.manifest.family](bundle, merged, SessionSettings(from_disk=True))
     return find_family(bundle.manifest.family).runtime_response(model, context)
 
 
@@ -82,17 +110,15 @@ def _culprit(
     model: Any,
     family: str,
     originals: Mapping[str, FloatArray],
-    drawn: Mapping[str, Tensor],
     place: Place,
     got: FloatArray,
 ) -> str:
     """Say which tensor the runtime ignores, as torch with the base's own numbers in it tells; else what it may be."""
-    for name, parameter in drawn.items():
-        here = parameter.clone()
-        with torch.no_grad():
+    with redrawn(model, originals, place.seed) as drawn, torch.no_grad():
+        for name, parameter in drawn.items():
             parameter.copy_(torch.from_numpy(originals[name]))
-            ignoring = find_family(family).response(model, place.context).double().numpy()
-            parameter.copy_(here)
-        if distance(got, ignoring) <= place.allowed:
-            return f"it ignores {name}"
+            ignoring = find_family(family).response(model, place.context).double().cpu().numpy()
+            parameter.copy_(draw(model, name, place.seed))
+            if distance(got, ignoring) <= place.allowed:
+                return f"it ignores {name}"
     return "a tensor does not arrive where torch has it, or the graph computes something else"

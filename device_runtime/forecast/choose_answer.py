@@ -23,6 +23,7 @@ from device_runtime.format.adapter import KnownAnswer
 
 FloatArray = NDArray[np.float32]
 
+DEVICE = SessionSettings()
 CONTEXT_LENGTH = 16  # 64 bytes
 PROBE_STEPS = 2
 CANDIDATES = 64
@@ -72,12 +73,14 @@ def choose_known_answer(
     return answer, float(margins[best])
 
 
-def probes(bundle: Bundle, merged: Mapping[int, FloatArray], contexts: FloatArray) -> FloatArray:
+def probes(
+    bundle: Bundle, merged: Mapping[int, FloatArray], contexts: FloatArray, settings: SessionSettings = DEVICE
+) -> FloatArray:
     """Return what a known-answer test asks of each of ``contexts`` ``[N, L]``: ``[N, size]``.
 
     The sessions are closed again: those of a large base are twice its size.
     """
-    model = _model(bundle, merged)
+    model = _model(bundle, merged, settings)
     size = PROBE_STEPS * len(bundle.manifest.quantile_levels)
     if isinstance(model, Sampler):
         size = min(size, bundle.manifest.prediction_length)  # one number a step
@@ -85,7 +88,11 @@ def probes(bundle: Bundle, merged: Mapping[int, FloatArray], contexts: FloatArra
 
 
 def tolerances(
-    bundle: Bundle, merged: Mapping[int, FloatArray], contexts: FloatArray, expected: FloatArray
+    bundle: Bundle,
+    merged: Mapping[int, FloatArray],
+    contexts: FloatArray,
+    expected: FloatArray,
+    settings: SessionSettings = DEVICE,
 ) -> FloatArray:
     """Return what a right merge of ``contexts`` ``[N, L]`` may be off by on another processor: ``[N]``, in their unit.
 
@@ -98,7 +105,7 @@ def tolerances(
     vectors = {n: bundle.tensor(n) for n, entry in enumerate(bundle.manifest.tensors) if len(entry.shape) == 1}
     largest = np.zeros(len(contexts))
     for _ in range(DRAWS):
-        model = _model(bundle, {n: _nudged(t, draw) for n, t in {**vectors, **merged}.items()})
+        model = _model(bundle, {n: _nudged(t, draw) for n, t in {**vectors, **merged}.items()}, settings)
         for n, context in enumerate(contexts):
             # Tokens stay tokens, unless rounding alone moves a value across a bin's edge: then the answer is no good.
             nudge = 0.0 if isinstance(model, Sampler) else NUDGE * float(context.std())
@@ -114,5 +121,5 @@ def _nudged(tensor: FloatArray, draw: np.random.Generator) -> FloatArray:
     return np.asarray(tensor * (1 + NUDGE * draw.uniform(-1, 1, tensor.shape)), dtype=np.float32)
 
 
-def _model(bundle: Bundle, tensors: Mapping[int, FloatArray]) -> Model:
-    return FAMILIES[bundle.manifest.family](bundle, tensors, SessionSettings())
+def _model(bundle: Bundle, tensors: Mapping[int, FloatArray], settings: SessionSettings) -> Model:
+    return FAMILIES[bundle.manifest.family](bundle, tensors, settings)

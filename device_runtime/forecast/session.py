@@ -30,6 +30,9 @@ class SessionSettings:
     memory_arena: bool = False  # an arena trades memory for nothing at batch 1
     prepacking: bool = True  # without it a session is smaller and slower
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    # ONNX Runtime reads weights from the bundle's folder itself, one at a time: a third of the memory while a session
+    # opens. For who wrote that folder, not for a device: what changes on the disk after the check is not noticed.
+    from_disk: bool = False
 
 
 def open_session(
@@ -62,17 +65,24 @@ def open_session(
     except Exception as error:
         kind = StorageError if _of_machine(error) else MergeError
         raise kind(f"{entry.file}: onnxruntime refused the merged tensors: {error}") from error
+    if settings.from_disk:
+        return _created(str(bundle.path / entry.file), entry.file, options, settings)
     with bundle.in_memory():
         # Not by path: these very bytes were compared with the manifest, a file may be another one by now.
         external = {name: bundle.data(name) for name in bundle.manifest.files if not name.endswith(GRAPH_SUFFIX)}
         options.add_external_initializers_from_files_in_memory(
             list(external), list(external.values()), [len(data) for data in external.values()]
         )
-        try:
-            return ort.InferenceSession(bytes(bundle.data(entry.file)), options, providers=list(settings.providers))
-        except Exception as error:
-            kind = MergeError if "xternal initializer" in str(error) and not _of_machine(error) else StorageError
-            raise kind(f"{entry.file}: onnxruntime could not open the graph: {error}") from error
+        return _created(bytes(bundle.data(entry.file)), entry.file, options, settings)
+
+
+def _created(graph: bytes | str, name: str, options: ort.SessionOptions, settings: SessionSettings) -> Session:
+    """Open a graph, given as its bytes or its path. Raises `MergeError`, `StorageError`."""
+    try:
+        return ort.InferenceSession(graph, options, providers=list(settings.providers))
+    except Exception as error:
+        kind = MergeError if "xternal initializer" in str(error) and not _of_machine(error) else StorageError
+        raise kind(f"{name}: onnxruntime could not open the graph: {error}") from error
 
 
 def _of_machine(error: Exception) -> bool:

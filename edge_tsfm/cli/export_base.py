@@ -122,7 +122,7 @@ def export_base_command(
             result = _float32(base, out, progress, beside)
             reduced = None
         else:
-            options = _options(base, keep, max_deviation, run, data)
+            options = _options(base, precision, keep, max_deviation, run, data)
             with tempfile.TemporaryDirectory() as scratch:
                 result = _float32(base, Path(scratch) / "float32", progress)
                 reduced = _reduced(result.path, out, precision, {**options, "beside": beside}, progress)
@@ -173,10 +173,11 @@ def _float32(
 
 
 def _options(
-    base: Base, keep: str | None, max_deviation: float | None, run: Path | None, data: Path | None
+    base: Base, precision: str, keep: str | None, max_deviation: float | None, run: Path | None, data: Path | None
 ) -> dict[str, Any]:
     """Turn the command's options into those of `export_precision`, before anything slow begins."""
     from edge_tsfm.methods.sites import kept_tensors
+    from export.quantize import check_kept
 
     options: dict[str, Any] = {"adapted": kept_tensors(base.model, keep)}
     if max_deviation is not None:
@@ -187,6 +188,7 @@ def _options(
         own = {name for name, _ in base.model.named_parameters()}
         if added := sorted(set(adapter) - own):
             raise ModelError(f"{run} tunes {added[0]}, which {base.name} does not have", hint="--added-biases")
+        check_kept(adapter, options["adapted"], precision)
         options |= {"contexts": trained.held_out_contexts(data=data), "adapter": adapter}
     return options
 

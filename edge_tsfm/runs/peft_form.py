@@ -23,8 +23,10 @@ from torch import nn
 from edge_tsfm.errors import TrainError
 from edge_tsfm.methods.base import ADAPTER
 
-# Singular values below this share of the largest are rounding noise of float32.
-NOISE = 1e-6
+# Of the largest singular value: one rounding of float32. The factors are stored in float32, which moves the largest
+# component by as much, so what is smaller would be stored beside an error of its own size. (Changes come in float64, in
+# which an exact low rank shows to 1e-13.)
+NOISE = 2.0**-24
 
 
 def save_peft_form(base: nn.Module, changes: Mapping[str, torch.Tensor], folder: Path, *, base_name: str) -> None:

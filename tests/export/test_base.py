@@ -1,3 +1,4 @@
+import copy
 import json
 from pathlib import Path
 
@@ -66,10 +67,19 @@ def test_contexts_of_any_length_with_gaps_forecast_as_torch(base, bundle: Bundle
 
 
 def test_parity_fails_when_the_bundle_is_not_the_model(base, bundle: Bundle) -> None:
+    model = copy.deepcopy(base.model)
+    model.encoder.final_layer_norm.variance_epsilon = 0.3
+    with pytest.raises(ExportError, match="parity: the exported base differs"):
+        check_base(model, bundle)
+
+
+def test_numbers_that_are_not_the_models_are_refused_and_the_model_keeps_its_own(base, bundle: Bundle) -> None:
     name = "output_patch_embedding.output_layer.bias"
-    moved = dict(base.model.named_parameters())[name].numpy() + 0.01
-    with replaced(base.model, {name: moved}), pytest.raises(ExportError, match="parity: the exported base differs"):
-        check_base(base.model, bundle)
+    moved = base.model.get_parameter(name).numpy() + 0.01
+    with replaced(base.model, {name: moved}):
+        with pytest.raises(ExportError, match=f"{name}: the bundle holds other numbers"):
+            check_base(base.model, bundle)
+        np.testing.assert_array_equal(base.model.get_parameter(name).numpy(), moved)
 
 
 def test_nothing_is_written_over_or_left_behind(base, bundle: Bundle, provenance, tmp_path: Path, monkeypatch) -> None:

@@ -261,3 +261,23 @@ def test_a_forecast_that_is_not_finite_is_an_error(dummy_bundle: Path) -> None:
     blown = rebuilt(deltas={index: Dense(Numbers(np.full(shape, 3e38, np.float32)))}, known_answer=None)
     with pytest.raises(ForecastError, match="not finite"):
         Forecaster.open(bundle, blown, allow_unproven=True).forecast(CONTEXT)
+
+
+def test_weights_that_onnx_runtime_reads_itself_forecast_the_same(dummy_bundle: Path) -> None:
+    """Base and adapter: what is merged takes the place of what lies in the file there too."""
+    own, read = SessionSettings(), SessionSettings(from_disk=True)
+    for adapter in (None, BLOB):
+        ours, theirs = (
+            Forecaster.open(dummy_bundle, adapter, settings=settings).forecast(CONTEXT).quantiles
+            for settings in (own, read)
+        )
+        np.testing.assert_array_equal(theirs, ours)
+
+
+def test_weights_that_onnx_runtime_cannot_read_are_a_storage_error(dummy_bundle: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "bundle"
+    shutil.copytree(dummy_bundle, copied)
+    bundle = Bundle.open(copied)
+    (copied / "tunable.safetensors").unlink()
+    with pytest.raises(StorageError, match=r"forecast\.onnx: onnxruntime could not open the graph"):
+        open_session(bundle, "forecast", {}, SessionSettings(from_disk=True))

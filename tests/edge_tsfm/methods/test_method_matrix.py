@@ -53,6 +53,16 @@ Near = Callable[[Any], float]
 Start = Callable[[Any, str], tuple[Method, Options, list[str]]]
 
 
+# An adapter's numbers are rounded to whole steps of the largest on each tensor: by half a step at most.
+HALF_STEP = {"int16": 0.5 / 32_767, "int8": 0.5 / 127}
+# What that may do to an adapter's effect, in half steps: numbers are smaller than the largest, and err to either side.
+# Measured: 1.4 and less in either type; a third leaves little to other numbers, three times as much still sees int16
+# stored in 10 bits.
+STEPS = 8
+# Of what rounding does: an adapter's own effect, for its absence to be seen. Measured: 330 to 17,000.
+AUDIBLE = 100
+
+
 @pytest.fixture
 def start(family: Family, windows: tuple[torch.Tensor, torch.Tensor]) -> Start:
     """Attach a case to a model, its entries chosen as a run does; return method, options and touched tensors."""
@@ -132,12 +142,12 @@ def test_merged_forecasts_as_tuned(
     tune(model)
     after = outputs(model)
     effect = float((after - before).abs().max())
-    assert effect > 1e-3
     assert set(method.deltas(model, options, "int16")) == set(touched)
-    # int16 parameters: one part in 32,767 of the largest on each tensor.
-    error = (outputs(merged(base, method.deltas(model, options, "int16"))) - after).abs().max()
-    assert error < 1e-3 * effect + near(merged(base, method.deltas(model, options, "int16")))
-    assert (outputs(merged(base, method.deltas(model, options, "int8"))) - after).abs().max() < 0.1 * effect
+    for dtype in ("int16", "int8"):
+        rounded = merged(base, method.deltas(model, options, dtype))
+        rounds = near(rounded)
+        assert effect > AUDIBLE * rounds
+        assert (outputs(rounded) - after).abs().max() < STEPS * HALF_STEP[dtype] * effect + rounds
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -164,8 +174,8 @@ def test_plain_peft_opens_the_checkpoint_and_forecasts_the_same(
     save_peft_form(base, changes, tmp_path / "peft", base_name="dummy")
     opened = PeftModel.from_pretrained(copy.deepcopy(base), str(tmp_path / "peft")).eval()
     wanted = outputs(merged(base, deltas))
-    assert (wanted - before).abs().max() > 1e-3
     allowed = near(merged(base, deltas))
+    assert (wanted - before).abs().max() > AUDIBLE * allowed
     assert_near(outputs(opened.get_base_model()), wanted, allowed)
     if set(deltas) <= set(parameters):
         assert_near(outputs(opened.merge_and_unload()), wanted, allowed)
@@ -238,7 +248,7 @@ def test_methods_that_wrap_different_layers_combine(
     deltas = fourier.deltas(model, OPTIONS, "int16") | lora.deltas(model, OPTIONS, "int16")
     assert set(deltas) == {*parts.linear["ffn"], *parts.linear["v"]}
     error, effect = (outputs(merged(base, deltas)) - after).abs().max(), (after - before).abs().max()
-    assert error < 1e-3 * effect + near(merged(base, deltas))
+    assert error < STEPS * HALF_STEP["int16"] * effect + near(merged(base, deltas))
 
 
 @pytest.mark.parametrize("name", [*NAMES, *REFERENCES])
