@@ -1,7 +1,7 @@
 """The training loop: frozen base, few trainable parameters, early stopping, exact resume.
 
 The model stays in evaluation mode: dropout would train another function than the one that is deployed, and a few
-thousand numbers do not memorise a ward. So chance enters only through which windows a step sees, and that follows
+thousand parameters do not memorise a ward. So chance enters only through which windows a step sees, and that follows
 from the seed and the step's number.
 """
 
@@ -34,7 +34,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]  # contexts [N, L], targets [N, H]
 
 @dataclass(kw_only=True)
 class Fit:
-    """What the loop made: the best numbers and the curve that led there."""
+    """What the loop made: the best parameters and the curve that led there."""
 
     best: dict[str, torch.Tensor]
     best_step: int
@@ -56,7 +56,7 @@ def fit(
     report: Report = lambda *_: None,
     work: Work | None = None,
 ) -> Fit:
-    """Train the parameters that ``rates`` names, each with its peak learning rate, and leave the best numbers there.
+    """Train the parameters that ``rates`` names, each with its peak learning rate, and leave the best parameters there.
 
     Best by the family's stopping metric on a sample of ``validation``. The frozen base is the first candidate: numbers
     that never beat it end as they began. With ``checkpoint`` the whole
