@@ -35,7 +35,7 @@ class Role:
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """Monotonic limits. `raised` returns a higher one, never a lower."""
+    """Monotonic limits. What `accept_…` returns is never lower, but for what new keys begin anew."""
 
     sequences: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # ring -> (sequence, SHA-256 of file)
     security_minimum: Mapping[str, int] = field(default_factory=dict)  # ring -> sequence

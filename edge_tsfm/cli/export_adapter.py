@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Bundle of the base the run adapted.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Blob to write (.etsa).")
 @click.option(
-    "--adapter-version", type=click.IntRange(1, 2**63), default=1, help="Monotonic; a device never goes back."
+    "--adapter-version", type=click.IntRange(1, 2**63 - 1), default=1, help="Monotonic; a device never goes back."
 )
 @click.option("--dtype", type=click.Choice(["int16", "int8"]), default="int16", help="How tuned parameters are stored.")
 @click.option(

@@ -16,7 +16,7 @@ from device_runtime.update.rollout import adapter_target
 from device_runtime.update.slots import MAX_FILE_SIZE
 from edge_tsfm.deploy.acceptance import Gate, Verdict, judge, read_evaluation, read_gate
 from edge_tsfm.deploy.ledger import Ring, in_the_field, read_ring, write_ring
-from edge_tsfm.deploy.record import statement, write_record
+from edge_tsfm.deploy.record import Case, statement, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, sign_blob
 from edge_tsfm.errors import DeployError, GateRefusedError
@@ -77,15 +77,13 @@ def approve(
     field = _Field.of(repository, known, field_evaluation)
     name = _judged_as(judged, decoded, opened, str(evaluation))
     verdict = judge(gate, judged, field.evaluation, first=field.file is None, name=name)
-    facts: dict[str, Any] = {
-        "name": adapter.name, "ring": ring, "blob": blob, "bundle": opened, "verdict": verdict,
-        "gate": gate_digest, "judged": name, "evaluation": judged, "evaluation_digest": digest(judged_bytes),
-        "field": field.facts, "who": who, "why": why, "now": repository.now, "training_data": data_digest,
-    }  # fmt: skip
+    case = Case(
+        name=adapter.name, ring=ring, blob=blob, bundle=opened, verdict=verdict, gate=gate_digest, judged=name,
+        evaluation=judged, evaluation_digest=digest(judged_bytes), field=field.facts, who=who, why=why,
+        now=repository.now, training_data=data_digest,
+    )  # fmt: skip
     if not verdict.passed or decoded.forced:
-        path = write_record(
-            repository.folder / "records", statement(signed=None, decision="refused", approvals={}, **facts)
-        )
+        path = write_record(repository.folder / "records", statement(case, decision="refused"))
         raise GateRefusedError(f"the gate refuses it: {_reasons(verdict, decoded)}", hint=f"recorded in {path}")
     signed, signed_by = sign_blob(blob, repository.signers("adapter"), repository.threshold("adapter"))
     file, sequence = digest(signed), decoded.version
@@ -100,7 +98,7 @@ def approve(
     role, listed_by = list_target(repository, target, sequence)
     approvals = {"adapter": signed_by, role: listed_by}
     path = write_record(
-        repository.folder / "records", statement(signed=signed, decision="approved", approvals=approvals, **facts)
+        repository.folder / "records", statement(case, decision="approved", signed=signed, approvals=approvals)
     )
     write_ring(repository, after)
     return Approval(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -80,47 +82,49 @@ def frozen_proof(bundle: Bundle, adapter: Adapter, merged: dict[int, NDArray[np.
     }
 
 
-def statement(
-    *,
-    name: str,
-    ring: str,
-    signed: bytes | None,
-    blob: bytes,
-    bundle: Bundle,
-    verdict: Verdict,
-    gate: str,
-    judged: str,
-    evaluation: dict[str, Any],
-    evaluation_digest: str,
-    field: dict[str, Any] | None,
-    approvals: dict[str, list[str]],
-    decision: str,
-    who: str,
-    why: str,
-    now: datetime,
-    training_data: str | None,
-) -> dict[str, Any]:
-    """Return the record of one decision about one adapter. ``decision`` is "approved" or "refused".
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is decided on, by whom and on what evidence."""
 
-    ``judged`` names the evaluation's forecaster that the gate compared, ``field`` the adapter it was compared with,
-    None: none was in the field. ``approvals`` is role to the ids of the keys that signed.
+    name: str  # of the adapter's file
+    ring: str
+    blob: bytes
+    bundle: Bundle
+    verdict: Verdict
+    gate: str  # SHA-256 of the pinned one
+    judged: str  # the evaluation's forecaster that the gate compared
+    evaluation: dict[str, Any]
+    evaluation_digest: str
+    field: dict[str, Any] | None  # the adapter it was compared with; None: none was in the field
+    who: str
+    why: str
+    now: datetime
+    training_data: str | None
+
+
+def statement(
+    case: Case, *, decision: str, signed: bytes | None = None, approvals: Mapping[str, list[str]] | None = None
+) -> dict[str, Any]:
+    """Return the record of one decision about one adapter: "approved", with the ``signed`` file, or "refused".
+
+    ``approvals`` is role to the ids of the keys that signed.
     """
-    adapter = decode(blob)
-    subject = [{"name": name, "digest": {"sha256": digest(blob)}}]
+    adapter = decode(case.blob)
+    subject = [{"name": case.name, "digest": {"sha256": digest(case.blob)}}]
     if signed is not None:
-        subject.append({"name": f"{name}, signed file", "digest": {"sha256": digest(signed)}})
-    merged = merge(bundle.manifest, bundle.tensor, adapter)
-    checks = [{**vars(check), "outcome": check.sentence} for check in verdict.checks]
+        subject.append({"name": f"{case.name}, signed file", "digest": {"sha256": digest(signed)}})
+    merged = merge(case.bundle.manifest, case.bundle.tensor, adapter)
+    checks = [{**vars(check), "outcome": check.sentence} for check in case.verdict.checks]
     return {
         "_type": STATEMENT,
         "subject": subject,
         "predicateType": PREDICATE,
         "predicate": {
             "decision": decision,
-            "channel": ring,
-            "who": who,
-            "why": why,
-            "at": now.isoformat(),
+            "channel": case.ring,
+            "who": case.who,
+            "why": case.why,
+            "at": case.now.isoformat(),
             "adapter": {
                 "version": adapter.version,
                 "parameters": adapter.parameters,
@@ -129,16 +133,16 @@ def statement(
                 "for": adapter.binding and adapter.binding.to_dict(),
                 "metadata": dict(adapter.metadata),
             },
-            "in_the_field": field,
-            "gate": {"sha256": gate, "judged": judged, "checks": checks, "passed": verdict.passed},
+            "in_the_field": case.field,
+            "gate": {"sha256": case.gate, "judged": case.judged, "checks": checks, "passed": case.verdict.passed},
             "evaluation": {
-                "sha256": evaluation_digest,
-                **{key: evaluation[key] for key in EVALUATED if key in evaluation},
+                "sha256": case.evaluation_digest,
+                **{key: case.evaluation[key] for key in EVALUATED if key in case.evaluation},
             },
-            "training_data": {"sha256": training_data or _fingerprint(evaluation)},
-            "tensors": tensors_touched(bundle, adapter, merged),
-            "frozen": frozen_proof(bundle, adapter, merged),
-            "approvals": approvals,
+            "training_data": {"sha256": case.training_data or _fingerprint(case.evaluation)},
+            "tensors": tensors_touched(case.bundle, adapter, merged),
+            "frozen": frozen_proof(case.bundle, adapter, merged),
+            "approvals": dict(approvals or {}),
             "tools": tool_versions(),
         },
     }

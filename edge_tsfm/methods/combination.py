@@ -17,7 +17,9 @@ class Combination:
     def __init__(self, members: tuple[Method, ...]) -> None:
         self.members = members
         self.name = "+".join(member.name for member in members)
-        self.learning_rate = max(member.learning_rate for member in members)  # each trains at its own; see `rates`
+        self.learning_rate = max(
+            member.learning_rate for member in members
+        )  # each member trains at its own, by `learning_rates`
         self.exportable = all(member.exportable for member in members)
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:

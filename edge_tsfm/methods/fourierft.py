@@ -95,9 +95,9 @@ class FourierFT:
 
 
 def fourier_sites(model: nn.Module, parts: Parts, options: Options) -> tuple[list[str], int]:
-    """Return the weights that the options name, and how many numbers each gets (on average, chosen over all of them).
+    """Return the weights that the options name, and how many parameters each gets (on average, if chosen over all).
 
-    Raises `ConfigError` for a preset or role that is not known, none of which the base has, or too many numbers.
+    Raises `ConfigError` for a preset or role that is not known, none of which the base has, or too many parameters.
     """
     preset = options.preset or (DEFAULT_PRESET if parts.linear["patch"] else T5_PRESET)
     if preset not in PRESETS:

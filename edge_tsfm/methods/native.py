@@ -1,4 +1,4 @@
-"""Methods that tune numbers the base already has: BitFit, norm scales, everything."""
+"""Methods that tune parameters the base already has: BitFit, norm scales, everything."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     yield from _figures(predicate["evaluation"], judged, in_field.get(judged) or in_field.get("adapter"))
     yield "<h2>What changes</h2>"
     yield _table(
-        ("Tensor", "Shape", "Numbers", "Weights changed", "Largest change", "Relative change"),
+        ("Tensor", "Shape", "Parameters", "Weights changed", "Largest change", "Relative change"),
         [
             (t["tensor"], " × ".join(map(str, t["shape"])), t["parameters"], t["weights_changed"], t["max_abs_change"],
              t["relative_change"])

@@ -25,8 +25,8 @@ def peft_card(record: Mapping[str, Any]) -> str:
             "",
             f"**{verdict.headline}** {' '.join(verdict.beside)}",
             "",
-            f"- {record['parameters']:,} numbers tuned by `{config['method']}`, written here as a LoRA checkpoint of "
-            "the same forecasts",
+            f"- {record['parameters']:,} parameters tuned by `{config['method']}`, written here as a LoRA checkpoint "
+            "of the same forecasts",
             f"- base weights: SHA-256 `{base['digest']}`",
             f"- trained on {record['channel']}, every {data['report'].get('interval', '?')}, data fingerprint "
             f"`{data['fingerprint']}`",

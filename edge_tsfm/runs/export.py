@@ -43,7 +43,7 @@ def export_run(
     calibrate: bool = False,
     data: Source | None = None,
 ) -> RunExport:
-    """Encode a run's numbers for a bundle of its base, and prove them on windows of its validation patients.
+    """Encode a run's parameters for a bundle of its base, and prove them on windows of its validation patients.
 
     ``data`` holds these patients, None: the run's own data. ``calibrate`` adds offsets, fitted on what the device's
     runtime forecasts for them. A run that the gate did not accept is exported too, and its blob says so: whether it may

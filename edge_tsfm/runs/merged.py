@@ -25,8 +25,8 @@ ORIGIN_FILE = "edge-tsfm.json"
 def save_merged(run: Run, out: Path) -> dict[str, Any]:
     """Write ``run``'s base with its adaptation merged, float32, into the folder ``out``; return what is recorded there.
 
-    The numbers are rounded as a blob ships them (int16), so the folder forecasts what a device forecasts; a method that
-    has no blob (``full``) is written as it was trained. The folder is read back and compared before it counts.
+    The parameters are rounded as a blob ships them (int16), so the folder forecasts what a device forecasts; a method
+    that has no blob (``full``) is written as it was trained. The folder is read back and compared before it counts.
     Raises `TrainError` for a folder in use, for added biases, or when the weights do not come back.
     """
     with only_writer(out):

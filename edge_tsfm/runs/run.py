@@ -201,7 +201,7 @@ class Run:
         return base
 
     def tuned_model(self) -> nn.Module:
-        """Return the tuned torch model, with the numbers as they were trained (not rounded)."""
+        """Return the tuned torch model, with the parameters as they were trained (not rounded)."""
         model: nn.Module = copy.deepcopy(self.base_model.model)
         attach(model, self._method(), self.config.options)
         numbers = read_numbers(self.path / NUMBERS_FILE)

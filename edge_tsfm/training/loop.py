@@ -1,7 +1,7 @@
 """The training loop: frozen base, few trainable parameters, early stopping, exact resume.
 
 The model stays in evaluation mode: dropout would train another function than the one that is deployed, and a few
-thousand numbers do not memorise a ward. So chance enters only through which windows a step sees, and that follows
+thousand parameters do not memorise a ward. So chance enters only through which windows a step sees, and that follows
 from the seed and the step's number.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]  # contexts [N, L], targets [N, H]
 
 @dataclass(kw_only=True)
 class Fit:
-    """What the loop made: the best numbers and the curve that led there."""
+    """What the loop made: the best parameters and the curve that led there."""
 
     best: dict[str, torch.Tensor]
     best_step: int
@@ -56,7 +56,7 @@ def fit(
     report: Report = lambda *_: None,
     work: Work | None = None,
 ) -> Fit:
-    """Train the parameters that ``rates`` names, each with its peak learning rate, and leave the best numbers there.
+    """Train the parameters that ``rates`` names, each with its peak learning rate, and leave the best parameters there.
 
     Best by the family's stopping metric on a sample of ``validation``. The frozen base is the first candidate: numbers
     that never beat it end as they began. With ``checkpoint`` the whole
@@ -70,11 +70,7 @@ def fit(
     device = device_of(model)
     held = _sample(validation, config.seed, device)
     trainable = {name: parameter for name, parameter in model.named_parameters() if name in rates}
-    groups = [
-        {"params": [trainable[name] for name in trainable if rates[name] == peak], "peak": peak}
-        for peak in sorted(set(rates.values()))
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0)
+    optimiser = _optimiser(trainable, rates)
     state = _State(trainable=trainable, optimiser=optimiser, identity=dict(identity or {}))
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint)
@@ -89,17 +85,11 @@ def fit(
         start = time.monotonic()
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * schedule(step, config.steps, config.warmup_steps)
-        context, target = draw(train, config, step, device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            loss = family.loss(model, context, target)
-        value = _finite(loss, step)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch ships this one without types
-        torch.nn.utils.clip_grad_norm_(trainable.values(), config.clip_norm)
-        optimiser.step()
-        losses.append(value)
+            loss = family.loss(model, *draw(train, config, step, device))
+        losses.append(_update(loss, step, optimiser, trainable.values(), config.clip_norm))
         work.add("step", time.monotonic() - start)
-        report(step + 1, value, result.curve[-1][2])
+        report(step + 1, losses[-1], result.curve[-1][2])
         if (step + 1) % every and step + 1 != config.steps:
             continue
         with work.timed("validation"):
@@ -119,6 +109,31 @@ def fit(
         for name, parameter in trainable.items():
             parameter.copy_(result.best[name])
     return result
+
+
+def _optimiser(trainable: Mapping[str, nn.Parameter], rates: Mapping[str, float]) -> torch.optim.Optimizer:
+    """Make AdamW with a group for each peak learning rate."""
+    groups = [
+        {"params": [trainable[name] for name in trainable if rates[name] == peak], "peak": peak}
+        for peak in sorted(set(rates.values()))
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0)
+
+
+def _update(
+    loss: torch.Tensor,
+    step: int,
+    optimiser: torch.optim.Optimizer,
+    parameters: Iterable[nn.Parameter],
+    clip_norm: float,
+) -> float:
+    """Make one step down the gradient of ``loss``; return its value. Raises `TrainError` when it is not finite."""
+    value = _finite(loss, step)
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch ships this one without types
+    torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimiser.step()
+    return value
 
 
 def check_windows(train: Windows, validation: Windows) -> None:

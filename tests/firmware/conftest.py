@@ -6,11 +6,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from device_runtime.forecast.bundle import Bundle
+from device_runtime.format.blob import encode
 
-from .dummy import make_bundle
+from .dummy import make_adapter, make_bundle
+from .service import SERIES
 
 SOURCE = Path(__file__).parents[2] / "firmware_examples"
 
@@ -69,3 +72,18 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The small bundle of `dummy`."""
     pytest.importorskip("onnx", reason="makes its model with onnx")
     return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def blob(bundle: Bundle) -> bytes:
+    return encode(make_adapter(bundle))
+
+
+@pytest.fixture
+def files(tmp_path: Path, blob: bytes) -> Path:
+    (tmp_path / "map.etsa").write_bytes(blob)
+    rows = "".join(
+        "time,MAP\n" if i < 0 else f"{i},{'' if np.isnan(SERIES[i]) else SERIES[i]}\n" for i in range(-1, 50)
+    )
+    (tmp_path / "series.csv").write_text(rows)
+    return tmp_path

@@ -19,7 +19,8 @@ from device_runtime.format.blob import encode
 
 from .conftest import SOURCE, run
 from .dummy import STEPS, bind, make_adapter
-from .test_samples import SERIES, Service, forecast, quantiles, same
+from .samples import forecast, quantiles, same
+from .service import SERIES, Service
 
 HOUR = 3_600_000_000  # microseconds
 

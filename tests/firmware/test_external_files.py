@@ -17,7 +17,7 @@ from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format import canonical
 from device_runtime.format.onnx_files import external_files
 
-from .test_samples import forecast
+from .samples import forecast
 
 onnx = pytest.importorskip("onnx", reason="makes graphs with onnx")
 DecodeError = pytest.importorskip("google.protobuf.message").DecodeError

@@ -15,7 +15,7 @@ from device_runtime.format.blob import encode
 
 from .conftest import run
 from .dummy import make_adapter
-from .test_samples import quantiles, same
+from .samples import quantiles, same
 
 LIBRARY = os.environ.get("EDGE_TSFM_OTHER_ONNXRUNTIME")
 

@@ -212,7 +212,8 @@ def test_the_c_service_is_told_what_the_settings_say(bed: Bed) -> None:
     assert values["EDGE_TSFM_SIGNAL"] == r"""pressure of "$HOME" \ `1`"""
     wanted = f"{usual} --accept-difference interval --accept-difference unit"
     assert values["EDGE_TSFM_OPTIONS"] == wanted
-    assert "[110] 2 keys must sign each adapter" in printed(re.sub("threshold = 1", "threshold = 2", text), status=1)
+    refused = printed(re.sub("threshold = 1", "threshold = 2", text), status=1)
+    assert "[600] threshold 2: the C service wants one signature" in refused
 
 
 def test_settings_fit_the_unit(bed: Bed, tmp_path: Path) -> None:

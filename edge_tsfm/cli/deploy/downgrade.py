@@ -6,29 +6,14 @@ from pathlib import Path
 
 import click
 
-from edge_tsfm.cli.deploy.options import (
-    json_option,
-    keys_option,
-    open_repository,
-    plan_option,
-    read_stages,
-    repository_argument,
-    ring_argument,
-    say,
-    who_option,
-    why_option,
-)
+from edge_tsfm.cli.deploy.options import for_the_record, on_a_ring, open_repository, plan_option, read_stages, say
 
 
 @click.command()
-@repository_argument
-@ring_argument
+@on_a_ring
 @click.argument("adapter")
-@keys_option
 @plan_option
-@who_option
-@why_option
-@json_option
+@for_the_record
 def command(
     repository: Path,
     ring: str,

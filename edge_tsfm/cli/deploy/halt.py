@@ -6,26 +6,12 @@ from pathlib import Path
 
 import click
 
-from edge_tsfm.cli.deploy.options import (
-    json_option,
-    keys_option,
-    old_name,
-    open_repository,
-    repository_argument,
-    ring_argument,
-    say,
-    who_option,
-    why_option,
-)
+from edge_tsfm.cli.deploy.options import for_the_record, old_name, on_a_ring, open_repository, say
 
 
 @click.command()
-@repository_argument
-@ring_argument
-@keys_option
-@who_option
-@why_option
-@json_option
+@on_a_ring
+@for_the_record
 def command(repository: Path, ring: str, keys: tuple[Path, ...], who: str, why: str, as_json: bool) -> None:
     """Stop a RING's roll-out: nobody else gets it. Those who have it keep it; `revoke` takes it from them."""
     from edge_tsfm.deploy import rings

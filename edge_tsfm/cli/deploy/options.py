@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from edge_tsfm.deploy.controller import Stage
     from edge_tsfm.deploy.repository import Repository
 
+F = TypeVar("F", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 repository_argument = click.argument("repository", type=FOLDER)
@@ -27,6 +29,16 @@ who_option = click.option("--who", required=True, help="Who decides, for the rec
 why_option = click.option("--why", required=True, help="Why, for the records.")
 plan_option = click.option("--plan", type=FILE, help="Stages as TOML.  [default: 1 %, 10 %, all]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def on_a_ring(function: F) -> F:
+    """Add REPOSITORY, RING and --keys."""
+    return repository_argument(ring_argument(keys_option(function)))
+
+
+def for_the_record(function: F) -> F:
+    """Add --who, --why and --json."""
+    return who_option(why_option(json_option(function)))
 
 
 def open_repository(repository: Path, keys: tuple[Path, ...]) -> Repository:

@@ -6,28 +6,14 @@ from pathlib import Path
 
 import click
 
-from edge_tsfm.cli.deploy.options import (
-    json_option,
-    keys_option,
-    old_name,
-    open_repository,
-    repository_argument,
-    ring_argument,
-    say,
-    who_option,
-    why_option,
-)
+from edge_tsfm.cli.deploy.options import for_the_record, old_name, on_a_ring, open_repository, say
 
 
 @click.command()
-@repository_argument
-@ring_argument
+@on_a_ring
 @click.argument("adapter")
-@keys_option
 @click.option("--older", is_flag=True, help="And everything approved before it.")
-@who_option
-@why_option
-@json_option
+@for_the_record
 def command(
     repository: Path, ring: str, adapter: str, keys: tuple[Path, ...], older: bool, who: str, why: str, as_json: bool
 ) -> None:

@@ -6,21 +6,11 @@ from pathlib import Path
 
 import click
 
-from edge_tsfm.cli.deploy.options import (
-    json_option,
-    keys_option,
-    old_name,
-    open_repository,
-    repository_argument,
-    ring_argument,
-    say,
-)
+from edge_tsfm.cli.deploy.options import json_option, old_name, on_a_ring, open_repository, say
 
 
 @click.command()
-@repository_argument
-@ring_argument
-@keys_option
+@on_a_ring
 @click.option("--signal", required=True, help="What its monitors forecast, as MAP.")
 @click.option("--interval", default="", help="Time between two steps, as 1h.  [default: steps of no stated length]")
 @click.option("--unit", default="", help="UCUM, as mm[Hg].  [default: the signal's own]")

@@ -12,20 +12,16 @@ import click
 from edge_tsfm.cli.deploy.options import (
     FOLDER,
     json_option,
-    keys_option,
+    on_a_ring,
     open_repository,
     plan_option,
     read_stages,
-    repository_argument,
-    ring_argument,
     who_option,
 )
 
 
 @click.command()
-@repository_argument
-@ring_argument
-@keys_option
+@on_a_ring
 @click.option(
     "--adapter", help="Start: offer this approved adapter (start of its name, as status and reports give it)."
 )

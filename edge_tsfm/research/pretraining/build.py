@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from edge_tsfm.models.bolt import Bolt
+from edge_tsfm.models.t5 import T5
 from edge_tsfm.research.pretraining.config import PretrainConfig, ShapeConfig
 from edge_tsfm.research.pretraining.draw import Draw
 
@@ -20,7 +22,7 @@ QUANTILE_LEVELS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 # values are (its forecast ignored them after 5,000 steps; with the published configurations' 0.05 it used
 # them after 700), while a small Chronos-T5 with tied embeddings learns fastest from 1.0 and the position
 # table of `_recency`.
-INITIALIZER_FACTOR = {"chronos-bolt": 0.05, "chronos-t5": 1.0}
+INITIALIZER_FACTOR = {Bolt.name: 0.05, T5.name: 1.0}
 _POSITIONS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 SPECIAL_TOKENS = 2  # pad 0, end of sequence 1: as every published Chronos-T5
 
@@ -57,7 +59,7 @@ def _bolt(shape: ShapeConfig, _: int) -> nn.Module:
     """Build a Chronos-Bolt: patches in, quantiles out."""
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
 
-    config = _t5_config(shape, "chronos-bolt", vocabulary=2, reg_token_id=1)
+    config = _t5_config(shape, Bolt.name, vocabulary=2, reg_token_id=1)
     config.architectures = ["ChronosBoltModelForForecasting"]
     config.chronos_pipeline_class = "ChronosBoltPipeline"
     config.chronos_config = {
@@ -78,7 +80,7 @@ def _t5(shape: ShapeConfig, seed: int) -> nn.Module:
     """
     from transformers import T5ForConditionalGeneration
 
-    config = _t5_config(shape, "chronos-t5", vocabulary=shape.vocabulary, tie_word_embeddings=True)
+    config = _t5_config(shape, T5.name, vocabulary=shape.vocabulary, tie_word_embeddings=True)
     config.architectures = ["T5ForConditionalGeneration"]
     config.chronos_pipeline_class = "ChronosPipeline"
     config.chronos_config = {
@@ -106,7 +108,7 @@ def _t5(shape: ShapeConfig, seed: int) -> nn.Module:
     return model
 
 
-_BUILDERS = {"chronos-bolt": _bolt, "chronos-t5": _t5}  # the same names as `config.FAMILIES`
+_BUILDERS = {Bolt.name: _bolt, T5.name: _t5}
 
 
 def _recency(config: Any, *, both_ways: bool) -> Tensor:

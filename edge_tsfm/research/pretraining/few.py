@@ -1,4 +1,4 @@
-"""Continued pre-training with few parameters: a base's broad corpus, an adapter's numbers.
+"""Continued pre-training with few parameters: a base's broad corpus, an adapter's parameters.
 
 Whether tuning few parameters pays before any ward is seen is the question the FourierFT paper on Chronos left
 open.

@@ -80,62 +80,83 @@ def train(
     Raises:
         TrainError: the loss is not finite, or the checkpoint is of another run.
     """
-    optim = config.optimiser
-    average = Average(model, optim.ema_decay)
-    optimiser = torch.optim.AdamW(
-        trainable(model), lr=optim.learning_rate, betas=optim.betas, weight_decay=optim.weight_decay
-    )
     record = record or config.to_dict()
-    progress = Progress()
-    state = State(model=model, average=average, optimiser=optimiser, progress=progress)
+    state = _begin(model, config.optimiser)
+    average, progress = state.average, state.progress
     if resume and (folder / CHECKPOINT).exists():
         load_checkpoint(folder, state, record)
-    in_process = device if not config.workers else torch.device("cpu")
-    loader = DataLoader(
-        _Steps(config=config, rank=ranks.rank, device=in_process),
-        batch_size=None,
-        sampler=range(progress.step, optim.steps),
-        num_workers=config.workers,
-    )
     model.train()
-    losses: list[torch.Tensor] = []
-    since, seen_then = time.monotonic(), progress.series
-    for batch in loader:
-        place = _Place(config=optim, step=progress.step, device=device, ranks=ranks)
-        losses.append(_step(model, batch, optimiser, place))
+    stretch = _Stretch(progress)
+    first, steps = ranks.rank == 0, config.optimiser.steps
+    for batch in _batches(config, progress.step, ranks.rank, device):
+        place = _Place(config=config.optimiser, step=progress.step, device=device, ranks=ranks)
+        stretch.losses.append(_step(model, batch, state.optimiser, place))
         average.update(model, progress.step)
         progress.step += 1
         progress.series += len(batch.context) * ranks.count
-        last = progress.step == optim.steps
+        last = progress.step == steps
         saving = progress.step % config.save_every == 0 or last
         if progress.step % config.log_every == 0 or last:
-            loss = float(torch.stack(losses).mean())
-            if not math.isfinite(loss):
-                raise TrainError(
-                    f"the loss is {loss} at step {progress.step}",
-                    hint="lower [optimiser] learning_rate, or set bf16 = false",
-                )
-            elapsed = time.monotonic() - since
-            progress.seconds += elapsed
-            row = {
-                "step": float(progress.step),
-                "series": float(progress.series),
-                "seconds": progress.seconds,
-                "loss": loss,
-                "learning_rate": learning_rate(optim, progress.step - 1),
-                "series_per_second": (progress.series - seen_then) / elapsed,
-            }
-            if saving and watch is not None and ranks.rank == 0:
+            row = stretch.row(config.optimiser)
+            if saving and watch is not None and first:
                 row |= _watched(model, average, watch, progress)
             progress.curve.append(row)
-            losses, since, seen_then = [], time.monotonic(), progress.series
-            if on_log is not None and ranks.rank == 0:
+            stretch = _Stretch(progress)
+            if on_log is not None and first:
                 on_log(progress)
-        if saving and ranks.rank == 0:
+        if saving and first:
             save_checkpoint(folder, state, record)
     average.swap(model)
     model.eval()
     return progress
+
+
+def _begin(model: nn.Module, optim: OptimiserConfig) -> State:
+    """Make what a run changes, as it is before the first step."""
+    optimiser = torch.optim.AdamW(
+        trainable(model), lr=optim.learning_rate, betas=optim.betas, weight_decay=optim.weight_decay
+    )
+    return State(model=model, average=Average(model, optim.ema_decay), optimiser=optimiser, progress=Progress())
+
+
+def _batches(config: PretrainConfig, step: int, rank: int, device: torch.device) -> DataLoader[Batch]:
+    """Return one process's batches from ``step`` on; worker processes have no accelerator."""
+    here = device if not config.workers else torch.device("cpu")
+    return DataLoader(
+        _Steps(config=config, rank=rank, device=here),
+        batch_size=None,
+        sampler=range(step, config.optimiser.steps),
+        num_workers=config.workers,
+    )
+
+
+class _Stretch:
+    """The steps between two lines of the curve."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.losses: list[torch.Tensor] = []
+        self._progress = progress
+        self._since, self._seen = time.monotonic(), progress.series
+
+    def row(self, optim: OptimiserConfig) -> dict[str, float]:
+        """Return the stretch's line, its time counted. Raises `TrainError` for a loss that is not finite."""
+        progress = self._progress
+        loss = float(torch.stack(self.losses).mean())
+        if not math.isfinite(loss):
+            raise TrainError(
+                f"the loss is {loss} at step {progress.step}",
+                hint="lower [optimiser] learning_rate, or set bf16 = false",
+            )
+        elapsed = time.monotonic() - self._since
+        progress.seconds += elapsed
+        return {
+            "step": float(progress.step),
+            "series": float(progress.series),
+            "seconds": progress.seconds,
+            "loss": loss,
+            "learning_rate": learning_rate(optim, progress.step - 1),
+            "series_per_second": (progress.series - self._seen) / elapsed,
+        }
 
 
 def _step(model: nn.Module, batch: Batch, optimiser: torch.optim.Optimizer, place: _Place) -> torch.Tensor:

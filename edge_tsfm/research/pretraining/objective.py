@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_tsfm.models.bolt import Bolt
+from edge_tsfm.models.family import family_of
+from edge_tsfm.models.t5 import T5
 from edge_tsfm.research.pretraining.config import OptimiserConfig
 from edge_tsfm.research.pretraining.corpus import Batch
 
@@ -30,8 +33,8 @@ def step_weights(length: int, exponent: float, device: torch.device) -> Tensor:
 
 def batch_loss(model: Any, batch: Batch, config: OptimiserConfig) -> Tensor:
     """Mean loss per scored value of one batch, a scalar; the family follows from the model."""
-    family = bolt_loss if hasattr(model, "chronos_config") else t5_loss
-    return family(model, batch, config)
+    loss = {Bolt.name: bolt_loss, T5.name: t5_loss}[family_of(model)]
+    return loss(model, batch, config)
 
 
 def bolt_loss(model: Any, batch: Batch, config: OptimiserConfig) -> Tensor:

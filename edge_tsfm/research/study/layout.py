@@ -19,7 +19,7 @@ from edge_tsfm.research.study.table import CONFIDENCE, Group, Row
 
 PAPER = ("mse", "dtw", "mape", "wql")
 HEADINGS = (
-    "numbers",
+    "parameters",
     "blob, bytes",
     *(METRICS[key].label for key in PAPER),
     "MSE against base",
@@ -73,7 +73,7 @@ def verdict(group: Group) -> str:
     whole = [row for row in passed if row.method != "full" and row.kept.get("mse") and row.kept["mse"].value >= 1]
     if whole:
         least = min(whole, key=lambda row: row.parameters or 0)
-        text += f" Fewest numbers with all of full fine-tuning's gain in MSE: {least.parameters:,} ({least.label})."
+        text += f" Fewest parameters with all of full fine-tuning's gain in MSE: {least.parameters:,} ({least.label})."
     return text
 
 
@@ -152,7 +152,7 @@ def page(groups: Sequence[Group], notes: Sequence[str], *, title: str, picture: 
 def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: bytes) -> Iterator[str]:
     yield head(title, WIDE)
     yield f"<h1>{escape(title)}</h1>"
-    yield image("numbers shipped against MSE gained", picture)
+    yield image("parameters shipped against MSE gained", picture)
     for group in groups:
         yield f"<h2>{escape(group.target)}, {escape(group.base)}</h2><p>{escape(about(group))}</p>"
         yield f"<p><strong>{escape(verdict(group))}</strong></p>"

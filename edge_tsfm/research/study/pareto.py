@@ -1,4 +1,4 @@
-"""Numbers shipped against MSE gained: what one more number buys."""
+"""Parameters shipped against MSE gained: what one more parameter buys."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ NUDGES = [sign * 8.5 * step for step in range(12) for sign in ((1,) if step == 0
 def _label(axis: Axes, named: Sequence[tuple[str, float, float]]) -> None:
     """Write each point's label beside it, moved up or down with a line to its point where others are in the way.
 
-    Methods with about as many numbers stand one above the other, so labels at their points would cover each other.
+    Methods with about as many parameters stand one above the other, so labels at their points would cover each other.
     """
     points_per_pixel = 72 / axis.figure.dpi
     placed: list[tuple[float, float, float]] = []  # left, right and middle, in points

@@ -304,10 +304,11 @@ def test_a_disk_that_refuses(monitor: Monitor, monkeypatch: pytest.MonkeyPatch, 
 
 
 POWER, AGENT, HOSTILE = "test_slots_power_cut.py", "agent/test_agent.py", "agent/test_hostile.py"
+KEYS, DECISIONS = "agent/test_time_and_keys.py", "agent/test_decisions.py"
 ELSEWHERE = {
-    "clock back to 1970": (AGENT, "test_a_clock_at_1970_installs_and_later_sees_staleness_by_the_floor"),
-    "30 days without publication": (AGENT, "test_thirty_days_without_publication_is_stale_but_runs"),
-    "last month replayed": (AGENT, "test_a_replayed_repository_is_refused_also_with_a_wiped_cache"),
+    "clock back to 1970": (KEYS, "test_a_clock_at_1970_installs_and_later_sees_staleness_by_the_floor"),
+    "30 days without publication": (KEYS, "test_thirty_days_without_publication_is_stale_but_runs"),
+    "last month replayed": (KEYS, "test_a_replayed_repository_is_refused_also_with_a_wiped_cache"),
     "base differs, wrong key": (AGENT, "test_wrong_base_wrong_key_too_few_keys"),
     "known answer off": (AGENT, "test_a_wrong_known_answer_is_refused_once_and_not_fetched_again"),
     "NaN output": ("test_host.py", "test_a_trial_that_fails_gives_way_to_what_ran_before"),
@@ -315,8 +316,8 @@ ELSEWHERE = {
     "watchdog kill ×3": (POWER, "test_a_hang_or_kill_costs_a_try_and_three_end_the_trial"),
     "report endpoint down": (AGENT, "test_a_report_that_cannot_be_sent_changes_nothing"),
     "two agents at once": (HOSTILE, "test_two_agents_poll_one_after_the_other"),
-    "downgrade authorised": (AGENT, "test_revoke_goes_back_to_the_previous_one_and_a_downgrade_is_followed"),
-    "root rotated 5×": (AGENT, "test_five_root_rotations_while_offline"),
+    "downgrade authorised": (DECISIONS, "test_revoke_goes_back_to_the_previous_one_and_a_downgrade_is_followed"),
+    "root rotated 5×": (KEYS, "test_five_root_rotations_while_offline"),
     "every write of a full disk": (POWER, "test_a_disk_that_fills_up_at_any_write_keeps_what_runs"),
 }  # fmt: skip
 

@@ -114,4 +114,4 @@ def test_a_method_that_the_gate_refused_is_not_counted_as_a_success_anywhere(tmp
     html = page([group], [], title="Study", picture=b"")
     assert "The gate accepts 0 of 3 methods" in html
     assert html.count("REFUSED<small>(0 of 1)") == 3
-    assert "Fewest numbers" not in html  # norms keeps all of full's gain, and is not accepted
+    assert "Fewest parameters" not in html  # norms keeps all of full's gain, and is not accepted
