@@ -41,7 +41,7 @@ class Shiftable(BoltParts):
         ``shift`` is ``[1, n]`` or ``[B, n]``; the step back takes the gradient by the quantiles and notes those of the
         biases.
         """
-        parts = shift[:, None].split(self.sizes, dim=-1)
+        parts = torch.split(shift[:, None], self.sizes, dim=-1)
         self._shift, self._gradient = dict(zip(self.names, parts, strict=True)), {}
         embeddings: list[Back] = []
 
@@ -102,7 +102,8 @@ class Shiftable(BoltParts):
         def back(d: Tensor) -> Tensor:
             rate = (x.pow(2).mean(-1, keepdim=True) + layer.variance_epsilon).rsqrt()
             g = d * layer.weight
-            return rate * (g - x * ((g * x).mean(-1, keepdim=True) * rate.square()))
+            moved: Tensor = rate * (g - x * ((g * x).mean(-1, keepdim=True) * rate.square()))
+            return moved
 
         return norm(layer, x), back
 
@@ -133,7 +134,7 @@ class Shiftable(BoltParts):
             scores = _back_softmax(share, mixed @ v.transpose(-1, -2))
             parts = torch.stack([scores @ k, scores.transpose(-1, -2) @ q, share.transpose(-1, -2) @ mixed], dim=0)
             joined = parts.permute(1, 3, 0, 2, 4).reshape(batch, -1, 3 * inner)
-            for layer, part in zip(layers, joined.split(inner, dim=-1), strict=True):
+            for layer, part in zip(layers, torch.split(joined, inner, dim=-1), strict=True):
                 self._note(layer, part)
             return d + back_norm(joined @ torch.cat([attention.q.weight, attention.k.weight, attention.v.weight]))
 

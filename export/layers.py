@@ -90,7 +90,8 @@ def position_bias(stack: Any, length: int, rows: Tensor) -> Tensor:
     by_distance = table[rows].transpose(0, 1)  # [heads, 2 * N - 1]; folded
     position = torch.arange(length, device=rows.device)
     index = position[None, :] - position[:, None] + (rows.shape[0] // 2)  # [query, key]
-    return by_distance[:, index][None]
+    bias: Tensor = by_distance[:, index][None]
+    return bias
 
 
 def encode(

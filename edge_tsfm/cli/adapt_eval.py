@@ -11,10 +11,8 @@ import click
 
 from device_runtime.cli.options import (
     accept_option,
-    binding_of,
     context_steps,
     require_use_said,
-    signal_of,
     warn_of_use,
 )
 from device_runtime.cli.read_options import min_observed_option
@@ -119,6 +117,7 @@ def command(
     from device_runtime.adapt.modes import Mode
     from device_runtime.files import write_atomic
     from device_runtime.forecast.learning import LearningSession
+    from device_runtime.forecast.uses import binding_of
     from device_runtime.series.options import MIN_OBSERVED
     from edge_tsfm.data import read_dataset
     from edge_tsfm.data.split import DIGITS, split_digit
@@ -191,9 +190,10 @@ def _rules(config: Path | None) -> AdaptRules:
 def _forecaster(bundle: Path, blob: Path | None, dataset: Dataset, accept: tuple[str, ...]) -> Forecaster:
     """Open what a monitor would run."""
     from device_runtime.forecast.forecaster import Forecaster
+    from device_runtime.forecast.uses import binding_of, signal_of
     from edge_tsfm.data.use import use_of
 
-    use = replace(use_of(dataset), signal=signal_of([dataset.channel], binding_of(blob)))
+    use = replace(use_of(dataset), signal=signal_of([dataset.signal], binding_of(blob)))
     forecaster = Forecaster.open(bundle, blob, use=use, accept=accept)
     if blob is not None:
         require_use_said(forecaster)

@@ -85,7 +85,7 @@ def adapt_eval(
                 for name in FAULTS:
                     tell(f"fault: {name}")
                     gathered.strike(name, wards, passages, learnable, seeded, seed)
-    return gathered.result(stays[0].channel)
+    return gathered.result(stays[0].signal)
 
 
 def _passage(ward: Sequence[Series], learnable: Learnable, rules: AdaptRules, options: Options) -> Passage:

@@ -24,7 +24,8 @@ def _other_unit(values: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _rounded(values: FloatArray, rng: np.random.Generator) -> FloatArray:
-    return (np.rint(values / COARSE) * COARSE).astype(np.float32)
+    rounded: FloatArray = (np.rint(values / COARSE) * COARSE).astype(np.float32)
+    return rounded
 
 
 def _doubled(values: FloatArray, rng: np.random.Generator) -> FloatArray:
