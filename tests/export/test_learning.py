@@ -116,6 +116,7 @@ def test_the_proof_passes_what_is_right(dummy_base: Base, learning: Path) -> Non
     assert parity.weakest_move > 1e-3
 
 
+@pytest.mark.slow
 def test_the_proof_sees_another_loss(dummy_base: Base, learning: Path) -> None:
     def other(model: Any, context: Tensor, target: Tensor) -> Tensor:
         return LOSS(model, context, target) * (1 + 1e-4)
@@ -124,6 +125,7 @@ def test_the_proof_sees_another_loss(dummy_base: Base, learning: Path) -> None:
         check_learning(dummy_base.model, *open_learning(learning), other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["_norm", "_residual", "_feed_forward", "_attend", "_look"])
 def test_the_proof_sees_a_wrong_step_back(dummy_base: Base, learning: Path, monkeypatch: Any, name: str) -> None:
     """The graph in torch's place of the runtime: what a fault in any step of it would do."""
@@ -133,10 +135,7 @@ def test_the_proof_sees_a_wrong_step_back(dummy_base: Base, learning: Path, monk
         out, back = step(*arguments)
         return out, lambda d: _times(back(d), 1.001)
 
-    kind = staticmethod if isinstance(LearningGraph.__dict__.get(name), staticmethod) else lambda function: function
-    if name == "_norm":
-        kind = staticmethod
-    monkeypatch.setattr(LearningGraph, name, kind(wrong))
+    monkeypatch.setattr(LearningGraph, name, staticmethod(wrong) if name == "_norm" else wrong)
     graph = LearningGraph(dummy_base.model, learnable_names(Bundle.open(learning).manifest, "biases"))
 
     def gradients(self: LearningSession, context: Any, target: Any, shift: Any) -> Any:
@@ -148,20 +147,12 @@ def test_the_proof_sees_a_wrong_step_back(dummy_base: Base, learning: Path, monk
         return float(loss), gradient.numpy()
 
     monkeypatch.setattr(LearningSession, "gradients", gradients)
-    if name == "_residual":  # back from the input's embedding nothing is asked
-        assert _refused(dummy_base, learning) == "gradient"
-    else:
-        assert _refused(dummy_base, learning) == "gradient"
+    with pytest.raises(ExportError, match="the gradient differs from torch's"):
+        check_learning(dummy_base.model, *open_learning(learning), LOSS)
 
 
 def _times(value: Any, factor: float) -> Any:
     return tuple(one * factor for one in value) if isinstance(value, tuple) else value * factor
-
-
-def _refused(base: Base, folder: Path) -> str:
-    with pytest.raises(ExportError) as refused:
-        check_learning(base.model, *open_learning(folder), LOSS)
-    return "gradient" if "the gradient differs from torch's" in str(refused.value) else str(refused.value)
 
 
 @pytest.mark.parametrize("family", ["chronos-t5", "chronos-2"])
