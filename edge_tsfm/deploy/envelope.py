@@ -142,11 +142,7 @@ def approve_envelope(
     written = bind(EnvelopeFile, read_toml(source, error=ConfigError), str(source), error=ConfigError)
     known = read_ring(repository, ring)
     known.require_signal()
-    data = read_bounded(evidence, MAX_EVALUATION)
-    shown = bind(
-        EvidenceFile, parse_json(data, str(evidence), error=DataError), str(evidence), error=DataError,
-        ignore_unknown=True,
-    )  # fmt: skip
+    shown, data = read_evidence(evidence)
     envelope = _envelope(repository, known, written, bundle, digest(data), shown)
     verdict = Verdict(checks=tuple(_checks(written.bounds, envelope, shown)))
     facts: dict[str, Any] = {
@@ -172,6 +168,13 @@ def approve_envelope(
         ring=ring, sequence=envelope.sequence, most=envelope.most.value, file=digest(signed), size=len(signed),
         record=str(path),
     )  # fmt: skip
+
+
+def read_evidence(path: Path) -> tuple[EvidenceFile, bytes]:
+    """Read what ``edge-tsfm adapt-eval --json`` wrote: figures, and the bytes they are in. Raises `DataError`."""
+    data = read_bounded(path, MAX_EVALUATION)
+    value = parse_json(data, str(path), error=DataError)
+    return bind(EvidenceFile, value, str(path), error=DataError, ignore_unknown=True), data
 
 
 def withdraw_envelope(repository: Repository, *, ring: str, who: str, why: str) -> Path:
