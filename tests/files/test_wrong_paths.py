@@ -50,6 +50,7 @@ COMMANDS = {
         "study {study} {data} --out {new_folder}",
         "measure {base} {reports}",
         "replay {data} --bundle {bundle} --adapter {blob} --against base --target HR",
+        "adapt-eval {data} --bundle {bundle} --adapter {blob} --beside {blob} --target HR --config {adapt}",
         "deploy approve {updates} {blob} --keys {keys} --channel icu --bundle {bundle} --evaluation {evaluation}"
         " --field-evaluation {field} --who x",
         "deploy channel {updates} icu --signal MAP --interval 1h --keys {keys}",
@@ -130,6 +131,7 @@ def good() -> Iterator[dict[str, Path]]:
         "evaluation": '{"models": {"adapter": {}, "base": {}}}',
         "field": '{"models": {"adapter": {}, "base": {}}}',
         "log": "",
+        "adapt": '[adapt]\nmode = "shadow"\n',
     }
     for name, text in texts.items():
         things[name] = place / f"{name}.toml"
