@@ -20,7 +20,8 @@ STEPS_PER_PIECE = 60  # one piece in so many steps
 
 
 def _other_unit(values: FloatArray, rng: np.random.Generator) -> FloatArray:
-    return (values * np.float32(KPA)).astype(np.float32)
+    other: FloatArray = (values * np.float32(KPA)).astype(np.float32)
+    return other
 
 
 def _rounded(values: FloatArray, rng: np.random.Generator) -> FloatArray:

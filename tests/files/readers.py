@@ -43,6 +43,7 @@ from edge_tsfm.research.pretraining.config import PretrainConfig, read_config
 from edge_tsfm.research.study.config import MethodTable, StudyFile, load_study
 from edge_tsfm.research.study.latency import LATENCY_FOLDER, Latency, measure_latencies
 from edge_tsfm.research.study.scores import ScoresRecord, read_scores
+from edge_tsfm.runs.adapt_eval import read_rules
 from edge_tsfm.runs.record import CellRecord, RunRecord, read_record
 from edge_tsfm.training.config import TrainConfig, load_config
 from tests.files.mutate import to_json, to_toml
@@ -221,6 +222,8 @@ READERS: Mapping[str, Reader] = MappingProxyType({
                         write=to_toml, errors=(ConfigError,)),
     "gate.toml": Reader(kinds=(gate.GateFile,), good=_GATE, read=lambda p: gate.read_gate(p.read_bytes(), p),
                         write=to_toml, errors=(ConfigError,)),
+    "adapt.toml": Reader(kinds=(AdaptRules,), read=read_rules, write=to_toml, errors=(ConfigError,),
+                         good={"adapt": {"mode": "shadow", "rate": 0.003, "clean": {"flat_steps": 60}}}),
     "device.toml": Reader(kinds=(DeviceConfig,), good=_DEVICE, read=read_device, write=to_toml,
                           errors=(SettingsError,)),
     "evaluation.json": Reader(
