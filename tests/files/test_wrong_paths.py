@@ -57,7 +57,8 @@ COMMANDS = {
         "deploy channel {updates} icu --signal MAP --interval 1h --keys {keys}",
         "deploy device-settings {updates} icu bed-1 --url x --keys {keys}",
         "deploy downgrade {updates} icu abcd --keys {keys} --plan {plan} --who x --why y",
-        "deploy envelope {updates} icu --keys {keys} --file {permit} --bundle {bundle} --evidence {proof} --who x --why y",
+        "deploy envelope {updates} icu --keys {keys} --file {permit} --bundle {bundle} --evidence {proof}"
+        " --who x --why y",
         "deploy halt {updates} icu --keys {keys} --who x --why y",
         "deploy init {new_folder} --keys {keys} --gate {gate}",
         "deploy keygen {new_folder}",
@@ -146,7 +147,8 @@ def good() -> Iterator[dict[str, Path]]:
         "log": "",
         "key": "",
         "feed": "RESP,0,1\n",
-        "permit": 'enabled_by = ["A"]\n[rules]\nmode = "shadow"\n[plan]\nchanges = "a"\nverification = "b"\nimpact = "c"\n',
+        "permit": 'enabled_by = ["A"]\n[rules]\nmode = "shadow"\n'
+        '[plan]\nchanges = "a"\nverification = "b"\nimpact = "c"\n',
         "proof": json.dumps({"bundle": "", "split": "", "mode": "", "rules": {}, "lengths": {}, "overall": []}),
         "adapt": '[adapt]\nmode = "shadow"\n',
     }
