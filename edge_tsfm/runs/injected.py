@@ -25,7 +25,8 @@ def _other_unit(values: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _rounded(values: FloatArray, rng: np.random.Generator) -> FloatArray:
-    return (np.rint(values / COARSE) * COARSE).astype(np.float32)
+    coarse: FloatArray = (np.rint(values / COARSE) * COARSE).astype(np.float32)
+    return coarse
 
 
 def _doubled(values: FloatArray, rng: np.random.Generator) -> FloatArray:
