@@ -43,7 +43,7 @@ def counts_of(value: Any) -> Counts:
     whole = isinstance(value, dict) and all(type(one) is int and one >= 0 for one in value.values())
     if not whole or set(value) != names:
         raise FormatError(f"counts: want {', '.join(sorted(names))} as whole numbers")
-    return Counts(**value)
+    return Counts(values=value["values"], out_of_range=value["out_of_range"], jumps=value["jumps"], flat=value["flat"])
 
 
 def clean(values: FloatArray, rules: CleanRules, plausible: tuple[float, float] | None) -> tuple[FloatArray, Counts]:

@@ -121,7 +121,12 @@ def read_kept(disk: Disk) -> Kept | None:
     Raises `FormatError` for anything that `LearnerStore.save` does not write, `StorageError` where it cannot be read.
     """
     data = disk.read(LEARNER, MAX_SIZE)
-    return None if data is None else bind(Kept, unseal(data, LEARNER), "what was learnt")
+    return None if data is None else from_value(unseal(data, LEARNER))
+
+
+def from_value(value: Any) -> Kept:
+    """Decode the file's body. Raises `FormatError`."""
+    return bind(Kept, value, "what was learnt")
 
 
 def forget(disk: Disk, at: float) -> None:

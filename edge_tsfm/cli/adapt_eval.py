@@ -22,7 +22,6 @@ from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
-    from device_runtime.adapt.rules import AdaptRules
     from device_runtime.forecast.forecaster import Forecaster
     from edge_tsfm.data import Dataset, Part
     from edge_tsfm.evaluation.adaptation import AdaptEval
@@ -115,6 +114,7 @@ def command(
     stays at once.
     """
     from device_runtime.adapt.modes import Mode
+    from device_runtime.adapt.rules import AdaptRules
     from device_runtime.files import write_atomic
     from device_runtime.forecast.learning import LearningSession
     from device_runtime.forecast.uses import binding_of
@@ -122,11 +122,11 @@ def command(
     from edge_tsfm.data import read_dataset
     from edge_tsfm.data.split import DIGITS, split_digit
     from edge_tsfm.report.adapt import page, text
-    from edge_tsfm.runs.adapt_eval import Options, adapt_eval
+    from edge_tsfm.runs.adapt_eval import Options, adapt_eval, read_rules
     from edge_tsfm.runs.passages import Lengths
     from edge_tsfm.runs.replay import interval_ms_of
 
-    rules = replace(_rules(config), mode=Mode(mode))
+    rules = replace(read_rules(config) if config else AdaptRules(), mode=Mode(mode))
     bound = binding_of(adapter)
     name = target or (bound.name if bound else None)
     dataset = read_dataset(data, target=name, signal=bound.own_signal if bound else None, **reading)
@@ -171,20 +171,6 @@ def command(
     if html_file is not None:
         write_atomic(html_file, page(found, f"Adaptation of {found.channel} on the device").encode())
     click.echo(_json(found, runs, split) if as_json else text(found))
-
-
-def _rules(config: Path | None) -> AdaptRules:
-    """Read the [adapt] table of a file. Raises `ConfigError`."""
-    from device_runtime.adapt.rules import AdaptRules
-    from device_runtime.binder import bind
-    from device_runtime.documents import read_toml
-
-    if config is None:
-        return AdaptRules()
-    values = read_toml(config, error=ConfigError)
-    if "adapt" not in values:
-        raise ConfigError(f"{config}: has no [adapt] table", hint="[adapt]")
-    return bind(AdaptRules, values["adapt"], str(config), error=ConfigError, at=("adapt",))
 
 
 def _forecaster(bundle: Path, blob: Path | None, dataset: Dataset, accept: tuple[str, ...]) -> Forecaster:

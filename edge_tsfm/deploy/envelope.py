@@ -140,14 +140,15 @@ def approve_envelope(
     Raises `GateRefusedError` (a refusal is recorded), `ConfigError`, `DataError`, `DeployError`.
     """
     written = bind(EnvelopeFile, read_toml(source, error=ConfigError), str(source), error=ConfigError)
+    shown, data = read_evidence(evidence)
+    base = Manifest.parse(read_bounded(bundle / MANIFEST_FILE, MAX_MANIFEST_SIZE))
+    graphs = Learning.parse(read_bounded(bundle / LEARNING_FILE, MAX_MANIFEST_SIZE))
+    graphs.on(base)
+    if unknown := sorted(set(written.tensors) - set(graphs.names)):
+        raise ConfigError(f"tensors: {unknown[0]!r} is not moved by {bundle}", hint=", ".join(graphs.names))
     known = read_ring(repository, ring)
     known.require_signal()
-    data = read_bounded(evidence, MAX_EVALUATION)
-    shown = bind(
-        EvidenceFile, parse_json(data, str(evidence), error=DataError), str(evidence), error=DataError,
-        ignore_unknown=True,
-    )  # fmt: skip
-    envelope = _envelope(repository, known, written, bundle, digest(data), shown)
+    envelope = _envelope(repository, known, written, graphs, digest(data), shown)
     verdict = Verdict(checks=tuple(_checks(written.bounds, envelope, shown)))
     facts: dict[str, Any] = {
         "ring": known,
@@ -174,6 +175,13 @@ def approve_envelope(
     )  # fmt: skip
 
 
+def read_evidence(path: Path) -> tuple[EvidenceFile, bytes]:
+    """Read what ``edge-tsfm adapt-eval --json`` wrote: figures, and the bytes they are in. Raises `DataError`."""
+    data = read_bounded(path, MAX_EVALUATION)
+    value = parse_json(data, str(path), error=DataError)
+    return bind(EvidenceFile, value, str(path), error=DataError, ignore_unknown=True), data
+
+
 def withdraw_envelope(repository: Repository, *, ring: str, who: str, why: str) -> Path:
     """Take a ring's envelope out of the approved role; return the record. Raises `DeployError` where there is none."""
     known = read_ring(repository, ring)
@@ -188,15 +196,9 @@ def withdraw_envelope(repository: Repository, *, ring: str, who: str, why: str) 
 
 
 def _envelope(
-    repository: Repository, ring: Ring, written: EnvelopeFile, bundle: Path, evidence: str, shown: EvidenceFile
+    repository: Repository, ring: Ring, written: EnvelopeFile, graphs: Learning, evidence: str, shown: EvidenceFile
 ) -> Envelope:
     """Fill in what the file leaves to the base, the ring, the repository and the lengths that were evaluated."""
-    manifest = Manifest.parse(read_bounded(bundle / MANIFEST_FILE, MAX_MANIFEST_SIZE))
-    text = read_bounded(bundle / LEARNING_FILE, MAX_MANIFEST_SIZE)
-    learning = Learning.parse(text)
-    learning.on(manifest)
-    if unknown := sorted(set(written.tensors) - set(learning.names)):
-        raise ConfigError(f"tensors: {unknown[0]!r} is not moved by {bundle}", hint=", ".join(learning.names))
     last = repository.approved().get(envelope_target(ring.name))
     sequence = 1 + (int(last.custom["sequence"]) if last is not None else _highest(repository, ring.name))
     interval_us, steps = ring.use.interval_us or 0, shown.lengths.get("prediction_length", 0)
@@ -208,10 +210,10 @@ def _envelope(
         signal=ring.signal,
         unit=ring.unit,
         interval=ring.interval,
-        base=manifest.digest.hex(),
-        learning=hashlib.sha256(text).hexdigest(),
+        base=graphs.base_digest,
+        learning=graphs.digest.hex(),
         enabled_by=written.enabled_by,
-        tensors=tuple(name for name in learning.names if not written.tensors or name in written.tensors),
+        tensors=tuple(name for name in graphs.names if not written.tensors or name in written.tensors),
         rules=written.rules.at(interval_us // 1_000, steps),
         evidence=evidence,
         plan=written.plan,

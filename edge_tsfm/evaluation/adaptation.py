@@ -62,6 +62,7 @@ class WardChanges:
     stays: int
     steps: int
     refused: int
+    cleaned: Mapping[str, int]  # values that were looked at, and left out
     changes: tuple[Mapping[str, Any], ...]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from device_runtime.adapt.learnable import Learnable
 from device_runtime.adapt.modes import Mode
 from device_runtime.adapt.rules import AdaptRules
+from device_runtime.binder import bind
+from device_runtime.documents import read_toml
 from edge_tsfm.data.series import Series
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError
@@ -48,6 +51,14 @@ class Options:
     simulated: int = 200  # wards in which nothing is to be gained; 0: none
     simulated_stays: int = 1_000
     resamples: int = 1_000
+
+
+def read_rules(path: Path) -> AdaptRules:
+    """Read the ``[adapt]`` table of a TOML file, as a monitor has it. Raises `ConfigError`."""
+    values = read_toml(path, error=ConfigError)
+    if "adapt" not in values:
+        raise ConfigError(f"{path}: has no [adapt] table", hint="write [adapt] above its settings")
+    return bind(AdaptRules, values["adapt"], str(path), error=ConfigError, at=("adapt",))
 
 
 def adapt_eval(
@@ -162,8 +173,17 @@ class _Gathered:
         self._times.append((passage.step_ms, passage.stay_ms))
         self._differences += passage.differences
         changes = tuple(asdict(one) for one in passage.changes)
-        counts = {"steps": passage.steps, "refused": passage.refused}
-        self.wards.append(WardChanges(seed=seed, ward=ward, stays=passage.stays, changes=changes, **counts))
+        self.wards.append(
+            WardChanges(
+                seed=seed,
+                ward=ward,
+                stays=passage.stays,
+                steps=passage.steps,
+                refused=passage.refused,
+                cleaned=passage.cleaned,
+                changes=changes,
+            )
+        )
 
     def held(self, label: str, found: Mapping[str, FloatArray], windows: Windows) -> None:
         """Take forecasts of a ward that was not learnt from."""

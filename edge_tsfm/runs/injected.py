@@ -20,12 +20,13 @@ STEPS_PER_PIECE = 60  # one piece in so many steps
 
 
 def _other_unit(values: FloatArray, rng: np.random.Generator) -> FloatArray:
-    return (values * np.float32(KPA)).astype(np.float32)
+    other: FloatArray = (values * np.float32(KPA)).astype(np.float32)
+    return other
 
 
 def _rounded(values: FloatArray, rng: np.random.Generator) -> FloatArray:
-    rounded: FloatArray = (np.rint(values / COARSE) * COARSE).astype(np.float32)
-    return rounded
+    coarse: FloatArray = (np.rint(values / COARSE) * COARSE).astype(np.float32)
+    return coarse
 
 
 def _doubled(values: FloatArray, rng: np.random.Generator) -> FloatArray:

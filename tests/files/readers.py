@@ -17,16 +17,21 @@ from typing import Any
 
 import numpy as np
 
+from device_runtime.adapt import envelope
+from device_runtime.adapt.rules import AdaptRules
+from device_runtime.binder import bind
+from device_runtime.documents import read_toml
 from device_runtime.errors import DeviceRuntimeError, FormatError, SettingsError, StorageError
 from device_runtime.format import canonical
 from device_runtime.format.learning import Learning
 from device_runtime.format.manifest import Manifest
-from device_runtime.update import floor, lifecycle, notes, rollout
+from device_runtime.update import floor, learner_store, lifecycle, notes, rollout
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.settings import read_config as read_device
 from edge_tsfm.deploy import acceptance as gate
 from edge_tsfm.deploy import acts, ledger, rings, sbom, setup
 from edge_tsfm.deploy.controller import Plan, read_plan
+from edge_tsfm.deploy.envelope import EnvelopeFile, EvidenceFile, read_evidence
 from edge_tsfm.deploy.evidence import Act, EvaluationFile, RecordFile, StatementFile
 from edge_tsfm.deploy.repository import Repository, RepositoryFile
 from edge_tsfm.deploy.signers import KeyRef
@@ -38,6 +43,7 @@ from edge_tsfm.research.pretraining.config import PretrainConfig, read_config
 from edge_tsfm.research.study.config import MethodTable, StudyFile, load_study
 from edge_tsfm.research.study.latency import LATENCY_FOLDER, Latency, measure_latencies
 from edge_tsfm.research.study.scores import ScoresRecord, read_scores
+from edge_tsfm.runs.adapt_eval import read_rules
 from edge_tsfm.runs.record import CellRecord, RunRecord, read_record
 from edge_tsfm.training.config import TrainConfig, load_config
 from tests.files.mutate import to_json, to_toml
@@ -54,6 +60,7 @@ LEARNING = {
     "context_length": 64, "prediction_length": 16, "quantile_levels": [0.1, 0.5, 0.9],
     "graphs": {name: {"file": f"{name}.onnx", "tensors": [0, 3]} for name in ("learning", "shifted")},
     "files": {f"{name}.onnx": {"sha256": SHA, "size": 9} for name in ("learning", "shifted")}}  # fmt: skip
+_PLAN = {"changes": "a", "verification": "b", "impact": "c"}
 FIGURES = {name: {"wql": {"value": 0.9, "low": 0.8, "high": None}} for name in ("adapter", "base")}
 
 
@@ -215,6 +222,8 @@ READERS: Mapping[str, Reader] = MappingProxyType({
                         write=to_toml, errors=(ConfigError,)),
     "gate.toml": Reader(kinds=(gate.GateFile,), good=_GATE, read=lambda p: gate.read_gate(p.read_bytes(), p),
                         write=to_toml, errors=(ConfigError,)),
+    "adapt.toml": Reader(kinds=(AdaptRules,), read=read_rules, write=to_toml, errors=(ConfigError,),
+                         good={"adapt": {"mode": "shadow", "rate": 0.003, "clean": {"flat_steps": 60}}}),
     "device.toml": Reader(kinds=(DeviceConfig,), good=_DEVICE, read=read_device, write=to_toml,
                           errors=(SettingsError,)),
     "evaluation.json": Reader(
@@ -283,6 +292,30 @@ READERS: Mapping[str, Reader] = MappingProxyType({
         kinds=(notes.Running,), read=lambda p: notes.from_value(notes.Running, json.loads(p.read_bytes())),
         errors=(FormatError,), names_file=False,
         good={"adapter": SHA, "generation": 3, "problem": "", "at": 5.0}),
+    "note of what is learnt": Reader(
+        kinds=(notes.Learning,), read=lambda p: notes.from_value(notes.Learning, json.loads(p.read_bytes())),
+        errors=(FormatError,), names_file=False, good={"mode": "shadow", "why": "", "problem": "x", "at": 5.0}),
+    "what was learnt": Reader(
+        kinds=(learner_store.Kept,), read=lambda p: learner_store.from_value(json.loads(p.read_bytes())),
+        errors=(FormatError,), names_file=False,
+        good={"subject": {"base": SHA, "learning": SHA, "parent": "", "signal": "RESP", "interval": "1h"},
+              "day": 3, "written": 16_384, "body": {"own": ""}, "forgotten": 0.0}),
+    "envelope": Reader(
+        kinds=(envelope.Envelope,), read=lambda p: envelope.decode(p.read_bytes()), write=_canonical,
+        errors=(DeviceRuntimeError,), names_file=False,
+        good={"format": envelope.FORMAT_NAME, "format_version": 1, "ring": "icu", "sequence": 3, "signal": "RESP",
+              "unit": "/min", "interval": "1h", "base": SHA, "learning": SHA, "enabled_by": ["A"], "tensors": ["t"],
+              "rules": asdict(AdaptRules()), "evidence": SHA, "plan": _PLAN}),
+    "envelope.toml": Reader(
+        kinds=(EnvelopeFile,), write=to_toml,
+        read=lambda p: bind(EnvelopeFile, read_toml(p, error=ConfigError), str(p), error=ConfigError),
+        good={"enabled_by": ["A"], "rules": {"mode": "shadow"}, "plan": _PLAN}),
+    "evidence of adaptation": Reader(
+        kinds=(EvidenceFile,), read=lambda p: read_evidence(p)[0],
+        good={"bundle": SHA, "split": "test", "mode": "active", "rules": {"rate": 0.001},
+              "lengths": {"prediction_length": 6}, "stationary": {"wards": 200, "promoted": 3},
+              "overall": [{"name": "running", "patients": 60, "worse": {"2": 0.01},
+                           "wql_percent": {"value": -1.0, "low": -2.0, "high": -0.5}}]}),
     "a device's reports": Reader(  # whatever they hold, the others are counted
         kinds=(), good={"device": "bed-1", "channel": "icu", "sequence": 1, "generation": 3},
         read=lambda p: rings.count(rings.read_reports(_beside(p, "reports", "a.json") / "reports"),

@@ -54,9 +54,16 @@ OTHERWISE = {
 BY_NAME = {
     ("edge_tsfm/models/base_config.py", "kind"): ("BoltConfig", "Chronos2Config", "T5Config"),
     ("edge_tsfm/runs/record.py", "kind"): ("RunRecord", "CellRecord"),
-    ("device_runtime/update/notes.py", "kind"): ("Polled", "Running"),
+    ("device_runtime/update/notes.py", "kind"): ("Polled", "Running", "Learning"),
 }
-SEALED = ("state record", "floor", "note of the last polls", "note of what runs")  # never torn: a hash says so
+SEALED = (  # never torn: a hash says so
+    "state record",
+    "floor",
+    "note of the last polls",
+    "note of what runs",
+    "note of what is learnt",
+    "what was learnt",
+)
 
 
 def calls(path: Path) -> Iterator[tuple[ast.Call, str | None]]:

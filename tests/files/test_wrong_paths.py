@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -50,11 +51,14 @@ COMMANDS = {
         "study {study} {data} --out {new_folder}",
         "measure {base} {reports}",
         "replay {data} --bundle {bundle} --adapter {blob} --against base --target HR",
+        "adapt-eval {data} --bundle {bundle} --adapter {blob} --beside {blob} --target HR --config {adapt}",
         "deploy approve {updates} {blob} --keys {keys} --ring icu --bundle {bundle} --evaluation {evaluation}"
         " --field-evaluation {field} --who x",
         "deploy signal {updates} icu --signal MAP --interval 1h --keys {keys}",
         "deploy device-settings {updates} icu bed-1 --url x --keys {keys}",
         "deploy downgrade {updates} icu abcd --keys {keys} --plan {plan} --who x --why y",
+        "deploy envelope {updates} icu --keys {keys} --file {permit} --bundle {bundle} --evidence {proof}"
+        " --who x --why y",
         "deploy halt {updates} icu --keys {keys} --who x --why y",
         "deploy init {new_folder} --keys {keys} --gate {gate}",
         "deploy keygen {new_folder}",
@@ -75,6 +79,13 @@ COMMANDS = {
         "install {blob} --config {device}",
         "status --config {device}",
         "quality --config {device}",
+        "adapt status --config {device}",
+        "adapt log --config {device}",
+        "adapt promote --config {device} --reason x",
+        "adapt demote --config {device} --reason x",
+        "adapt reset --config {device} --reason x",
+        "adapt export --config {device} --out {new_own} --key {key}",
+        "adapt replay {feed} --config {device}",
         "confirm --config {device} --reason x",
         "rollback --config {device} --reason x",
         "update --config {device}",
@@ -99,6 +110,10 @@ RIGHT = {
     ("keys", "rollout"): "nothing of that name, which comes before any signature",
     ("reports", "rollout"): "nothing is rolled out, which comes before any report",
     ("keys", "approve"): "the evaluation is of no run, which comes before any signature",
+    ("keys", "envelope"): "the bundle has no learning graphs, which comes before any signature",
+    ("key", "export"): "nothing that was learnt runs, which comes before any signature",
+    ("new_own", "export"): "nothing that was learnt runs, which comes before any file",
+    ("feed", "replay"): "the monitor does not learn, which comes before any sample",
     ("keys", "rotate-key"): "no key of that id, which comes before any signature",
     ("field", "approve"): "the first evaluation is of no run, which comes first",
 }
@@ -130,6 +145,12 @@ def good() -> Iterator[dict[str, Path]]:
         "evaluation": '{"models": {"adapter": {}, "base": {}}}',
         "field": '{"models": {"adapter": {}, "base": {}}}',
         "log": "",
+        "key": "",
+        "feed": "RESP,0,1\n",
+        "permit": 'enabled_by = ["A"]\n[rules]\nmode = "shadow"\n'
+        '[plan]\nchanges = "a"\nverification = "b"\nimpact = "c"\n',
+        "proof": json.dumps({"bundle": "", "split": "", "mode": "", "rules": {}, "lengths": {}, "overall": []}),
+        "adapt": '[adapt]\nmode = "shadow"\n',
     }
     for name, text in texts.items():
         things[name] = place / f"{name}.toml"
@@ -197,7 +218,11 @@ def test_a_wrong_path_is_named(
     arguments = re.sub(r"{(.*?)}", fill, template).split()
     with as_nobody() if kind in FORBIDDEN else as_before():
         status, said = call(program, arguments, monkeypatch, capfd)
-    verb = template.split()[1] if template.startswith(("deploy", "audit", "export")) else template.split(maxsplit=1)[0]
+    verb = (
+        template.split()[1]
+        if template.startswith(("deploy", "audit", "export", "adapt "))
+        else template.split(maxsplit=1)[0]
+    )
     if (name, verb) in RIGHT or (name.startswith("new_") and status == 0):
         return
     assert status in (1, 2), said
