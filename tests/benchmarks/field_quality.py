@@ -31,21 +31,26 @@ int main(int argc, char **argv)
     uint32_t steps = (uint32_t)atoi(argv[argc - 1]);
     double levels[9];
     for (int k = 0; k < 9; k++) levels[k] = (k + 1) / 10.0;
-    size_t size = etq_memory(steps, 9, 2);
+    size_t size = etq_memory(steps, 9, 2, 2);
     void *memory = malloc(size);
     float *quantiles = malloc(steps * 9 * sizeof *quantiles), context[48];
     etq_series *q = malloc(sizeof *q);
-    if (!etq_init(q, memory, size, 1000, steps, levels, 9, 2, 6e8)) return 1;
+    etq_signal *signal = malloc(sizeof *signal);
+    etq_rules rules = {.late_steps = 2, .half_life_ms = 6e8, .min_reported = 100, .judged = true, .allowed = 1.02};
+    etq_signal_begin(signal, "HR");
+    if (!etq_init(q, memory, size, signal, &rules, 1000, steps, levels, 9, 2)) return 1;
     for (uint32_t i = 0; i < steps * 9; i++) quantiles[i] = 75.0f + (float)(i % 9);
     for (int i = 0; i < 48; i++) context[i] = 80.0f + (float)(i % 3);
     clock_t start = clock();
     const int count = 86400;
     for (int t = 0; t < count; t++) {
         etq_observe(q, (int64_t)t * 1000, 80.0f + (float)(t % 5));
-        etq_remember(q, t, etq_scale(context, 48), quantiles, t % 4 == 0 ? quantiles : NULL);
+        etq_made runs = {.by = {.is_adapter = true}, .quantiles = quantiles};
+        etq_made others[2] = {{.quantiles = t % 4 == 0 ? quantiles : NULL}, {.quantiles = NULL}};
+        etq_remember(q, t, etq_scale(context, 48), &runs, others);
     }
     double us = (double)(clock() - start) / CLOCKS_PER_SEC / count * 1e6;
-    printf("%.6g %zu %.17g\n", us, size + sizeof *q, etq_wql(&q->total, 9));
+    printf("%.6g %zu %zu\n", us, size + sizeof *q, sizeof *signal);
     return 0;
 }
 """
@@ -70,22 +75,24 @@ def in_python(steps: int, samples: int) -> tuple[float, int, int]:
 
 def main() -> None:
     """Print the table."""
-    print("| Steps ahead | Python: µs a sample | bytes that wait | bytes of the file | written a day | C: µs | bytes |")  # noqa: T201
-    print("|---|---|---|---|---|---|---|")  # noqa: T201
+    python = "Python: µs a sample | bytes that wait | bytes of the file | written a day"
+    print(f"| Steps ahead | {python} | C: µs | bytes of a feed | of a signal |")  # noqa: T201
+    print("|---|---|---|---|---|---|---|---|")  # noqa: T201
     with tempfile.TemporaryDirectory() as folder:
         source, program = Path(folder) / "cost.c", Path(folder) / "cost"
         source.write_text(PROGRAM)
-        command = ["cc", "-std=c99", "-O2", "-I", QUALITY, source, QUALITY / "etsa_quality.c", "-o", program, "-lm"]
+        parts = [QUALITY / "etsa_quality.c", QUALITY / "etsa_evidence.c"]
+        command = ["cc", "-std=c99", "-O2", "-DETQ_MAX_LEVELS=9u", "-I", QUALITY, source, *parts, "-o", program, "-lm"]
         subprocess.run(command, check=True)
         for steps in (6, 64):
             took, waits, file = in_python(steps, 5_000)
             writes = 86_400 / QualityRules().save_seconds
-            in_c, memory, _ = subprocess.run(
+            in_c, memory, held = subprocess.run(
                 [program, str(steps)], check=True, capture_output=True, text=True
             ).stdout.split()
             print(  # noqa: T201
                 f"| {steps} | {took:.0f} | {waits:,} | {file:,} | {writes * file / 1e6:.1f} MB in {writes:.0f} writes "
-                f"| {float(in_c):.2f} | {int(memory):,} |"
+                f"| {float(in_c):.2f} | {int(memory):,} | {int(held):,} |"
             )
 
 

@@ -20,9 +20,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_c_compiles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", blocks("c"), ids=range(len(blocks("c"))))
+def test_c_compiles(tmp_path: Path, code: str) -> None:
     need("cc")
-    (code,) = blocks("c")
     (tmp_path / "example.c").write_text(code)
     flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-I", SOURCE / "etsa"]
     done = run("cc", *flags, "-c", tmp_path / "example.c", "-o", tmp_path / "example.o")
