@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 
+WORTH = 2**26  # bytes: below, asking the system takes longer than it is worth
 _MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD
 
 
@@ -32,7 +33,8 @@ def set_aside(model: Any, originals: Mapping[str, FloatArray]) -> Iterator[None]
         for name, other in (*model.named_parameters(), *model.named_buffers()):
             if name not in parameters:  # a checkpoint is mapped whole for as long as one tensor lies in it
                 other.data = other.data.clone()
-        give_back()
+        if sum(parameter.nbytes for parameter in parameters.values()) >= WORTH:
+            give_back()
         yield
     finally:
         for name, parameter in parameters.items():
