@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import TargetFile
 
-from device_runtime.errors import StorageError
+from device_runtime.errors import SignatureError, StorageError
 from device_runtime.update.agent import repository as agent
 from tests.simulators.tuf_repository import TOP, TufRepository
 from tests.simulators.view import NAMES, Viewer
@@ -131,3 +132,24 @@ def test_a_kept_target_is_fetched_once_and_checked_each_time(viewer: Viewer, mad
         assert found is not None
         assert view.download(found, 100, keep="kept") == b"content"
         assert [path.startswith("/targets/") for path in made.asked].count(True) == fetched
+
+
+def test_a_kept_target_that_changes_after_it_was_checked_is_refused(
+    viewer: Viewer, made: TufRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.add("file", b"content")
+    made.all("targets")
+    view = viewer.poll()
+    found = view.target("file")
+    assert found is not None
+    assert view.download(found, 100, keep="kept") == b"content"
+    check = view.updater.find_cached_target
+
+    def swapped(target: TargetFile, path: str) -> str | None:
+        checked = check(target, path)
+        Path(path).write_bytes(b"malware")
+        return checked
+
+    monkeypatch.setattr(view.updater, "find_cached_target", swapped)
+    with pytest.raises(SignatureError, match="LengthOrHashMismatchError"):
+        view.download(found, 100, keep="kept")
