@@ -27,8 +27,9 @@ who_option = click.option("--who", default="operator", help="Who does this, for 
 @contextlib.contextmanager
 def device(config_path: Path, *, change: bool = True) -> Iterator[tuple[DeviceConfig, Slots]]:
     """Read the settings and open the state; to ``change`` it, wait for the lock, which reading does not need."""
+    from device_runtime.update.lock import LOCK_WAIT, locked
     from device_runtime.update.settings import read_config
-    from device_runtime.update.slots import LOCK_WAIT, locked, slots_of
+    from device_runtime.update.slots import slots_of
 
     config = read_config(config_path)
     with locked(config.state, wait=LOCK_WAIT) if change else contextlib.nullcontext():

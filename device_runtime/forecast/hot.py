@@ -175,7 +175,7 @@ class HotForecaster:
                 raise UnsupportedError(
                     f"the adapter changes {name}{kind}; in a batch only biases may differ from row to row: "
                     f"{', '.join(self.learning.names)}",
-                    hint="open it with a Forecaster of its own, or train with --method bitfit",
+                    hint="open it with a Forecaster of its own, or train one by method bitfit",
                 )
         merged = merge(self.bundle.manifest, self.bundle.tensor, adapter)
         shift = np.zeros(self.size, dtype=np.float32)

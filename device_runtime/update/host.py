@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Generic
 
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from device_runtime.adapt.judge import Verdict as Judged
 from device_runtime.adapt.modes import Mode
-from device_runtime.errors import DeviceRuntimeError, InputError, LockedError, StorageError
+from device_runtime.errors import DeviceRuntimeError, InputError, StorageError
 from device_runtime.faults import Fault, fault_of
 from device_runtime.format.binding import Use
 from device_runtime.update.adapting import Adapting
@@ -26,7 +27,7 @@ from device_runtime.update.health import HealthWindow, Verdict
 from device_runtime.update.lifecycle import Entry, State
 from device_runtime.update.notes import LEARNING, RUNNING, Learning, Running, leave
 from device_runtime.update.settings import DeviceConfig
-from device_runtime.update.slots import Slots, locked, slots_of
+from device_runtime.update.slots import Slots, locked_slots, slots_of
 from device_runtime.update.start import Opener, Started, start
 from device_runtime.update.watch import F, Forecasting, Watch, one_name
 from device_runtime.update.workshop import Workshop
@@ -54,8 +55,8 @@ class Host(Generic[F]):
         this process changed the record, to report it; ``workshop`` is `device_runtime.monitor.workshop_of`, without
         which nothing is learnt, and nothing that was learnt forecasts.
 
-        Raises `LockedError` while another process holds the state, and
-        what the base alone raises when it does not come up.
+        Raises `LockedError` while another process holds the state, and what the base alone raises when it does not
+        come up.
         """
         self._config, self._open, self._clock, self._changed = config, open_adapter, clock, changed
         self._window: HealthWindow | None = None
@@ -383,20 +384,9 @@ class Host(Generic[F]):
         if self._changed is not None:
             self._changed()
 
-    @contextlib.contextmanager
-    def _slots(self, *, wait: float = 0.0) -> Iterator[Slots]:
+    def _slots(self, *, wait: float = 0.0) -> AbstractContextManager[Slots]:
         """Open the device's state, locked; where no lock can be had it is only read, as on a read-only disk."""
-        with contextlib.ExitStack() as stack:
-            unlocked = ""
-            try:
-                stack.enter_context(locked(self._config.state, wait=wait))
-            except LockedError:
-                raise
-            except StorageError as error:
-                unlocked = str(error)
-            slots = self._open_slots()
-            slots.unlocked = unlocked
-            yield slots
+        return locked_slots(self._config, wait=wait)
 
     def _open_slots(self) -> Slots:
         """Read the device's record."""

@@ -9,17 +9,14 @@ is left as it is. Room for record and floor is held before anything is installed
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from device_runtime.adapt.envelope import Envelope
-from device_runtime.errors import FormatError, LockedError, StateError, StorageError
-from device_runtime.files import IrregularError, open_regular
+from device_runtime.errors import FormatError, LockedError, StorageError
+from device_runtime.files import IrregularError
 from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
 from device_runtime.format.layout import MAX_BLOB_SIZE
 from device_runtime.update import audit as logs
@@ -34,6 +31,7 @@ from device_runtime.update.counter import Counter, NoCounter
 from device_runtime.update.disk import Disk, PosixDisk
 from device_runtime.update.floor import Floor
 from device_runtime.update.lifecycle import Entry, Event, Record
+from device_runtime.update.lock import locked
 from device_runtime.update.sealed import seal, unseal
 from device_runtime.update.settings import DeviceConfig
 
@@ -43,47 +41,7 @@ MAX_STATE_SIZE = 16_384  # bytes
 STATE_ROOM = 12_288  # bytes of the record's file, with the log entries that it carries: a size it keeps
 MAX_FILE_SIZE = MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE
 TRIES = 3
-STATE_LOCK = "lock"
-LOCK_WAIT = 10.0  # seconds a command waits for another one to finish its change
 CARRIED = "log"  # the record's file: the log entries behind the record's own fields
-
-
-@contextlib.contextmanager
-def locked(root: Path, name: str = STATE_LOCK, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold the device's one lock, for as long as a change takes and never while a network is waited for.
-
-    ``name`` is another one for polls, so that two agents do not fetch the same. Raises `LockedError` when another
-    process holds it for more than ``wait`` seconds.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = open_regular(root / name, os.O_RDWR | os.O_CREAT, 0o640)
-        except IrregularError:  # nobody holds such a lock, and a revocation must not wait for a person
-            files.put_aside(root / name)
-            handle = open_regular(root / name, os.O_RDWR | os.O_CREAT, 0o640)
-    except OSError as error:
-        raise StorageError(f"cannot open {root / name}: {error.strerror or error}") from error
-    try:
-        _take(handle, root, time.monotonic() + wait)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _take(handle: int, root: Path, until: float) -> None:
-    """Lock an open file, trying until the monotonic time ``until``. Raises `LockedError`."""
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if time.monotonic() >= until:
-                raise LockedError(
-                    f"{root} is in use by another process", hint="try again when it has finished"
-                ) from error
-            time.sleep(0.02)
-        else:
-            return
 
 
 class Slots:
@@ -399,6 +357,25 @@ def slots_of(config: DeviceConfig, *, clock: Callable[[], float] = time.time) ->
         clock=clock,
         counter=counters.counter_for(config.counter, config.state),
     )
+
+
+@contextlib.contextmanager
+def locked_slots(config: DeviceConfig, *, wait: float = 0.0) -> Iterator[Slots]:
+    """Hold a device's state, locked; where no lock can be had it is only read, as on a read-only disk.
+
+    Raises `LockedError` when another process holds it for more than ``wait`` seconds.
+    """
+    with contextlib.ExitStack() as stack:
+        unlocked = ""
+        try:
+            stack.enter_context(locked(config.state, wait=wait))
+        except LockedError:
+            raise
+        except StorageError as error:
+            unlocked = str(error)
+        slots = slots_of(config)
+        slots.unlocked = unlocked
+        yield slots
 
 
 def _decode(disk: Disk, data: bytes) -> tuple[Record, Audit]:

@@ -16,8 +16,9 @@ import pytest
 
 from device_runtime import cli as device_cli
 from device_runtime.update.disk import PosixDisk
+from device_runtime.update.lock import locked
 from device_runtime.update.settings import read_config
-from device_runtime.update.slots import Slots, locked
+from device_runtime.update.slots import Slots
 from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import device_settings

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.update.slots import locked, slots_of
+from device_runtime.update.lock import locked
+from device_runtime.update.slots import slots_of
 from edge_tsfm.deploy import rings
 from tests.simulators.certificates import certificate
 from tests.simulators.publisher import EVERYBODY, approve_version, make_device, make_repository

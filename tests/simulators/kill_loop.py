@@ -27,7 +27,8 @@ from device_runtime.errors import DeviceRuntimeError, SelfTestError
 from device_runtime.update.audit import read_lines
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.lifecycle import Entry, State
-from device_runtime.update.slots import Slots, locked
+from device_runtime.update.lock import locked
+from device_runtime.update.slots import Slots
 from device_runtime.update.start import start
 
 RING = "icu"

@@ -36,11 +36,12 @@ from device_runtime.update.cohort import takes_part
 from device_runtime.update.floor import Floor
 from device_runtime.update.install import Installer
 from device_runtime.update.lifecycle import State, barred
+from device_runtime.update.lock import LOCK_WAIT, locked
 from device_runtime.update.notes import POLL, Polled, leave, polled
 from device_runtime.update.report import report_on
 from device_runtime.update.rollout import MAX_SIZE, Rollout, decode, nothing_target, rollout_target
 from device_runtime.update.settings import DeviceConfig
-from device_runtime.update.slots import LOCK_WAIT, MAX_FILE_SIZE, Slots, locked, slots_of
+from device_runtime.update.slots import MAX_FILE_SIZE, Slots, slots_of
 
 ROOT_LIMIT = 16_384  # bytes
 DEADLINE = 300.0  # seconds that the network may take in one poll

@@ -17,7 +17,7 @@ from device_runtime.errors import StorageError
 from device_runtime.update import lifecycle
 from device_runtime.update.audit import read_lines
 from device_runtime.update.disk import PosixDisk
-from device_runtime.update.slots import locked
+from device_runtime.update.lock import locked
 from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.signers import sign_blob
 from tests.simulators.bed import CONTEXT, Bed

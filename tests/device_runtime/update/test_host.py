@@ -18,8 +18,9 @@ from device_runtime.update.disk import PosixDisk
 from device_runtime.update.health import HealthRules
 from device_runtime.update.host import Host
 from device_runtime.update.lifecycle import Record, State
+from device_runtime.update.lock import locked
 from device_runtime.update.settings import DeviceConfig
-from device_runtime.update.slots import Slots, locked
+from device_runtime.update.slots import Slots
 from edge_tsfm.deploy import rings
 from tests.simulators.publisher import EVERYBODY, NOW, approve_version, make_device, make_repository
 

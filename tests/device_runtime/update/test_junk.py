@@ -15,9 +15,9 @@ import pytest
 
 from device_runtime.errors import SettingsError, StorageError
 from device_runtime.update.audit import read_lines
+from device_runtime.update.lock import locked
 from device_runtime.update.sealed import seal, unseal
 from device_runtime.update.settings import read_config
-from device_runtime.update.slots import locked
 from tests.simulators.bed import CONTEXT, Bed
 
 # --- junk in the state folder ----------------------------------------------------------------------------

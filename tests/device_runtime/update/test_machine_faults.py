@@ -30,8 +30,9 @@ from device_runtime.format.binding import Use
 from device_runtime.monitor import installer_of
 from device_runtime.update.host import Host
 from device_runtime.update.lifecycle import State
+from device_runtime.update.lock import locked
 from device_runtime.update.settings import read_config
-from device_runtime.update.slots import Slots, locked
+from device_runtime.update.slots import Slots
 from edge_tsfm.deploy import rings
 from tests.simulators.bed import CONTEXT, Bed, swap_tunables
 

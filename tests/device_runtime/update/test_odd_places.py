@@ -18,8 +18,8 @@ from device_runtime.update.agent.fetch import HttpFetcher
 from device_runtime.update.agent.poll import Agent
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.lifecycle import State
+from device_runtime.update.lock import locked
 from device_runtime.update.sealed import seal, unseal
-from device_runtime.update.slots import locked
 from edge_tsfm.deploy import rings
 from tests.simulators.bed import CONTEXT, Bed
 

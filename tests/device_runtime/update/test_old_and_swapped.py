@@ -15,7 +15,8 @@ from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.update.floor import Floor, Role
 from device_runtime.update.health import HealthRules
 from device_runtime.update.lifecycle import State
-from device_runtime.update.slots import locked, slots_of
+from device_runtime.update.lock import locked
+from device_runtime.update.slots import slots_of
 from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.repository import Repository
 from tests.simulators.bed import CONTEXT, Bed, swap_tunables

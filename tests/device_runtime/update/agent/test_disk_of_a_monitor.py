@@ -18,7 +18,8 @@ from device_runtime.update.disk import PosixDisk
 from device_runtime.update.health import HealthRules
 from device_runtime.update.host import Host
 from device_runtime.update.lifecycle import State
-from device_runtime.update.slots import Slots, locked
+from device_runtime.update.lock import locked
+from device_runtime.update.slots import Slots
 from tests.simulators.server import CONTEXT, Bed
 
 

@@ -16,7 +16,7 @@ from tuf.api.exceptions import DownloadError
 
 from device_runtime.cli import cli as device_cli
 from device_runtime.update.agent.fetch import FolderFetcher, HttpFetcher
-from device_runtime.update.slots import locked
+from device_runtime.update.lock import locked
 from edge_tsfm.deploy.setup import rotate_key
 from edge_tsfm.deploy.signers import make_file_key
 from tests.simulators.publisher import (

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from device_runtime.errors import LockedError
 from device_runtime.update.agent.poll import next_poll
+from device_runtime.update.lock import locked
 from device_runtime.update.settings import Policy
-from device_runtime.update.slots import locked
 from device_runtime.update.start import start
 from tests.simulators.monitor import Monitor, second_version
 
