@@ -135,6 +135,7 @@ shadow_every = 1
 """
 
 
+@pytest.mark.slow
 def test_another_signals_adapter_that_was_accepted_by_name_is_taken_back_by_the_command(
     tmp_path: Path, worse: bytes
 ) -> None:
