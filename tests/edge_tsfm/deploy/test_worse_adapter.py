@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from device_runtime.forecast.stream import Channel, Stream
+from device_runtime.format.binding import Binding
+from device_runtime.format.blob import decode, encode
 from device_runtime.monitor import installer_of
 from device_runtime.quality.rules import QualityRules
 from device_runtime.update.agent.poll import Agent
@@ -16,8 +18,8 @@ from device_runtime.update.health import HealthRules
 from device_runtime.update.host import Host
 from device_runtime.update.lifecycle import State
 from device_runtime.update.report import report_on
-from device_runtime.update.settings import DeviceConfig
-from device_runtime.update.slots import slots_of
+from device_runtime.update.settings import DeviceConfig, read_config
+from device_runtime.update.slots import Slots, slots_of
 from edge_tsfm.deploy import rings
 from edge_tsfm.deploy.controller import Action, Stage
 from edge_tsfm.deploy.ledger import read_rollout
@@ -32,6 +34,7 @@ from tests.simulators.publisher import (
     scaled_blob,
 )
 from tests.simulators.ward_feed import feed
+from tests.support import streamed
 
 HOUR = 3_600_000
 LAST_TENSOR = 48  # of the dummy base: the one whose delta moves forecasts most
@@ -64,8 +67,11 @@ class Monitor:
         assert report_on(self.config, slots_of(self.config), "") == ""
 
     def events(self) -> list[tuple[str, str]]:
-        lines = read_lines(slots_of(self.config).audit.export())
-        return [(line.body["event"], line.body["reason"]) for line in lines]
+        return events_of(slots_of(self.config))
+
+
+def events_of(slots: Slots) -> list[tuple[str, str]]:
+    return [(line.body["event"], line.body["reason"]) for line in read_lines(slots.audit.export())]
 
 
 def roll_out(folder: Path, blob: bytes, stage: Stage) -> tuple[Repository, list[Monitor]]:
@@ -115,3 +121,32 @@ def test_a_good_one_passes_and_its_rollout_goes_on(tmp_path: Path) -> None:
         assert "against the base's" in reason
     decision = rings.step(repository, "icu", tmp_path / "reports", who="timer")
     assert decision.action is Action.FINISH, decision
+
+
+JUDGED = """accept_differences = ["signal"]
+[health]
+seconds = 0
+min_forecasts = 1
+latency_budget = 60
+max_wql_vs_base_percent = 5
+min_scored = 60
+[quality]
+shadow_every = 1
+"""
+
+
+@pytest.mark.slow
+def test_another_signals_adapter_that_was_accepted_by_name_is_taken_back_by_the_command(
+    tmp_path: Path, worse: bytes
+) -> None:
+    hr = Binding.of("HR", interval_us=3_600_000_000, context_length=48, prediction_length=6)
+    config = streamed.install(tmp_path / "bed", BUNDLE, encode(replace(decode(worse), binding=hr)), JUDGED)
+    answers = streamed.stream(config, "".join(f"MAP,{t_ms},{value}\n" for t_ms, value in feed(400, 0)))
+    made = [one for one in answers if "quantiles" in one]
+    assert made[0]["adapter"] is not None
+    assert made[-1]["adapter"] is None  # the base, from the next forecast on
+    (_, last) = events_of(slots_of(read_config(config)))[-1]
+    assert "health window: MAP WQL" in last
+    (base, tried) = streamed.quality(config)["signals"]["MAP"]
+    assert (base["adapter"], tried["against"]["base"]["verdict"]) == (None, "worse")
+    assert tried["against"]["base"]["wql_percent"] > 5

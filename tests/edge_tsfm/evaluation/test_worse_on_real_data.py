@@ -30,8 +30,7 @@ STAGE = Stage(
     permille=1000, min_reports=2, soak_hours=0.0, max_failures=100, max_failure_percent=100.0,
     max_wql_vs_base_percent=LIMIT,
 )  # fmt: skip
-JUDGED = f"""accept_differences = ["signal"]
-[health]
+JUDGED = f"""[health]
 seconds = 0
 min_forecasts = 1
 latency_budget = 60
@@ -44,29 +43,23 @@ MONITORS, PATIENTS = 2, 50  # patients on each
 
 
 class Trained(NamedTuple):
-    """A bundle, and adapters of hospital A's training patients for two signals."""
+    """A bundle, and an adapter of hospital A's training patients."""
 
     bundle: Path
-    ward: bytes  # MAP
-    other: bytes  # HR
+    ward: bytes
 
 
 @pytest.fixture(scope="module")
 def trained(reference_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     data, folder = str(reference_data / "physionet2019_hospital_a.parquet"), tmp_path_factory.mktemp("trained")
-    tool, bundle = [*streamed.DEVICE[:2], "edge_tsfm.cli"], folder / "bundle"
-    subprocess.run([*tool, "export", "base", "--out", str(bundle)], check=True, capture_output=True)
-    found = []
-    for name in ("MAP", "HR"):
-        run, blob = folder / name, folder / f"{name}.etsa"
-        options = ["--steps", "200", "--batch-size", "64", "--quiet", "--force"]
-        for command in (
-            ["train", data, "--target", name, *options, "--out", run],
-            ["export", "adapter", run, "--bundle", bundle, "--out", blob],
-        ):
-            subprocess.run([*tool, *map(str, command)], check=True, capture_output=True)
-        found.append(blob.read_bytes())
-    return Trained(bundle, *found)
+    run, bundle, blob = folder / "run", folder / "bundle", folder / "map.etsa"
+    for command in (
+        ["train", data, "--target", "MAP", "--steps", "200", "--batch-size", "64", "--out", run, "--quiet", "--force"],
+        ["export", "base", "--out", bundle],
+        ["export", "adapter", run, "--bundle", bundle, "--out", blob],
+    ):
+        subprocess.run([*streamed.DEVICE[:2], "edge_tsfm.cli", *map(str, command)], check=True, capture_output=True)
+    return Trained(bundle, blob.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +78,14 @@ def lost(bundle: Path, blob: bytes | None, series: list[Series]) -> float:
 
 
 def scaled(trained: Trained, series: list[Series]) -> bytes:
-    """The ward's adapter with the one coefficient scaled that makes it lose most: some 10 % more than the base."""
+    """The ward's adapter with that one tensor's coefficients scaled by -20 which makes it lose most."""
     base = lost(trained.bundle, None, series)
-    made: dict[float, bytes] = {}
-    for tensor in blobs.decode(trained.ward).deltas:
-        for factor in (-6.0, -20.0):
-            blob = scaled_blob(trained.ward, factor, trained.bundle, tensor=tensor)
-            made[lost(trained.bundle, blob, series) / base - 1] = blob
-    excess = min(made, key=lambda one: abs(one - 0.1))
-    assert excess > 0.05, sorted(made)
-    return made[excess]
+    made = [
+        scaled_blob(trained.ward, -20.0, trained.bundle, tensor=tensor) for tensor in blobs.decode(trained.ward).deltas
+    ]
+    excess = [lost(trained.bundle, blob, series) / base - 1 for blob in made]
+    assert max(excess) > 0.05, excess
+    return made[int(np.argmax(excess))]
 
 
 def trial(folder: Path, bundle: Path, blob: bytes, patients: list[Series]) -> tuple[list[Slots], Decision]:
@@ -119,7 +110,7 @@ def trial(folder: Path, bundle: Path, blob: bytes, patients: list[Series]) -> tu
 def test_a_scaled_coefficient_is_taken_back_and_its_rollout_halts(
     trained: Trained, patients: list[Series], tmp_path: Path
 ) -> None:
-    beds, decision = trial(tmp_path, trained.bundle, scaled(trained, patients[:40]), patients)
+    beds, decision = trial(tmp_path, trained.bundle, scaled(trained, patients[:4]), patients)
     for slots in beds:
         assert (slots.record.state, slots.record.candidate) == (State.BASE, None)
         last = list(read_lines(slots.audit.export()))[-1].body
@@ -139,14 +130,3 @@ def test_a_good_one_passes(trained: Trained, patients: list[Series], tmp_path: P
         print(slots.record.reason)  # noqa: T201
     print(decision.why)  # noqa: T201
     assert decision.action is Action.FINISH, decision
-
-
-@pytest.mark.slow
-def test_another_signals_adapter_that_somebody_accepted_is_judged_by_what_it_does(
-    trained: Trained, patients: list[Series], tmp_path: Path
-) -> None:
-    excess = 100 * (lost(trained.bundle, None, patients) / lost(trained.bundle, None, patients) - 1)
-    beds, decision = trial(tmp_path, trained.bundle, trained.other, patients)
-    for slots in beds:
-        print(slots.record.state, slots.record.reason)  # noqa: T201
-    print(excess, decision)  # noqa: T201
