@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 from device_runtime.adapt.envelope import Envelope
-from device_runtime.errors import FormatError, LockedError, StorageError
+from device_runtime.errors import FormatError, LockedError, StateError, StorageError
 from device_runtime.files import IrregularError
 from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
 from device_runtime.format.layout import MAX_BLOB_SIZE
