@@ -204,7 +204,7 @@ def test_a_run_goes_on_with_the_entries_it_chose(config: Make, tmp_path: Path) -
         train(chosen, tmp_path / "run", report=kill)
     before = (tmp_path / "run" / "entries.safetensors").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edge_tsfm.runs.train.choose_for_run", lambda *_: pytest.fail("chosen again"))
+        patch.setattr("edge_tsfm.runs.prepare.choose_for_run", lambda *_: pytest.fail("chosen again"))
         train(chosen, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "entries.safetensors").read_bytes() == before
 
