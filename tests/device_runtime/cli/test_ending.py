@@ -25,7 +25,7 @@ ENDS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 def monitor(folder: Path, bundle: Path) -> Path:
     config = folder / "device.toml"
     config.write_text(
-        f'device_id = "bed"\nchannel = "icu"\nsignal = "MAP"\ninterval = "1h"\nbundle = "{bundle.resolve()}"\n'
+        f'device_id = "bed"\nring = "icu"\nsignal = "MAP"\ninterval = "1h"\nbundle = "{bundle.resolve()}"\n'
         f'state = "state"\ntrusted_keys = ["{"00" * 32}"]\n'
     )
     return config
@@ -33,7 +33,7 @@ def monitor(folder: Path, bundle: Path) -> Path:
 
 def stream(config: Path) -> subprocess.Popen[str]:
     """Start a stream and let it answer `STEPS` samples; it waits for the next one."""
-    command = [sys.executable, "-m", "device_runtime.cli", "stream", "--config", str(config), "--channel", "MAP"]
+    command = [sys.executable, "-m", "device_runtime.cli", "stream", "--config", str(config), "--signal", "MAP"]
     process = subprocess.Popen(
         [*command, "--interval", "1h", "--context-length", "16", "--min-observed", "1"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

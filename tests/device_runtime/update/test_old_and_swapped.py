@@ -163,7 +163,7 @@ def test_a_trial_expires_at_a_start_too(bed: Bed, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(time, "time", lambda: bed.now)
     assert bed.host().forecast(CONTEXT).adapter_version == 3
     bed.now += 15 * 86_400
-    monkeypatch.setattr("device_runtime.update.host.slots_of", lambda config: slots_of(config, clock=lambda: bed.now))
+    monkeypatch.setattr("device_runtime.update.slots.slots_of", lambda config: slots_of(config, clock=lambda: bed.now))
     assert bed.host().forecast(CONTEXT).adapter_version == 2
     assert (bed.record.state, bed.record.failed_sequence) == (State.CONFIRMED, -1)
 

@@ -192,4 +192,4 @@ def test_a_report_with_many_signals_is_not_passed_over(tmp_path: Path) -> None:
     path = write_json(tmp_path / "bed.json", report(0, quality, sequence=1))
     assert path.stat().st_size > 16_384
     (found,) = rings.read_reports(tmp_path)
-    assert field_figures([found], channel="icu", adapter="a")["base"].units > 100
+    assert field_figures([found], ring="icu", adapter="a")["base"].units > 100

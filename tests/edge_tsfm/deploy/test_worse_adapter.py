@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.forecast.stream import Channel, Stream
+from device_runtime.forecast.stream import Stream, StreamSignal
 from device_runtime.format.binding import Binding
 from device_runtime.format.blob import decode, encode
 from device_runtime.monitor import installer_of
@@ -57,7 +57,7 @@ class Monitor:
         """Take what is rolled out, forecast until its trial has ended, and report."""
         assert Agent(self.config, self.installer, clock=NOW.timestamp).poll(activate_now=True).action == "trial"
         host = Host(self.config, self.installer.open)
-        stream = Stream(host, (Channel(name="MAP", interval_ms=HOUR),), context_length=16, min_observed=4)
+        stream = Stream(host, (StreamSignal(name="MAP", interval_ms=HOUR),), context_length=16, min_observed=4)
         for t_ms, value in feed(steps, self.number):
             if stream.push("MAP", t_ms, value) and t_ms > 4 * HOUR:
                 stream.forecast("MAP", 6)
