@@ -49,9 +49,9 @@ def adjustable(bundle: Bundle, names: Collection[str], room: Path) -> Iterator[A
     with tempfile.TemporaryDirectory(dir=room, prefix=".adjustable.") as scratch:
         folder = Path(scratch)
         graphs = {graph.file for graph in bundle.manifest.graphs.values()}
-        for file in bundle.path.iterdir():
-            if file.name not in (*graphs, MANIFEST_FILE):
-                link(file, folder / file.name)
+        for name in bundle.manifest.files:  # not all there is: the room may be in the bundle's own folder
+            if name not in graphs:
+                link(bundle.path / name, folder / name)
         for name in graphs:
             graph = onnx.load(str(bundle.path / name), load_external_data=False)
             for tensor in graph.graph.initializer:
