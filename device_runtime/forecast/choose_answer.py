@@ -121,5 +121,5 @@ def _nudged(tensor: FloatArray, draw: np.random.Generator) -> FloatArray:
     return np.asarray(tensor * (1 + NUDGE * draw.uniform(-1, 1, tensor.shape)), dtype=np.float32)
 
 
-def _model(bundle: Bundle, tensors: Mapping[int, FloatArray], settings: SessionSettings) -> Model:
+def _model(bundle: Bundle, tensors: Mapping[int, FloatArray], settings: SessionSettings = DEVICE) -> Model:
     return FAMILIES[bundle.manifest.family](bundle, tensors, settings)

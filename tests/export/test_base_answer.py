@@ -12,10 +12,10 @@ import pytest
 
 from device_runtime.errors import FormatError, SelfTestError
 from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.choose_answer import LEVEL
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format import canonical
 from export.base_answer import DIGITS, SPREAD, give_known_answer
-from export.known_answer import LEVEL
 
 BASES = Path(__file__).resolve().parents[1] / "dummy_bases"
 

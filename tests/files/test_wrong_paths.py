@@ -51,10 +51,11 @@ COMMANDS = {
         "study {study} {data} --out {new_folder}",
         "measure {base} {reports}",
         "replay {data} --bundle {bundle} --adapter {blob} --against base --target HR",
-        "adapt-eval {data} --bundle {bundle} --adapter {blob} --beside {blob} --target HR --config {adapt}",
+        "adapt-eval {data} --bundle {bundle} --adapter {blob} --beside {blob} --target HR --config {adapt}"
+        " --html {new_file}",
         "deploy approve {updates} {blob} --keys {keys} --ring icu --bundle {bundle} --evaluation {evaluation}"
         " --field-evaluation {field} --who x",
-        "deploy signal {updates} icu --signal MAP --interval 1h --keys {keys}",
+        "deploy ring {updates} icu --signal MAP --interval 1h --keys {keys}",
         "deploy device-settings {updates} icu bed-1 --url x --keys {keys}",
         "deploy downgrade {updates} icu abcd --keys {keys} --plan {plan} --who x --why y",
         "deploy envelope {updates} icu --keys {keys} --file {permit} --bundle {bundle} --evidence {proof}"

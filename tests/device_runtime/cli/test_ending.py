@@ -22,6 +22,16 @@ STEPS = 60
 ENDS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """Signals do what they do by default, also where whoever runs the tests has them ignored."""
+    default = dict.fromkeys(ENDS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+    before = {one: signal.signal(one, action) for one, action in default.items()}
+    yield
+    for one, action in before.items():
+        signal.signal(one, action)
+
+
 def monitor(folder: Path, bundle: Path) -> Path:
     config = folder / "device.toml"
     config.write_text(

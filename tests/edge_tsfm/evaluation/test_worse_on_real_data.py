@@ -101,7 +101,7 @@ def trial(folder: Path, bundle: Path, blob: bytes, patients: list[Series]) -> tu
         reports.append({"device": f"bed-{number}", "channel": "icu", "quality": quality})
         beds.append(slots)
     held = [one["adapter"] for report in reports for one in report["quality"]["MAP"] if one["adapter"]]
-    field = field_figures(reports, channel="icu", adapter=held[0])
+    field = field_figures(reports, ring="icu", adapter=held[0])
     confirmed = sum(one.record.state is State.CONFIRMED for one in beds)
     return beds, decide((STAGE,), 0, confirmed=confirmed, failed=MONITORS - confirmed, seconds=0.0, field=field)
 

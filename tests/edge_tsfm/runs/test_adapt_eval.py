@@ -31,7 +31,7 @@ RULES = AdaptRules(mode=Mode.ACTIVE, rate=0.01, windows=64, kept_windows=8, firs
 
 def stays(count: int, *, drift: float = 0.6, seed: int = 1) -> list[Series]:
     return [
-        Series(item_id=f"p{number:03d}", channel="HR", interval=HOUR, target=values)
+        Series(item_id=f"p{number:03d}", signal="HR", interval=HOUR, target=values)
         for number, values in enumerate(ward(count, seed=seed, drift=drift))
     ]
 

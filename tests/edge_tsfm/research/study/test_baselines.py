@@ -88,5 +88,5 @@ def test_a_baselines_folder_is_no_run_to_evaluate_or_inspect(tmp_path: Path) -> 
     """It has neither a base nor a gate: said, instead of a `KeyError`."""
     record = {"config": {}, "data": {"fingerprint": "f"}, "windows": {}, "parameters": 9, "training": {}}
     (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(TrainError, match=r"signal is missing.*also missing: base, tensors, gate"):
+    with pytest.raises(TrainError, match=r"channel is missing.*also missing: base, tensors, gate"):
         load_run(tmp_path)
