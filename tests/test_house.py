@@ -1,5 +1,6 @@
-"""The house as `docs/architecture.md` draws it: no circles among files, none too long."""
+"""The house as `docs/architecture.md` draws it: no circles among files, none too long, all of them in the wheel."""
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +55,9 @@ def test_no_module_is_too_long(package: str) -> None:
         str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in (ROOT / package).rglob("*.py")
     }
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_the_wheel_has_every_package() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    rooms = (path.parent for room in ("device_runtime", "export", "edge_tsfm") for path in (ROOT / room).rglob("*.py"))
+    assert set(listed) == {".".join(room.relative_to(ROOT).parts) for room in rooms}
