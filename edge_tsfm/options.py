@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+CONTEXT_LENGTH, PREDICTION_LENGTH = 48, 6  # steps, where neither a user nor an adapter says more exactly
 SEEDED = "seeded"
 # How fourierft's entries are found: by a seed; on each site its own, of largest energy; one set for all sites of a
 # shape, which a blob carries once; or the largest of all sites together, as many as they would have had in all.

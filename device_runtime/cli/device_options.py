@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,15 @@ def device(config_path: Path, *, change: bool = True) -> Iterator[tuple[DeviceCo
     config = read_config(config_path)
     with locked(config.state, wait=LOCK_WAIT) if change else contextlib.nullcontext():
         yield config, slots_of(config)
+
+
+def say_what_runs(slots: Slots, *, as_json: bool, before: str = "") -> None:
+    """Say what forecasts after a change, ``before`` it what was done."""
+    runs = slots.record.runs
+    if as_json:
+        click.echo(json.dumps({"runs": runs and runs.adapter}))
+    else:
+        click.echo(f"{before}runs: {f'adapter {runs.adapter[:16]}' if runs else 'the base alone'}")
 
 
 def report_change(config: DeviceConfig, slots: Slots) -> None:

@@ -19,6 +19,7 @@ from device_runtime.cli.read_options import min_observed_option
 from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.cli.reading import read_options
 from edge_tsfm.errors import ConfigError, DataError
+from edge_tsfm.options import CONTEXT_LENGTH, PREDICTION_LENGTH
 from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from edge_tsfm.evaluation.adaptation import AdaptEval
     from edge_tsfm.runs.adapt_eval import Predict
 
-PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, without an adapter that says so
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 

@@ -22,8 +22,7 @@ from edge_tsfm.data.beside import Contexts, read_beside, take_contexts
 from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import ConfigError, DataError
-
-PREDICTION_LENGTH, CONTEXT_LENGTH = 6, 48  # steps, of the base alone
+from edge_tsfm.options import CONTEXT_LENGTH, PREDICTION_LENGTH
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from edge_tsfm.data import Dataset, season_steps
 from edge_tsfm.data.options import DataOptions
 from edge_tsfm.errors import ConfigError, as_data_errors
 from edge_tsfm.models.base import DEFAULT_BASE
-from edge_tsfm.options import SEEDED, Options
+from edge_tsfm.options import CONTEXT_LENGTH, PREDICTION_LENGTH, SEEDED, Options
 
 READING = ("target", *(one.name for one in fields(DataOptions)))  # what `read_dataset` is given
 
@@ -31,8 +31,8 @@ class TrainConfig(DataOptions, Options):
     season: str | None = None  # a span (1d) or steps: the simple baselines get a seasonal one
     base: str = DEFAULT_BASE
     method: str = "fourierft"
-    context_length: int = 48
-    prediction_length: int = 6
+    context_length: int = CONTEXT_LENGTH
+    prediction_length: int = PREDICTION_LENGTH
     min_observed: int = MIN_OBSERVED
     train_stride: int = 6
     steps: int = 800

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, report_change, who_option
+from device_runtime.cli.device_options import config_option, device, report_change, say_what_runs, who_option
 from device_runtime.cli.options import json_option
 
 
@@ -23,9 +22,5 @@ def command(config_path: Path, reason: str, who: str, as_json: bool) -> None:
     """
     with device(config_path) as (config, slots):
         slots.demote(reason, who=who)
-        runs = slots.record.runs
-    if as_json:
-        click.echo(json.dumps({"runs": runs and runs.adapter}))
-    else:
-        click.echo(f"runs: {f'adapter {runs.adapter[:16]}' if runs else 'the base alone'}")
+    say_what_runs(slots, as_json=as_json)
     report_change(config, slots)
