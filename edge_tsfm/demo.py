@@ -23,7 +23,8 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation import Report, evaluate_forecasts
 from edge_tsfm.evaluation.report import BASE
 from edge_tsfm.one_writer import is_empty, only_writer
-from edge_tsfm.report.plots import forecast_plot
+from edge_tsfm.report.pictures import Shown, forecasts_file
+from edge_tsfm.report.scale import Scale
 from edge_tsfm.report.verdict import RunVerdict, Seen, scored_on
 from edge_tsfm.runs.export import export_run
 from edge_tsfm.runs.run import Run
@@ -78,7 +79,13 @@ def _run_demo(out: Path, say: Say, *, patients: int, steps: int) -> Demo:
     other_ward = runs["fourierft"].windows("test", data=out / "ward-a.csv")
     picture = out / "forecasts.png"
     title = f"{TARGET}, ward B, patients never seen"
-    write_atomic(picture, forecast_plot(forecasts["fourierft"], windows, levels, title=title))
+    shown = Shown(
+        scale=Scale.of(runs["fourierft"].binding),
+        windows=windows,
+        forecasts=forecasts["fourierft"],
+        quantile_levels=levels,
+    )
+    write_atomic(picture, forecasts_file(shown, title))
     return Demo(
         reports=reports,
         gates={method: dict(run.gate) for method, run in runs.items()},

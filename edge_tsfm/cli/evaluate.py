@@ -73,9 +73,7 @@ WAIT = 60.0  # seconds for another evaluation to write the same files
 @click.option(
     "--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write one page with it all."
 )
-@click.option(
-    "--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for forecasts.png, figures.png."
-)
+@click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for its pictures as PNG.")
 @accept_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -130,18 +128,29 @@ def _check_options(run: Run, bundle: Path | None, adapter: Path | None, block_le
 
 def _pages(found: Evaluation, plots: Path | None, html_file: Path | None, seed: int) -> dict[Path, bytes]:
     """Draw the pictures for the folder ``plots``, and the page that holds them."""
-    from edge_tsfm.report.page import report_page
-    from edge_tsfm.report.plots import forecast_plot, metric_plot
+    from edge_tsfm.report.evaluation import report_page
+    from edge_tsfm.report.pictures import Shown, plot_files
 
-    title = f"{found.title}\n{found.verdict.label}"
-    pictures = {
-        "forecasts": forecast_plot(found.forecasts, found.windows, found.quantile_levels, seed=seed, title=title),
-        "figures": metric_plot(found.report, title=title),
-    }
-    written = {} if plots is None else {plots / f"{name}.png": picture for name, picture in pictures.items()}
+    shown = Shown(
+        scale=found.scale,
+        windows=found.windows,
+        forecasts=found.forecasts,
+        quantile_levels=found.quantile_levels,
+        seed=seed,
+    )
+    written: dict[Path, bytes] = {}
+    if plots is not None:
+        files = plot_files(found.report, shown, f"{found.title}\n{found.verdict.label}")
+        written |= {plots / f"{name}.png": picture for name, picture in files.items()}
     if html_file is not None:
-        shown = list(pictures.items())
-        page = report_page(found.report, title=found.title, verdict=found.verdict, notes=found.notes, pictures=shown)
+        page = report_page(
+            found.report,
+            title=found.title,
+            scale=found.scale,
+            verdict=found.verdict,
+            notes=found.notes,
+            shown=shown,
+        )
         written[html_file] = page.encode()
     return written
 

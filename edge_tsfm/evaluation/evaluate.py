@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edge_tsfm.errors import ConfigError, DataError
 from edge_tsfm.evaluation.baselines import BASELINES, baseline_quantiles
 from edge_tsfm.evaluation.bootstrap import bounds, patient_sums, ratio, resample
+from edge_tsfm.evaluation.breakdown import Draws, compare_patients, wql_by_step
 from edge_tsfm.evaluation.metrics import METRICS, calibration, score_windows
 from edge_tsfm.evaluation.report import ADAPTER, BASE, Difference, Estimate, Group, Report
 
@@ -83,6 +84,8 @@ def evaluate_forecasts(
         every[name] = baseline_quantiles(name, windows.context, prediction_length, quantile_levels)
     scores = np.stack([score_windows(q, windows, quantile_levels) for q in every.values()], axis=1)  # [N, K, M, 2]
 
+    draws = Draws(seed=seed, resamples=resamples, confidence=confidence)
+
     def group(chosen: NDArray[np.bool_]) -> Group:
         return _group(
             tuple(every),
@@ -104,6 +107,10 @@ def evaluate_forecasts(
         overall=group(np.ones(len(windows), dtype=np.bool_)),
         subgroups=by_column,
         calibration={name: tuple(calibration(q, windows, quantile_levels).tolist()) for name, q in every.items()},
+        wql_by_step=wql_by_step(every, windows, quantile_levels, draws),
+        by_patient=compare_patients(every[ADAPTER], every[BASE], windows, quantile_levels)
+        if {ADAPTER, BASE} <= every.keys()
+        else None,
         quantile_levels=tuple(float(level) for level in quantile_levels),
         context_length=windows.context.shape[1],
         prediction_length=prediction_length,

@@ -101,16 +101,50 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PatientScore:
+    """WQL of one patient (item, block): the adapter's, the frozen base's, and by what share the former is higher."""
+
+    item_id: str
+    windows: int
+    adapter: float
+    base: float
+    relative: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientScores:
+    """The adapter against its frozen base, patient by patient, each by its own WQL.
+
+    ``relative`` holds every patient's relative difference, the largest loss first; ``worse`` is limit → share of
+    patients above it; ``worst`` are those with the largest loss, by name.
+    """
+
+    relative: tuple[float, ...]
+    worse: Mapping[float, float]
+    worst: tuple[PatientScore, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return JSON-ready values, without every patient's difference."""
+        return {
+            "patients": len(self.relative),
+            "worse": {f"{100 * limit:g} %": _number(share) for limit, share in self.worse.items()},
+            "worst": [vars(one) for one in self.worst],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """An evaluation: all windows, then each subgroup; and how calibrated each forecaster's quantiles are.
 
     ``subgroups`` is column → label → figures; ``calibration`` forecaster → share of targets at or below each
-    quantile level.
+    quantile level; ``wql_by_step`` forecaster → WQL at each step of the horizon.
     """
 
     overall: Group
     subgroups: Mapping[str, Mapping[str, Group]]
     calibration: Mapping[str, tuple[float, ...]]
+    wql_by_step: Mapping[str, tuple[Estimate, ...]]  # H each
+    by_patient: PatientScores | None  # None without an adapter and its base
     quantile_levels: tuple[float, ...]
     context_length: int
     prediction_length: int
@@ -133,6 +167,8 @@ class Report:
             },
             **self.overall.to_dict(),
             "calibration": {name: [_number(x) for x in share] for name, share in self.calibration.items()},
+            "wql_by_step": {name: [one.to_dict() for one in steps] for name, steps in self.wql_by_step.items()},
+            "by_patient": None if self.by_patient is None else self.by_patient.to_dict(),
             "subgroups": {
                 column: {label: group.to_dict() for label, group in groups.items()}
                 for column, groups in self.subgroups.items()

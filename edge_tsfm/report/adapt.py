@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from html import escape
+from functools import partial
 
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from edge_tsfm.evaluation.adaptation import AdaptEval, Line, Stationary
 from edge_tsfm.evaluation.report import Estimate
-from edge_tsfm.report.html import head, image, row
+from edge_tsfm.report.document import Bullets, Page, Picture, Pictures, Row, Section, Table, Text, facts, number
+from edge_tsfm.report.figures import svg
+from edge_tsfm.report.render import render
 
 COLOURS = {"candidate": "#0072b2", "running": "#009e73"}
 SAID = {
@@ -35,7 +36,8 @@ def text(found: AdaptEval) -> str:
 
 def page(found: AdaptEval, title: str) -> str:
     """Lay everything out as one file of HTML that needs nothing else."""
-    return "\n".join(_page(found, title)) + "\n"
+    lead = (Text(text=f"{summary(found)}."), Bullets(lines=tuple(remarks(found))))
+    return render(Page(title=title, lead=lead, sections=tuple(_sections(found))))
 
 
 def _text(found: AdaptEval) -> Iterator[str]:
@@ -49,23 +51,14 @@ def _text(found: AdaptEval) -> Iterator[str]:
     yield from remarks(found)
 
 
-def _page(found: AdaptEval, title: str) -> Iterator[str]:
-    yield head(title)
-    yield f"<h1>{escape(title)}</h1><p>{escape(summary(found))}</p>"
-    yield "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in remarks(found)) + "</ul>"
+def _sections(found: AdaptEval) -> Iterator[Section]:
     if found.ages:
-        caption = "WQL against frozen, by the stays that the monitor had seen"
-        yield f"<h2>{escape(caption)}</h2>{image(caption, curve(found))}"
+        yield Section(title="WQL by the stays that the monitor had seen", parts=(Pictures(pictures=(_curve(found),)),))
     for name, some in _tables(found):
-        yield f"<h2>{escape(name)}</h2><p>{some[0].patients:,} {found.unit}s, {some[0].windows:,} windows.</p>"
-        yield "<table>" + row(COLUMNS, "th")
-        for line in some:
-            yield row([escape(cell) for cell in _cells(line)])
-        yield "</table>"
-    yield "<h2>Rules</h2><table>"
-    for name, value in found.rules.items():
-        yield row([escape(name), escape(str(value))])
-    yield "</table>"
+        caption = f"{name}: {some[0].patients:,} {found.unit}s, {some[0].windows:,} windows"
+        rows = tuple(Row(name=named, cells=tuple(map(number, cells))) for named, *cells in map(_cells, some))
+        yield Section(title=name, parts=(Table(caption=caption, columns=COLUMNS, rows=rows),))
+    yield Section(title="Rules", parts=(facts("The device's own rules", *found.rules.items()),))
 
 
 def summary(found: AdaptEval) -> str:
@@ -128,10 +121,18 @@ def say(one: Estimate) -> str:
     return f"{one.value:+.2f} ({one.low:+.2f}..{one.high:+.2f})"
 
 
-def curve(found: AdaptEval) -> bytes:
-    """Draw WQL against frozen by age, with its intervals; PNG bytes."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    axis = figure.subplots()
+def _curve(found: AdaptEval) -> Picture:
+    """Draw WQL against frozen by age, with its intervals."""
+    last, name = list(found.ages)[-1], "candidate"
+    said = next(say(line.wql_percent) for line in found.ages[last] if line.name == name)
+    return Picture(
+        caption="Below zero the learnt adapter is better than the frozen forecaster",
+        alt=f"WQL against frozen in percent at {len(found.ages)} ages; at {last} stays the {SAID[name]}: {said}.",
+        data=svg(partial(_draw, found=found), size=(7.2, 3.6)),
+    )
+
+
+def _draw(axis: Axes, found: AdaptEval) -> None:
     labels = list(found.ages)
     for shift, (name, colour) in enumerate(COLOURS.items()):
         estimates = [next(line for line in found.ages[label] if line.name == name).wql_percent for label in labels]
@@ -145,6 +146,3 @@ def curve(found: AdaptEval) -> bytes:
     axis.tick_params(axis="y", labelsize=8)
     axis.grid(axis="y", alpha=0.3)
     axis.legend(fontsize=8)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    return picture.getvalue()

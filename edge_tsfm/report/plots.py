@@ -1,21 +1,25 @@
-"""Pictures of an evaluation: forecasts with their 80 % bands, and the figures with their intervals."""
+"""What an evaluation's pictures show, drawn onto axes: forecasts, figures, calibration, error by step, patients."""
 
-import io
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from device_runtime.quality.scores import INTERVAL
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.evaluation.metrics import METRICS, at_level
-from edge_tsfm.evaluation.report import ADAPTER, BASE, DEVICE, DEVICE_BASE, LABELS, Report
+from edge_tsfm.evaluation.report import ADAPTER, BASE, CALIBRATED, DEVICE, DEVICE_BASE, LABELS, PatientScores, Report
+from edge_tsfm.report.scale import Scale
 
-COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00"}  # Okabe and Ito: told apart by colour-blind readers, too
-TRUTH = "#222222"
+PERSISTENCE = "persistence"
+# Okabe and Ito: told apart by colour-blind readers, too
+COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00", CALIBRATED: "#009e73", PERSISTENCE: "#777777"}
+TRUTH, GUIDE = "#222222", "#999999"
 RULE = "{unit}s drawn at random with seed {seed}, then one of each {unit}'s windows"
+IN_TORCH = (ADAPTER, BASE, CALIBRATED)  # the device's forecasts lie on their like in torch
 
 
 def choose_windows(windows: Windows, *, count: int, seed: int) -> NDArray[np.int64]:
@@ -28,84 +32,102 @@ def choose_windows(windows: Windows, *, count: int, seed: int) -> NDArray[np.int
     return np.array([rng.choice(np.flatnonzero(windows.drawn == one)) for one in patients], dtype=np.int64)
 
 
-def forecast_plot(
-    forecasts: Mapping[str, NDArray[np.floating]],
-    windows: Windows,
-    quantile_levels: Sequence[float],
-    *,
-    count: int = 6,
-    seed: int = 0,
-    title: str = "",
-) -> bytes:
-    """Draw context, truth, and each forecast's median with its 80 % band; PNG bytes."""
-    chosen = choose_windows(windows, count=count, seed=seed)
-    columns = min(3, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure = Figure(figsize=(4.6 * columns, 2.9 * rows + 0.7), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axis, n in zip(axes, chosen, strict=False):
-        _draw_window(axis, forecasts, windows, quantile_levels, int(n))
-    for axis in axes[len(chosen) :]:
-        axis.remove()
-    axes[0].legend(fontsize=7, loc="best")
-    rule = RULE.format(seed=seed, unit=windows.unit)
-    figure.suptitle(f"{title}\n{rule}" if title else rule, fontsize=9)
-    return _png(figure)
-
-
-def _draw_window(
+def draw_window(
     axis: Axes,
     forecasts: Mapping[str, NDArray[np.floating]],
     windows: Windows,
     quantile_levels: Sequence[float],
     n: int,
+    scale: Scale,
 ) -> None:
+    """Draw window ``n``: its context, its truth, and each forecast's median with its 80 % band."""
     context, target = windows.context[n], windows.target[n]
     levels = np.asarray(quantile_levels, dtype=np.float64)
-    past, ahead = np.arange(-len(context) + 1, 1), np.arange(1, len(target) + 1)
+    past, ahead = (scale.step * np.arange(*ends) for ends in ((-len(context) + 1, 1), (1, len(target) + 1)))
     first = int(np.flatnonzero(~np.isnan(context))[0])
     axis.plot(past[first:], context[first:], color=TRUTH, linewidth=1, marker=".", markersize=2)
     axis.plot(ahead, target, color=TRUTH, linewidth=0, marker="o", markersize=4, label="measured", zorder=3)
     for name, quantiles in forecasts.items():
         if name in (DEVICE, DEVICE_BASE):
-            continue  # they lie on their like in torch
+            continue
         one = quantiles[n].astype(np.float64)
         colour = COLOURS.get(name, "#009e73")
         low, high = (at_level(one, levels, level) for level in INTERVAL)
         axis.fill_between(ahead, low, high, color=colour, alpha=0.22, linewidth=0)
         axis.plot(ahead, at_level(one, levels, 0.5), color=colour, linewidth=1.6, label=LABELS.get(name, name))
-    axis.axvline(0.5, color="#999999", linewidth=0.6, linestyle=":")
-    axis.set_title(f"{windows.item_id[n]}, place {windows.cutoff[n]}", fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.set_xlabel("steps from the last of the context", fontsize=7)
+    axis.axvline(scale.step / 2, color=GUIDE, linewidth=0.6, linestyle=":")
+    _label(axis, f"{scale.clock} from the last of the context", scale.value_label)
+    axis.legend(fontsize=7, loc="best")
 
 
-def metric_plot(report: Report, *, title: str = "") -> bytes:
-    """Draw every figure of every forecaster as a dot with its bootstrap interval; PNG bytes."""
-    names = list(report.overall.models)
-    figure = Figure(figsize=(12, 0.34 * len(names) * 2 + 1.8), layout="constrained")
-    axes = figure.subplots(2, -(-len(METRICS) // 2), sharey=True).ravel()
-    for axis, (key, metric) in zip(axes, METRICS.items(), strict=True):
-        scale = 100 if metric.percent else 1
-        for row, name in enumerate(names):
-            one = report.overall.models[name][key]
-            colour = COLOURS.get(name, "#777777")
-            axis.plot([scale * one.low, scale * one.high], [row, row], color=colour, linewidth=2, alpha=0.5)
-            axis.plot([scale * one.value], [row], color=colour, marker="o", markersize=5)
-        if metric.nominal is not None:
-            axis.axvline(scale * metric.nominal, color="#999999", linewidth=0.8, linestyle="--")
-        axis.set_title(f"{metric.label}{' [%]' if metric.percent else ''}", fontsize=9)
-        axis.set_yticks(range(len(names)), [LABELS.get(name, name) for name in names], fontsize=8)
-        axis.tick_params(axis="x", labelsize=7)
-        axis.grid(axis="x", alpha=0.3)
-    axes[0].invert_yaxis()
-    units = f"{report.overall.unit}s"
-    note = f"{report.overall.patients:,} {units}; bars: {report.confidence:.0%} bootstrap intervals over {units}"
-    figure.suptitle(f"{title}\n{note}" if title else note, fontsize=9)
-    return _png(figure)
+def draw_metric(axis: Axes, report: Report, key: str, scale: Scale) -> None:
+    """Draw one figure of every forecaster as a dot with its bootstrap interval."""
+    metric, names = METRICS[key], list(report.overall.models)
+    factor = 100 if metric.percent else 1
+    for row, name in enumerate(names):
+        one = report.overall.models[name][key]
+        colour = COLOURS.get(name, "#777777")
+        axis.plot([factor * one.low, factor * one.high], [row, row], color=colour, linewidth=2, alpha=0.5)
+        axis.plot([factor * one.value], [row], color=colour, marker="o", markersize=5)
+    if metric.nominal is not None:
+        axis.axvline(factor * metric.nominal, color=GUIDE, linewidth=0.8, linestyle="--")
+    axis.set_yticks(range(len(names)), [LABELS.get(name, name) for name in names])
+    axis.invert_yaxis()
+    unit = unit_of(key, scale)
+    _label(axis, f"{metric.label}{f' [{unit}]' if unit else ''}", "")
+    axis.grid(axis="x", alpha=0.3)
 
 
-def _png(figure: Figure) -> bytes:
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    return picture.getvalue()
+def unit_of(key: str, scale: Scale) -> str:
+    """Return the unit of a figure: percent, the signal's, its square, or none."""
+    if METRICS[key].percent:
+        return "%"
+    return {"mse": scale.squared(), "mae": scale.unit, "dtw": scale.unit, "width": scale.unit}.get(key, "")
+
+
+def draw_calibration(axis: Axes, report: Report) -> None:
+    """Draw the share of measured values at or below each quantile against its level."""
+    axis.plot([0, 100], [0, 100], color=GUIDE, linewidth=0.8, linestyle="--", label="calibrated")
+    levels = [100 * level for level in report.quantile_levels]
+    for name in IN_TORCH:
+        if name in report.calibration:
+            shares = [100 * share for share in report.calibration[name]]
+            axis.plot(levels, shares, color=COLOURS[name], marker="o", markersize=3, label=LABELS[name])
+    _label(axis, "quantile level [%]", "measured values at or below it [%]")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+
+
+def draw_steps(axis: Axes, report: Report, scale: Scale) -> None:
+    """Draw WQL by step of the horizon with its intervals."""
+    for name in (ADAPTER, BASE, PERSISTENCE):
+        if name not in report.wql_by_step:
+            continue
+        steps = report.wql_by_step[name]
+        ahead = scale.step * np.arange(1, len(steps) + 1)
+        low, high = [one.low for one in steps], [one.high for one in steps]
+        axis.fill_between(ahead, low, high, color=COLOURS[name], alpha=0.18, linewidth=0)
+        axis.plot(
+            ahead, [one.value for one in steps], color=COLOURS[name], marker="o", markersize=3, label=LABELS[name]
+        )
+    _label(axis, f"{scale.clock} ahead", "WQL")
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+
+
+def draw_patients(axis: Axes, scores: PatientScores, unit: str) -> None:
+    """Draw each patient's difference from the frozen base, the largest gain at the left."""
+    change = 100 * np.array(scores.relative[::-1])
+    at = 100 * (np.arange(len(change)) + 0.5) / max(len(change), 1)
+    for side, colour in ((change <= 0, COLOURS[ADAPTER]), (change > 0, COLOURS[BASE])):
+        axis.vlines(at[side], 0, change[side], color=colour, linewidth=max(0.4, min(3.0, 250 / max(len(change), 1))))
+    axis.axhline(0, color=TRUTH, linewidth=0.8)
+    _label(axis, f"{unit}s, from the largest gain to the largest loss [%]", "WQL against the frozen base [%]")
+    axis.grid(axis="y", alpha=0.3)
+
+
+def _label(axis: Axes, across: str, up: str) -> None:
+    axis.set_xlabel(across, fontsize=8)
+    axis.set_ylabel(up, fontsize=8)
+    axis.tick_params(labelsize=8)

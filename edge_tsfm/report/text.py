@@ -16,9 +16,12 @@ from edge_tsfm.evaluation.report import (
     Difference,
     Estimate,
     Group,
+    PatientScores,
     Report,
 )
 from edge_tsfm.report.verdict import RunVerdict, Seen, scored_on
+
+METRIC_ORDER = ("wql", "mase", "mae", "mse", "mape", "dtw", "coverage", "width")  # what decisions rest on first
 
 
 def report_text(report: Report, verdict: RunVerdict | None = None) -> str:
@@ -131,6 +134,21 @@ def say(value: float, metric: Metric) -> str:
     if math.isnan(value):
         return "–"
     return f"{100 * value:.2f} %" if metric.percent else f"{value:.4g}"
+
+
+def say_worse(scores: PatientScores, unit: str) -> str:
+    """Say for how many patients the adapter is worse than its frozen base."""
+    shares = ", ".join(f"by more than {100 * limit:g} %: {share:.1%}" for limit, share in scores.worse.items())
+    return (
+        f"Each {unit} by itself: of {len(scores.relative):,} {unit}s, the adapter's WQL is worse than its base's "
+        f"{shares}."
+    )
+
+
+def say_estimate(one: Estimate, key: str) -> str:
+    """Write a figure with its interval: ``0.04213 (0.0398 to 0.0447)``."""
+    value, low, high = (say(number, METRICS[key]) for number in vars(one).values())
+    return f"{value} ({low} to {high})"
 
 
 def say_difference(key: str, difference: Difference) -> str:

@@ -25,6 +25,7 @@ from edge_tsfm.evaluation.calibration import fit_calibration
 from edge_tsfm.evaluation.report import ADAPTER, BASE, CALIBRATED, DEVICE
 from edge_tsfm.evaluation.subgroups import subgroup_labels
 from edge_tsfm.progress import Work
+from edge_tsfm.report.scale import Scale
 from edge_tsfm.report.verdict import RunVerdict, Seen
 from edge_tsfm.runs.on_device import device_facts, device_forecasters, device_note, device_quantiles
 from edge_tsfm.runs.run import Run, forecast
@@ -65,6 +66,7 @@ class Evaluation:
 
     title: str
     report: Report
+    scale: Scale  # what the axes of its pictures say
     verdict: RunVerdict
     notes: tuple[str, ...]
     record: Mapping[str, Any]  # JSON-ready: docs/guides/evaluation.md has the schema
@@ -128,6 +130,7 @@ def evaluate_run(
     return Evaluation(
         title=f"{run.target}: {run.method} on {run.base['name']}, {options.part} {noun} of {dataset.report.source}",
         report=report,
+        scale=Scale.of(run.binding),
         verdict=RunVerdict(gate=run.gate, seen=Seen.from_dict(record)),
         notes=tuple(notes),
         record=record,

@@ -6,13 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.report import LABELS, Estimate
-from edge_tsfm.report.html import head, image
-from edge_tsfm.report.html import row as table_row
-from edge_tsfm.report.text import say
+from edge_tsfm.report.document import Bullets, Page, Part, Picture, Pictures, Section, Table, Text, number
+from edge_tsfm.report.document import Row as TableRow
+from edge_tsfm.report.render import render
+from edge_tsfm.report.text import say, say_estimate
 from edge_tsfm.report.verdict import say_seeds
 from edge_tsfm.research.study.latency import Latency
 from edge_tsfm.research.study.table import CONFIDENCE, Group, Row
@@ -30,12 +30,8 @@ HEADINGS = (
     "gate accepted, seeds",
     "training, s",
 )
-# Intervals in one line each, the head kept in sight, and the frozen base as the line between baselines and methods.
-WIDE = (
-    "body{max-width:110rem}table{font-size:.9em}td,th{padding:.2rem .4rem}"
-    "small,td:first-child{white-space:nowrap}small{font-size:.75em}"
-    ".head th{position:sticky;top:0;background:#fff;vertical-align:bottom}.base td{background:#f3f3f3}"
-)
+# What decides stands first on a page, where a narrow screen cuts what comes last.
+DECIDING = ("gate accepted, seeds", "WQL against base", METRICS["wql"].label, "MSE against base")
 SPEED = "speed, × torch"  # the third column, where it was measured
 ON_DEVICE = ("base", "adapter")  # kinds of rows that the device runtime forecasts
 
@@ -93,7 +89,7 @@ def _cells(row: Row, latency: Latency | None) -> list[str]:
         _count(row.parameters),
         _count(row.bytes),
         *_speed(row, latency),
-        *(_figure(key, row.figures[key]) for key in PAPER),
+        *(say_estimate(row.figures[key], key) for key in PAPER),
         _percent(row.change.get("mse"), signed=True),
         _percent(row.change.get("wql"), signed=True),
         _percent(row.kept.get("mse")),
@@ -106,11 +102,6 @@ def _cells(row: Row, latency: Latency | None) -> list[str]:
 
 def _count(value: int | None) -> str:
     return "–" if value is None else f"{value:,}"
-
-
-def _figure(key: str, one: Estimate) -> str:
-    value, low, high = (say(number, METRICS[key]) for number in vars(one).values())
-    return f"{value} ({low} to {high})"
 
 
 def _percent(one: Estimate | None, *, signed: bool = False) -> str:
@@ -146,23 +137,35 @@ def table_csv(groups: Sequence[Group]) -> str:
 
 def page(groups: Sequence[Group], notes: Sequence[str], *, title: str, picture: bytes) -> str:
     """Lay out the tables, the notes and the Pareto plot (PNG bytes)."""
-    return "\n".join(_page(groups, notes, title, picture)) + "\n"
+    sections = [
+        Section(title=f"{group.target}, {group.base}", parts=(Text(text=verdict(group), strong=True), *_group(group)))
+        for group in groups
+    ]
+    pareto = Picture(
+        caption="Parameters shipped against the MSE gained over the frozen base; hollow: not accepted by the gate",
+        alt=f"Each method by its parameters and its gain in MSE, {len(groups)} targets; the tables have the numbers.",
+        data=picture,
+        media="image/png",
+    )
+    sections.append(Section(title="Parameters and gain", parts=(Pictures(pictures=(pareto,)),)))
+    if notes:
+        sections.append(Section(title="Notes", parts=(Bullets(lines=tuple(notes)),)))
+    return render(Page(title=title, sections=tuple(sections)))
 
 
-def _page(groups: Sequence[Group], notes: Sequence[str], title: str, picture: bytes) -> Iterator[str]:
-    yield head(title, WIDE)
-    yield f"<h1>{escape(title)}</h1>"
-    yield image("parameters shipped against MSE gained", picture)
-    for group in groups:
-        yield f"<h2>{escape(group.target)}, {escape(group.base)}</h2><p>{escape(about(group))}</p>"
-        yield f"<p><strong>{escape(verdict(group))}</strong></p>"
-        yield "<table>" + table_row(["", *_headings(group)], "th", kind="head")
-        for row in group.rows:
-            cells = [
-                cell.replace(" (", "<small>(") + ("</small>" if " (" in cell else "")
-                for cell in _cells(row, group.latency)
-            ]
-            yield table_row([escape(LABELS.get(row.label, row.label)), *cells], "td", kind=row.kind)
-        yield "</table>"
-    for note in notes:
-        yield f"<p>{escape(note)}</p>"
+def _group(group: Group) -> Iterator[Part]:
+    headings = _headings(group)
+    order = sorted(range(len(headings)), key=lambda at: (*DECIDING, headings[at]).index(headings[at]))
+    yield Table(
+        caption="Every method on the same windows, beside the frozen base and simple baselines",
+        columns=("method", *(headings[at] for at in order)),
+        rows=tuple(
+            TableRow(
+                name=LABELS.get(row.label, row.label),
+                cells=tuple(number(_cells(row, group.latency)[at]) for at in order),
+                kind=row.kind,
+            )
+            for row in group.rows
+        ),
+    )
+    yield Text(text=about(group))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edge_tsfm.report.figures import png
 from edge_tsfm.research.study.table import Group, Row
 
 
@@ -24,9 +24,7 @@ def pareto_plot(groups: Sequence[Group]) -> bytes:
     figure.draw_without_rendering()  # labels look for room where points will be, which the layout decides
     for axis, group in zip(axes, groups, strict=False):
         _label(axis, [(row.label, float(row.parameters or 0), -100 * row.change["mse"].value) for row in _tuned(group)])
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    return picture.getvalue()
+    return png(figure)
 
 
 def front(rows: Sequence[Row]) -> list[Row]:

@@ -86,7 +86,9 @@ def test_it_writes_the_table_csv_page_and_pictures(trained: tuple[Path, Path], t
     assert "exp. smoothing" in result.stdout
     assert (tmp_path / "a.csv").read_text().startswith("subgroup,label,patients")
     assert "<h1>HR: bitfit on chronos-bolt, test patients of ward.parquet</h1>" in (tmp_path / "a.html").read_text()
-    assert sorted(one.name for one in (tmp_path / "p").iterdir()) == ["figures.png", "forecasts.png"]
+    assert sorted(one.name for one in (tmp_path / "p").iterdir()) == [
+        f"{name}.png" for name in ("calibration", "figures", "forecasts", "patients", "steps")
+    ]
 
 
 @pytest.mark.parametrize("split", ["train", "all"])

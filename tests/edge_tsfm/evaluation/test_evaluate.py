@@ -36,7 +36,7 @@ def test_the_record_has_the_documented_keys_and_is_plain_json(windows: Windows) 
     assert set(again) == {
         "schema", "context_length", "prediction_length", "quantile_levels", "bootstrap", "windows", "patients",
         "few_patients", "scored", "missing", "unrated", "models", "adapter_minus_base", "adapter_minus_baselines",
-        "calibration", "subgroups",
+        "calibration", "wql_by_step", "by_patient", "subgroups",
     }  # fmt: skip
     assert (again["windows"], again["patients"]) == (200, 40)
     assert again["scored"] + again["missing"] == windows.target.size

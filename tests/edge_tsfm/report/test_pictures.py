@@ -1,15 +1,22 @@
+import re
+
 import numpy as np
 import pytest
 
+from device_runtime.format.binding import Binding
 from edge_tsfm.data import Series, make_windows
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import DataError
+from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.subgroups import subgroup_labels
-from edge_tsfm.report.page import report_page
-from edge_tsfm.report.plots import choose_windows, forecast_plot, metric_plot
+from edge_tsfm.report.evaluation import report_page
+from edge_tsfm.report.pictures import Shown, plot_files
+from edge_tsfm.report.plots import choose_windows
+from edge_tsfm.report.scale import Scale
 from tests.edge_tsfm.evaluation.test_evaluate import report_of
 from tests.support.forecasts import LEVELS, mean_forecast, ward
 
+SCALE = Scale(signal="HR", unit="bpm", interval_us=3_600_000_000)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -21,23 +28,63 @@ def test_windows_to_show_are_drawn_from_patients_alone(windows: Windows) -> None
     assert len(choose_windows(ward(patients=2), count=6, seed=0)) == 2
 
 
-def test_pictures_are_png_and_the_same_again(windows: Windows) -> None:
+def shown_of(windows: Windows, **options: int) -> Shown:
     forecasts = {"adapter": mean_forecast(windows), "base": mean_forecast(windows, off=4)}
-    one = forecast_plot(forecasts, windows, LEVELS, count=2)
-    assert one.startswith(PNG)
-    assert one == forecast_plot(forecasts, windows, LEVELS, count=2)
-    assert metric_plot(report_of(windows)).startswith(PNG)
-    assert metric_plot(report_of(ward(patients=1))).startswith(PNG)
+    return Shown(scale=SCALE, windows=windows, forecasts=forecasts, quantile_levels=LEVELS, **options)
+
+
+def test_files_are_png_and_the_same_again(windows: Windows) -> None:
+    report, shown = report_of(windows), shown_of(windows, count=2)
+    files = plot_files(report, shown, "HR")
+    assert sorted(files) == ["calibration", "figures", "forecasts", "patients", "steps"]
+    assert all(one.startswith(PNG) for one in files.values())
+    assert files == plot_files(report, shown, "HR")
+    few = ward(patients=1)
+    assert plot_files(report_of(few), shown_of(few), "")["figures"].startswith(PNG)
+
+
+def test_a_page_is_the_same_again_and_says_its_pictures_in_words(windows: Windows) -> None:
+    report = report_of(windows)
+    made = [report_page(report, title="HR", scale=SCALE, shown=shown_of(windows)) for _ in range(2)]
+    assert made[0] == made[1]
+    words = re.findall(r'<img alt="(.*?)"', made[0])
+    assert len(words) == made[0].count("<img") == 6 + 3 + len(METRICS)
+    assert len(set(words)) == len(words)
+    window = next(one for one in words if "context from" in one)
+    n = int(shown_of(windows).chosen[0])
+    measured = windows.target[n][~np.isnan(windows.target[n])]
+    assert window.startswith("HR [bpm]: context from")
+    assert f"{len(measured)} values measured in 6 steps ahead, from {measured.min():.4g} to" in window
 
 
 def test_the_page_holds_everything_and_escapes_names(windows: Windows) -> None:
     label = np.where(np.arange(len(windows)) < 100, "<b>", "c")
-    page = report_page(report_of(windows, subgroups={"ward": label}), title="HR & MAP", pictures=[("forecasts", PNG)])
+    page = report_page(
+        report_of(windows, subgroups={"ward": label}), title="HR & MAP", scale=SCALE, shown=shown_of(windows)
+    )
     assert "HR &amp; MAP" in page
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
-    assert "data:image/png;base64,iVBORw0KGgo=" in page
+    assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("interval_us", "clock", "step"),
+    [(3_600_000_000, "hours", 1), (900_000_000, "minutes", 15), (1_000_000, "seconds", 1), (0, "steps", 1)],
+)
+def test_time_is_said_in_the_unit_that_people_say_it_in(interval_us: int, clock: str, step: float) -> None:
+    scale = Scale(signal="MAP", unit="mmHg", interval_us=interval_us)
+    assert (scale.clock, scale.step) == (clock, step)
+    assert scale.value_label == "MAP [mmHg]"
+    assert scale.squared() == "mmHg²"
+
+
+def test_an_adapters_scale_is_in_the_words_of_people() -> None:
+    bound = {"context_length": 24, "prediction_length": 6}
+    assert Scale.of(Binding(name="HR", unit="/min", **bound)).value_label == "HR [bpm]"
+    assert Scale.of(Binding(name="MAP", unit="mm[Hg]", **bound)).value_label == "MAP [mmHg]"
+    assert Scale.of(Binding(name="load", unit="", **bound)).value_label == "load"
 
 
 def series(item_id: str, **attributes: str | float) -> Series:

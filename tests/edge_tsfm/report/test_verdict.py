@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from edge_tsfm.evaluation.report import Difference, Estimate
-from edge_tsfm.report.page import report_page
+from edge_tsfm.report.evaluation import report_page
+from edge_tsfm.report.scale import Scale
 from edge_tsfm.report.text import conclusion
 from edge_tsfm.report.verdict import DECIDES, RunVerdict, Seen, Tallied, scored_on, tally
 from tests.support.forecasts import LEVELS, mean_forecast, ward
@@ -116,7 +117,7 @@ def test_no_page_prints_in_bold_what_the_gate_did_not_say(gate: str) -> None:
     assert report.beats()
     seen = Seen(who="40 test patients", wql=report.overall.adapter_minus["base"]["wql"])
     verdict = RunVerdict(gate=GATES[gate], seen=seen)
-    page = report_page(report, title="MAP", verdict=verdict)
+    page = report_page(report, title="MAP", scale=Scale(signal="MAP"), verdict=verdict)
     assert len(bold(page)) == 1
     assert "beats" not in bold(page)[0]
     assert page.count("beats its frozen base") == 1

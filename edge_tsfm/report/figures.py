@@ -1,0 +1,50 @@
+"""From axes to files: SVG for a page, where each picture stands alone, and PNG for slides."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Draw = Callable[[Axes], None]
+SIZE = (5.2, 3.4)  # inches
+
+
+def svg(draw: Draw, *, size: tuple[float, float] = SIZE) -> bytes:
+    """Draw one picture on a clear ground."""
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure.subplots())
+    return to_svg(figure)
+
+
+def to_svg(figure: Figure) -> bytes:
+    """Write a figure as SVG."""
+    written = io.BytesIO()
+    # Text stays text, and the same picture is the same file again.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "edge-tsfm"}):
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return written.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """Write a figure as PNG."""
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=110, metadata={"Software": None})
+    return written.getvalue()
+
+
+def png_grid(draws: Sequence[Draw], *, columns: int, size: tuple[float, float], title: str) -> bytes:
+    """Draw pictures beside and below one another under a ``title``, each of ``size`` inches; PNG bytes."""
+    columns = min(columns, len(draws))
+    rows = -(-len(draws) // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.7), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, draw in zip(axes, draws, strict=False):
+        draw(axis)
+    for axis in axes[len(draws) :]:
+        axis.remove()
+    figure.suptitle(title, fontsize=9)
+    return png(figure)
