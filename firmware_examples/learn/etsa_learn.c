@@ -32,7 +32,7 @@ static bool is_number(double value) { return value - value == 0; } /* neither in
 static float within(float value, float low, float high) { return value < low ? low : value > high ? high : value; }
 
 /* A product of two floats is exact in a double, so fusing it with the sum changes nothing. Four sums, for a processor that
- * can have several in flight. */
+ * can have several in flight; once more for floats that are kept in doubles. */
 static double dot(const float *a, const float *b, uint32_t size)
 {
     double sums[4] = {0};
@@ -40,6 +40,16 @@ static double dot(const float *a, const float *b, uint32_t size)
     for (uint32_t i = 0; i < whole; i += 4)
         for (uint32_t k = 0; k < 4; k++) sums[k] += (double)a[i + k] * (double)b[i + k];
     for (uint32_t i = whole; i < size; i++) sums[0] += (double)a[i] * (double)b[i];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+static double dot_kept(const float *a, const double *b, uint32_t size)
+{
+    double sums[4] = {0};
+    uint32_t whole = size - size % 4;
+    for (uint32_t i = 0; i < whole; i += 4)
+        for (uint32_t k = 0; k < 4; k++) sums[k] += (double)a[i + k] * b[i + k];
+    for (uint32_t i = whole; i < size; i++) sums[0] += (double)a[i] * b[i];
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
@@ -63,11 +73,7 @@ bool etl_is_block(const etl_block *b)
 
 uint32_t etl_shift_size(const etl_block *b) { return b->hidden_size + 2 * made_size(b); }
 
-size_t etl_scratch_size(const etl_block *b)
-{
-    size_t doubles = (size_t)etl_shift_size(b) + b->hidden_size, floats = (size_t)b->hidden_size + b->steps * b->level_count;
-    return doubles * sizeof(double) + floats * sizeof(float);
-}
+size_t etl_scratch_size(const etl_block *b) { return ((size_t)etl_shift_size(b) + 2 * (size_t)b->hidden_size) * sizeof(double); }
 
 bool etl_varies(const float *context, size_t length, float loc)
 {
@@ -81,29 +87,29 @@ bool etl_varies(const float *context, size_t length, float loc)
 }
 
 /* The hidden layer behind its ReLU: [F]. Rounded to float, so that products with it are exact. */
-static void hidden_layer(const etl_block *b, const float *shift, const float *state, float *hidden)
+static void hidden_layer(const etl_block *b, const float *shift, const float *state, double *hidden)
 {
     for (uint32_t f = 0; f < b->hidden_size; f++) {
         double sum = dot(b->hidden_weight + (size_t)f * b->state_size, state, b->state_size);
         float inner = single((float)(sum + (double)b->hidden_bias[f] + (double)shift[f]));
-        hidden[f] = inner > 0 ? inner : inner != inner ? inner : 0; /* what is no number stays none */
+        hidden[f] = inner > 0 || inner != inner ? (double)inner : 0; /* what is no number stays none */
     }
 }
 
 /* One made number, in scales around loc. */
-static float made(const etl_block *b, const float *shift, const float *state, const float *hidden, uint32_t row)
+static float made(const etl_block *b, const float *shift, const float *state, const double *hidden, uint32_t row)
 {
     const float *output_shift = shift + b->hidden_size, *residual_shift = output_shift + made_size(b);
-    double sum = dot(b->output_weight + (size_t)row * b->hidden_size, hidden, b->hidden_size);
+    double sum = dot_kept(b->output_weight + (size_t)row * b->hidden_size, hidden, b->hidden_size);
     sum += dot(b->residual_weight + (size_t)row * b->state_size, state, b->state_size);
     sum += (double)b->output_bias[row] + (double)output_shift[row];
     sum += (double)b->residual_bias[row] + (double)residual_shift[row];
     return single((float)sum);
 }
 
-void etl_forecast(const etl_block *b, const float *shift, const etl_window *w, void *scratch, float *quantiles)
+void etl_forecast(const etl_block *b, const float *shift, const etl_window *w, double *scratch, float *quantiles)
 {
-    float *hidden = scratch;
+    double *hidden = scratch;
     hidden_layer(b, shift, w->state, hidden);
     for (uint32_t h = 0; h < b->steps; h++) {
         for (uint32_t j = 0; j < b->level_count; j++) {
@@ -130,7 +136,7 @@ static double pinball(double level, float miss, double *slope)
 }
 
 /* Add one window's part of the gradient; return what it lost. by_hidden[F] is scratch. */
-static double add_window(const etl_block *b, const float *shift, const etl_window *w, double gain, float *hidden,
+static double add_window(const etl_block *b, const float *shift, const etl_window *w, double gain, double *hidden,
                          double *by_hidden, double *sums)
 {
     double lost = 0;
@@ -156,12 +162,11 @@ static double add_window(const etl_block *b, const float *shift, const etl_windo
     return lost;
 }
 
-bool etl_gradient(const etl_block *b, const float *shift, const etl_window *windows, uint32_t count, void *scratch,
+bool etl_gradient(const etl_block *b, const float *shift, const etl_window *windows, uint32_t count, double *scratch,
                   float *gradient, double *loss)
 {
     uint32_t size = etl_shift_size(b), scored = scored_steps(b, windows, count);
-    double *sums = scratch, *by_hidden = sums + size;
-    float *hidden = (float *)(by_hidden + b->hidden_size);
+    double *sums = scratch, *by_hidden = sums + size, *hidden = by_hidden + b->hidden_size;
     double gain = scored > 0 ? 2.0 / b->level_count / scored : 0;
     *loss = 0;
     for (uint32_t i = 0; i < size; i++) sums[i] = 0;

@@ -54,7 +54,7 @@ bool etl_is_block(const etl_block *block);
 /* Numbers of a shift, n: F + 2 * Q * H. */
 uint32_t etl_shift_size(const etl_block *block);
 
-/* Bytes that etl_gradient and etl_forecast need at `scratch`, aligned as a double: n + F doubles and F + steps * Q floats. */
+/* Bytes of doubles that etl_gradient and etl_forecast need at `scratch`: n + 2 * F of them. */
 size_t etl_scratch_size(const etl_block *block);
 
 /* Whether a context is more than one value and its rounding: a value lies further than 2^-20 * |loc| from loc. */
@@ -62,11 +62,11 @@ bool etl_varies(const float *context, size_t length, float loc);
 
 /* Forecast with the biases shifted: quantiles[steps * Q] in the signal's unit, all levels of step 0 first, neither sorted
  * nor calibrated. */
-void etl_forecast(const etl_block *block, const float *shift, const etl_window *window, void *scratch, float *quantiles);
+void etl_forecast(const etl_block *block, const float *shift, const etl_window *window, double *scratch, float *quantiles);
 
 /* Training's loss of a batch, the mean over its scored steps, and its gradient[n] by the shift. A batch that scores nothing
  * has loss 0 and a gradient of zeros. False, where either is not finite. */
-bool etl_gradient(const etl_block *block, const float *shift, const etl_window *windows, uint32_t count, void *scratch,
+bool etl_gradient(const etl_block *block, const float *shift, const etl_window *windows, uint32_t count, double *scratch,
                   float *gradient, double *loss);
 
 /* As AdaptRules has them. */

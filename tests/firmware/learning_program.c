@@ -27,7 +27,7 @@ int main(void)
     static etl_block block; /* static: what they point to is reachable until the end */
     static etl_optimiser optimiser;
     static float *gradient, *quantiles;
-    static void *scratch;
+    static double *scratch;
     get(sizes, sizeof sizes);
     if (sizes[2] > ETL_MAX_LEVELS) return 4;
     get(levels, sizes[2] * sizeof *levels);
