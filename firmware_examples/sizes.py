@@ -25,6 +25,7 @@ CEILINGS = {
     "etsa_tracking.c": 2_048,
     "../quality/etsa_quality.c": 7_168,
     "../quality/etsa_evidence.c": 1_536,
+    "../quality/etsa_promotion.c": 1_536,
     "../learn/etsa_learn.c": 5_120,
 }
 VERIFIER_CEILING = 18_432
