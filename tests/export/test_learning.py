@@ -239,18 +239,21 @@ def test_a_failed_proof_leaves_the_bundle_as_it_was(dummy_base: Base, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["int8", "float16"])
+@pytest.mark.parametrize(
+    ("precision", "learnable"), [("int8", "biases"), ("float16", "biases"), ("int8", "output-biases")]
+)
 def test_a_reduced_bundle_learns_by_the_float_gradient(
-    exported: Callable[..., Any], tmp_path: Path, precision: str
+    exported: Callable[..., Any], tmp_path: Path, precision: str, learnable: str
 ) -> None:
     base, bundle = exported("chronos-bolt", added_biases=True)
     adapted = [entry.name for entry in bundle.manifest.tensors if len(entry.shape) == 1]
     out = tmp_path / "bundle"
     export_precision(
-        bundle, out=out, precision=precision, adapted=adapted, beside=lambda made: add_learning(base, made, "biases")
+        bundle, out=out, precision=precision, adapted=adapted, beside=lambda made: add_learning(base, made, learnable)
     )
     session = LearningSession.open(out)
-    assert len(session.names) == len(biases(base.model))
+    assert len(session.names) == (len(biases(base.model)) if learnable == "biases" else 3)
+    assert STATE not in session.learning.graphs  # whose weights would be neither the gradient's nor the forecast's
     context, target = windows(base.model)
     shift = torch.zeros(session.size)
     wanted, gradient = moved(base.model, list(session.names), shift, context, target)
