@@ -1,7 +1,7 @@
 """Proof that a state graph is torch's: the output patch block over it gives training's loss and gradient.
 
-The block is written out in float64, number by number what a learner in C computes in single rows
-(`firmware_examples/learn/etsa_block.c`). So `export.learning_proof` holds this graph to torch as it holds the learning
+The block is written out in float64, number by number what a learner in C computes row by row
+(`firmware_examples/learn/etsa_learn.c`). So `export.learning_proof` holds this graph to torch as it holds the learning
 graph, and hears every tensor in it by the same loss.
 """
 
