@@ -9,15 +9,16 @@ trace. `export.learning` holds both to torch's own automatic differentiation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from device_runtime.format.learning import FAR, GRADIENT, ROUNDED, SHIFTED
+from device_runtime.format.learning import FAR, GRADIENT, ROUNDED, SHIFTED, STATE
 from export.bolt_parts import BoltParts
 from export.graph import Part
-from export.layers import joined_projections, norm, position_bias
+from export.layers import joined_projections, norm, position_bias, residual
 
 Back = Callable[[Tensor], Tensor]
 
@@ -246,6 +247,22 @@ class ShiftedGraph(Shiftable):
         return quantiles * scale[:, :, None] + loc[:, :, None]
 
 
+class StateGraph(Shiftable):
+    """Context ``[B, L]`` to what the output patch block reads, the state ``[B, D]``, and to loc and scale ``[B, 1]``.
+
+    Whoever learns that block's biases needs nothing else of the model: a learner in C computes the block itself.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model, ())
+
+    def forward(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return state, loc and scale."""
+        hidden, blocked, loc, scale = self.embedded(context, partial(residual, self.input_patch_embedding))
+        decoded, _ = self._decode(self._encode(hidden, blocked)[0], blocked)
+        return decoded[:, 0], loc, scale
+
+
 def _back_softmax(share: Tensor, d: Tensor) -> Tensor:
     """Return the gradient by the scores from that by the shares."""
     return share * (d - (d * share).sum(-1, keepdim=True))
@@ -263,8 +280,8 @@ def _chain(backs: Sequence[Back]) -> Back:
 
 
 def parts(model: Any, names: Sequence[str]) -> list[Part]:
-    """Return the two graphs of a model's biases ``names``, for any batch and any whole number of patches."""
-    gradient, shifted = LearningGraph(model, names), ShiftedGraph(model, names)
+    """Return the graphs of a model's biases ``names``, for any batch and any whole number of patches."""
+    gradient, shifted, state = LearningGraph(model, names), ShiftedGraph(model, names), StateGraph(model)
     batch, steps = gradient.dimensions()
     context = torch.randn(2, 3 * gradient.chronos.input_patch_size)
     target = torch.randn(2, gradient.chronos.prediction_length)
@@ -285,5 +302,13 @@ def parts(model: Any, names: Sequence[str]) -> list[Part]:
             dynamic=({0: batch, 1: steps}, {0: batch}),
             input_names=["context", "shift"],
             output_names=["quantiles"],
+        ),
+        Part(
+            name=STATE,
+            module=state,
+            inputs=(context,),
+            dynamic=({0: batch, 1: steps},),
+            input_names=["context"],
+            output_names=["state", "loc", "scale"],
         ),
     ]

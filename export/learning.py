@@ -1,8 +1,9 @@
 """`export_learning`: the graphs that learn on a bundle, proven against torch and pinned beside it.
 
-Two graphs are added to a bundle, which itself stays as it is: one gives training's loss and its gradient by chosen
-biases, the other forecasts with a shift of these biases for each row. Both read their weights from the bundle's own
-files, so an adapter is merged into them as into the forecast's graph (docs/adr/0029).
+Graphs are added to a bundle, which itself stays as it is: one gives training's loss and its gradient by chosen biases,
+one forecasts with a shift of these biases for each row. Where only those of the output patch block are chosen, a third
+gives what this block reads, for learners that compute the block themselves (docs/adr/0033). All read their weights from
+the bundle's own files, so an adapter is merged into them as into the forecast's graph (docs/adr/0029).
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from device_runtime.files import sync_folder, write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.learning import open_learning
 from device_runtime.format import canonical
-from device_runtime.format.learning import FORMAT_NAME, LEARNABLE, LEARNING_FILE, LEARNING_VERSION, SHIFTED
+from device_runtime.format.learning import (
+    FORMAT_NAME,
+    GRAPHS,
+    LEARNABLE,
+    LEARNING_FILE,
+    OUTPUT_BIASES,
+    SHIFTED,
+    STATE,
+)
 from device_runtime.format.manifest import MANIFEST_FILE, Graph, Manifest, TensorEntry
 from export.errors import ExportError
 from export.families import FAMILIES, find_family
@@ -37,7 +46,7 @@ from export.threads import one_thread
 
 Progress = Callable[[str, int, int], None]
 
-WEIGHTS_FILE = "learning.bin"  # frozen weights that both graphs need and the bundle does not have as float32
+WEIGHTS_FILE = "learning.bin"  # frozen weights that several graphs need and the bundle does not have as float32
 OUTPUT = "output_patch_embedding."
 
 
@@ -51,6 +60,7 @@ class LearningExport:
     bytes: int
     learnable: str
     names: tuple[str, ...]
+    graphs: tuple[str, ...]
     parameters: int
     parity: LearningParity
 
@@ -80,7 +90,8 @@ def export_learning(
     _check_numbers(model, bundle)
     with _room(bundle.path) as room, one_thread():
         progress("trace", 0, 1)
-        graphs = _graphs(model.eval(), parts(model, names), bundle, room)
+        wanted = [part for part in parts(model, names) if part.name != STATE or has_state(bundle.manifest, learnable)]
+        graphs = _graphs(model.eval(), wanted, bundle, room)
         files = pinned_files(room)
         write_atomic(room / LEARNING_FILE, _compose(bundle, learnable, names, graphs, files))
         for file in bundle.manifest.files:
@@ -97,6 +108,7 @@ def export_learning(
         bytes=sum((bundle.path / file).stat().st_size for file in (*files, LEARNING_FILE)),
         learnable=learnable,
         names=tuple(names),
+        graphs=tuple(graphs),
         parameters=sum(bundle.manifest.tensors[bundle.index_of(name)].size for name in names),
         parity=parity,
     )
@@ -114,12 +126,17 @@ def learning_parts(family: str) -> Callable[[Any, Sequence[str]], list[Part]]:
     return parts
 
 
+def has_state(manifest: Manifest, learnable: str) -> bool:
+    """Whether a bundle gets the state graph: of other biases, or with integers for weights, C could not learn by it."""
+    return learnable == OUTPUT_BIASES and manifest.precision == "float32"
+
+
 def learnable_names(manifest: Manifest, learnable: str) -> list[str]:
     """Name the live biases that ``learnable`` means, in the order of the tensor table. Raises `ExportError`."""
     if learnable not in LEARNABLE:
         raise ExportError(f"no learnable {learnable!r}", hint=f"known: {', '.join(LEARNABLE)}")
     names = [entry.name for entry in manifest.tensors if len(entry.shape) == 1 and entry.name.endswith(".bias")]
-    if learnable == "output-biases":
+    if learnable == OUTPUT_BIASES:
         names = [name for name in names if name.startswith(OUTPUT)]
     if not names:
         raise ExportError(
@@ -142,7 +159,7 @@ def _check_numbers(model: nn.Module, bundle: Bundle) -> None:
 
 
 def _graphs(model: nn.Module, parts: Sequence[Part], bundle: Bundle, room: Path) -> dict[str, Graph]:
-    """Trace and write the graphs: adapted tensors in the bundle's own file, what both share in `WEIGHTS_FILE`.
+    """Trace and write the graphs: adapted tensors in the bundle's own file, what several share in `WEIGHTS_FILE`.
 
     A bundle of another precision forecasts with its own weights, so its shifted graph is stored as its forecast graph
     was. The gradient is of the float32 model either way: an integer weight has none.
@@ -191,7 +208,7 @@ def _compose(
     return canonical.dumps(
         {
             "format": FORMAT_NAME,
-            "format_version": LEARNING_VERSION,
+            "format_version": next(version for version, some in GRAPHS.items() if set(some) == set(graphs)),
             "base_digest": bundle.digest.hex(),
             "learnable": learnable,
             "names": list(names),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.learning import LearningSession
-from device_runtime.format.learning import FAR, Learning
+from device_runtime.format.learning import FAR, STATE, Learning
 from export.contexts import synthetic_contexts
 from export.deviation import STRENGTHS, perturbed
 from export.errors import ExportError
@@ -30,6 +30,7 @@ from export.known_answer import ROUNDOFF
 from export.parity import replaced
 from export.redraw import redrawn, spread
 from export.shifted_proof import check_reduced
+from export.state_proof import StateLearner
 from export.survey import SEEN, differentiable, distance
 
 FloatArray = NDArray[np.float32]
@@ -69,6 +70,22 @@ class _Batch:
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Return contexts and targets for torch, new ones."""
         return torch.from_numpy(self.context.copy()), torch.from_numpy(self.target.copy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Torchs:
+    """Torch's loss at one place, and its gradient by each bias: in float64, and its own in float32."""
+
+    judge: float
+    judged: dict[str, NDArray[np.float64]]
+    own: float
+    owned: dict[str, FloatArray]
+
+    @property
+    def float32(self) -> float:
+        """How far torch's own gradient is off."""
+        names = list(self.judged)
+        return distance(*(np.concatenate([some[name] for name in names]) for some in (self.owned, self.judged)))
 
 
 def check_learning(model: Any, bundle: Bundle, learning: Learning, loss: Loss) -> LearningParity:
@@ -119,32 +136,41 @@ def _at_place(
             own, owned, moves = _in_float32(model, loss, batch, [entry.name for entry in entries])
         responses = [_shifted_by_torch(model, learning, bundle, batch, wide=wide) for wide in (True, False)]
         silenced = {name: _shifted_by_torch(model, learning, bundle, batch, wide=False, without=name) for name in names}
+    torchs = _Torchs(judge=judge, judged=judged, own=own, owned=owned)
     session = LearningSession(bundle, learning, merged)
+    gap, size, allowed = _compare(session, names, batch, torchs)
+    if STATE in learning.graphs:
+        _compare(StateLearner(bundle, learning, merged), names, batch, torchs)
+    for name, one in moves.items():
+        heard[name] = max(heard.get(name, 0.0), one / allowed)
+    if bundle.manifest.precision != "float32":
+        return LearningParity(loss=gap, gradient=size, gradient_float32=torchs.float32)
+    error, weakest, move = _check_shifted(session, batch, responses, silenced)
+    return LearningParity(
+        loss=gap, gradient=size, gradient_float32=torchs.float32, shifted=error, weakest=weakest, weakest_move=move
+    )
+
+
+def _compare(
+    learner: LearningSession | StateLearner, names: Sequence[str], batch: _Batch, torchs: _Torchs
+) -> tuple[float, float, float]:
+    """Hold a learner's loss and gradient to torch's; return both errors, and what the loss's may be."""
     row = np.concatenate([batch.shifts[name][0] for name in names])
-    got, gradient = session.gradients(batch.context, batch.target, row)
-    by_name = dict(zip(names, np.split(gradient, np.cumsum(session.sizes)[:-1]), strict=True))
-    float32 = distance(np.concatenate([owned[n] for n in names]), np.concatenate([judged[n] for n in names]))
+    got, gradient = learner.gradients(batch.context, batch.target, row)
+    by_name = dict(zip(names, np.split(gradient, np.cumsum(learner.sizes)[:-1]), strict=True))
     for name in names:
-        error = distance(by_name[name], judged[name])
-        allowed = allowed_error(max(float32, distance(owned[name], judged[name])), 1.0)
+        error = distance(by_name[name], torchs.judged[name])
+        allowed = allowed_error(max(torchs.float32, distance(torchs.owned[name], torchs.judged[name])), 1.0)
         if not error <= allowed:
             raise ExportError(
                 f"{name}: the gradient differs from torch's by {error:.3g} of its size, allowed {allowed:.3g} "
-                f"(torch's own rounding: {float32:.3g})"
+                f"(torch's own rounding: {torchs.float32:.3g})"
             )
-    allowed = allowed_error(max(float32, abs(own / judge - 1)), 1.0)
-    if not abs(got / judge - 1) <= allowed:
-        raise ExportError(f"the loss is {got:.8g}, torch's {judge:.8g}: further apart than {allowed:.3g} of it")
-    for name, move in moves.items():
-        heard[name] = max(heard.get(name, 0.0), move / allowed)
-    gap = abs(got / judge - 1)
-    size = distance(gradient, np.concatenate([judged[name] for name in names]))
-    if bundle.manifest.precision != "float32":
-        return LearningParity(loss=gap, gradient=size, gradient_float32=float32)
-    error, weakest, move = _check_shifted(session, batch, responses, silenced)
-    return LearningParity(
-        loss=gap, gradient=size, gradient_float32=float32, shifted=error, weakest=weakest, weakest_move=move
-    )
+    gap = abs(got / torchs.judge - 1)
+    allowed = allowed_error(max(torchs.float32, abs(torchs.own / torchs.judge - 1)), 1.0)
+    if not gap <= allowed:
+        raise ExportError(f"the loss is {got:.8g}, torch's {torchs.judge:.8g}: further apart than {allowed:.3g} of it")
+    return gap, distance(gradient, np.concatenate([torchs.judged[name] for name in names])), allowed
 
 
 def _check_shifted(
@@ -182,10 +208,13 @@ def _check_alone(model: Any, bundle: Bundle, learning: Learning, loss: Loss, nam
         allowed = allowed_error(max(abs(own / judge - 1), ROUNDOFF), 1.0)
         if not abs(judge / still - 1) >= SEEN * allowed:
             continue
-        session = LearningSession(bundle, learning, {index: moved})
-        got, _ = session.gradients(batch.context, batch.target, np.zeros(session.size, dtype=np.float32))
-        if not abs(got / judge - 1) <= allowed:
-            raise ExportError(f"{name}: moved, the loss is {got:.8g}, torch's {judge:.8g}: it does not arrive there")
+        learners: list[LearningSession | StateLearner] = [LearningSession(bundle, learning, {index: moved})]
+        if STATE in learning.graphs:
+            learners.append(StateLearner(bundle, learning, {index: moved}))
+        for learner in learners:
+            got, _ = learner.gradients(batch.context, batch.target, np.zeros(learner.size, dtype=np.float32))
+            if not abs(got / judge - 1) <= allowed:
+                raise ExportError(f"{name}: moved, the loss is {got:.8g}, torch's {judge:.8g}: it does not arrive")
         return
     raise ExportError(f"{name}: it moves no loss: nothing proves it wired into the learning graphs")
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from device_runtime.binder import bind
 from device_runtime.errors import BaseMismatchError, FormatError, SizeError, UnsupportedError
@@ -19,9 +20,10 @@ from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, Gra
 
 LEARNING_FILE = "learning.json"
 FORMAT_NAME = "edge-tsfm learning"
-LEARNING_VERSION = 1
-GRADIENT, SHIFTED = "learning", "shifted"  # the two graphs
-LEARNABLE = ("biases", "output-biases")
+GRADIENT, SHIFTED, STATE = "learning", "shifted", "state"  # the graphs
+OUTPUT_BIASES = "output-biases"  # those of the output patch block
+LEARNABLE = ("biases", OUTPUT_BIASES)
+GRAPHS: Mapping[int, tuple[str, ...]] = MappingProxyType({1: (GRADIENT, SHIFTED), 2: (GRADIENT, SHIFTED, STATE)})
 
 # What the gradient graph's loss is (FORMAT.md), in units of a context's scale and in roundings of its level.
 FAR = 20.0  # a target further away counts as that far
@@ -54,18 +56,18 @@ class Learning:
         if not isinstance(value, dict) or value.get("format") != FORMAT_NAME:
             raise FormatError(f"{LEARNING_FILE}: not a learning manifest: want format {FORMAT_NAME!r}")
         version = value.get("format_version")
-        if version != LEARNING_VERSION or not isinstance(version, int) or isinstance(version, bool):
+        if not isinstance(version, int) or isinstance(version, bool) or version not in GRAPHS:
             raise UnsupportedError(
-                f"{LEARNING_FILE}: learning version {version}; this runtime reads {LEARNING_VERSION}",
+                f"{LEARNING_FILE}: learning version {version}; this runtime reads {', '.join(map(str, GRAPHS))}",
                 hint="update the runtime, or write the file with edge-tsfm export learning of this release",
             )
         pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}
         learning = bind(cls, pinned, LEARNING_FILE, ignore_unknown=True)
-        learning._check()
+        learning._check(version)
         return learning
 
-    def _check(self) -> None:
-        """Check what needs no base."""
+    def _check(self, version: int) -> None:
+        """Check what needs no base, by the rules of a format version."""
         if len(self.base_digest) != 64 or not set(self.base_digest) <= set("0123456789abcdef"):
             raise FormatError(
                 f"{LEARNING_FILE}: base_digest: want 64 hexadecimal digits, got {self.base_digest[:80]!r}"
@@ -80,8 +82,11 @@ class Learning:
         for name in self.files:
             if not name or "/" in name or name.startswith(".") or name in {MANIFEST_FILE, LEARNING_FILE}:
                 raise FormatError(f"{LEARNING_FILE}: file name {name!r}: want a plain name")
-        if set(self.graphs) != {GRADIENT, SHIFTED}:
-            raise FormatError(f"{LEARNING_FILE}: graphs: want {GRADIENT} and {SHIFTED}, got {', '.join(self.graphs)}")
+        if set(self.graphs) != set(GRAPHS[version]):
+            wanted, got = ", ".join(GRAPHS[version]), ", ".join(self.graphs)
+            raise FormatError(f"{LEARNING_FILE}: graphs: want {wanted} in version {version}, got {got}")
+        if STATE in self.graphs and self.learnable != OUTPUT_BIASES:
+            raise FormatError(f"{LEARNING_FILE}: graph {STATE} beside {self.learnable}: want {OUTPUT_BIASES}")
         for graph in self.graphs.values():
             if graph.file not in self.files:
                 raise FormatError(f"{LEARNING_FILE}: graph {graph.file!r} is not among the files")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from device_runtime.format.learning import LEARNABLE
+from device_runtime.format.learning import LEARNABLE, OUTPUT_BIASES, STATE
 from edge_tsfm.cli.progress import export_bar
 
 if TYPE_CHECKING:
     from export import LearningExport
 
+NO_STATE = "without the state graph, by which C learns: only float32 bundles have one"
 learnable_type = click.Choice(LEARNABLE)
 
 
@@ -58,3 +59,6 @@ def say_learning(result: LearningExport) -> None:
         f"  against torch in float64: loss {parity.loss:.1e} of itself, gradient {parity.gradient:.1e} of its size "
         f"(torch in float32 {parity.gradient_float32:.1e}), shifted forecasts {parity.shifted:.1e}"
     )
+    if result.learnable == OUTPUT_BIASES:
+        has = "with the state graph, by which C learns too" if STATE in result.graphs else NO_STATE
+        click.echo(f"  {has}")

@@ -10,27 +10,31 @@
 
 static const double BETS[ETQ_BETS] = {0.05, 0.15, 0.35, 0.6, 0.9};
 
-double etq_difference(double own, double other, double allowed)
+double etq_clipped(double own, double other, double allowed, double clip)
 {
     double most = allowed * other, total = own + most, x;
     if (!(total > 0)) return 0;
     x = (own - most) / total;
-    if (x < -CLIP) x = -CLIP;
-    if (x > CLIP) x = CLIP;
-    return x / CLIP;
+    if (x < -clip) x = -clip;
+    if (x > clip) x = clip;
+    return x / clip;
 }
 
-double etq_log_mean(const double logs[ETQ_BETS])
+double etq_difference(double own, double other, double allowed) { return etq_clipped(own, other, allowed, CLIP); }
+
+double etq_log_mean_of(const double *logs, int count)
 {
     double most = logs[0], sum = 0;
-    for (int i = 1; i < ETQ_BETS; i++)
+    for (int i = 1; i < count; i++)
         if (logs[i] > most) most = logs[i];
     if (isinf(most)) return most;
-    for (int i = 0; i < ETQ_BETS; i++) sum += exp(logs[i] - most);
-    return most + log(sum / ETQ_BETS);
+    for (int i = 0; i < count; i++) sum += exp(logs[i] - most);
+    return most + log(sum / count);
 }
 
-static void bet(double logs[ETQ_BETS], double x)
+double etq_log_mean(const double logs[ETQ_BETS]) { return etq_log_mean_of(logs, ETQ_BETS); }
+
+void etq_bet(double logs[ETQ_BETS], double x)
 {
     for (int i = 0; i < ETQ_BETS; i++) logs[i] += log1p(BETS[i] * x);
 }
@@ -45,8 +49,8 @@ void etq_trial_begin(etq_trial *trial, double allowed)
 void etq_trial_add(etq_trial *trial, double own, double other)
 {
     double x = etq_difference(own, other, trial->allowed);
-    bet(trial->worse, x);
-    bet(trial->better, -x);
+    etq_bet(trial->worse, x);
+    etq_bet(trial->better, -x);
     if (trial->verdict != ETQ_OPEN) return;
     if (etq_log_mean(trial->worse) >= -log(FALSE_STOP)) trial->verdict = ETQ_WORSE;
     else if (etq_log_mean(trial->better) >= -log(FALSE_PASS)) trial->verdict = ETQ_BETTER;

@@ -19,6 +19,8 @@ typedef enum etq_verdict {
 
 /* A unit's bounded paired difference, in [-1, 1]; positive: what runs lost more than `allowed` times the other's loss. */
 double etq_difference(double own, double other, double allowed);
+/* The same, clipped at another relative difference than a unit's 0.1: beyond it more says no more. */
+double etq_clipped(double own, double other, double allowed, double clip);
 
 /* Both sides of a trial's question: is what runs worse than allowed, or is it not. */
 typedef struct etq_trial {
@@ -40,6 +42,9 @@ bool etq_drift_flagged(const etq_drift *drift);
 
 /* Logarithm of the mean of exponentials. */
 double etq_log_mean(const double logs[ETQ_BETS]);
+double etq_log_mean_of(const double *logs, int count);
+/* What each bet on x, in [-1, 1], makes of what it holds: logarithms. */
+void etq_bet(double logs[ETQ_BETS], double x);
 
 /* The unit that is being filled: two horizons of one stay, or a whole stay. */
 typedef struct etq_unit {

@@ -14,7 +14,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 BUNDLE = HERE / "chronos-bolt-bundle"
-LEARNING = HERE / "chronos-bolt-learning"
+GRAPHS = {"biases": HERE / "chronos-bolt-learning", "output-biases": HERE / "chronos-bolt-state"}
 ADAPTER = HERE / "chronos-bolt.etsa"
 EXPECTED = HERE / "chronos-bolt-expected.npz"
 
@@ -43,11 +43,12 @@ def main() -> None:
         provenance={"source": "tests/dummy_bases/make.py", "weights": base.digest, "licence": "Apache-2.0"},
     )
     bundle = Bundle.open(BUNDLE)
-    add_learning(base, bundle, "biases")
-    shutil.rmtree(LEARNING, ignore_errors=True)
-    LEARNING.mkdir()
-    for file in set(BUNDLE.iterdir()) - {BUNDLE / name for name in (*bundle.manifest.files, MANIFEST_FILE)}:
-        shutil.move(file, LEARNING / file.name)
+    for learnable, folder in GRAPHS.items():
+        add_learning(base, bundle, learnable)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for file in set(BUNDLE.iterdir()) - {BUNDLE / name for name in (*bundle.manifest.files, MANIFEST_FILE)}:
+            shutil.move(file, folder / file.name)
     rng = np.random.default_rng(0)
     names = [
         entry.name for entry in bundle.manifest.tensors if entry.name.endswith(("v.weight", "hidden_layer.weight"))

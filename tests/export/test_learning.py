@@ -15,15 +15,16 @@ from torch import Tensor
 from device_runtime.errors import BaseMismatchError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.learning import LearningSession, open_learning
-from device_runtime.format.learning import LEARNING_FILE
+from device_runtime.format.learning import LEARNING_FILE, STATE
 from edge_tsfm.errors import ModelError
 from edge_tsfm.models import Base, load_base
 from edge_tsfm.models.bolt import Bolt
 from edge_tsfm.runs.learning import add_learning
 from export import ExportError, export_learning, export_precision
-from export.bolt_learning import LearningGraph, ShiftedGraph
+from export.bolt_learning import LearningGraph, ShiftedGraph, StateGraph
 from export.learning import learnable_names
 from export.learning_proof import check_learning
+from export.state_proof import StateLearner
 from tests.support.biased import BASES, learning_bundle
 
 LOSS = Bolt().loss
@@ -155,6 +156,39 @@ def _times(value: Any, factor: float) -> Any:
     return tuple(one * factor for one in value) if isinstance(value, tuple) else value * factor
 
 
+@pytest.mark.parametrize("added", [False, True])
+def test_the_state_is_what_the_output_block_reads(exported: Callable[..., Any], added: bool) -> None:
+    base, _ = exported("chronos-bolt", added_biases=added)
+    context, _ = windows(base.model)
+    heard: list[Tensor] = []
+    hook = base.model.output_patch_embedding.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
+    try:
+        with torch.no_grad():
+            base.model(context=context)
+            _, (loc, scale) = base.model.instance_norm(context)
+            got = StateGraph(base.model).eval()(context)
+    finally:
+        hook.remove()
+    torch.testing.assert_close(got[0], heard[0][:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(got[1], loc)
+    torch.testing.assert_close(got[2], scale)
+
+
+def test_the_proof_passes_and_sees_the_state(dummy_base: Base, tmp_path: Path, monkeypatch: Any) -> None:
+    opened = open_learning(learning_bundle(tmp_path / "bundle", "state"))
+    assert STATE in opened[1].graphs
+    check_learning(dummy_base.model, *opened, LOSS)
+    right = StateLearner.states
+
+    def wrong(self: StateLearner, context: Any) -> Any:
+        held = right(self, context)
+        return {**held, "state": held["state"] * np.float32(1.001)}
+
+    monkeypatch.setattr(StateLearner, "states", wrong)
+    with pytest.raises(ExportError, match="at 4 of 4 places"):
+        check_learning(dummy_base.model, *opened, LOSS)
+
+
 @pytest.mark.parametrize("family", ["chronos-t5", "chronos-2"])
 def test_other_families_are_refused(exported: Callable[[str], Any], family: str) -> None:
     base, bundle = exported(family)
@@ -190,10 +224,10 @@ def test_adding_graphs_changes_no_file(dummy_base: Base, tmp_path: Path, learnab
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert {file.name for file in folder.iterdir()} - set(before) >= {"learning.json", "learning.onnx", "shifted.onnx"}
     assert result.parameters == (336 if learnable == "biases" else 304)
-    if learnable == "biases":  # the committed graphs, which the device's tests read, are these
-        committed = BASES / "chronos-bolt-learning"
-        for file in ("learning.onnx", "shifted.onnx", "learning.bin"):
-            assert (folder / file).read_bytes() == (committed / file).read_bytes()
+    committed = BASES / ("chronos-bolt-learning" if learnable == "biases" else "chronos-bolt-state")
+    for file in {one.name for one in committed.iterdir()} - {LEARNING_FILE}:  # which the device's tests read
+        assert (folder / file).read_bytes() == (committed / file).read_bytes(), file
+    assert (folder / "state.onnx").exists() == (learnable == "output-biases") == (STATE in result.graphs)
 
 
 @pytest.mark.slow
@@ -205,18 +239,21 @@ def test_a_failed_proof_leaves_the_bundle_as_it_was(dummy_base: Base, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["int8", "float16"])
+@pytest.mark.parametrize(
+    ("precision", "learnable"), [("int8", "biases"), ("float16", "biases"), ("int8", "output-biases")]
+)
 def test_a_reduced_bundle_learns_by_the_float_gradient(
-    exported: Callable[..., Any], tmp_path: Path, precision: str
+    exported: Callable[..., Any], tmp_path: Path, precision: str, learnable: str
 ) -> None:
     base, bundle = exported("chronos-bolt", added_biases=True)
     adapted = [entry.name for entry in bundle.manifest.tensors if len(entry.shape) == 1]
     out = tmp_path / "bundle"
     export_precision(
-        bundle, out=out, precision=precision, adapted=adapted, beside=lambda made: add_learning(base, made, "biases")
+        bundle, out=out, precision=precision, adapted=adapted, beside=lambda made: add_learning(base, made, learnable)
     )
     session = LearningSession.open(out)
-    assert len(session.names) == len(biases(base.model))
+    assert len(session.names) == (len(biases(base.model)) if learnable == "biases" else 3)
+    assert STATE not in session.learning.graphs  # whose weights would be neither the gradient's nor the forecast's
     context, target = windows(base.model)
     shift = torch.zeros(session.size)
     wanted, gradient = moved(base.model, list(session.names), shift, context, target)

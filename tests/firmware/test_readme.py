@@ -24,7 +24,18 @@ def blocks(language: str) -> list[str]:
 def test_c_compiles(tmp_path: Path, code: str) -> None:
     need("cc")
     (tmp_path / "example.c").write_text(code)
-    flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-I", SOURCE / "etsa"]
+    flags = [
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Wconversion",
+        "-pedantic",
+        "-Werror",
+        "-I",
+        SOURCE / "etsa",
+        "-I",
+        SOURCE / "learn",
+    ]
     done = run("cc", *flags, "-c", tmp_path / "example.c", "-o", tmp_path / "example.o")
     assert done.returncode == 0, done.stderr
 
@@ -80,7 +91,8 @@ def test_sizes_are_those_of_the_table(column: int, compiler: str) -> None:
     for name, row in (
         ("etsa.c", r"\| `etsa\.c`, text"),
         ("etsa_sha256.c", r"\| `etsa_sha256\.c`, text"),
-        ("deepest stack", r"\| deepest stack"),
+        ("etsa_learn.c", r"\| `etsa_learn\.c`, text"),
+        ("deepest stack", r"\| deepest stack: `quality/`"),
         ("verifier", r"\| verifier, text[^|]*"),
         ("verifier stack", r"\| verifier, stack"),
     ):

@@ -18,10 +18,13 @@ BASES = Path(__file__).resolve().parents[1] / "dummy_bases"
 ANSWER_CONTEXT = np.linspace(60, 90, 24, dtype=np.float32)
 
 
-def learning_bundle(folder: Path) -> Path:
-    """Copy the dummy Chronos-Bolt's bundle and its learning graphs to a new folder."""
+def learning_bundle(folder: Path, graphs: str = "learning") -> Path:
+    """Copy the dummy Chronos-Bolt's bundle and its learning graphs to a new folder.
+
+    ``graphs`` is "learning" for those of all biases, or "state" for those of the output patch block's, with the state.
+    """
     shutil.copytree(BASES / "chronos-bolt-bundle", folder)
-    shutil.copytree(BASES / "chronos-bolt-learning", folder, dirs_exist_ok=True)
+    shutil.copytree(BASES / f"chronos-bolt-{graphs}", folder, dirs_exist_ok=True)
     return folder
 
 

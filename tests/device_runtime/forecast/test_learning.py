@@ -25,7 +25,7 @@ from device_runtime.forecast.learning import LearningSession
 from device_runtime.format import canonical
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.blob import decode, encode
-from device_runtime.format.learning import FAR, LEARNING_FILE, Learning
+from device_runtime.format.learning import FAR, GRAPHS, LEARNING_FILE, Learning
 from tests.support.adapters import example_binding
 from tests.support.biased import BASES, biased, learning_bundle
 
@@ -272,7 +272,8 @@ def test_every_file_is_checked(bundle: Path, tmp_path: Path, file: str) -> None:
         ({"base_digest": "00" * 32}, BaseMismatchError, "is of base 0000"),
         ({"base_digest": "AB" * 32}, FormatError, "base_digest"),
         ({"format": "edge-tsfm bundle"}, FormatError, "not a learning manifest"),
-        ({"format_version": 2}, UnsupportedError, "learning version 2"),
+        ({"format_version": 3}, UnsupportedError, "learning version 3; this runtime reads 1, 2"),
+        ({"format_version": 2}, FormatError, "graphs: want learning, shifted, state in version 2"),
         ({"format_version": True}, UnsupportedError, "learning version"),
         ({"learnable": "everything"}, UnsupportedError, "learnable 'everything'"),
         ({"names": []}, FormatError, "names: 0"),
@@ -282,9 +283,11 @@ def test_every_file_is_checked(bundle: Path, tmp_path: Path, file: str) -> None:
          "order of the base's table"),
         ({"context_length": 3}, FormatError, "context_length 3, the base has"),
         ({"quantile_levels": [0.5]}, FormatError, "quantile_levels"),
-        ({"graphs": {}}, FormatError, "graphs: want learning and shifted"),
+        ({"graphs": {}}, FormatError, "graphs: want learning, shifted in version 1"),
         ({"graphs": {name: {"file": "forecast.onnx", "tensors": []} for name in ("learning", "shifted")}}, FormatError,
          "not among the files"),
+        ({"format_version": 2, "graphs": {name: {"file": "shifted.onnx", "tensors": []} for name in GRAPHS[2]}},
+         FormatError, "graph state beside biases: want output-biases"),
         ({"files": {"../x": {"sha256": "ab" * 32, "size": 1}}}, FormatError, "plain name"),
         ({"files": {"bundle.json": {"sha256": "ab" * 32, "size": 1}}}, FormatError, "plain name"),
     ],
