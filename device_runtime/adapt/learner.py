@@ -30,12 +30,13 @@ from device_runtime.quality.scores import pinball
 
 FloatArray = NDArray[np.float32]
 
-VERSION = 1
+VERSION = 2  # 1: a bound of differences that never moved
 DAY_MS = 86_400_000
 MAX_WAITING = 8  # stays that wait to be scored and learnt from; the oldest gives way
 MAX_STAY = 8_192  # steps of a stay that are looked at: its latest
 NUMBERS = ("generation", "stays", "numbered", "left_out", "refused")
 MAX_LOG = 4_096  # entries that wait for `drain`
+SCORED_PER_FORECAST = 3  # windows that begin within one forecast and are scored
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +65,7 @@ class _Task:
     """A stay that is being worked through."""
 
     end_ms: int
-    scored: tuple[FloatArray, FloatArray]  # windows whose targets do not overlap
+    scored: tuple[FloatArray, FloatArray]  # windows, evenly spread over the stay
     fresh: tuple[FloatArray, FloatArray]  # windows to learn from, drawn
     at: int = 0  # windows that were scored
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -112,7 +113,10 @@ class Learner:
         values, counts = clean(stay.values[-MAX_STAY:], self.rules.clean, self.plausible)
         self.counts.add(counts)
         lengths = {"context_length": self.context_length, "prediction_length": self.horizon}
-        scored = cut(values, **lengths, stride=self.horizon, min_observed=self.min_observed)
+        # Windows of one stay may overlap: it is one piece of evidence, whatever its sums are made of, and says more
+        # with more of them.
+        between = max(1, self.horizon // SCORED_PER_FORECAST)
+        scored = cut(values, **lengths, stride=between, min_observed=self.min_observed)
         contexts, targets = cut(values, **lengths, stride=self.rules.stride, min_observed=self.min_observed)
         if not len(scored[0]) or not len(contexts):
             return False

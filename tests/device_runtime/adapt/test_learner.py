@@ -235,7 +235,7 @@ def test_caps_hold_whatever_is_learnt() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 1},
         {"names": ["other"]},
         {"sizes": [9, 7]},
         {"state": "promoted"},
