@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from device_runtime.adapt.learner import NO_READINGS, SPOILT_STAYS
 from device_runtime.adapt.modes import Mode
 from device_runtime.update.audit import read_lines
 from device_runtime.update.settings import read_config
@@ -58,6 +59,20 @@ def test_in_shadow_nothing_is_ever_promoted(tmp_path: Path) -> None:
     assert bed.until_own(60) > 60
     assert bed.forecast().adapter is None
     assert bed.host._adapting.facts()["verdict"] == "promote"
+
+
+def test_what_was_learnt_does_not_forecast_behind_stays_that_are_no_readings(tmp_path: Path) -> None:
+    bed = LearningBed(tmp_path)
+    bed.until_own()
+    bed.stays = iter([values * np.float32(20) for values in ward(SPOILT_STAYS, seed=5, steps=60)])
+    for _ in range(SPOILT_STAYS):
+        assert bed.host.runs_own
+        bed.stay()
+    assert not bed.host.runs_own
+    assert bed.forecast().adapter is None
+    taken_back = list(read_lines(bed.slots.audit.export()))[-1].body
+    assert (taken_back["event"], taken_back["reason"]) == ("demote", NO_READINGS)
+    assert taken_back["learnt"]["spoilt"] == SPOILT_STAYS
 
 
 COMMAND = [sys.executable, "-m", "device_runtime.cli"]
