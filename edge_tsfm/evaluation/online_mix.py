@@ -73,9 +73,11 @@ class _Regression:
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``[H]``."""
-        if self._solved is None:
-            self._solved = np.linalg.solve(self._squares, self._products[..., None])[..., 0]
-        predicted: NDArray[np.float64] = self._solved @ features
+        solved = self._solved
+        if solved is None:
+            solved = np.linalg.solve(self._squares, self._products[..., None])[..., 0].astype(np.float64)
+            self._solved = solved
+        predicted: NDArray[np.float64] = solved @ features
         return predicted
 
 
@@ -102,4 +104,5 @@ def _weighted(
     relative = np.divide(losses - losses[0], total, out=np.zeros_like(total), where=total > 0)
     kept = weights * np.exp(-ETA * relative)
     kept /= kept.sum()
-    return (1 - FIXED_SHARE) * kept + FIXED_SHARE / len(SHARES)
+    mixed: NDArray[np.float64] = (1 - FIXED_SHARE) * kept + FIXED_SHARE / len(SHARES)
+    return mixed

@@ -103,7 +103,8 @@ class Feeding:
     """A feed that pauses behind each stay, until the monitor has learnt from it."""
 
     def __init__(self, settings: Path) -> None:
-        self.settings, self.t_ms, self.made = settings, 0, []
+        self.settings, self.t_ms = settings, 0
+        self.made: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             [*STREAM, "--config", str(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
