@@ -230,6 +230,7 @@ class Adapting(Generic[F]):
         stay = self.feeds.next()
         if stay is not None:
             learner.finish(stay)
+            self._dirty = True  # its counts, where nothing else comes of it
         return stay is not None
 
     def _log(self, learner: Learner) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from device_runtime.adapt.learner import NO_READINGS, SPOILT_STAYS
 from device_runtime.adapt.modes import Mode
+from device_runtime.update.adapt_report import status_of
 from device_runtime.update.audit import read_lines
 from device_runtime.update.settings import read_config
 from device_runtime.update.slots import slots_of
@@ -73,6 +74,7 @@ def test_what_was_learnt_does_not_forecast_behind_stays_that_are_no_readings(tmp
     taken_back = list(read_lines(bed.slots.audit.export()))[-1].body
     assert (taken_back["event"], taken_back["reason"]) == ("demote", NO_READINGS)
     assert taken_back["learnt"]["spoilt"] == SPOILT_STAYS
+    assert status_of(bed.config, bed.slots)["learnt"]["spoilt"] == SPOILT_STAYS
 
 
 COMMAND = [sys.executable, "-m", "device_runtime.cli"]
