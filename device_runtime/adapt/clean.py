@@ -49,8 +49,9 @@ def counts_of(value: Any) -> Counts:
 def clean(values: FloatArray, rules: CleanRules, plausible: tuple[float, float] | None) -> tuple[FloatArray, Counts]:
     """Return a stay's values ``[T]`` with NaN for what is no reading, and counts.
 
-    In this order: values outside of ``plausible`` (ends included) or infinite; excursions, that jump away from the
-    last good value and come back within ``jump_steps``; runs of more than ``flat_steps`` equal values.
+    ``rules`` are those of an interval (`CleanRules.at`). In this order: values outside of ``plausible`` (ends
+    included) or infinite; excursions, that jump away from the last good value and come back within ``jump_steps``;
+    runs of more than ``flat_steps`` equal values.
     """
     x = values.astype(np.float32, copy=True)
     counts = Counts(values=int((~np.isnan(x)).sum()))

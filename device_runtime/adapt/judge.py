@@ -5,6 +5,11 @@ anything was learnt from that stay. `device_runtime.quality.evidence` bets on th
 the question may be asked after every stay, for ever: if the candidate is never better, it is ever promoted with a
 probability of at most 1 / ``promote_evidence``.
 
+How much a stay can say follows the candidate: at first it is near what runs, and bets on differences that are a tenth
+of their bound cannot grow. So the bound is tracked: about one stay in seven lies beyond it (`Bound`). It is fixed
+before a stay is scored, which is all that a fair bet needs. What it cuts off of rare gross losses is looked at without
+any bound: nothing is promoted whose summed loss is not the smaller one.
+
 A candidate is poor at first, and what was lost on it then would have to be won back. So the stake is laid in parts that
 begin to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter from the 25th stay on,
 an eighth from the 50th, and so on.
@@ -21,9 +26,11 @@ from device_runtime.adapt.rules import AdaptRules
 from device_runtime.errors import FormatError
 from device_runtime.quality.evidence import Wealth, difference, log_mean, logs_of
 
-# Relative difference of a stay beyond which more says no more: a candidate is near what runs, so its differences are
-# smaller than those between two adapters (`device_runtime.quality.evidence.CLIP`): some 2.5 standard deviations again.
+# Relative difference of a stay beyond which more says no more. What was promoted is held against frozen by this one
+# always: some 2.5 standard deviations of real stays.
 CLIP = 0.05
+LEAST_CLIP = 0.01  # of a candidate, however little it differs
+WIDER, NARROWER = 1.9, 0.9  # what a stay beyond the tracked bound, and any other, makes of it: one in seven lies beyond
 STARTS = (0, 25, 50, 100, 200, 400, 800)  # stays that a part of the stake waits
 
 
@@ -80,22 +87,38 @@ def evidence_of(value: Any) -> Evidence:
 
 
 @dataclass
+class Bound:
+    """The bound of a candidate's differences: wider behind a stay beyond it, narrower behind any other."""
+
+    clip: float = CLIP
+
+    def follow(self, difference: float) -> None:
+        """Take one stay's relative difference, as it is."""
+        moved = self.clip * (WIDER if abs(difference) > self.clip else NARROWER)
+        self.clip = min(max(moved, LEAST_CLIP), CLIP)
+
+
+@dataclass
 class Judge:
     """Both questions: is the candidate better than what runs; is what was promoted worse than frozen."""
 
     rules: AdaptRules
     better: Evidence = field(default_factory=Evidence)
     worse: Evidence = field(default_factory=Evidence)
+    bound: Bound = field(default_factory=Bound)
+    gained: float = 0.0  # what the candidate lost less than what runs, summed, in the signal's unit
     demotions: int = 0  # by evidence: each one doubles what the next promotion wants
 
     def add(self, losses: Losses, *, promoted: bool) -> Verdict:
         """Take one stay's losses."""
-        self.better.add(-difference(losses.candidate, losses.running, clip=CLIP))
+        self.better.add(-difference(losses.candidate, losses.running, clip=self.bound.clip))
+        self.bound.follow(difference(losses.candidate, losses.running, clip=1.0))
+        self.gained += losses.running - losses.candidate
         if promoted:
             self.worse.add(difference(losses.running, losses.frozen, clip=CLIP))
             if self.worse.log >= math.log(self.rules.demote_evidence):
                 return Verdict.DEMOTE
-        enough = self.better.units >= self.rules.promote_stays
+        enough = self.better.units >= self.rules.promote_stays and self.gained > 0
         return Verdict.PROMOTE if enough and self.better.log >= math.log(self.wanted) else Verdict.NONE
 
     @property
@@ -105,16 +128,25 @@ class Judge:
 
     def begin(self) -> None:
         """Ask anew: another candidate, or another one that runs."""
-        self.better, self.worse = Evidence(), Evidence()
+        self.better, self.worse, self.bound, self.gained = Evidence(), Evidence(), Bound(), 0.0
 
     def to_value(self) -> dict[str, Any]:
         """Encode as plain values."""
-        return {"better": self.better.to_value(), "worse": self.worse.to_value(), "demotions": self.demotions}
+        return {
+            "better": self.better.to_value(),
+            "worse": self.worse.to_value(),
+            "clip": self.bound.clip,
+            "gained": self.gained,
+            "demotions": self.demotions,
+        }
 
     def restore(self, value: Any) -> None:
         """Go on with what `to_value` wrote. Raises what `evidence_of` does; then nothing is changed."""
-        demotions = value["demotions"]
+        demotions, clip, gained = value["demotions"], value["clip"], value["gained"]
         if type(demotions) is not int or demotions < 0:
             raise FormatError(f"evidence: {demotions!r} demotions")
+        if type(clip) is not float or not LEAST_CLIP <= clip <= CLIP or type(gained) is not float:
+            raise FormatError(f"evidence: clip {clip!r}, gained {gained!r}: want numbers, and {LEAST_CLIP} to {CLIP}")
         better, worse = evidence_of(value["better"]), evidence_of(value["worse"])
         self.better, self.worse, self.demotions = better, worse, demotions
+        self.bound, self.gained = Bound(clip), gained

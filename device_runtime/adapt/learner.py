@@ -30,12 +30,18 @@ from device_runtime.quality.scores import pinball
 
 FloatArray = NDArray[np.float32]
 
-VERSION = 1
+VERSION = 2  # 1: a bound of differences that never moved
 DAY_MS = 86_400_000
 MAX_WAITING = 8  # stays that wait to be scored and learnt from; the oldest gives way
 MAX_STAY = 8_192  # steps of a stay that are looked at: its latest
-NUMBERS = ("generation", "stays", "numbered", "left_out", "refused")
+SPOILT = 0.5  # of a stay's values that are out of range or jump: a stay beyond it neither teaches nor is judged
+SPOILT_STAYS = 3  # of them in a row: what was promoted is not for what comes in now
+WORSE = "it was shown to be worse than what it stands on"
+NOT_FINITE = "it forecasts numbers that are not finite"
+NO_READINGS = f"{SPOILT_STAYS} stays in a row are no readings of the signal by more than half"
+NUMBERS = ("generation", "stays", "numbered", "left_out", "refused", "spoilt", "in_a_row")
 MAX_LOG = 4_096  # entries that wait for `drain`
+SCORED_PER_FORECAST = 3  # windows that begin within one forecast and are scored
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +70,7 @@ class _Task:
     """A stay that is being worked through."""
 
     end_ms: int
-    scored: tuple[FloatArray, FloatArray]  # windows whose targets do not overlap
+    scored: tuple[FloatArray, FloatArray]  # windows, evenly spread over the stay
     fresh: tuple[FloatArray, FloatArray]  # windows to learn from, drawn
     at: int = 0  # windows that were scored
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -97,11 +103,13 @@ class Learner:
         self.horizon, self.plausible = min(steps, learnable.prediction_length), plausible
         self.min_observed = min(min_observed, self.context_length)
         self.state, self.verdict = State.GATHERING, Verdict.NONE
+        self.reason = ""  # of the verdict that what was promoted is to be taken back
         self.optimiser = Optimiser(self.rules, learnable.sizes)
         self.reservoir = Reservoir(self.rules.windows, self.context_length, self.horizon)
         self.judge, self.draws, self.counts = Judge(self.rules), Draws(self.rules.seed), Counts()
         self.promoted: FloatArray | None = None
         self.generation = self.stays = self.numbered = self.left_out = self.refused = 0
+        self.spoilt = self.in_a_row = 0  # stays that are no readings by more than half; of them, the latest in a row
         self.log: deque[Entry] = deque(maxlen=MAX_LOG)
         self._waiting: deque[_Task] = deque()
 
@@ -111,8 +119,13 @@ class Learner:
         """Take a stay that is over; say whether it holds anything to learn from."""
         values, counts = clean(stay.values[-MAX_STAY:], self.rules.clean, self.plausible)
         self.counts.add(counts)
+        if self._guard(counts):
+            return False
         lengths = {"context_length": self.context_length, "prediction_length": self.horizon}
-        scored = cut(values, **lengths, stride=self.horizon, min_observed=self.min_observed)
+        # Windows of one stay may overlap: it is one piece of evidence, whatever its sums are made of, and says more
+        # with more of them.
+        between = max(1, self.horizon // SCORED_PER_FORECAST)
+        scored = cut(values, **lengths, stride=between, min_observed=self.min_observed)
         contexts, targets = cut(values, **lengths, stride=self.rules.stride, min_observed=self.min_observed)
         if not len(scored[0]) or not len(contexts):
             return False
@@ -174,7 +187,7 @@ class Learner:
         self.state, self.verdict, self.promoted = step(self.state, Event.RESET), Verdict.NONE, None
         self.optimiser, self.judge = Optimiser(self.rules, self.learnable.sizes), Judge(self.rules)
         self.reservoir.wipe()
-        self.counts, self.stays = Counts(), 0
+        self.counts, self.stays, self.spoilt, self.in_a_row = Counts(), 0, 0, 0
         self._waiting.clear()
 
     def forget_windows(self) -> None:
@@ -192,6 +205,21 @@ class Learner:
         out = list(self.log)
         self.log.clear()
         return out
+
+    def _guard(self, counts: Counts) -> bool:
+        """Whether a stay is no readings by more than half; several in a row take back what was promoted."""
+        if not counts.values:
+            return False
+        bad = counts.out_of_range + counts.jumps > SPOILT * counts.values
+        self.in_a_row = self.in_a_row + 1 if bad else 0
+        self.spoilt += bad
+        if self.in_a_row >= SPOILT_STAYS and self.promoted is not None:
+            self._take_back(NO_READINGS)
+        return bad
+
+    def _take_back(self, reason: str) -> None:
+        """Ask for what was promoted to be taken back."""
+        self.verdict, self.reason = Verdict.DEMOTE, reason
 
     # --- the work ------------------------------------------------------------------------------------------------
 
@@ -222,9 +250,10 @@ class Learner:
             self.refused += 1
         elif not np.isfinite([losses.running, losses.candidate]).all():
             self.refused += 1
-            self.verdict = Verdict.DEMOTE
+            self._take_back(NOT_FINITE)
         elif self.optimiser.steps:
-            self.verdict = self.judge.add(losses, promoted=self.promoted is not None)
+            found = self.judge.add(losses, promoted=self.promoted is not None)
+            self.verdict, self.reason = found, WORSE if found is Verdict.DEMOTE else ""
 
     def _loss(self, contexts: FloatArray, targets: FloatArray, shift: FloatArray) -> float:
         """Return the summed loss of forecasts of windows at a shift, in the signal's unit; NaN where there is none."""

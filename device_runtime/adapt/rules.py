@@ -22,6 +22,9 @@ CHOSEN: Mapping[str, tuple[float, float]] = MappingProxyType(
         "promote_stays": (25, 100),
     }
 )
+# A run is flat beyond the longer of both, where nobody says how long one is: SpO2 is told in whole percents, and keeps
+# one for minutes (a limit of 120 s left 29 % of it out; docs/results/adaptation.md).
+LEAST_FLAT, LEAST_FLAT_MS = 120, 600_000
 STRIDES = (6, 2)  # windows to learn from that begin within one forecast
 
 # Each setting's least and most, both allowed; what is no number is checked by its type.
@@ -52,7 +55,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "jump_spreads": (1, 100),
         "jump_share": (0, 10),
         "jump_steps": (1, 1_000),
-        "flat_steps": (2, 100_000),
+        "flat_steps": (0, 100_000),
     }
 )
 
@@ -72,11 +75,15 @@ class CleanRules:
     jump_spreads: float = 6.0  # a step between neighbours beyond so many mean steps of the stay is a jump,
     jump_share: float = 0.2  # where it is also beyond this share of the stay's median
     jump_steps: int = 16  # an excursion that comes back within so many steps is an artefact; one that stays is a change
-    flat_steps: int = 120  # more equal values one behind another are a sensor that hangs
+    flat_steps: int = 0  # more equal values one behind another are a sensor that hangs; 0: 120, or those of 10 minutes
 
     def __post_init__(self) -> None:
         """Refuse rules that mean nothing."""
         _check(self)
+
+    def at(self, interval_ms: int) -> CleanRules:
+        """Fill in what was left at 0, by the time between two steps."""
+        return replace(self, flat_steps=self.flat_steps or max(LEAST_FLAT, LEAST_FLAT_MS // interval_ms))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +111,7 @@ class AdaptRules:
     cap_tensor: float = 0.2  # root mean square of one tensor's shift, at most
     cap_day: float = 0.1  # root mean square of what the shift moves in one day, at most
     # --- evidence
-    scored_windows: int = 32  # of each stay, at most: evenly spread, targets that do not overlap
+    scored_windows: int = 32  # of each stay, at most: evenly spread, three within a forecast's length
     promote_evidence: float = 20.0  # of the bet that the candidate is better
     promote_stays: int = 0  # that it was scored on, at least; 0: 25 on dense streams, else 100
     demote_evidence: float = 20.0  # of the bet that what was promoted is worse than what the monitor was given
@@ -132,4 +139,4 @@ class AdaptRules:
         place = 0 if interval_ms <= DENSE_MS else 1
         stride = self.stride or max(1, steps // STRIDES[place])
         left = {name: type(getattr(self, name))(one[place]) for name, one in CHOSEN.items() if not getattr(self, name)}
-        return replace(self, stride=stride, **left)
+        return replace(self, stride=stride, clean=self.clean.at(interval_ms), **left)

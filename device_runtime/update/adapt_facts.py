@@ -67,6 +67,7 @@ def facts_of(learner: Learner) -> dict[str, Any]:
         "demotions": judge.demotions,
         "left_out": learner.left_out,
         "refused": learner.refused,
+        "spoilt": learner.spoilt,
         "values": learner.counts.to_value(),
         "shift_rms": round(float(np.sqrt(np.mean(learner.shift.astype(np.float64) ** 2))), 9),
     }

@@ -230,6 +230,7 @@ class Adapting(Generic[F]):
         stay = self.feeds.next()
         if stay is not None:
             learner.finish(stay)
+            self._dirty = True  # its counts, where nothing else comes of it
         return stay is not None
 
     def _log(self, learner: Learner) -> None:
@@ -278,6 +279,11 @@ class Adapting(Generic[F]):
         """What the evidence asks for, as far as this monitor may do that by itself."""
         found = self._learner.verdict if self._learner is not None else Verdict.NONE
         return found if self._may_act(found) else Verdict.NONE
+
+    @property
+    def reason(self) -> str:
+        """Why what was promoted is to be taken back; after a restart it is not known any more."""
+        return (self._learner.reason if self._learner is not None else "") or "the learner had asked for it"
 
     def _may_act(self, verdict: Verdict) -> bool:
         """Whether the device itself may do what the evidence asks for."""

@@ -204,8 +204,9 @@ class Host(Generic[F]):
         facts = self._adapting.facts()
         try:
             if verdict is Judged.DEMOTE:
+                why = self._adapting.reason
                 self._adapting.demoted_by_evidence()
-                self._take_back_own("it was shown to be worse than what it stands on", learnt=facts)
+                self._take_back_own(why, learnt=facts)
                 return
             made = self._adapting.make(self._generation + 1)
             digest = hashlib.sha256(made.blob).hexdigest()

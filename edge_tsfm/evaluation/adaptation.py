@@ -68,11 +68,11 @@ class WardChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class Injected:
-    """One fault, from the middle of each ward's history on."""
+    """One fault, on one side of the middle of each ward's history; figures are of the second half."""
 
     name: str
-    behind: tuple[Line, ...]  # frozen and running, over the stays with the fault
-    late: tuple[Line, ...]  # over the last half of these
+    behind: tuple[Line, ...]  # frozen, running and candidate, over the second half
+    late: tuple[Line, ...]  # over the last quarter
     promoted: int  # wards that promoted behind the fault's beginning
     taken_back: int  # wards that took back
     wards: int

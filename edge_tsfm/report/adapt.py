@@ -22,6 +22,7 @@ SAID = {
     "offline": "offline, same stays",
     "persistence": "persistence",
     "aci": "width by ACI",
+    "linear": "online linear mix",
     "base": "base alone",
     "beside": "the other adapter",
 }
@@ -81,9 +82,10 @@ def remarks(found: AdaptEval) -> Iterator[str]:
         yield _stationary(found.stationary)
     for fault in found.faults:
         yield (
-            f"fault {fault.name}: {fault.promoted} of {fault.wards} wards promoted behind it, "
-            f"{fault.taken_back} took back; what ran against frozen {say(fault.behind[1].wql_percent)} %, "
-            f"in the last half {say(fault.late[1].wql_percent)} %"
+            f"fault {fault.name}: {fault.promoted} of {fault.wards} wards promoted behind its beginning, "
+            f"{fault.taken_back} took back; in the second half of the history what ran against frozen "
+            f"{say(fault.behind[1].wql_percent)} %, in its last half {say(fault.late[1].wql_percent)} %, unseen "
+            f"{say(fault.late[2].wql_percent)} %"
         )
     yield f"processor time: {found.step_ms:.2f} ms a step, {found.stay_ms:.1f} ms a stay"
 

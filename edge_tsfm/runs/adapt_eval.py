@@ -20,6 +20,7 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.adaptation import AGES, FROZEN, AdaptEval, Injected, Line, WardChanges, by_age, lines
 from edge_tsfm.evaluation.baselines import baseline_quantiles
 from edge_tsfm.evaluation.metrics import score_windows
+from edge_tsfm.evaluation.online_mix import online_mix
 from edge_tsfm.evaluation.stationary import false_promotions
 from edge_tsfm.progress import Work
 from edge_tsfm.runs.injected import FAULTS, injected
@@ -30,7 +31,7 @@ Predict = Callable[[FloatArray], FloatArray]  # contexts [N, L] -> quantiles [N,
 Tell = Callable[[str], None]
 
 RUNNING, CANDIDATE, TRACKED = "running", "candidate", "tracked"
-OFFLINE, PERSISTENCE, ACI = "offline", "persistence", "aci"
+OFFLINE, PERSISTENCE, ACI, LINEAR = "offline", "persistence", "aci", "linear"
 ACI_RATE = 0.1
 
 
@@ -165,6 +166,7 @@ class _Gathered:
             "persistence", windows.context, options.lengths.prediction_length, options.levels
         ).astype(np.float32)
         found[ACI] = tracked(windows, passage.frozen, options.levels, offset_rate=0.0, width_rate=ACI_RATE)
+        found[LINEAR] = online_mix(windows, passage.frozen, options.levels)
         for name, quantiles in found.items():
             self._scores.setdefault(name, []).append(score_windows(quantiles, windows, options.levels))
         self._drawn.append(windows.drawn)
@@ -201,32 +203,34 @@ class _Gathered:
         rules: AdaptRules,
         seed: int,
     ) -> None:
-        """Put wards through with a fault from their middle on."""
+        """Put wards through with a fault on one side of their middle."""
         for ward in wards:
-            begin = len(ward) // 2
-            scored, seen = injected(ward, name, begin=begin, seed=seed)
+            middle = len(ward) // 2
+            scored, seen = injected(ward, name, middle=middle, seed=seed)
             passage = learn(
                 scored, learnable, self.options.levels, rules, self.options.lengths,
                 plausible=self.options.plausible, taught=seen,
             )  # fmt: skip
-            self._struck.setdefault(name, []).append((passage, begin))
+            self._struck.setdefault(name, []).append((passage, middle))
 
     def _injected(self, name: str) -> Injected:
-        """Compare what ran behind a fault's beginning."""
+        """Compare what ran, and what was learnt, from the middle on."""
         parts = self._struck[name]
         compared = []
         for share in (0.0, 0.5):
             scores: dict[str, list[NDArray[np.float64]]] = {}
             drawn = []
-            for passage, begin in parts:
-                first = begin + int(share * (passage.stays - begin))
+            for passage, middle in parts:
+                first = middle + int(share * (passage.stays - middle))
                 rows = passage.windows.series >= first
                 windows = passage.windows.keep(rows)
-                for key, quantiles in ((FROZEN, passage.frozen), (RUNNING, passage.running)):
+                for key in (FROZEN, RUNNING, CANDIDATE):
+                    quantiles = getattr(passage, key)
                     scores.setdefault(key, []).append(score_windows(quantiles[rows], windows, self.options.levels))
                 drawn.append(windows.drawn)
             compared.append(tuple(self._lines(scores, drawn)))
-        behind = [[one.what for one in passage.changes if one.stay > begin] for passage, begin in parts]
+        begins = FAULTS[name].begins
+        behind = [[one.what for one in passage.changes if one.stay > begins(middle)] for passage, middle in parts]
         return Injected(
             name=name,
             behind=compared[0],

@@ -23,6 +23,7 @@ from device_runtime.adapt.tracking import Tracking
 from edge_tsfm.data.series import Series
 from edge_tsfm.data.windows import Windows, make_windows
 from edge_tsfm.errors import DataError
+from edge_tsfm.evaluation.online_mix import revealed
 
 FloatArray = NDArray[np.float32]
 Tell = Callable[[str], None]
@@ -234,17 +235,13 @@ def tracked(
     """Move forecasts ``[N, H, Q]`` by the device's tracking: in order, for each person anew, none by its own target."""
     steps = windows.target.shape[1]
     tracking = Tracking(levels, steps, offset_rate=offset_rate, width_rate=width_rate, cap=cap)
-    out = frozen.copy()
-    person, waiting = "", 0
-    for row in range(len(windows)):
+    out, person = frozen.copy(), ""
+    for row, came in revealed(windows):
+        for old in came:
+            tracking.learn(out[old], windows.target[old])
         if windows.item_id[row] != person:
-            person, waiting = windows.item_id[row], row
+            person = windows.item_id[row]
             tracking.reset()
-        while waiting < row and (
-            windows.series[waiting] < windows.series[row] or windows.cutoff[waiting] + steps <= windows.cutoff[row]
-        ):
-            tracking.learn(out[waiting], windows.target[waiting])
-            waiting += 1
         out[row] = tracking.apply(frozen[row])
     return out
 

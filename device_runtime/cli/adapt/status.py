@@ -65,4 +65,6 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
     )
     if learnt.get("missed"):
         yield f"missed    {learnt['missed']} stays, for want of an idle moment"
+    if learnt.get("spoilt"):
+        yield f"spoilt    {learnt['spoilt']} stays, no readings by more than half"
     yield f"values    {values['values']} looked at{f'; left out: {gone}' if gone else ''}"

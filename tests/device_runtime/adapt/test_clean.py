@@ -11,7 +11,7 @@ from device_runtime.adapt.clean import Counts, clean, counts_of
 from device_runtime.adapt.rules import CleanRules
 from device_runtime.errors import FormatError
 
-RULES = CleanRules()
+RULES = CleanRules().at(3_600_000)
 
 
 def stay(steps: int = 400, seed: int = 0) -> np.ndarray:

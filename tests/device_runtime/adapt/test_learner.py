@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from device_runtime.adapt.judge import Verdict
-from device_runtime.adapt.learner import MAX_WAITING, Entry, Learner, Stay, first_difference
+from device_runtime.adapt.learner import (
+    MAX_WAITING,
+    NO_READINGS,
+    SPOILT_STAYS,
+    Entry,
+    Learner,
+    Stay,
+    first_difference,
+)
 from device_runtime.adapt.modes import State
 from device_runtime.adapt.rules import AdaptRules
 from device_runtime.errors import ForecastError, FormatError, StateError
@@ -188,6 +196,28 @@ def test_promoted_then_worse_it_is_taken_back() -> None:
         one.promote(one.shift)
 
 
+def test_stays_that_are_no_readings_teach_nothing_and_in_a_row_take_back_what_was_promoted() -> None:
+    one = learner()
+    feed(one, ward(30, seed=21, drift=0.6))
+    one.promote(one.shift)
+    stays, other_unit = one.stays, [values * np.float32(0.02) for values in ward(5, seed=22)]
+    before = one.optimiser.digest
+    for number, values in enumerate(other_unit[: SPOILT_STAYS - 1]):
+        assert not one.finish(Stay(values=values, end_ms=number * DAY))
+        assert one.verdict is Verdict.NONE
+    feed(one, ward(1, seed=23))  # what is a reading begins the row anew
+    assert one.stays == stays + 1
+    assert one.optimiser.digest != before
+    for values in other_unit[:SPOILT_STAYS]:
+        assert one.verdict is Verdict.NONE
+        assert not one.finish(Stay(values=values, end_ms=0))
+    assert (one.work(), one.reason) == (Verdict.DEMOTE, NO_READINGS)
+    assert one.spoilt == 2 * SPOILT_STAYS - 1
+    again = learner()
+    again.restore(json.loads(json.dumps(one.to_value())))
+    assert (again.spoilt, again.in_a_row, again.verdict) == (one.spoilt, SPOILT_STAYS, Verdict.DEMOTE)
+
+
 @pytest.mark.parametrize("raises", [False, True])
 def test_numbers_that_are_not_finite_move_nothing(raises: bool) -> None:
     class Broken(Linear):
@@ -235,7 +265,7 @@ def test_caps_hold_whatever_is_learnt() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 1},
         {"names": ["other"]},
         {"sizes": [9, 7]},
         {"state": "promoted"},

@@ -7,11 +7,16 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from device_runtime.adapt.learner import NO_READINGS, SPOILT_STAYS
 from device_runtime.adapt.modes import Mode
+from device_runtime.update.adapt_report import status_of
 from device_runtime.update.audit import read_lines
 from device_runtime.update.settings import read_config
 from device_runtime.update.slots import slots_of
@@ -57,15 +62,34 @@ def test_in_shadow_nothing_is_ever_promoted(tmp_path: Path) -> None:
     assert bed.host._adapting.facts()["verdict"] == "promote"
 
 
-def test_the_stream_command_learns_with_the_bundle_s_own_graph(tmp_path: Path) -> None:
-    """Stays one behind another, each with its end; the monitor learns from them behind the last line."""
-    bundle = tmp_path / "bundle"
+def test_what_was_learnt_does_not_forecast_behind_stays_that_are_no_readings(tmp_path: Path) -> None:
+    bed = LearningBed(tmp_path)
+    bed.until_own()
+    bed.stays = iter([values * np.float32(20) for values in ward(SPOILT_STAYS, seed=5, steps=60)])
+    for _ in range(SPOILT_STAYS):
+        assert bed.host.runs_own
+        bed.stay()
+    assert not bed.host.runs_own
+    assert bed.forecast().adapter is None
+    taken_back = list(read_lines(bed.slots.audit.export()))[-1].body
+    assert (taken_back["event"], taken_back["reason"]) == ("demote", NO_READINGS)
+    assert taken_back["learnt"]["spoilt"] == SPOILT_STAYS
+    assert status_of(bed.config, bed.slots)["learnt"]["spoilt"] == SPOILT_STAYS
+
+
+COMMAND = [sys.executable, "-m", "device_runtime.cli"]
+STREAM = [*COMMAND, "stream", "--signal", "RESP:0:250", "--interval", "1h", "--context-length", "24"]
+
+
+def monitor_with_graphs(folder: Path) -> Path:
+    """Set up a monitor of RESP on a bundle with learning graphs, allowed to promote; return its settings."""
+    bundle = folder / "bundle"
     shutil.copytree(BUNDLE, bundle)
     for path in LEARNING.iterdir():
         shutil.copy(path, bundle)
     names = json.loads((bundle / "learning.json").read_text())["names"]
     rules = {**QUICK, "promote_stays": 2}
-    settings = tmp_path / "device.toml"
+    settings = folder / "device.toml"
     settings.write_text(
         'device_id = "bed"\nring = "icu"\nsignal = "RESP"\ninterval = "1h"\nbundle = "bundle"\nstate = "state"\n'
         f'trusted_keys = ["{PUBLIC.hex()}"]\n[adapt]\nmode = "active"\nenabled_by = "{WHO}"\n'
@@ -74,22 +98,103 @@ def test_the_stream_command_learns_with_the_bundle_s_own_graph(tmp_path: Path) -
     settings.chmod(stat.S_IRUSR | stat.S_IWUSR)
     envelope = envelope_for(bundle, tensors=tuple(names), rules=rules)
     slots_of(read_config(settings)).permit(signed(envelope), envelope, who="test")
+    return settings
+
+
+class Feeding:
+    """A feed that pauses behind each stay, until the monitor has learnt from it."""
+
+    def __init__(self, settings: Path) -> None:
+        self.settings, self.t_ms = settings, 0
+        self.made: list[dict[str, Any]] = []
+        self.process = subprocess.Popen(
+            [*STREAM, "--config", str(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.made.append(json.loads(line))
+
+    def stay(self, values: np.ndarray) -> None:
+        """Feed a stay and its end, and wait until what was learnt from it is written."""
+        assert self.process.stdin is not None
+        before, until = self._written(), time.monotonic() + 60
+        for value in values:
+            self.t_ms += HOUR
+            if np.isfinite(value):
+                self.process.stdin.write(f"RESP,{self.t_ms},{value:.3f}\n")
+        self.process.stdin.write(f"RESP,{self.t_ms},end\n")
+        self.process.stdin.flush()
+        while self._written() == before and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def _written(self) -> int:
+        path = self.settings.parent / "state" / "learner"
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    def own(self) -> list[dict[str, Any]]:
+        """Return the forecasts that were made with what was learnt."""
+        return [line for line in self.made if line.get("origin") == "device"]
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+        self._reader.join(60)
+
+
+def test_a_feed_that_pauses_ends_up_with_its_own_adapter_until_a_person_takes_it_back(tmp_path: Path) -> None:
+    """By the command alone: learnt, promoted, named in the next forecast, held in a slot, taken back."""
+    settings = monitor_with_graphs(tmp_path)
+    feed = Feeding(settings)
+    try:
+        stays = iter(ward(80, seed=3, drift=0.4, steps=60))
+        fed = 0
+        while not feed.own() and fed < 80:
+            feed.stay(next(stays))
+            fed += 1
+        assert fed < 80, feed.made[-1]
+        slots = slots_of(read_config(settings))
+        own = slots.record.own
+        assert own is not None
+        assert feed.own()[0]["adapter"] == own.adapter[:16]
+        assert feed.own()[0]["generation"] == own.sequence
+        assert len(slots.load(own)) > 100
+        demote = [*COMMAND, "adapt", "demote", "--config", str(settings), "--who", "nurse", "--reason", "tried"]
+        subprocess.run(demote, check=True, capture_output=True)
+        before = len(feed.own())
+        feed.stay(ward(1, seed=9, drift=0.4, steps=40)[0])
+        feed.close()
+        assert len(feed.own()) == before
+        assert feed.made[-1]["adapter"] is None
+        assert slots_of(read_config(settings)).record.own is None
+        events = [line.body["event"] for line in read_lines(slots_of(read_config(settings)).audit.export())]
+        assert events == ["envelope", "promote", "demote"]
+    finally:
+        feed.process.kill()
+        feed.process.wait(10)
+
+
+def test_the_stream_command_learns_with_the_bundle_s_own_graph(tmp_path: Path) -> None:
+    """Stays one behind another, each with its end; the monitor learns from them behind the last line."""
+    settings = monitor_with_graphs(tmp_path)
     lines, t_ms = [], 0
     for number, values in enumerate(ward(16, seed=3, drift=0.4, steps=40)):
         for value in values:
             t_ms += HOUR
             lines += [f"RESP,{t_ms},{value:.3f},case-{number}"] if np.isfinite(value) else []
     lines.append(f"RESP,{t_ms},end")
-    command = [sys.executable, "-m", "device_runtime.cli"]
-    stream = [*command, "stream", "--signal", "RESP:0:250", "--interval", "1h", "--context-length", "24"]
     done = subprocess.run(
-        [*stream, "--config", str(settings)], input="\n".join(lines), capture_output=True, text=True, check=True
+        [*STREAM, "--config", str(settings)], input="\n".join(lines), capture_output=True, text=True, check=True
     )
     made = [json.loads(line) for line in done.stdout.splitlines()]
     assert json.loads(done.stderr.splitlines()[-1])["counts"]["ended"] == 16
     assert all(line["adapter"] is None for line in made if "error" not in line)
     said = subprocess.run(
-        [*command, "adapt", "status", "--config", str(settings), "--json"], capture_output=True, text=True, check=True
+        [*COMMAND, "adapt", "status", "--config", str(settings), "--json"], capture_output=True, text=True, check=True
     )
     value = json.loads(said.stdout)
     assert (value["mode"], value["problem"]) == ("active", "")

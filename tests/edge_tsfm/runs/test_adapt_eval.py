@@ -97,20 +97,21 @@ def test_changing_the_future_moves_no_earlier_forecast() -> None:
 def test_bounded_says_what_tracking_does() -> None:
     chosen = options(rules={"mode": Mode.BOUNDED, "width_rate": 0.1})
     found = adapt_eval(stays(20), Linear(), chosen, work=Work())
-    assert {one.name for one in found.overall} == {"frozen", "tracked", "persistence", "aci"}
+    assert {one.name for one in found.overall} == {"frozen", "tracked", "persistence", "aci", "linear"}
     assert line(found, "tracked").coverage == line(found, "aci").coverage
     assert found.stationary is None
 
 
-def test_faults_are_put_in_from_the_middle_on() -> None:
-    many = stays(10)
-    for name, (_, share, changes) in FAULTS.items():
-        scored, seen = injected(many, name, begin=5, seed=1)
-        for number, (one, was, sees) in enumerate(zip(scored, many, seen, strict=True)):
-            struck = not np.array_equal(sees, was.target, equal_nan=True)
-            assert not (struck and number < 5)
-            assert struck == (number >= 5) or share < 1
-            assert np.array_equal(one.target, sees if struck and changes else was.target, equal_nan=True)
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_faults_are_put_in_on_their_side_of_the_middle(name: str) -> None:
+    many, fault = stays(10), FAULTS[name]
+    scored, seen = injected(many, name, middle=5, seed=1)
+    for number, (one, was, sees) in enumerate(zip(scored, many, seen, strict=True)):
+        struck = not np.array_equal(sees, was.target, equal_nan=True)
+        own_side = (number < 5) == fault.first
+        assert not (struck and not own_side)
+        assert struck == own_side or fault.share < 1
+        assert np.array_equal(one.target, sees if struck and fault.changes else was.target, equal_nan=True)
 
 
 def test_artefacts_in_every_stay_do_no_harm_and_another_unit_is_taken_back_or_never_learnt() -> None:
