@@ -26,6 +26,8 @@ typedef struct etq_promotion {
     double demote_evidence;  /* that what was promoted is worse than what the monitor was given */
     uint32_t demotions;      /* by evidence: each one doubles what the next promotion wants */
     etq_evidence better, worse;
+    double clip;   /* relative difference of a stay to the candidate's beyond which more says no more; follows them */
+    double gained; /* what the candidate lost less than what runs, summed: nothing is promoted that lost more */
 } etq_promotion;
 
 typedef enum etq_wish {

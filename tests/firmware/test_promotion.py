@@ -24,6 +24,7 @@ CASES = {
     "never better": (1.0, 1.0),
     "turns bad": (0.985, 1.02),
     "worse": (1.01, 1.01),
+    "better but for rare gross losses": (0.985, 0.985),
 }
 
 
@@ -33,6 +34,8 @@ def stays(case: str) -> NDArray[np.float64]:
     candidate, promoted = CASES[case]
     frozen = rng.lognormal(3, 0.8, STAYS)
     out = np.stack([frozen, frozen * rng.normal(promoted, 0.03, STAYS), frozen * rng.normal(candidate, 0.03, STAYS)], 1)
+    if case.endswith("gross losses"):
+        out[::25, 2] = 2 * out[::25, 0]  # far beyond any bound: bets see little of it, the sum all
     out[::101], out[7] = 0.0, (1.0, 0.0, 5.0)  # a stay that nobody lost on, and one of gross differences
     return out
 
@@ -88,7 +91,7 @@ def test_the_wishes_are_the_judges(tmp_path: Path) -> None:
     assert asked["better"][1.0] >= 1
     assert asked["better"][2.0] == 0
     assert asked["turns bad"][2.0] >= 1
-    assert not any(asked[case][1.0] for case in ("never better", "worse"))
+    assert not any(asked[case][1.0] for case in ("never better", "worse", "better but for rare gross losses"))
 
 
 @pytest.mark.slow
