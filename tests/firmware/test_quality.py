@@ -17,18 +17,7 @@ from device_runtime.quality.pending import Made
 from device_runtime.quality.rules import QualityRules
 from device_runtime.quality.scores import Sums, in_context_scale
 
-from .quality_core import (
-    ALLOWED,
-    HALF_LIFE_DAYS,
-    INTERVAL,
-    LATE,
-    LEVELS,
-    H,
-    L,
-    Series,
-    built_core,
-    state_of,
-)
+from .quality_core import ALLOWED, HALF_LIFE_DAYS, INTERVAL, LATE, LEVELS, H, L, Series, built_core, state_of
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,7 @@ import pytest
 from device_runtime.quality.evidence import Drift, Trial, difference
 
 from .conftest import SOURCE, need, run
-from .quality_core import (
-    FIELD_C,
-    PROBE,
-    VERDICTS,
-    built_core,
-)
+from .quality_core import FIELD_C, PROBE, VERDICTS, built_core
 from .test_processors import PROCESSORS
 
 

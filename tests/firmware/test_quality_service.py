@@ -23,9 +23,7 @@ from device_runtime.update.disk import PosixDisk
 from device_runtime.update.field_store import load, published
 
 from .conftest import SOURCE, run
-from .quality_core import (
-    LATE,
-)
+from .quality_core import LATE
 from .service import Service
 
 
