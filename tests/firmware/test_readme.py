@@ -80,7 +80,10 @@ def test_sizes_are_those_of_the_table(column: int, compiler: str) -> None:
     for name, row in (
         ("etsa.c", r"\| `etsa\.c`, text"),
         ("etsa_sha256.c", r"\| `etsa_sha256\.c`, text"),
-        ("deepest stack", r"\| deepest stack"),
+        ("etsa_tracking.c", r"\| `etsa_tracking\.c`, text"),
+        ("etsa_quality.c", r"\| `etsa_quality\.c`, text"),
+        ("etsa_evidence.c", r"\| `etsa_evidence\.c`, text"),
+        ("deepest stack", r"\| deepest stack: `quality/`"),
         ("verifier", r"\| verifier, text[^|]*"),
         ("verifier stack", r"\| verifier, stack"),
     ):

@@ -131,7 +131,7 @@ def test_the_service_s_unit_writes_only_where_it_may(installed: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not installed")
-    security = [analyze, "security", "--offline=true", installed / "edge-tsfm.service"]
+    security = [analyze, "security", "--offline=true", str(installed / "edge-tsfm.service")]
     said = subprocess.run(security, capture_output=True, text=True, check=False).stdout
     exposure = re.search(r"exposure level for edge-tsfm.service: (\d+\.\d)", said)
     assert exposure is not None, said

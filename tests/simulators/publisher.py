@@ -70,7 +70,7 @@ def _scaled(delta: Delta, factor: float) -> Delta:
     """A delta with its coefficients scaled."""
     if isinstance(delta, Dense):
         return Dense(Numbers.of(delta.numbers.values * np.float32(factor)))
-    return dataclasses.replace(delta, scaling=delta.scaling * factor)  # type: ignore[type-var, union-attr]
+    return dataclasses.replace(delta, scaling=delta.scaling * factor)  # type: ignore[attr-defined]
 
 
 def evaluation(adapter: float = 0.9, *, base: float = 1.0, high: float = -0.01, **extra: Any) -> dict[str, Any]:
