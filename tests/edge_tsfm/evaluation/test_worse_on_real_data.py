@@ -147,7 +147,7 @@ def test_an_adapter_of_another_signal_that_was_accepted_by_name_is_taken_back(
     """By monitors that allow nothing over the base: on MAP it loses some 4 % more, and is finite and punctual."""
     none_allowed = JUDGED.replace(f"max_wql_vs_base_percent = {LIMIT}", "max_wql_vs_base_percent = 0")
     accepted = f'accept_differences = ["signal"]\n{none_allowed}'
-    taken_back(*trial(tmp_path, trained.bundle, trained.other, patients, accepted, each=100))
+    taken_back(*trial(tmp_path, trained.bundle, trained.other, patients, accepted, each=250))
 
 
 @pytest.mark.slow
