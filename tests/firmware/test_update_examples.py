@@ -24,6 +24,8 @@ from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import device_settings
 from tests.simulators.publisher import EVERYBODY, approve_version, make_device, make_repository
 
+from .conftest import need
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "firmware_examples" / "update"
 SCRIPTS = [EXAMPLES / "usb/edge-tsfm-usb-update.sh", EXAMPLES / "mender/edge-tsfm-adapter", EXAMPLES / "rauc/hook.sh"]
 
@@ -137,6 +139,39 @@ def test_the_service_s_unit_writes_only_where_it_may(installed: Path) -> None:
     assert exposure is not None, said
     (claimed,) = re.findall(r"`systemd-analyze security`: (\d+\.\d)", (EXAMPLES.parent / "README.md").read_text())
     assert float(exposure[1]) <= float(claimed) + 0.3  # releases of systemd weigh a little differently
+
+
+def calls(names: str) -> set[str]:
+    """System calls by the names of a SystemCallFilter, groups taken apart."""
+    found: set[str] = set()
+    for name in names.split():
+        if not name.startswith("@"):
+            found.add(name)
+            continue
+        done = subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True)  # noqa: S607
+        inner = [line.strip() for line in done.stdout.splitlines()[1:]]
+        found |= calls(" ".join(line for line in inner if line and not line.startswith("#")))
+    return found
+
+
+def test_what_runs_before_the_service_keeps_to_its_filter(bed: Bed) -> None:
+    """A process that asks for another system call is ended: the service would not start."""
+    need("strace", "systemd-analyze")
+    allowed: set[str] = set()
+    for text in (
+        (SERVICE / "edge-tsfm.service").read_text(),
+        (EXAMPLES / "c_service/edge-tsfm-start.conf").read_text(),
+    ):
+        for names in re.findall(r"^SystemCallFilter=(.*)$", text, flags=re.MULTILINE):
+            allowed = allowed - calls(names[1:]) if names.startswith("~") else allowed | calls(names)
+    bed.approve(1)
+    bed.run("edge-tsfm-device", "update", "--activate")
+    trace = bed.folder / "trace"
+    config, target = bed.folder / "bed" / "device.toml", bed.folder / "map.etsa"
+    bed.run("strace", "-f", "-qq", "-o", trace, sys.executable, HAND_OVER, config, target, "--starting")
+    asked = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), flags=re.MULTILINE))
+    assert {"openat", "rename"} <= asked
+    assert asked <= allowed
 
 
 def test_usb(bed: Bed) -> None:
