@@ -61,6 +61,16 @@ FAULTS: Mapping[int, Fault] = {
 }
 
 
+def installed_fault(code: int) -> Fault:
+    """Say whose fault it is that an adapter which was proven on this monitor does not come up, or forecast, any more.
+
+    Should the base or the runtime be others now, the monitor has changed.
+    """
+    if code in (BaseMismatchError.code, UnsupportedError.code):
+        return Fault.MACHINE
+    return FAULTS.get(code, Fault.UNKNOWN)
+
+
 def fault_of(error: BaseException) -> Fault:
     """Say whose fault an error is, as far as it tells.
 

@@ -245,6 +245,10 @@ class FieldQuality:
             if value["version"] != VERSION:
                 raise FormatError(f"quality: version {value['version']!r}, this release reads {VERSION}")
             signals = {str(name): [scored_of(one) for one in held] for name, held in value["signals"].items()}
-            self.left_out, self._signals = int(value["left_out"]), signals
+            left_out = int(value["left_out"])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise FormatError(f"quality: not what this monitor wrote: {error!r}") from error
+        for one in (scored for held in signals.values() for scored in held):
+            if BASE in one.against:  # evidence on what another limit allows is none on this one
+                one.against[BASE].judge_by(self.ratio)
+        self.left_out, self._signals = left_out, signals

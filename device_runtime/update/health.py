@@ -60,6 +60,11 @@ class HealthWindow:
             self.failures += 1
             self.reason = reason or (f"{latency:.3f} s for a forecast" if ok else "no forecast")
 
+    def passed(self, field: Judgement) -> str:
+        """Say that the window passed, with the field's figures where they count."""
+        figures = f": {field.why}" if self.rules.max_wql_vs_base_percent is not None else ""
+        return f"health window passed, {self.forecasts} forecasts{figures}"
+
     def verdict(self, at: float, field: Judgement) -> Verdict:
         """Judge the window at the monotonic time ``at``, and by the field's judgement where a limit is set.
 

@@ -281,8 +281,7 @@ class Host(Generic[F]):
             if self._differs(slots):
                 self._begin(slots)  # somebody else decided
             elif verdict is Verdict.PASSED:
-                figures = f": {field.why}" if rules.max_wql_vs_base_percent is not None else ""
-                slots.confirm(f"health window passed, {self._window.forecasts} forecasts{figures}", who="device")
+                slots.confirm(self._window.passed(field), who="device")
                 self._window, self._generation = None, slots.record.generation
                 self.started = replace(self.started, state=State.CONFIRMED)
                 self._look_beside(slots)

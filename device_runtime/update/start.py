@@ -14,15 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from device_runtime.errors import (
-    BaseMismatchError,
-    DeviceRuntimeError,
-    RollbackError,
-    SettingsError,
-    StorageError,
-    UnsupportedError,
-)
-from device_runtime.faults import Fault, fault_of
+from device_runtime.errors import DeviceRuntimeError, RollbackError, SettingsError, StorageError
+from device_runtime.faults import Fault, fault_of, installed_fault
 from device_runtime.update import lifecycle
 from device_runtime.update.lifecycle import Entry, Record, State
 from device_runtime.update.slots import Slots
@@ -149,15 +142,10 @@ def _check_floor(slots: Slots, entry: Entry, ring: str, *, own: bool) -> None:
 
 
 def _fault(error: Exception) -> Fault:
-    """Say whose fault it is that an installed adapter did not come up.
-
-    It was proven on this monitor, with its base and its runtime: should these be others now, the monitor has changed.
-    """
+    """Say whose fault it is that an installed adapter did not come up."""
     if isinstance(error, _SpentError):
         return Fault.SENDER
-    if isinstance(error, BaseMismatchError | UnsupportedError):
-        return Fault.MACHINE
-    return fault_of(error)
+    return installed_fault(error.code) if isinstance(error, DeviceRuntimeError) else fault_of(error)
 
 
 def _text(error: Exception) -> str:

@@ -1,17 +1,20 @@
 /* etsa-service: a daemon around service.h. It reads values as lines from standard input (in a product: your acquisition
  * calls sv_push), writes forecasts as JSON lines to standard output, and reads its adapters anew on SIGHUP. */
-#define _GNU_SOURCE /* ppoll */
+#define _POSIX_C_SOURCE 200809L
 #include "arguments.h"
+#include "health_file.h"
 #include "quality_file.h"
 #include "service.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -37,23 +40,19 @@ static const char USAGE[] =
     "  --max-wql-vs-base PERCENT  each forecast says whether its adapter is shown to be worse than that, or not\n"
     "  --min-scored N     steps that both forecast before it does (200)\n"
     "  --beside-previous  the adapter that ran before a SIGHUP forecasts beside the new one, too\n"
+    "  --health-file FILE  what runs and how its forecasts went, for whoever judges a trial: edge-tsfm-hand-over\n"
+    "  --latency-budget SPAN  a forecast that takes longer is slow there, as 1s or 800ms\n"
     "  --trust-files      do not check the bundle's files against their digests\n"
     "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
     "one value a line; quality 0 is good, anything else is missing\n";
 
 #define MOST_ALIVE_MS 60000u
 #define SAVE_MS 300000.0 /* between two writes of the figures: what a power cut may cost */
+#define LOOK_MS 1000.0   /* between two looks whether a verdict is new, or the health file old */
 
 static const char *const VERDICTS[] = {"open", "better", "worse"};
 
-static volatile sig_atomic_t reload, stop;
 static bool output_lost; /* written by the worker, read when it has ended */
-
-static void on_signal(int number)
-{
-    if (number == SIGHUP) reload = 1;
-    else stop = 1;
-}
 
 /* sd_notify without libsystemd: one datagram to $NOTIFY_SOCKET. */
 static void notify(const char *state)
@@ -76,24 +75,13 @@ static void on_alive(void *user)
     notify("WATCHDOG=1");
 }
 
-/* Text inside of a JSON string. */
-static void print_escaped(const char *text)
-{
-    for (; *text != '\0'; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\') printf("\\%c", c);
-        else if (c < 0x20 || c > 0x7e) printf("?");
-        else putchar(c);
-    }
-}
-
 /* What the adapter is for; unbound, or used otherwise, where it is. */
 static void print_use(const sv_forecast *f)
 {
     if (f->unbound) printf(",\"unbound\":true");
     if (f->signal[0] == '\0') return;
     printf(",\"signal\":\"");
-    print_escaped(f->signal);
+    hf_print_escaped(stdout, f->signal);
     printf("\"");
     if (f->differences == 0) return;
     printf(",\"accepted_differences\":[");
@@ -116,7 +104,7 @@ static void on_forecast(void *user, const sv_forecast *f)
     if (f->drifts) printf(",\"drift\":true");
     if (f->err != ETSA_OK) {
         printf(",\"error\":\"");
-        print_escaped(f->message);
+        hf_print_escaped(stdout, f->message);
         printf("\"");
     } else if (etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) == ETSA_OK) {
         printf(",\"latency_ms\":%.3f,\"quantiles\":{", f->latency_ms);
@@ -140,7 +128,21 @@ typedef struct options {
     sv_settings service;
     uint32_t named, measured; /* channels whose signal, unit was said */
     const char *quality_file; /* NULL: figures are not kept */
+    const char *health_file;  /* NULL: nobody judges from outside */
 } options;
+
+/* What the main thread has beside the service. */
+typedef struct desk {
+    sv_service *service;
+    const options *o;
+    etq_signal *figures;                /* room for a copy of them; NULL: they are not kept */
+    hf_channel health[SV_MAX_CHANNELS]; /* what was offered and refused, with the counts that were written last */
+    bool health_written;
+    etq_verdict verdicts[SV_MAX_CHANNELS]; /* as they were looked at last */
+    double save_at, look_at;            /* ms */
+    int signals;                        /* where signals are read: they are blocked everywhere else */
+    bool reload, stop;
+} desk;
 
 /* An option that takes a value. */
 static bool parse_value(const char *name, const char *value, options *o)
@@ -172,6 +174,11 @@ static bool parse_value(const char *name, const char *value, options *o)
         o->service.shadow_every = (uint32_t)count;
     } else if (strcmp(name, "--quality-file") == 0) {
         o->quality_file = value;
+    } else if (strcmp(name, "--health-file") == 0) {
+        o->health_file = value;
+    } else if (strcmp(name, "--latency-budget") == 0) {
+        if (!fc_read_duration(value, &count) || count == 0) return false;
+        o->service.latency_budget_ms = (double)count / 1e3;
     } else if (strcmp(name, "--max-wql-vs-base") == 0) {
         char *end;
         double percent = strtod(value, &end);
@@ -214,29 +221,45 @@ static bool parse(int argc, char **argv, options *o)
     if (o->service.channels == 0) o->adapters[o->service.channels++] = "-";
     bool scored = o->service.quality, beside = scored && o->service.shadow_every > 0;
     if ((o->quality_file != NULL && !scored) || ((o->service.judged || o->service.shadow_previous) && !beside)) return false;
+    if (o->health_file == NULL && o->service.latency_budget_ms > 0) return false;
     return o->bundle != NULL;
 }
 
-/* Offer each channel its file. One that is refused changes nothing, and the reason is logged. */
-static void load_adapters(sv_service *service, const options *o)
+/* Offer a channel what a file holds, and note what came of it. */
+static etsa_err load_adapter(sv_service *service, const options *o, uint32_t channel, hf_channel *health)
 {
     const size_t most = ETSA_MAX_BLOB_SIZE + ETSA_MAX_SIGNATURES * ETSA_SIGNATURE_SIZE;
-    fc_message message;
-    for (uint32_t i = 0; i < o->service.channels; i++) {
-        uint8_t *data = NULL;
-        size_t size = 0;
-        if (strcmp(o->adapters[i], "-") == 0) continue;
-        etsa_err err = fc_read_file(o->adapters[i], most, &data, &size, message);
-        if (err == ETSA_OK && size > 0) err = fc_check_signed_only(&o->service.policy, message); /* the base alone may always run */
-        if (err == ETSA_OK) err = sv_swap(service, i, size > 0 ? data : NULL, size, message);
-        free(data);
+    uint8_t *data = NULL;
+    size_t size = 0;
+    etsa_sha256_state digest;
+    memset(health->why, 0, sizeof health->why);
+    etsa_err err = fc_read_file(o->adapters[channel], most, &data, &size, health->why);
+    health->offered = err == ETSA_OK && size > 0;
+    etsa_sha256_start(&digest);
+    etsa_sha256_add(&digest, data, size);
+    etsa_sha256_end(&digest, health->sha256);
+    if (health->offered) err = fc_check_signed_only(&o->service.policy, health->why); /* the base alone may always run */
+    if (err == ETSA_OK) err = sv_swap(service, channel, size > 0 ? data : NULL, size, health->why);
+    free(data);
+    health->refused = (int)err;
+    return err;
+}
+
+/* Offer each channel its file. One that is refused changes nothing, and the reason is logged. */
+static void load_adapters(desk *d)
+{
+    for (uint32_t i = 0; i < d->o->service.channels; i++) {
+        hf_channel *health = &d->health[i];
+        if (strcmp(d->o->adapters[i], "-") == 0) continue;
+        etsa_err err = load_adapter(d->service, d->o, i, health);
         if (err != ETSA_OK) {
             fprintf(stderr, "etsa-service: channel %u keeps what runs: [%d] %s: %s\n", (unsigned)i, (int)err,
-                    etsa_err_name((int)err), message);
+                    etsa_err_name((int)err), health->why);
         } else {
-            fprintf(stderr, "etsa-service: channel %u runs %s\n", (unsigned)i, size > 0 ? o->adapters[i] : "the base alone");
+            fprintf(stderr, "etsa-service: channel %u runs %s\n", (unsigned)i, health->offered ? d->o->adapters[i] : "the base alone");
         }
     }
+    d->look_at = 0; /* whoever judges hears of it at once */
 }
 
 static void read_line(sv_service *service, char *line)
@@ -263,11 +286,30 @@ static double now_ms(void)
 }
 
 /* Write the figures, from a copy: values and forecasts go on meanwhile. A disk that refuses is said and tried again. */
-static void save_quality(sv_service *service, const options *o, etq_signal *signals)
+static void save_quality(desk *d)
 {
     fc_message message;
-    if (signals != NULL && qf_save(o->quality_file, signals, sv_quality_all(service, signals), message) != ETSA_OK)
+    if (d->figures != NULL &&
+        qf_save(d->o->quality_file, d->figures, sv_quality_all(d->service, d->figures), message) != ETSA_OK)
         fprintf(stderr, "etsa-service: figures are not kept: %s\n", message);
+    d->save_at = now_ms() + SAVE_MS;
+}
+
+/* Write the health file where it would say something else than it does. */
+static void save_health(desk *d)
+{
+    fc_message message;
+    bool news = !d->health_written;
+    if (d->o->health_file == NULL) return;
+    for (uint32_t i = 0; i < d->o->service.channels; i++) {
+        hf_channel next = d->health[i];
+        (void)sv_health_of(d->service, i, &next.runs);
+        news = news || memcmp(&next.runs, &d->health[i].runs, sizeof next.runs) != 0;
+        d->health[i] = next;
+    }
+    if (!news) return;
+    d->health_written = hf_save(d->o->health_file, d->health, d->o->service.channels, message) == ETSA_OK;
+    if (!d->health_written) fprintf(stderr, "etsa-service: nobody can judge a trial: %s\n", message);
 }
 
 /* Room for a copy of the figures, and those of the last time; NULL where none are kept. */
@@ -283,48 +325,94 @@ static etq_signal *load_quality(sv_service *service, const options *o)
     return signals;
 }
 
-/* Feed lines as they come; a signal ends the wait. False when the input failed. */
-static bool serve(sv_service *service, const options *o, etq_signal *signals, const sigset_t *waiting)
+/* Write the figures at once where a verdict has become another one: whoever judges reads it there, also after a cut. */
+static void save_verdicts(desk *d)
 {
-    double save_at = now_ms() + SAVE_MS;
+    static sv_field field;
+    bool news = false;
+    if (d->figures == NULL || !d->o->service.judged) return;
+    for (uint32_t i = 0; i < d->o->service.channels; i++) {
+        if (!sv_quality(d->service, i, &field)) continue;
+        news = news || field.verdict != d->verdicts[i];
+        d->verdicts[i] = field.verdict;
+    }
+    if (news) save_quality(d);
+}
+
+/* Take the signals that have come: they are read as input is, so that neither keeps the other waiting. */
+static void take_signals(desk *d)
+{
+    struct signalfd_siginfo taken;
+    while (read(d->signals, &taken, sizeof taken) == (ssize_t)sizeof taken) {
+        if (taken.ssi_signo == SIGHUP) d->reload = true;
+        else d->stop = true;
+    }
+}
+
+/* Milliseconds that poll may wait; -1: for ever. */
+static int wait_ms(const desk *d)
+{
+    bool looks = d->o->health_file != NULL || (d->figures != NULL && d->o->service.judged);
+    double until = looks ? d->look_at : HUGE_VAL;
+    if (d->figures != NULL && d->save_at < until) until = d->save_at;
+    if (until == HUGE_VAL) return -1;
+    double left = until - now_ms();
+    return left > 0 ? (int)left + 1 : 0;
+}
+
+/* Do what is due beside the input. */
+static void keep_house(desk *d)
+{
+    if (d->reload) {
+        d->reload = false;
+        load_adapters(d);
+    }
+    if (d->figures != NULL && now_ms() >= d->save_at) save_quality(d);
+    if (now_ms() < d->look_at) return;
+    d->look_at = now_ms() + LOOK_MS;
+    save_verdicts(d);
+    save_health(d);
+}
+
+/* Read what is there, and push each whole line. False at the end of the input; errno is 0 where that is no failure. */
+static bool feed(desk *d, bool datagrams)
+{
     static char buffer[4096];
-    size_t used = 0;
+    static size_t used = 0;
+    ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
+    if (size < 0) return errno == EAGAIN || errno == EINTR;
+    errno = 0;
+    if (size == 0 && !datagrams) return false;
+    used += (size_t)size;
+    if (datagrams) buffer[used++] = '\n'; /* a datagram ends its last line */
+    char *line = buffer, *end;
+    while ((end = memchr(line, '\n', used - (size_t)(line - buffer))) != NULL) {
+        *end = '\0';
+        if (end > line) read_line(d->service, line);
+        line = end + 1;
+    }
+    used -= (size_t)(line - buffer);
+    if (used == sizeof buffer - 1) used = 0; /* no line is that long */
+    memmove(buffer, line, used);
+    return true;
+}
+
+/* Feed lines as they come, until a signal or the end of the input ends it. False when the input failed. */
+static bool serve(desk *d)
+{
     int type = 0;
     socklen_t type_size = sizeof type;
     bool datagrams = getsockopt(STDIN_FILENO, SOL_SOCKET, SO_TYPE, &type, &type_size) == 0 && type == SOCK_DGRAM;
-    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-    while (!stop) {
-        if (reload) {
-            reload = 0;
-            load_adapters(service, o);
-        }
-        if (signals != NULL && now_ms() >= save_at) {
-            save_quality(service, o, signals);
-            save_at = now_ms() + SAVE_MS;
-        }
-        /* signals are delivered only here, so that none is missed between the checks above and the wait */
-        double left = save_at - now_ms();
-        struct timespec until = {.tv_sec = left > 0 ? (time_t)(left / 1e3) + 1 : 0};
-        int ready = ppoll(&input, 1, signals != NULL ? &until : NULL, waiting);
+    struct pollfd waits[] = {{.fd = d->signals, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    for (;;) {
+        keep_house(d);
+        int ready = poll(waits, 2, wait_ms(d));
         if (ready < 0 && errno != EINTR) return false;
         if (ready <= 0) continue;
-        ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
-        if (size < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-        if (size < 0) return false;
-        if (size == 0 && !datagrams) break;
-        used += (size_t)size;
-        if (datagrams) buffer[used++] = '\n'; /* a datagram ends its last line */
-        char *line = buffer, *end;
-        while ((end = memchr(line, '\n', used - (size_t)(line - buffer))) != NULL) {
-            *end = '\0';
-            if (end > line) read_line(service, line);
-            line = end + 1;
-        }
-        used -= (size_t)(line - buffer);
-        if (used == sizeof buffer - 1) used = 0; /* no line is that long */
-        memmove(buffer, line, used);
+        if (waits[0].revents != 0) take_signals(d);
+        if (d->stop) return true;
+        if (waits[1].revents != 0 && !feed(d, datagrams)) return errno == 0;
     }
-    return true;
 }
 
 /* How often to say that the worker lives: three times in the watchdog's time, if there is one and it watches us. */
@@ -393,21 +481,20 @@ int main(int argc, char **argv)
     fc_base *base;
     sv_service *service;
     fc_message message;
-    sigset_t blocked, waiting;
-    struct sigaction action = {.sa_handler = on_signal};
+    sigset_t handled;
     if (!parse(argc, argv, &o)) {
         fputs(USAGE, stderr);
         return 2;
     }
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGHUP);
-    sigaddset(&blocked, SIGTERM);
-    sigaddset(&blocked, SIGINT);
-    sigprocmask(SIG_BLOCK, &blocked, &waiting); /* before any thread starts: all inherit it */
-    sigaction(SIGHUP, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    if (o.health_file != NULL) (void)!unlink(o.health_file); /* of a process before this: it speaks of nothing that runs */
+    sigemptyset(&handled);
+    sigaddset(&handled, SIGHUP);
+    sigaddset(&handled, SIGTERM);
+    sigaddset(&handled, SIGINT);
+    sigprocmask(SIG_BLOCK, &handled, NULL); /* before any thread starts: all inherit it */
     signal(SIGPIPE, SIG_IGN); /* a reader that went is seen where it is written */
+    int signals = signalfd(-1, &handled, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (signals < 0) return give_up(ETSA_STORAGE_ERROR, "cannot read signals");
 
     etsa_err err = fc_base_open(o.bundle, &o.settings, &base, message);
     if (err != ETSA_OK) return give_up(err, message);
@@ -421,17 +508,22 @@ int main(int argc, char **argv)
         fc_base_close(base);
         return give_up(err, message);
     }
-    etq_signal *signals = load_quality(service, &o);
-    load_adapters(service, &o);
+    static desk d;
+    d = (desk){.service = service, .o = &o, .figures = load_quality(service, &o), .save_at = now_ms() + SAVE_MS,
+               .signals = signals};
+    load_adapters(&d);
+    save_health(&d);
     notify("READY=1");
-    bool good = serve(service, &o, signals, &waiting);
+    bool good = serve(&d);
     if (!good) fprintf(stderr, "etsa-service: the input failed: %s\n", strerror(errno));
     notify("STOPPING=1");
     sv_counts counts = sv_count(service);
     sv_finish(service);
     print_quality(service, o.service.channels);
-    save_quality(service, &o, signals);
-    free(signals);
+    save_quality(&d);
+    save_health(&d);
+    free(d.figures);
+    close(signals);
     sv_stop(service);
     fc_base_close(base);
     if (counts.rejected > 0) fprintf(stderr, "etsa-service: %llu values were rejected\n", (unsigned long long)counts.rejected);

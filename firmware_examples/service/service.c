@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -39,6 +40,7 @@ typedef struct channel {
     etq_id runs;          /* and by its digest */
     fc_forecaster *previous; /* what ran before it; NULL: nobody forecasts beside but the base. `using` guards both */
     etq_id before;        /* by its digest */
+    sv_health health;     /* of what runs */
 } channel;
 
 struct sv_service {
@@ -189,6 +191,42 @@ bool sv_quality(sv_service *s, uint32_t number, sv_field *field)
     return true;
 }
 
+/* Begin to count for what took over; the same again goes on. Called with the lock held, or before the worker runs. */
+static void begin_health(channel *c, const etq_id *id)
+{
+    if (c->health.since_ms > 0 && etq_same(&c->health.by, id)) return;
+    memset(&c->health, 0, sizeof c->health);
+    c->health.by = *id;
+    c->health.since_ms = milliseconds();
+}
+
+/* Count a forecast, or that there was none. Called with the lock held. */
+static void count_health(const sv_service *s, sv_health *health, const sv_forecast *made)
+{
+    if (made->err == ETSA_OK) {
+        double budget = s->settings.latency_budget_ms;
+        health->forecasts++;
+        if (budget > 0 && made->latency_ms > budget) health->slow++;
+        if (made->latency_ms > health->slowest_ms) health->slowest_ms = made->latency_ms;
+        return;
+    }
+    uint32_t place = 0;
+    while (place < health->error_count && health->errors[place].code != (int)made->err) place++;
+    if (place == SV_MAX_ERRORS) place--;
+    else if (place == health->error_count) health->errors[health->error_count++].code = (int)made->err;
+    health->errors[place].count++;
+    snprintf(health->last_error, sizeof health->last_error, "%s", made->message);
+}
+
+bool sv_health_of(sv_service *s, uint32_t number, sv_health *health)
+{
+    if (number >= s->settings.channels) return false;
+    pthread_mutex_lock(&s->lock);
+    memcpy(health, &s->channels[number].health, sizeof *health);
+    pthread_mutex_unlock(&s->lock);
+    return true;
+}
+
 uint32_t sv_quality_all(sv_service *s, etq_signal signals[SV_MAX_CHANNELS])
 {
     pthread_mutex_lock(&s->lock);
@@ -247,7 +285,7 @@ static void begin_feed(sv_service *s, channel *c, uint32_t number, uint32_t step
                    bundle->level_count, settings->shadow_previous ? 3 : 2);
 }
 
-/* Score a channel's forecasts as another adapter's from now on; those that wait are scored as what they are. Called with
+/* Count and score a channel's forecasts as another adapter's from now on; those that wait are scored as what they are. Called with
  * the lock held, or before the worker runs. */
 static void begin_quality(sv_service *s, uint32_t number, const fc_forecaster *next)
 {
@@ -256,6 +294,7 @@ static void begin_quality(sv_service *s, uint32_t number, const fc_forecaster *n
     c->made = 0;
     c->swaps++;
     c->runs = id_of(next);
+    begin_health(c, &c->runs);
     if (c->quality_memory != NULL && c->quality.steps != steps) begin_feed(s, c, number, steps);
 }
 
@@ -379,6 +418,7 @@ static void forecast_one(sv_service *s, uint32_t number)
     s->settings.on_forecast(s->settings.user, &forecast);
     if (c->quality_memory != NULL && forecast.quantiles != NULL) remember(s, c, &forecast, &by, origin, length, swaps);
     pthread_mutex_lock(&s->lock);
+    if (etq_same(&by, &c->runs)) count_health(s, &c->health, &forecast);
 }
 
 static bool forecast_due(sv_service *s)
@@ -512,6 +552,7 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
             memory = c->quality_memory != NULL;
             if (memory) begin_quality(s, i, s->channels[i].current);
         }
+        begin_health(&s->channels[i], &s->channels[i].runs);
     }
     if (err == ETSA_OK && settings->quality && settings->shadow_every > 0) {
         s->base_quantiles = malloc((size_t)bundle->prediction_length * bundle->level_count * sizeof *s->quantiles);

@@ -52,6 +52,7 @@ typedef struct sv_settings {
     bool judged;             /* an adapter has a verdict by its WQL against the base's: */
     double allowed;          /* at most so many times that, as 1.02 */
     double min_scored;       /* steps that both forecast before there is one; 0: 200 */
+    double latency_budget_ms; /* a forecast that takes longer is counted as slow; 0: none is */
     sv_on_forecast *on_forecast;
     sv_on_alive *on_alive;
     void *user;
@@ -92,6 +93,24 @@ typedef struct sv_field {
     uint64_t dropped;    /* forecasts that nobody could score */
 } sv_field;
 bool sv_quality(sv_service *service, uint32_t channel, sv_field *field);
+
+/* How a channel's forecasts went since what it runs took over: whether there were any, and how long they took. What a
+ * trial's health window counts; the same adapter again goes on. */
+#define SV_MAX_ERRORS 8u /* different codes; more are counted with the last */
+typedef struct sv_health {
+    etq_id by;               /* what the channel runs */
+    double since_ms;         /* when it took over, by CLOCK_MONOTONIC */
+    uint64_t forecasts;      /* that were made */
+    uint64_t slow;           /* of them, those over settings.latency_budget_ms */
+    double slowest_ms;
+    uint32_t error_count;
+    struct {
+        int code;
+        uint64_t count;
+    } errors[SV_MAX_ERRORS]; /* steps without a forecast, by code */
+    fc_message last_error;
+} sv_health;
+bool sv_health_of(sv_service *service, uint32_t channel, sv_health *health);
 
 /* Copy all figures, of at most SV_MAX_CHANNELS signals, for a file (quality_file.h), and go on with those of a file: before
  * the first value is pushed. sv_quality_all returns how many signals there are; 0 without settings.quality. */

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -192,6 +193,40 @@ def test_service_stops_on_sigterm(built: Path, library: Path, bundle: Bundle) ->
     service.process.send_signal(signal.SIGTERM)
     service.process.wait(timeout=30)
     assert service.process.returncode == 0
+
+
+def test_service_takes_signals_while_its_input_never_pauses(
+    built: Path, library: Path, bundle: Bundle, files: Path
+) -> None:
+    command = [built / "service" / "etsa-service", "--library", library, bundle.path, files / "map.etsa"]
+    with Path("/dev/zero").open("rb") as endless:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=endless, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            assert "channel 0 runs" in process.stderr.readline()
+            process.send_signal(number)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_service_takes_signals_that_its_parent_blocked(built: Path, library: Path, bundle: Bundle) -> None:
+    command = [built / "service" / "etsa-service", "--library", library, bundle.path, "-"]
+    block = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})"
+    program = f"{block}; os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen([sys.executable, "-c", program, *map(str, command)], stdin=subprocess.PIPE)
+    try:
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_service_believes_a_clock_that_was_set_but_no_single_stray(built: Path, library: Path, bundle: Bundle) -> None:

@@ -24,6 +24,8 @@ from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.setup import device_settings
 from tests.simulators.publisher import EVERYBODY, approve_version, make_device, make_repository
 
+from .conftest import need
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "firmware_examples" / "update"
 SCRIPTS = [EXAMPLES / "usb/edge-tsfm-usb-update.sh", EXAMPLES / "mender/edge-tsfm-adapter", EXAMPLES / "rauc/hook.sh"]
 
@@ -84,21 +86,92 @@ def test_commands_have_the_options_they_are_used_with(path: Path) -> None:
         assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"{path.name}: {verb}{rest}"
 
 
-def test_units_are_well_formed(tmp_path: Path) -> None:
+SERVICE = EXAMPLES.parent / "service"
+UNITS = [
+    path
+    for folder in (EXAMPLES / "systemd", EXAMPLES / "c_service", SERVICE)
+    for path in sorted(folder.iterdir())
+    if path.suffix in (".service", ".timer", ".path", ".socket")
+]
+DROP_INS = {"edge-tsfm-update.conf": "edge-tsfm-update.service", "edge-tsfm-start.conf": "edge-tsfm.service"}
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Every unit with its drop-in, and a program for each of theirs."""
+    texts = {path.name: path.read_text() for path in UNITS}
+    for name, unit in DROP_INS.items():
+        texts[f"{unit}.d/{name}"] = (EXAMPLES / "c_service" / name).read_text()
+    for name, text in texts.items():
+        place = tmp_path / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(re.sub(r"(?<==)/usr/bin/[a-z-]+", "/bin/true", text))
+    return tmp_path
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_units_are_well_formed(installed: Path, unit: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is not installed")
-    for unit in ("edge-tsfm-update.service", "edge-tsfm-update.timer"):
-        text = (EXAMPLES / "systemd" / unit).read_text()
-        (tmp_path / unit).write_text(text.replace("/usr/bin/edge-tsfm-device", "/bin/true"))
-    drop_in = tmp_path / "edge-tsfm-update.service.d" / "c-service.conf"
-    drop_in.parent.mkdir()
-    text = (EXAMPLES / "c_service/edge-tsfm-update.conf").read_text()
-    drop_in.write_text(re.sub(r"/usr/bin/[a-z-]+", "/bin/true", text))
-    timer = str(tmp_path / "edge-tsfm-update.timer")
-    done = subprocess.run([analyze, "verify", timer], capture_output=True, text=True, check=False)
+    done = subprocess.run([analyze, "verify", installed / unit.name], capture_output=True, text=True, check=False)
     said = [line for line in done.stderr.splitlines() if "edge-tsfm" in line]
     assert said == []
+
+
+def test_the_service_s_unit_writes_only_where_it_may(installed: Path) -> None:
+    """What it is told to write lies in folders that the unit makes and opens; its exposure is the README's figure."""
+    text = (SERVICE / "edge-tsfm.service").read_text()
+    (command,) = re.findall(r"^ExecStart=(.*)$", text, flags=re.MULTILINE)
+    written = dict(re.findall(r"--(quality|health)-file (\S+)", command))
+    assert set(written) == {"quality", "health"}
+    assert {"StateDirectory=edge-tsfm edge-tsfm/state", "RuntimeDirectory=edge-tsfm"} <= set(text.splitlines())
+    assert Path(written["quality"]) == Path("/var/lib/edge-tsfm/state/quality")
+    assert Path(written["health"]).parent == Path("/run/edge-tsfm")
+    trial = (EXAMPLES / "c_service/edge-tsfm-trial.service").read_text()
+    assert f"--judge {written['health']}\n" in trial
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    security = [analyze, "security", "--offline=true", str(installed / "edge-tsfm.service")]
+    said = subprocess.run(security, capture_output=True, text=True, check=False).stdout
+    exposure = re.search(r"exposure level for edge-tsfm.service: (\d+\.\d)", said)
+    assert exposure is not None, said
+    (claimed,) = re.findall(r"`systemd-analyze security`: (\d+\.\d)", (EXAMPLES.parent / "README.md").read_text())
+    assert float(exposure[1]) <= float(claimed) + 0.3  # releases of systemd weigh a little differently
+
+
+def calls(names: str) -> set[str]:
+    """System calls by the names of a SystemCallFilter, groups taken apart."""
+    found: set[str] = set()
+    for name in names.split():
+        if not name.startswith("@"):
+            found.add(name)
+            continue
+        done = subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True)  # noqa: S607
+        inner = [line.strip() for line in done.stdout.splitlines()[1:]]
+        found |= calls(" ".join(line for line in inner if line and not line.startswith("#")))
+    return found
+
+
+def test_what_runs_before_the_service_keeps_to_its_filter(bed: Bed) -> None:
+    """A process that asks for another system call is ended: the service would not start."""
+    need("strace", "systemd-analyze")
+    allowed: set[str] = set()
+    for text in (
+        (SERVICE / "edge-tsfm.service").read_text(),
+        (EXAMPLES / "c_service/edge-tsfm-start.conf").read_text(),
+    ):
+        for names in re.findall(r"^SystemCallFilter=(.*)$", text, flags=re.MULTILINE):
+            allowed = allowed - calls(names[1:]) if names.startswith("~") else allowed | calls(names)
+    bed.approve(1)
+    bed.run("edge-tsfm-device", "update", "--activate")
+    trace = bed.folder / "trace"
+    config, target = bed.folder / "bed" / "device.toml", bed.folder / "map.etsa"
+    bed.run("strace", "-f", "-qq", "-o", trace, sys.executable, HAND_OVER, config, target, "--starting")
+    asked = set(re.findall(r"^\d+ +(\w+)\(", trace.read_text(), flags=re.MULTILINE))
+    assert {"openat", "rename"} <= asked
+    assert asked <= allowed
 
 
 def test_usb(bed: Bed) -> None:
@@ -184,10 +257,13 @@ def test_the_c_service_gets_what_the_record_says(bed: Bed) -> None:
     made = target.stat().st_ino
     hand_over()
     assert target.stat().st_ino == made  # nothing new, nothing written
-    assert (bed.status()["state"], bed.status()["tries"]) == ("trial", 3)
+    assert (bed.status()["state"], bed.status()["tries"]) == ("trial", 2)  # what was handed over may have been started
+    target.unlink()
     next((bed.config.state / "slots").iterdir()).write_bytes(b"damaged")
     assert "damaged" in hand_over()
     assert target.read_bytes() == b""
+    record = Slots(PosixDisk(bed.config.state), device_id="bed").record
+    assert (record.state.value, record.tries) == ("trial", 2)  # the disk's fault: no start is lost
     config.write_text("nonsense")
     assert "edge-tsfm-hand-over: " in hand_over(status=1)
 
@@ -203,18 +279,28 @@ def test_the_c_service_is_told_what_the_settings_say(bed: Bed) -> None:
 
     values = dict(part.split("=", 1) for part in shlex.split(printed(text)))
     first, *others = (key.hex() for key in bed.config.trusted_keys)
+    scored = "--quality 4 --latency-budget 1000000us"
     usual = " ".join([*(f"--key {key}" for key in others), "--unit mm[Hg]"])
     assert values == {
-        "EDGE_TSFM_KEY": first, "EDGE_TSFM_SIGNAL": "MAP", "EDGE_TSFM_INTERVAL": "1h", "EDGE_TSFM_OPTIONS": usual,
+        "EDGE_TSFM_KEY": first, "EDGE_TSFM_SIGNAL": "MAP", "EDGE_TSFM_INTERVAL": "1h",
+        "EDGE_TSFM_OPTIONS": f"{usual} {scored}",
     }  # fmt: skip
     head = 'accept_differences = ["interval", "unit"]\n'
     odd = text.replace('signal = "MAP"', r"""signal = 'pressure of "$HOME" \ `1`'""")
     values = dict(part.split("=", 1) for part in shlex.split(printed(head + odd)))
     assert values["EDGE_TSFM_SIGNAL"] == r"""pressure of "$HOME" \ `1`"""
-    wanted = f"{usual} --accept-difference interval --accept-difference unit"
+    wanted = f"{usual} --accept-difference interval --accept-difference unit {scored}"
     assert values["EDGE_TSFM_OPTIONS"] == wanted
     refused = printed(re.sub("threshold = 1", "threshold = 2", text), status=1)
     assert "[600] threshold 2: the C service wants one signature" in refused
+    judged = (
+        "[health]\nlatency_budget = 0.25\nmax_wql_vs_base_percent = 2\nmin_scored = 300\n[quality]\nshadow_every = 2\n"
+    )
+    values = dict(part.split("=", 1) for part in shlex.split(printed(f"{text}\n{judged}")))
+    wanted = f"{usual} --quality 2 --latency-budget 250000us --max-wql-vs-base 2.0 --min-scored 300"
+    assert values["EDGE_TSFM_OPTIONS"] == wanted
+    refused = printed(f'{text}\n[quality]\nunit = "stay"\nlate_steps = 5\n', status=1)
+    assert "[600] [quality] late_steps, unit: the C service has late_steps = 2, unit = 'block'" in refused
 
 
 def test_settings_fit_the_unit(bed: Bed, tmp_path: Path) -> None:
@@ -228,7 +314,11 @@ def test_settings_fit_the_unit(bed: Bed, tmp_path: Path) -> None:
     assert (config.state, config.bundle) == (Path("/var/lib/edge-tsfm/state"), Path("/usr/share/edge-tsfm/bundle"))
     unit = (EXAMPLES / "systemd/edge-tsfm-update.service").read_text()
     assert {"StateDirectory=edge-tsfm", "User=edge-tsfm", "ProtectSystem=strict"} <= set(unit.splitlines())
-    assert "\nStateDirectory=" not in (EXAMPLES.parent / "service/edge-tsfm.service").read_text()
+    for other in (EXAMPLES.parent / "service/edge-tsfm.service", EXAMPLES / "c_service/edge-tsfm-trial.service"):
+        lines = set(other.read_text().splitlines())
+        assert {"User=edge-tsfm", "ProtectSystem=strict", "NoNewPrivileges=yes"} <= lines
+        assert any(line.startswith("StateDirectory=edge-tsfm") for line in lines)
+        assert not any(line.startswith("DynamicUser") for line in lines)  # the state has one owner
     assert "u edge-tsfm " in (EXAMPLES / "systemd/edge-tsfm.conf").read_text()
 
 

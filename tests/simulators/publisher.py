@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format import blob as blobs
 from device_runtime.format.binding import Binding
+from device_runtime.format.delta import Delta, Dense, Numbers
 from device_runtime.update.settings import DeviceConfig, read_config
 from edge_tsfm.deploy.approve import Approval, approve
 from edge_tsfm.deploy.controller import Stage
@@ -52,9 +55,7 @@ def scaled_blob(good: bytes, factor: float, bundle: Path, *, tensor: int | None 
     """An adapter with one tensor's delta scaled, or all: whole, proven on its base, and another forecaster."""
     adapter = blobs.decode(good)
     deltas = {
-        number: dataclasses.replace(delta, scaling=delta.scaling * factor)  # type: ignore[type-var, union-attr]
-        if tensor in (None, number)
-        else delta
+        number: _scaled(delta, factor) if tensor in (None, number) else delta
         for number, delta in adapter.deltas.items()
     }
     answer = adapter.known_answer
@@ -63,6 +64,13 @@ def scaled_blob(good: bytes, factor: float, bundle: Path, *, tensor: int | None 
     forecaster = Forecaster.open(bundle, blobs.encode(unproven), allow_unproven=True)
     expected = forecaster._model.probe(answer.context, len(answer.expected))
     return blobs.encode(dataclasses.replace(unproven, known_answer=dataclasses.replace(answer, expected=expected)))
+
+
+def _scaled(delta: Delta, factor: float) -> Delta:
+    """A delta with its coefficients scaled."""
+    if isinstance(delta, Dense):
+        return Dense(Numbers.of(delta.numbers.values * np.float32(factor)))
+    return dataclasses.replace(delta, scaling=delta.scaling * factor)  # type: ignore[attr-defined]
 
 
 def evaluation(adapter: float = 0.9, *, base: float = 1.0, high: float = -0.01, **extra: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from device_runtime.errors import FormatError, SettingsError
+from device_runtime.quality.evidence import Verdict
 from device_runtime.quality.field import FieldQuality
 from device_runtime.quality.pending import BUDGET, Made
 from device_runtime.quality.rules import QualityRules
@@ -174,6 +175,19 @@ def test_what_was_saved_goes_on_exactly() -> None:
         field.end_stay("MAP")
     assert second.figures() == whole.figures()
     assert second.to_value() == whole.to_value()
+
+
+def test_evidence_that_was_gathered_for_another_limit_decides_nothing() -> None:
+    values = ward(600)
+    first = FieldQuality(RULES, ratio=1 + 1e6)
+    run(first, [(step * HOUR, value) for step, value in values.items()], values)
+    first.end_stay("MAP")
+    saved = json.loads(json.dumps(first.to_value()))
+    for ratio, verdict in ((1 + 1e6, Verdict.BETTER), (0.5, Verdict.OPEN), (None, Verdict.OPEN)):
+        other = FieldQuality(RULES, ratio=ratio)
+        other.restore(saved)
+        assert other.judge("a", 20).verdict is verdict
+        assert other.figures()["MAP"][0]["wql"] == first.figures()["MAP"][0]["wql"]
 
 
 @pytest.mark.parametrize("spoil", ["version", "signals", "sums", "negative", "logs", "none"])

@@ -1,0 +1,122 @@
+"""A trial on a monitor where another program forecasts, as the C service does: handed over, watched, ended.
+
+That program reads a file and knows no record. So what the host does in its own process is done here from outside, by
+the same table and the same rules: a start is counted durably before the file has the adapter; the trial is judged by
+what the program counted and scored, and confirmed or taken back with its figures in the log. Order: record, then file.
+A power cut between the two leaves the file behind, and the next start of the program hands over what the record says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from pathlib import Path
+
+from device_runtime.errors import RollbackError, SignatureError, StorageError
+from device_runtime.faults import Fault, installed_fault
+from device_runtime.files import read_bounded, write_atomic
+from device_runtime.quality.evidence import Verdict as Shown
+from device_runtime.quality.field import FieldQuality, Judgement
+from device_runtime.update import field_store
+from device_runtime.update.health import Verdict
+from device_runtime.update.lifecycle import Entry, State
+from device_runtime.update.service_health import ServiceHealth
+from device_runtime.update.settings import DeviceConfig
+from device_runtime.update.slots import MAX_FILE_SIZE, Slots
+from device_runtime.update.start import start
+
+# What this monitor verified when it staged the adapter: where the service says otherwise, its settings are others.
+_SETTINGS = (SignatureError.code, RollbackError.code)
+
+
+def hand_over(slots: Slots, config: DeviceConfig, target: Path, *, starting: bool = False) -> str:
+    """Make ``target`` what the record says runs, an empty file for the base alone; return what that is, for people.
+
+    A trial's start is counted first: always when the program is ``starting``, else when the file did not have the
+    adapter. One that has no starts left is taken back. Call it with the state locked. Raises `StorageError` when the
+    file cannot be written.
+    """
+    with contextlib.suppress(StorageError):  # a disk that refuses: at the next look
+        slots.expire(config.trial_days)
+    entry = slots.record.runs
+    if entry is not None and slots.record.state is State.TRIAL and not starting and _holds(target, entry):
+        return f"{_named(entry)}, on trial as before"
+    begun = start(slots, _as_it_is, ring=config.ring)
+    _replace(target, begun.running)
+    said = _named(begun.entry) if begun.entry else "the base alone"
+    return ": ".join((said, *begun.failures))
+
+
+def judge(
+    slots: Slots, config: DeviceConfig, target: Path, health: ServiceHealth | None, *, now: float | None = None
+) -> str:
+    """Confirm or take back the adapter on trial, where it is time; return what is known, for people.
+
+    ``health`` is what the program says, ``now`` the monotonic time in seconds. The state is locked. Raises
+    `StorageError` when the state cannot be read, or what follows cannot be written: then nothing has changed.
+    """
+    if slots.unreadable:
+        raise StorageError(slots.unreadable)
+    if slots.expire(config.trial_days):
+        return f"{slots.record.reason}; {hand_over(slots, config, target)}"
+    entry = slots.record.candidate
+    if slots.record.state is not State.TRIAL or entry is None:  # the file may still be what was on trial
+        return f"nothing is on trial; {hand_over(slots, config, target)}"
+    if not _holds(target, entry):
+        return f"{_named(entry)} is on trial and was not handed over yet"
+    if health is None or health.offered != entry.file:
+        return f"{_named(entry)} is on trial and the service has not read it yet"
+    if health.refused:
+        return _refused(slots, config, target, health)
+    if health.adapter != entry.adapter:
+        return f"{_named(entry)} is on trial and the service runs something else"
+    window, field = health.window(config.health), _field(slots, config, entry)
+    verdict = window.verdict(time.monotonic() if now is None else now, field)
+    if verdict is Verdict.PASSED:
+        slots.confirm(window.passed(field), who="device")
+        return f"confirmed: {slots.record.reason}"
+    if verdict is Verdict.FAILED:
+        slots.fall_back(f"health window: {window.reason}", who="device")
+        return f"taken back: {slots.record.reason}; {hand_over(slots, config, target)}"
+    return f"on trial: {window.forecasts} forecasts, {window.failures} failures; {field.why}"
+
+
+def _refused(slots: Slots, config: DeviceConfig, target: Path, health: ServiceHealth) -> str:
+    """End a trial that the service did not take, or give its start back where that is not the adapter's fault."""
+    why = f"the service refused it: [{health.refused}] {health.why}"
+    if health.refused not in _SETTINGS and installed_fault(health.refused) is Fault.SENDER:
+        slots.fall_back(why, who="device")
+        return f"taken back: {why}; {hand_over(slots, config, target)}"
+    slots.spare_start(why)
+    current = slots.record.current
+    _replace(target, slots.load(current) if current else b"")  # the next hand-over tries again, the next look does not
+    return why
+
+
+def _field(slots: Slots, config: DeviceConfig, entry: Entry) -> Judgement:
+    """Return what the figures that the service keeps say of an adapter."""
+    field = FieldQuality(config.quality, ratio=config.health.ratio)
+    if problem := field_store.load(slots.disk, field):
+        return Judgement(verdict=Shown.OPEN, why=problem)
+    return field.judge(entry.adapter, config.health.min_scored)
+
+
+def _as_it_is(data: bytes | None) -> bytes:
+    """ "Open" an adapter: the program that reads the file verifies, merges and proves it."""
+    return data or b""
+
+
+def _holds(target: Path, entry: Entry) -> bool:
+    """Whether the file is the entry's."""
+    return target.exists() and hashlib.sha256(read_bounded(target, MAX_FILE_SIZE)).hexdigest() == entry.file
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Write the file where it is another one."""
+    if not target.exists() or read_bounded(target, MAX_FILE_SIZE) != data:
+        write_atomic(target, data)
+
+
+def _named(entry: Entry) -> str:
+    return f"adapter {entry.adapter[:16]}, version {entry.version}"

@@ -1,0 +1,166 @@
+"""A trial that another program runs: what its counts mean, and a power cut at every write of a hand-over or a look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from device_runtime.errors import BaseMismatchError, FormatError, SelfTestError, StorageError
+from device_runtime.quality.field import FieldQuality
+from device_runtime.quality.rules import QualityRules
+from device_runtime.update.health import HealthRules, Verdict
+from device_runtime.update.lifecycle import State
+from device_runtime.update.service_health import ServiceHealth, read_health
+from device_runtime.update.service_trial import hand_over, judge
+from device_runtime.update.settings import DeviceConfig
+from device_runtime.update.slots import TRIES, Slots
+from tests.device_runtime.update.test_slots_power_cut import FILES, confirmed, entry, slots_on
+from tests.simulators.disk import MemoryDisk, crash_states
+
+RULES = HealthRules(seconds=0.0, min_forecasts=3, latency_budget=1.0)
+WELL = ServiceHealth(
+    adapter=entry(2).adapter, offered=entry(2).file, refused=0, why="", since_ms=1_000.0, forecasts=9, slow=0,
+    slowest_ms=12.5, errors={}, last_error="",
+)  # fmt: skip
+BADLY = replace(WELL, slow=1, slowest_ms=2_500.0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> DeviceConfig:
+    return DeviceConfig(
+        device_id="bed-1", ring="icu", bundle=tmp_path / "bundle", state=tmp_path / "state", trusted_keys=(bytes(32),),
+        health=RULES, signal="MAP", interval="1h",
+    )  # fmt: skip
+
+
+def on_trial(files: dict[str, bytes]) -> Slots:
+    slots = slots_on(MemoryDisk(files=files))
+    slots.stage(FILES[2], entry(2), "icu", who="test")
+    slots.activate(who="test")
+    return slots
+
+
+@pytest.mark.parametrize(
+    ("health", "verdict", "reason"),
+    [
+        (WELL, Verdict.PASSED, ""),
+        (replace(WELL, forecasts=2), Verdict.WAIT, ""),
+        (BADLY, Verdict.FAILED, "2.500 s for a forecast"),
+        (replace(WELL, errors={str(SelfTestError.code): 1}, last_error="off"), Verdict.FAILED, "off"),
+        (replace(WELL, errors={str(StorageError.code): 7}, last_error="full"), Verdict.PASSED, ""),
+        (replace(WELL, errors={str(BaseMismatchError.code): 7}, last_error="other"), Verdict.PASSED, ""),
+        (replace(WELL, errors={"999999": 7}, last_error="news"), Verdict.PASSED, ""),
+    ],
+    ids=["well", "few", "slow", "its fault", "disk", "base", "unknown code"],
+)
+def test_only_what_is_the_adapter_s_fault_counts_against_it(
+    health: ServiceHealth, verdict: Verdict, reason: str
+) -> None:
+    window = health.window(RULES)
+    field = FieldQuality(QualityRules()).judge(None, 1)
+    assert window.verdict(2.0, field) is verdict
+    assert window.reason == reason
+
+
+def test_a_window_begins_where_the_service_began(config: DeviceConfig, tmp_path: Path) -> None:
+    config = replace(config, health=replace(RULES, seconds=600.0))
+    slots, target = on_trial(confirmed(1)), tmp_path / "map.etsa"
+    hand_over(slots, config, target)
+    assert "on trial: 9 forecasts" in judge(slots, config, target, WELL, now=600.0)
+    assert slots.record.state is State.TRIAL
+    assert "confirmed: health window passed, 9 forecasts" in judge(slots, config, target, WELL, now=601.0)
+    assert slots.record.current == entry(2)
+
+
+def test_without_figures_a_limit_confirms_nothing(config: DeviceConfig, tmp_path: Path) -> None:
+    config = replace(config, health=replace(RULES, max_wql_vs_base_percent=2.0))
+    slots, target = on_trial(confirmed(1)), tmp_path / "map.etsa"
+    hand_over(slots, config, target)
+    assert "nothing was scored beside the base yet" in judge(slots, config, target, WELL, now=1e6)
+    assert slots.record.state is State.TRIAL
+
+
+def test_a_trial_that_nobody_can_end_expires(config: DeviceConfig, tmp_path: Path) -> None:
+    slots, target = on_trial(confirmed(1)), tmp_path / "map.etsa"
+    hand_over(slots, config, target)
+    slots.clock = lambda: 1e9 + (config.trial_days + 1) * 86_400
+    assert "nobody ended the trial" in judge(slots, config, target, None)
+    assert (slots.record.state, target.read_bytes()) == (State.CONFIRMED, FILES[0])
+
+
+def test_a_hand_over_that_is_repeated_costs_one_start(config: DeviceConfig, tmp_path: Path) -> None:
+    slots, target = on_trial(confirmed(1)), tmp_path / "map.etsa"
+    for _ in range(5):
+        hand_over(slots, config, target)
+        assert (slots.record.tries, target.read_bytes()) == (TRIES - 1, FILES[2])
+    for left in (1, 0):
+        hand_over(slots, config, target, starting=True)
+        assert slots.record.tries == left
+    assert "no starts left" in hand_over(slots, config, target, starting=True)
+    assert (slots.record.state, target.read_bytes()) == (State.CONFIRMED, FILES[0])
+
+
+Change = Callable[[Slots, DeviceConfig, Path], object]
+CHANGES: dict[str, tuple[Change, bytes]] = {  # what is done, and what the file held before
+    "first hand-over": (hand_over, FILES[0]),
+    "start after a crash": (lambda slots, config, target: hand_over(slots, config, target, starting=True), FILES[2]),
+    "taken back": (lambda slots, config, target: judge(slots, config, target, BADLY, now=9.0), FILES[2]),
+    "confirmed": (lambda slots, config, target: judge(slots, config, target, WELL, now=9.0), FILES[2]),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_after_a_power_cut_the_next_start_has_what_the_record_says(
+    name: str, config: DeviceConfig, tmp_path: Path
+) -> None:
+    """The file is written after the record: at every cut before that it still holds what it held."""
+    change, held = CHANGES[name]
+    before = dict(on_trial(confirmed(1)).disk.files)  # type: ignore[attr-defined]
+    disk, target = MemoryDisk(files=dict(before)), tmp_path / "map.etsa"
+    target.write_bytes(held)
+    slots = slots_on(disk)
+    change(slots, config, target)
+    disk.done("changed")
+    states = 0
+    for state in crash_states(before, disk.log):
+        states += 1
+        for there in {held, target.read_bytes(), b""}:
+            left, other = slots_on(MemoryDisk(files=dict(state.files))), tmp_path / "after"
+            other.write_bytes(there)
+            cut = left.record
+            assert cut.generation <= slots.record.generation
+            if state.done:
+                assert cut == slots.record
+            hand_over(left, config, other, starting=True)
+            runs = left.record.runs
+            assert other.read_bytes() == (FILES[runs.version - 1] if runs else b"")
+            if left.record.state is State.TRIAL:
+                assert left.record.tries == cut.tries - 1  # this start was counted, beside those that had been
+    assert states >= 5
+
+
+def test_what_the_service_writes_is_read_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "health"
+    assert read_health(path) is None
+    said = {
+        "adapter": None, "offered": None, "refused": 0, "why": "", "since_ms": 5, "forecasts": 1, "slow": 0,
+        "slowest_ms": 0.5, "errors": {"400": 2}, "last_error": "x",
+    }  # fmt: skip
+    path.write_text(json.dumps({"channels": [said], "version": 1}))
+    health = read_health(path)
+    assert health is not None
+    assert (health.forecasts, health.errors) == (1, {"400": 2})
+    less = {name: value for name, value in said.items() if name != "slow"}
+    wrongs: list[object] = [{}, [], "", {"channels": [], "version": 1}, {"channels": [said], "version": 2}]
+    wrongs += [{"channels": [one], "version": 1} for one in ({**said, "forecasts": "many"}, less)]
+    for wrong in wrongs:
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(FormatError):
+            read_health(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(FormatError):
+        read_health(path)
