@@ -1,40 +1,14 @@
 """The house as `docs/architecture.md` draws it: no circles among files, none too long, all of them in the wheel."""
 
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.circles import strongly_connected
+
 ROOT = Path(__file__).resolve().parents[1]
 MOST_LINES = 400
-
-
-def strongly_connected(edges: dict[str, set[str]]) -> Iterator[list[str]]:
-    """Yield the sets of modules that import each other (Tarjan 1972)."""
-    number: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    path: list[str] = []
-
-    def visit(module: str) -> Iterator[list[str]]:
-        number[module] = lowest[module] = len(number)
-        path.append(module)
-        for other in sorted(edges[module]):
-            if other not in number:
-                yield from visit(other)
-                lowest[module] = min(lowest[module], lowest[other])
-            elif other in path:
-                lowest[module] = min(lowest[module], number[other])
-        if lowest[module] == number[module]:
-            start = path.index(module)
-            found = path[start:]
-            del path[start:]
-            if len(found) > 1:
-                yield sorted(found)
-
-    for module in sorted(edges):
-        if module not in number:
-            yield from visit(module)
 
 
 def test_a_circle_is_found() -> None:
