@@ -20,7 +20,7 @@ from device_runtime.format.delta import Delta
 from export.deviation import allowed_deviation, effect_kept, mean_deviation
 from export.errors import ExportError
 from export.families import torch_witness
-from export.judge import in_float64
+from export.float64 import in_float64
 from export.known_answer import choose_known_answer
 from export.parity import check_forecasts, difference, replaced, runtime_witness
 from export.threads import threads_for
@@ -89,8 +89,8 @@ def export_adapter(
         with replaced(base, by_name):
             torch_merged = torch_witness(bundle.manifest.family, base, contexts)
             with in_float64():
-                judge = torch_witness(bundle.manifest.family, base, contexts)
-    parity, parity_float32 = _check_parity(bundle, runtime, judge, torch_merged, contexts)
+                float64 = torch_witness(bundle.manifest.family, base, contexts)
+    parity, parity_float32 = _check_parity(bundle, runtime, float64, torch_merged, contexts)
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
     answer, margin = choose_known_answer(bundle, merged, level=round(level, 1), spread=max(round(spread, 1), 0.1))
     blob = encode(replace(adapter, known_answer=answer))
@@ -123,7 +123,7 @@ def with_calibration(bundle: Bundle, blob: bytes, calibration: Calibration) -> b
 
 
 def _check_parity(
-    bundle: Bundle, runtime: FloatArray, judge: FloatArray, float32: FloatArray, contexts: FloatArray
+    bundle: Bundle, runtime: FloatArray, float64: FloatArray, float32: FloatArray, contexts: FloatArray
 ) -> tuple[float, float]:
     """Return the errors of the merged runtime and of torch in float32 against torch in float64.
 
@@ -131,15 +131,15 @@ def _check_parity(
     """
     allowed = allowed_deviation(bundle)
     if allowed is None:
-        return check_forecasts("merged, the runtime", runtime, judge, float32, contexts)
-    mean = mean_deviation(runtime, judge, contexts)
+        return check_forecasts("merged, the runtime", runtime, float64, float32, contexts)
+    mean = mean_deviation(runtime, float64, contexts)
     if not mean <= allowed:
         raise ExportError(
             f"parity: merged, the runtime ({bundle.manifest.precision}) deviates from torch by {mean:.3g} of the scale "
             f"on average, the bundle allows {allowed}",
             hint="export the adapter for a float32 bundle, or a bundle with more tensors in --keep",
         )
-    return difference(runtime, judge, contexts), difference(float32, judge, contexts)
+    return difference(runtime, float64, contexts), difference(float32, float64, contexts)
 
 
 def _why_missing(bundle: Bundle, name: str) -> str:

@@ -24,8 +24,8 @@ from export.contexts import synthetic_contexts
 from export.deviation import STRENGTHS, perturbed
 from export.errors import ExportError
 from export.families import find_family
+from export.float64 import allowed_error, in_float64
 from export.folder import StoredTensors
-from export.judge import allowed_error, in_float64
 from export.known_answer import ROUNDOFF
 from export.parity import replaced
 from export.redraw import redrawn, spread
@@ -115,7 +115,7 @@ def _at_place(
                 drawn[name].copy_((drawn[name] / GRID).round() * GRID)
         merged = {index: drawn[entry.name].numpy().copy() for index, entry in enumerate(entries)}
         with _moved(model, {name: rows[0] for name, rows in batch.shifts.items()}):
-            judge, judged = _in_float64(model, loss, batch, names)
+            float64, judged = _in_float64(model, loss, batch, names)
             own, owned, moves = _in_float32(model, loss, batch, [entry.name for entry in entries])
         responses = [_shifted_by_torch(model, learning, bundle, batch, wide=wide) for wide in (True, False)]
         silenced = {name: _shifted_by_torch(model, learning, bundle, batch, wide=False, without=name) for name in names}
@@ -132,12 +132,12 @@ def _at_place(
                 f"{name}: the gradient differs from torch's by {error:.3g} of its size, allowed {allowed:.3g} "
                 f"(torch's own rounding: {float32:.3g})"
             )
-    allowed = allowed_error(max(float32, abs(own / judge - 1)), 1.0)
-    if not abs(got / judge - 1) <= allowed:
-        raise ExportError(f"the loss is {got:.8g}, torch's {judge:.8g}: further apart than {allowed:.3g} of it")
+    allowed = allowed_error(max(float32, abs(own / float64 - 1)), 1.0)
+    if not abs(got / float64 - 1) <= allowed:
+        raise ExportError(f"the loss is {got:.8g}, torch's {float64:.8g}: further apart than {allowed:.3g} of it")
     for name, move in moves.items():
         heard[name] = max(heard.get(name, 0.0), move / allowed)
-    gap = abs(got / judge - 1)
+    gap = abs(got / float64 - 1)
     size = distance(gradient, np.concatenate([judged[name] for name in names]))
     if bundle.manifest.precision != "float32":
         return LearningParity(loss=gap, gradient=size, gradient_float32=float32)
@@ -178,14 +178,14 @@ def _check_alone(model: Any, bundle: Bundle, learning: Learning, loss: Loss, nam
     for strength in STRENGTHS:
         moved = perturbed(bundle.tensor(index), strength, seed=0)
         with replaced(model, {name: moved}):
-            judge, own = _losses(model, loss, batch)
-        allowed = allowed_error(max(abs(own / judge - 1), ROUNDOFF), 1.0)
-        if not abs(judge / still - 1) >= SEEN * allowed:
+            float64, own = _losses(model, loss, batch)
+        allowed = allowed_error(max(abs(own / float64 - 1), ROUNDOFF), 1.0)
+        if not abs(float64 / still - 1) >= SEEN * allowed:
             continue
         session = LearningSession(bundle, learning, {index: moved})
         got, _ = session.gradients(batch.context, batch.target, np.zeros(session.size, dtype=np.float32))
-        if not abs(got / judge - 1) <= allowed:
-            raise ExportError(f"{name}: moved, the loss is {got:.8g}, torch's {judge:.8g}: it does not arrive there")
+        if not abs(got / float64 - 1) <= allowed:
+            raise ExportError(f"{name}: moved, the loss is {got:.8g}, torch's {float64:.8g}: it does not arrive there")
         return
     raise ExportError(f"{name}: it moves no loss: nothing proves it wired into the learning graphs")
 

@@ -40,8 +40,8 @@ def command(
     """
     from edge_tsfm.research.study.cells import Cell
     from edge_tsfm.research.study.config import load_study
-    from edge_tsfm.research.study.layout import markdown
     from edge_tsfm.research.study.pool import default_jobs
+    from edge_tsfm.research.study.render import markdown
     from edge_tsfm.research.study.scores import SCORES_FILE
     from edge_tsfm.research.study.study import RESULTS_FOLDER, plan, run_study
     from edge_tsfm.runs.record import RUN_FILE

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class GateResult:
     """Whether an adapter may be shipped, and why.
 
     ``difference`` is the relative difference of ``metric`` to the frozen base's (negative is better) and
@@ -47,7 +47,7 @@ class Verdict:
         return values | dict.fromkeys(undefined)
 
 
-def judge(
+def apply_gate(
     adapter_quantiles: NDArray[np.floating],
     base_quantiles: NDArray[np.floating],
     windows: Windows,
@@ -58,7 +58,7 @@ def judge(
     seed: int = 0,
     resamples: int = 2000,
     min_patients: int = FEW_PATIENTS,
-) -> Verdict:
+) -> GateResult:
     """Compare two forecasts ``[N, H, Q]`` of windows that training did not fit, paired by patient.
 
     Accepted only when the upper bound of the central ``confidence`` interval of the relative difference lies
@@ -100,7 +100,7 @@ def judge(
         refusal = f"{compared}, and the {interval} {'is above' if low > 0 else 'does not exclude'} zero"
     else:
         refusal = ""
-    return Verdict(
+    return GateResult(
         accepted=not refusal,
         reason=refusal or f"{compared} ({interval})",
         metric=metric,

@@ -16,7 +16,7 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.report import DEVICE, DEVICE_BASE
 from edge_tsfm.models import FAMILIES
 from edge_tsfm.runs.run import Run
-from export.record import names_run
+from export.manifest import names_run
 
 
 def device_forecasters(

@@ -33,7 +33,7 @@ from edge_tsfm.runs.record import RUN_FILE, read_record
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.entries import ENTRIES_FILE, read_entries
 from edge_tsfm.training.stored import read_numbers
-from export.record import exported_weights
+from export.manifest import exported_weights
 from export.threads import threads_for
 
 NUMBERS_FILE = "tuned.safetensors"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from device_runtime.adapt.bets import STARTS, Bets, Evidence, Losses, Proposal, evidence_of
 from device_runtime.adapt.candidate import candidate_of, shift_of
 from device_runtime.adapt.draws import Draws
-from device_runtime.adapt.judge import STARTS, Evidence, Judge, Losses, Verdict, evidence_of
 from device_runtime.adapt.modes import MODES, TRANSITIONS, Event, Mode, State, diagram, step, table
 from device_runtime.adapt.optimiser import Optimiser
 from device_runtime.adapt.rules import BOUNDS, AdaptRules, CleanRules
@@ -219,15 +219,15 @@ def test_a_bad_beginning_is_not_held_against_what_came_after() -> None:
 
 
 def test_a_promotion_wants_stays_and_more_of_it_after_each_demotion() -> None:
-    judge = Judge(AdaptRules(promote_stays=30))
+    bets = Bets(AdaptRules(promote_stays=30))
     better = Losses(frozen=1.0, running=1.0, candidate=0.9)
-    verdicts = [judge.add(better, promoted=False) for _ in range(40)]
-    assert verdicts.index(Verdict.PROMOTE) == 29
-    judge.demotions = 3
-    assert judge.wanted == 160
-    judge.begin()
+    proposals = [bets.add(better, promoted=False) for _ in range(40)]
+    assert proposals.index(Proposal.PROMOTE) == 29
+    bets.demotions = 3
+    assert bets.wanted == 160
+    bets.begin()
     worse = Losses(frozen=1.0, running=1.1, candidate=1.1)
-    assert Verdict.DEMOTE in [judge.add(worse, promoted=True) for _ in range(20)]
+    assert Proposal.DEMOTE in [bets.add(worse, promoted=True) for _ in range(20)]
 
 
 def test_evidence_is_written_down_and_what_is_none_is_refused() -> None:

@@ -27,7 +27,7 @@ CLIP = 0.05
 STARTS = (0, 25, 50, 100, 200, 400, 800)  # stays that a part of the stake waits
 
 
-class Verdict(StrEnum):
+class Proposal(StrEnum):
     """What the evidence asks for."""
 
     NONE = "none"
@@ -80,7 +80,7 @@ def evidence_of(value: Any) -> Evidence:
 
 
 @dataclass
-class Judge:
+class Bets:
     """Both questions: is the candidate better than what runs; is what was promoted worse than frozen."""
 
     rules: AdaptRules
@@ -88,15 +88,15 @@ class Judge:
     worse: Evidence = field(default_factory=Evidence)
     demotions: int = 0  # by evidence: each one doubles what the next promotion wants
 
-    def add(self, losses: Losses, *, promoted: bool) -> Verdict:
+    def add(self, losses: Losses, *, promoted: bool) -> Proposal:
         """Take one stay's losses."""
         self.better.add(-difference(losses.candidate, losses.running, clip=CLIP))
         if promoted:
             self.worse.add(difference(losses.running, losses.frozen, clip=CLIP))
             if self.worse.log >= math.log(self.rules.demote_evidence):
-                return Verdict.DEMOTE
+                return Proposal.DEMOTE
         enough = self.better.units >= self.rules.promote_stays
-        return Verdict.PROMOTE if enough and self.better.log >= math.log(self.wanted) else Verdict.NONE
+        return Proposal.PROMOTE if enough and self.better.log >= math.log(self.wanted) else Proposal.NONE
 
     @property
     def wanted(self) -> float:
