@@ -22,8 +22,9 @@ from edge_tsfm.evaluation.baselines import baseline_quantiles
 from edge_tsfm.evaluation.metrics import score_windows
 from edge_tsfm.evaluation.stationary import false_promotions
 from edge_tsfm.progress import Work
+from edge_tsfm.runs.history import Lengths
 from edge_tsfm.runs.injected import FAULTS, injected
-from edge_tsfm.runs.passages import Lengths, Passage, follow, forecasts, learn, offline, tracked, wards_of
+from edge_tsfm.runs.passages import Passage, follow, forecasts, learn, offline, tracked, wards_of
 
 FloatArray = NDArray[np.float32]
 Predict = Callable[[FloatArray], FloatArray]  # contexts [N, L] -> quantiles [N, H, Q]
