@@ -112,6 +112,25 @@ class BaseAnswer:
         return KnownAnswer(context=context, expected=expected, tolerance=self.tolerance)
 
 
+def read_versioned(
+    data: bytes, file: str, name: str, *, kind: str, version: int, hint: str | None = None
+) -> dict[str, Any]:
+    """Read a canonical JSON object of the format ``name`` in the one version that this runtime reads.
+
+    Raises `SizeError`, `CanonicalError`, `FormatError` for another format, `UnsupportedError` with ``hint`` for another
+    version.
+    """
+    if len(data) > MAX_MANIFEST_SIZE:
+        raise SizeError(f"{file}: {len(data)} bytes, want at most {MAX_MANIFEST_SIZE}")
+    value = canonical.loads(data, file)
+    if not isinstance(value, dict) or value.get("format") != name:
+        raise FormatError(f"{file}: not a {kind} manifest: want format {name!r}")
+    found = value.get("format_version")
+    if found != version or not isinstance(found, int) or isinstance(found, bool):
+        raise UnsupportedError(f"{file}: {kind} version {found}; this runtime reads {version}", hint=hint)
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything a runtime needs to know of a base before it opens it."""
@@ -135,16 +154,7 @@ class Manifest:
 
         And `SizeError` over the limit, `CanonicalError` for another form, `UnsupportedError` for another version.
         """
-        if len(data) > MAX_MANIFEST_SIZE:
-            raise SizeError(f"{MANIFEST_FILE}: {len(data)} bytes, want at most {MAX_MANIFEST_SIZE}")
-        value = canonical.loads(data, MANIFEST_FILE)
-        if not isinstance(value, dict) or value.get("format") != FORMAT_NAME:
-            raise FormatError(f"{MANIFEST_FILE}: not a bundle's manifest: want format {FORMAT_NAME!r}")
-        version = value.get("format_version")
-        if version != BUNDLE_VERSION or not isinstance(version, int) or isinstance(version, bool):
-            raise UnsupportedError(
-                f"{MANIFEST_FILE}: bundle version {value.get('format_version')}; this runtime reads {BUNDLE_VERSION}"
-            )
+        value = read_versioned(data, MANIFEST_FILE, FORMAT_NAME, kind="bundle", version=BUNDLE_VERSION)
         if value.get("known_answer", {}) is None:
             raise FormatError(f"{MANIFEST_FILE}: known_answer: want a table, got null", hint="leave it out")
         pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}

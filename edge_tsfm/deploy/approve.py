@@ -85,24 +85,29 @@ def approve(
     if not acceptance.passed or decoded.forced:
         path = write_record(repository.folder / "records", statement(case, decision="refused"))
         raise GateRefusedError(f"the gate refuses it: {_reasons(acceptance, decoded)}", hint=f"recorded in {path}")
-    signed, signed_by = sign_blob(blob, repository.signers("adapter"), repository.threshold("adapter"))
-    file, sequence = digest(signed), decoded.version
-    target = repository.put_target(adapter_target(ring, file), signed)
+    return _sign(repository, known, case, decoded.version)
+
+
+def _sign(repository: Repository, known: Ring, case: Case, version: int) -> Approval:
+    """Sign and list what passed, record it, and count the ring's sequence up."""
+    signed, signed_by = sign_blob(case.blob, repository.signers("adapter"), repository.threshold("adapter"))
+    adapter, file = digest(case.blob), digest(signed)
+    target = repository.put_target(adapter_target(case.ring, file), signed)
     after = replace(
         known,
-        sequence=sequence,
-        sequences={**known.sequences, file: sequence},
-        versions={**known.versions, file: decoded.version},
-        adapters={**known.adapters, file: digest(blob)},
+        sequence=version,
+        sequences={**known.sequences, file: version},
+        versions={**known.versions, file: version},
+        adapters={**known.adapters, file: adapter},
     )
-    role, listed_by = list_target(repository, target, sequence)
+    role, listed_by = list_target(repository, target, version)
     approvals = {"adapter": signed_by, role: listed_by}
     path = write_record(
         repository.folder / "records", statement(case, decision="approved", signed=signed, approvals=approvals)
     )
     write_ring(repository, after)
     return Approval(
-        ring=ring, adapter=digest(blob), file=file, version=decoded.version, sequence=sequence,
+        ring=case.ring, adapter=adapter, file=file, version=version, sequence=version,
         size=len(signed), record=str(path),
     )  # fmt: skip
 

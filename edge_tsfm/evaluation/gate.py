@@ -68,11 +68,7 @@ def apply_gate(
     Raises `ConfigError` for an unknown metric, `DataError` when nothing can be scored, `ModelError` for a
     forecast of the wrong shape or a base that is not finite.
     """
-    if metric not in METRICS or METRICS[metric].better != "lower":
-        wanted = ", ".join(name for name, one in METRICS.items() if one.better == "lower")
-        raise ConfigError(f"the gate cannot judge by {metric!r}; choose one of {wanted}")
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence {confidence} must lie in 0 to 1")
+    _check_rule(metric, confidence)
     scored = (~np.isnan(windows.target)).any(1)
     if not scored.any():
         raise DataError(f"{len(windows)} windows hold no observed target value: nothing to judge by")
@@ -113,6 +109,15 @@ def apply_gate(
         windows=int(scored.sum()),
         seed=seed,
     )
+
+
+def _check_rule(metric: str, confidence: float) -> None:
+    """Refuse a rule that decides nothing. Raises `ConfigError`."""
+    if metric not in METRICS or METRICS[metric].better != "lower":
+        wanted = ", ".join(name for name, one in METRICS.items() if one.better == "lower")
+        raise ConfigError(f"the gate cannot judge by {metric!r}; choose one of {wanted}")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence {confidence} must lie in 0 to 1")
 
 
 def say_change(relative: float) -> str:

@@ -43,45 +43,53 @@ def page(value: Mapping[str, Any]) -> str:
 
 def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[str]:
     """Give the page section by section."""
-    decision = escape(predicate["decision"])
-    name = escape(value["subject"][0]["name"])
-    yield head(f"{value['subject'][0]['name']}: {predicate['decision']}", STYLE)
-    yield f'<h1>{name} for {escape(predicate["channel"])}: <b class="{decision}">{decision}</b></h1>'
-    checks = predicate["gate"]["checks"]
+    yield from _decision(value, predicate)
+    yield "<h2>The run</h2>"
+    yield from _run(predicate["evaluation"], escape(predicate["decision"]))
+    yield "<h2>Gate</h2>"
+    yield f"<p>Judged: {JUDGED[predicate['gate']['judged']]}.</p>"
+    yield _table(
+        ("Check", "Got", "At most", "Outcome", ""),
+        [(c["what"], c["got"], c["bound"], _outcome(c), c["note"]) for c in predicate["gate"]["checks"]],
+    )
+    yield "<h2>Figures</h2>"
+    in_field = (predicate["in_the_field"] or {}).get("models", {})
+    judged = predicate["gate"]["judged"]
+    yield from _figures(predicate["evaluation"], judged, in_field.get(judged) or in_field.get("adapter"))
+    yield from _changes(predicate)
+    yield "<h2>Hashes</h2>"
+    yield _facts(*_hashes(value, predicate), kind="h")
+    yield "<h2>Signed by</h2>"
+    rows = [(role, keyid) for role, ids in predicate["approvals"].items() for keyid in ids]
+    yield _table(("Role", "Key"), rows) if rows else "<p>Nobody: a refusal is recorded and not signed.</p>"
+    yield "<h2>Made with</h2>"
+    yield _facts(*predicate["tools"].items())
+
+
+def _decision(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[str]:
+    """Say what was decided of which adapter, by whom, and what failed."""
+    decision, subject = escape(predicate["decision"]), value["subject"][0]
+    yield head(f"{subject['name']}: {predicate['decision']}", STYLE)
+    yield f'<h1>{escape(subject["name"])} for {escape(predicate["channel"])}: <b class="{decision}">{decision}</b></h1>'
+    checks, adapter, field = predicate["gate"]["checks"], predicate["adapter"], predicate["in_the_field"]
     failed = [check for check in checks if not check["passed"]]
     reasons = [check["outcome"] for check in failed]
-    reasons += ["it says that it was accepted by hand"] if predicate["adapter"]["forced"] else []
+    reasons += ["it says that it was accepted by hand"] if adapter["forced"] else []
     yield f"<p>{len(checks)} checks, {len(failed)} failed{': ' if reasons else ''}{escape('; '.join(reasons))}.</p>"
-    adapter, field = predicate["adapter"], predicate["in_the_field"]
-    against = (
-        f"the frozen base and adapter {field['adapter'][:16]}…, sequence {field['sequence']}"
-        if field
-        else "the frozen base"
-    )
+    beside = f" and adapter {field['adapter'][:16]}…, sequence {field['sequence']}" if field else ""
+    digest, parameters = subject["digest"]["sha256"][:16], adapter["parameters"]
     yield _facts(
         ("By", predicate["who"]),
         ("Why", predicate["why"]),
         ("At", predicate["at"]),
         ("For", _purpose(adapter["for"])),
-        (
-            "Adapter",
-            f"{value['subject'][0]['digest']['sha256'][:16]}…, version {adapter['version']}, "
-            f"{adapter['parameters']:,} parameters",
-        ),
-        ("Compared with", against),
+        ("Adapter", f"{digest}…, version {adapter['version']}, {parameters:,} parameters"),
+        ("Compared with", f"the frozen base{beside}"),
     )
-    yield "<h2>The run</h2>"
-    yield from _run(predicate["evaluation"], decision)
-    yield "<h2>Gate</h2>"
-    yield f"<p>Judged: {JUDGED[predicate['gate']['judged']]}.</p>"
-    yield _table(
-        ("Check", "Got", "At most", "Outcome", ""),
-        [(c["what"], c["got"], c["bound"], _outcome(c), c["note"]) for c in checks],
-    )
-    yield "<h2>Figures</h2>"
-    in_field = (field or {}).get("models", {})
-    judged = predicate["gate"]["judged"]
-    yield from _figures(predicate["evaluation"], judged, in_field.get(judged) or in_field.get("adapter"))
+
+
+def _changes(predicate: Mapping[str, Any]) -> Iterator[str]:
+    """Say which tensors change, and that nothing else does."""
     yield "<h2>What changes</h2>"
     yield _table(
         ("Tensor", "Shape", "Parameters", "Weights changed", "Largest change", "Relative change"),
@@ -98,30 +106,21 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
         f"{escape(frozen['argument'])}</p>"
     )
     yield _table(("File of the base", "SHA-256"), list(frozen["base_files"].items()))
-    yield "<h2>Hashes</h2>"
-    yield _facts(
-        *((item["name"], item["digest"]["sha256"]) for item in value["subject"]),
-        (f"Base {frozen['base']}", frozen["base_digest"]),
-        ("Gate", predicate["gate"]["sha256"]),
-        ("Evaluation", predicate["evaluation"]["sha256"]),
-        ("Evaluation data", (predicate["evaluation"].get("data") or {}).get("fingerprint")),
-        ("Training data", predicate["training_data"]["sha256"]),
-        *(
-            (
-                ("Adapter in the field", field["adapter"]),
-                ("Its signed file", field["signed_file"]),
-                ("Its evaluation", field.get("sha256")),
-            )
-            if field
-            else ()
-        ),
-        kind="h",
-    )
-    yield "<h2>Signed by</h2>"
-    rows = [(role, keyid) for role, ids in predicate["approvals"].items() for keyid in ids]
-    yield _table(("Role", "Key"), rows) if rows else "<p>Nobody: a refusal is recorded and not signed.</p>"
-    yield "<h2>Made with</h2>"
-    yield _facts(*predicate["tools"].items())
+
+
+def _hashes(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Name every file that the decision rests on."""
+    frozen, field, evaluation = predicate["frozen"], predicate["in_the_field"], predicate["evaluation"]
+    yield from ((item["name"], item["digest"]["sha256"]) for item in value["subject"])
+    yield f"Base {frozen['base']}", frozen["base_digest"]
+    yield "Gate", predicate["gate"]["sha256"]
+    yield "Evaluation", evaluation["sha256"]
+    yield "Evaluation data", (evaluation.get("data") or {}).get("fingerprint")
+    yield "Training data", predicate["training_data"]["sha256"]
+    if field:
+        yield "Adapter in the field", field["adapter"]
+        yield "Its signed file", field["signed_file"]
+        yield "Its evaluation", field.get("sha256")
 
 
 def _run(evaluation: Mapping[str, Any], decision: str) -> Iterator[str]:
