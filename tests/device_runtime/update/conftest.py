@@ -3,7 +3,14 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-ALONE = {"conftest.py", "test_adapt_power_cut.py", "test_counter.py", "test_slots_power_cut.py"}  # need no publisher
+ALONE = {  # need no publisher
+    "conftest.py",
+    "test_adapt_power_cut.py",
+    "test_counter.py",
+    "test_floor.py",
+    "test_lifecycle.py",
+    "test_slots_power_cut.py",
+}
 HERE = Path(__file__).parent
 
 if find_spec("tuf") is None:
