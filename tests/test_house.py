@@ -35,3 +35,14 @@ def test_the_wheel_has_every_package() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     rooms = (path.parent for room in ("device_runtime", "export", "edge_tsfm") for path in (ROOT / room).rglob("*.py"))
     assert set(listed) == {".".join(room.relative_to(ROOT).parts) for room in rooms}
+
+
+@pytest.mark.parametrize("package", ["device_runtime", "export", "edge_tsfm"])
+def test_tests_lie_where_the_code_does(package: str) -> None:
+    """A folder of tests is a room of the code; one of a dozen modules has tests of its own, or in the room above."""
+    rooms = {path.parent.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
+    tested = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests" / package).rglob("test_*.py")}
+    assert tested <= rooms
+    large = {room for room in rooms if len(list((ROOT / room).glob("*.py"))) > 12}
+    near = tested | {parent for folder in tested for parent in folder.parents}
+    assert {room for room in large if room not in near and room.parent not in tested} == set()
