@@ -73,7 +73,7 @@ class _Task:
 
 
 class Learner:
-    """One channel's. ``shift`` is the candidate's, ``promoted`` that of what forecasts, if anything was promoted."""
+    """One signal's. ``shift`` is the candidate's, ``promoted`` that of what forecasts, if anything was promoted."""
 
     def __init__(
         self,

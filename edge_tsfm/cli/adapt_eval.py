@@ -44,7 +44,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 @click.option("--adapter", type=FILE, help="Blob that the monitor runs.  [default: the base alone]")
 @click.option("--beside", type=FILE, help="Blob to compare with, such as the workstation's adapter for this ward.")
-@click.option("--target", help="Channel or column.  [default: what the adapter is for]")
+@click.option("--target", help="Signal or column.  [default: what the adapter is for]")
 @click.option(
     "--mode",
     type=click.Choice(["shadow", "active", "bounded"]),
@@ -124,7 +124,7 @@ def command(
     with Progress("adapt-eval", work, quiet=quiet) as progress:
         found = adapt_eval(history.stays, learnable, options, beside=others, work=work, tell=progress.update)
     if html_file is not None:
-        write_atomic(html_file, page(found, f"Adaptation of {found.channel} on the device").encode())
+        write_atomic(html_file, page(found, f"Adaptation of {found.signal} on the device").encode())
     click.echo(_json(found, runs, split) if as_json else text(found))
 
 

@@ -244,7 +244,7 @@ class _Gathered:
         joined = {name: np.concatenate(parts) for name, parts in scores.items()}
         return lines(joined, np.concatenate(drawn), frozen=FROZEN, seed=0, resamples=self.options.resamples)
 
-    def result(self, channel: str) -> AdaptEval:
+    def result(self, signal: str) -> AdaptEval:
         """Turn it all into figures."""
         options = self.options
         joined = {name: np.concatenate(parts) for name, parts in self._scores.items()}
@@ -258,7 +258,7 @@ class _Gathered:
                 at, self._differences, wards=options.simulated, stays=options.simulated_stays, seed=0
             )
         return AdaptEval(
-            channel=channel,
+            signal=signal,
             unit=self._unit,
             mode=options.rules.mode.value,
             rules=asdict(at) | {"mode": options.rules.mode.value},

@@ -30,10 +30,10 @@ def device_forecasters(
     opened = run.open_bundle(bundle)
     merged = Forecaster.open(opened, adapter, use=use, accept=accept)
     assert merged.adapter is not None
-    if not names_run(merged.adapter.metadata, run.numbers_digest):
+    if not names_run(merged.adapter.metadata, run.parameters_digest):
         made = merged.adapter.metadata.get("run", "not recorded")
         raise ConfigError(
-            f"{adapter} was exported from run {made}, this is run {run.numbers_digest[:16]}",
+            f"{adapter} was exported from run {made}, this is run {run.parameters_digest[:16]}",
             hint=f"edge-tsfm export adapter {run.path} --bundle {bundle} --out ADAPTER",
         )
     return {DEVICE: merged, DEVICE_BASE: Forecaster.open(opened)}
