@@ -8,6 +8,7 @@ ALONE = {  # need no publisher
     "test_adapt_power_cut.py",
     "test_counter.py",
     "test_floor.py",
+    "test_health.py",
     "test_lifecycle.py",
     "test_slots_power_cut.py",
 }
