@@ -20,7 +20,7 @@ from device_runtime.format.delta import Delta
 from export.deviation import allowed_deviation, effect_kept, mean_deviation
 from export.errors import ExportError
 from export.families import torch_witness
-from export.judge import in_float64
+from export.float64 import in_float64
 from export.known_answer import choose_known_answer
 from export.parity import check_forecasts, difference, replaced, runtime_witness
 from export.threads import threads_for
@@ -64,13 +64,7 @@ def export_adapter(
     Raises `ExportError` when a tensor is not in the bundle, or when the runtime with the merged
     tensors does not forecast as torch does with the same tensors.
     """
-    unknown = [name for name in deltas if name not in {entry.name for entry in bundle.manifest.tensors}]
-    if unknown:
-        raise ExportError(
-            f"the bundle has no tunable tensor {unknown[0]!r}"
-            + (f" and {len(unknown) - 1} others" if unknown[1:] else ""),
-            hint=_why_missing(bundle, unknown[0]),
-        )
+    _require_tensors(bundle, deltas)
     adapter = Adapter(
         base_digest=bundle.digest,
         version=version,
@@ -82,15 +76,8 @@ def export_adapter(
     merged = merge(bundle.manifest, bundle.tensor, adapter)
     frozen = runtime_witness(bundle, {}, contexts)
     runtime = runtime_witness(bundle, merged, contexts)
-    by_name = {bundle.manifest.tensors[index].name: array for index, array in merged.items()}
-    with threads_for(base):
-        torch_frozen = torch_witness(bundle.manifest.family, base, contexts)
-        torch_tuned = torch_witness(bundle.manifest.family, tuned, contexts)
-        with replaced(base, by_name):
-            torch_merged = torch_witness(bundle.manifest.family, base, contexts)
-            with in_float64():
-                judge = torch_witness(bundle.manifest.family, base, contexts)
-    parity, parity_float32 = _check_parity(bundle, runtime, judge, torch_merged, contexts)
+    answers = _torch_answers(bundle, base, tuned, merged, contexts)
+    parity, parity_float32 = _check_parity(bundle, runtime, answers.float64, answers.merged, contexts)
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
     answer, margin = choose_known_answer(bundle, merged, level=round(level, 1), spread=max(round(spread, 1), 0.1))
     blob = encode(replace(adapter, known_answer=answer))
@@ -103,13 +90,49 @@ def export_adapter(
         tensors=len(adapter.deltas),
         parity=parity,
         parity_float32=parity_float32,
-        rounding=difference(torch_tuned, runtime, contexts),
+        rounding=difference(answers.tuned, runtime, contexts),
         effect=difference(runtime, frozen, contexts),
-        effect_kept=effect_kept(torch_frozen, torch_merged, frozen, runtime, contexts),
+        effect_kept=effect_kept(answers.frozen, answers.merged, frozen, runtime, contexts),
         windows=len(contexts),
         binding=binding,
         known_answer_margin=margin,
     )
+
+
+def _require_tensors(bundle: Bundle, deltas: Mapping[str, Delta]) -> None:
+    """Refuse deltas of tensors that the bundle does not have. Raises `ExportError`."""
+    unknown = [name for name in deltas if name not in {entry.name for entry in bundle.manifest.tensors}]
+    if unknown:
+        raise ExportError(
+            f"the bundle has no tunable tensor {unknown[0]!r}"
+            + (f" and {len(unknown) - 1} others" if unknown[1:] else ""),
+            hint=_why_missing(bundle, unknown[0]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    """What torch forecasts from the same contexts: ``[N, H, K]`` each."""
+
+    frozen: FloatArray
+    tuned: FloatArray  # the run's own model
+    merged: FloatArray  # the base with the blob's merged tensors
+    float64: FloatArray  # the same, computed in float64
+
+
+def _torch_answers(
+    bundle: Bundle, base: nn.Module, tuned: nn.Module, merged: Mapping[int, FloatArray], contexts: FloatArray
+) -> _Answers:
+    """Ask torch all that the runtime is compared with; ``base`` has its own tensors again afterwards."""
+    family = bundle.manifest.family
+    by_name = {bundle.manifest.tensors[index].name: array for index, array in merged.items()}
+    with threads_for(base):
+        frozen, own = torch_witness(family, base, contexts), torch_witness(family, tuned, contexts)
+        with replaced(base, by_name):
+            float32 = torch_witness(family, base, contexts)
+            with in_float64():
+                float64 = torch_witness(family, base, contexts)
+    return _Answers(frozen=frozen, tuned=own, merged=float32, float64=float64)
 
 
 def with_calibration(bundle: Bundle, blob: bytes, calibration: Calibration) -> bytes:
@@ -123,7 +146,7 @@ def with_calibration(bundle: Bundle, blob: bytes, calibration: Calibration) -> b
 
 
 def _check_parity(
-    bundle: Bundle, runtime: FloatArray, judge: FloatArray, float32: FloatArray, contexts: FloatArray
+    bundle: Bundle, runtime: FloatArray, float64: FloatArray, float32: FloatArray, contexts: FloatArray
 ) -> tuple[float, float]:
     """Return the errors of the merged runtime and of torch in float32 against torch in float64.
 
@@ -131,15 +154,15 @@ def _check_parity(
     """
     allowed = allowed_deviation(bundle)
     if allowed is None:
-        return check_forecasts("merged, the runtime", runtime, judge, float32, contexts)
-    mean = mean_deviation(runtime, judge, contexts)
+        return check_forecasts("merged, the runtime", runtime, float64, float32, contexts)
+    mean = mean_deviation(runtime, float64, contexts)
     if not mean <= allowed:
         raise ExportError(
             f"parity: merged, the runtime ({bundle.manifest.precision}) deviates from torch by {mean:.3g} of the scale "
             f"on average, the bundle allows {allowed}",
             hint="export the adapter for a float32 bundle, or a bundle with more tensors in --keep",
         )
-    return difference(runtime, judge, contexts), difference(float32, judge, contexts)
+    return difference(runtime, float64, contexts), difference(float32, float64, contexts)
 
 
 def _why_missing(bundle: Bundle, name: str) -> str:

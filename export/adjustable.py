@@ -24,7 +24,7 @@ from device_runtime.forecast.session import SessionSettings
 from device_runtime.format import canonical
 from device_runtime.format.manifest import MANIFEST_FILE
 from export.folder import link, pinned_files
-from export.record import read_manifest
+from export.manifest import read_manifest
 
 FloatArray = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from device_runtime.format.manifest import MANIFEST_FILE, BaseAnswer
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.known_answer import CONTEXT_LENGTH, probes, tolerances
-from export.record import read_manifest
+from export.manifest import read_manifest
 
 LEVEL, SPREAD = 80.0, 10.0  # of the synthetic contexts, like a vital sign's
 CANDIDATES = 8

@@ -15,10 +15,10 @@ from device_runtime.format.delta import Delta
 from export.adjustable import Adjustable, adjustable
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
-from export.judge import ULPS
+from export.float64 import ULPS
 from export.known_answer import NUDGE, ROUNDOFF
+from export.manifest import read_manifest
 from export.parity import deviations, runtime_witness
-from export.record import read_manifest
 from export.survey import SEEN
 
 FloatArray = NDArray[np.float32]

@@ -24,8 +24,8 @@ from export.contexts import synthetic_contexts
 from export.deviation import STRENGTHS, perturbed
 from export.errors import ExportError
 from export.families import find_family
+from export.float64 import allowed_error, in_float64
 from export.folder import StoredTensors
-from export.judge import allowed_error, in_float64
 from export.known_answer import ROUNDOFF
 from export.parity import replaced
 from export.redraw import redrawn, spread

@@ -21,8 +21,8 @@ from device_runtime.format.delta import Delta, apply_delta
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.families import FAMILIES, find_family
+from export.float64 import allowed_error, in_float64
 from export.folder import appearing
-from export.judge import allowed_error, in_float64
 from export.quiet import quiet
 from export.t5 import tokenizer
 
@@ -154,10 +154,10 @@ def _check(model: Any, folder: Path) -> tuple[float, float, int]:
         )
         feed = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": decoded.sequences[:, :-1]}
         with in_float64():
-            judge = model(**feed).logits
+            float64 = model(**feed).logits
         with torch.no_grad():
-            float32 = float((model(**feed).logits - judge).abs().max() / judge.abs().max())
-        error = float((torch.stack(decoded.logits, dim=1) - judge).abs().max() / judge.abs().max())
+            float32 = float((model(**feed).logits - float64).abs().max() / float64.abs().max())
+        error = float((torch.stack(decoded.logits, dim=1) - float64).abs().max() / float64.abs().max())
         allowed = allowed_error(float32, 1.0)
         if not error <= allowed:
             raise ExportError(

@@ -19,8 +19,8 @@ from export.aside import set_aside
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.families import find_family, torch_witness
+from export.float64 import allowed_error, in_float64
 from export.folder import StoredTensors
-from export.judge import allowed_error, in_float64
 from export.survey import Place, survey
 from export.wiring import check_wiring
 
@@ -129,7 +129,7 @@ class _Answer:
     """What torch forecasts from a batch of contexts ``[B, L]``: ``[B, H, Q]``."""
 
     context: FloatArray
-    judge: NDArray[Any]  # in float64
+    float64: NDArray[Any]
     float32: FloatArray
 
 
@@ -139,8 +139,8 @@ def _torch_answers(model: nn.Module, bundle: Bundle) -> list[_Answer]:
     answers = []
     for context in check_contexts(bundle.manifest.context_length):
         with in_float64():
-            judge = torch_witness(family, model, context)
-        answers.append(_Answer(context=context, judge=judge, float32=torch_witness(family, model, context)))
+            float64 = torch_witness(family, model, context)
+        answers.append(_Answer(context=context, float64=float64, float32=torch_witness(family, model, context)))
     return answers
 
 
@@ -150,21 +150,21 @@ def _compare_base(bundle: Bundle, answers: Sequence[_Answer]) -> tuple[float, fl
     worst = float32 = 0.0
     for one in answers:
         forecasts = runtime.witness(one.context)
-        error, own = check_forecasts("the exported base", forecasts, one.judge, one.float32, one.context)
+        error, own = check_forecasts("the exported base", forecasts, one.float64, one.float32, one.context)
         worst, float32 = max(worst, error), max(float32, own)
     return worst, float32
 
 
 def check_forecasts(
-    what: str, runtime: FloatArray, judge: NDArray[Any], float32: FloatArray, context: FloatArray
+    what: str, runtime: FloatArray, float64: NDArray[Any], float32: FloatArray, context: FloatArray
 ) -> tuple[float, float]:
     """Return the largest errors of the runtime and of torch in float32, both against torch in float64.
 
     Forecasts are ``[B, H, Q]``, errors in units of the contexts' scale. Raises `ExportError` where the runtime errs by
     more than `allowed_error` of torch's own error, or by more than `LARGEST`.
     """
-    error, own = difference(runtime, judge, context), difference(float32, judge, context)
-    value = difference(judge, np.zeros_like(judge), context)
+    error, own = difference(runtime, float64, context), difference(float32, float64, context)
+    value = difference(float64, np.zeros_like(float64), context)
     allowed = min(allowed_error(own, value), LARGEST)
     if not error <= allowed:
         raise ExportError(

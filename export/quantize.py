@@ -25,8 +25,8 @@ from export.deviation import Deviation, adapter_kept, check_tensors, long_and_sh
 from export.errors import ExportError
 from export.families import FAMILIES, find_family
 from export.folder import appearing, pinned_files, write_tunable
+from export.manifest import read_manifest
 from export.quantize_graph import float_weights, store_float16, store_int8
-from export.record import read_manifest
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from export.contexts import synthetic_contexts
-from export.judge import allowed_error, in_float64
+from export.float64 import allowed_error, in_float64
 from export.redraw import redrawn, spread
 
 FloatArray = NDArray[np.float32]
@@ -60,14 +60,14 @@ def survey(model: Any, respond: Respond, originals: Mapping[str, FloatArray], *,
         context = synthetic_contexts(CONTEXTS, length, level=0.0, spread=1.0, missing=0.1, seed=seed)
         with redrawn(model, originals, seed):
             with in_float64():
-                judge = respond(model, context).cpu().numpy()
+                float64 = respond(model, context).cpu().numpy()
             with torch.no_grad():
-                float32 = distance(respond(model, context).cpu().numpy(), judge)
-            size = _rms(judge) or 1.0
+                float32 = distance(respond(model, context).cpu().numpy(), float64)
+            size = _rms(float64) or 1.0
             with differentiable(model, originals):
                 moves = _moves(model, respond(model, context), originals)
             moves = {name: move / size for name, move in moves.items()}
-        places.append(Place(seed=seed, context=context, response=judge, float32=float32, moves=moves))
+        places.append(Place(seed=seed, context=context, response=float64, float32=float32, moves=moves))
     return places
 
 

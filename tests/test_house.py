@@ -1,40 +1,14 @@
 """The house as `docs/architecture.md` draws it: no circles among files, none too long, all of them in the wheel."""
 
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.circles import strongly_connected
+
 ROOT = Path(__file__).resolve().parents[1]
 MOST_LINES = 400
-
-
-def strongly_connected(edges: dict[str, set[str]]) -> Iterator[list[str]]:
-    """Yield the sets of modules that import each other (Tarjan 1972)."""
-    number: dict[str, int] = {}
-    lowest: dict[str, int] = {}
-    path: list[str] = []
-
-    def visit(module: str) -> Iterator[list[str]]:
-        number[module] = lowest[module] = len(number)
-        path.append(module)
-        for other in sorted(edges[module]):
-            if other not in number:
-                yield from visit(other)
-                lowest[module] = min(lowest[module], lowest[other])
-            elif other in path:
-                lowest[module] = min(lowest[module], number[other])
-        if lowest[module] == number[module]:
-            start = path.index(module)
-            found = path[start:]
-            del path[start:]
-            if len(found) > 1:
-                yield sorted(found)
-
-    for module in sorted(edges):
-        if module not in number:
-            yield from visit(module)
 
 
 def test_a_circle_is_found() -> None:
@@ -61,3 +35,14 @@ def test_the_wheel_has_every_package() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     rooms = (path.parent for room in ("device_runtime", "export", "edge_tsfm") for path in (ROOT / room).rglob("*.py"))
     assert set(listed) == {".".join(room.relative_to(ROOT).parts) for room in rooms}
+
+
+@pytest.mark.parametrize("package", ["device_runtime", "export", "edge_tsfm"])
+def test_tests_lie_where_the_code_does(package: str) -> None:
+    """A folder of tests is a room of the code; one of a dozen modules has tests of its own, or in the room above."""
+    rooms = {path.parent.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
+    tested = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests" / package).rglob("test_*.py")}
+    assert tested <= rooms
+    large = {room for room in rooms if len(list((ROOT / room).glob("*.py"))) > 12}
+    near = tested | {parent for folder in tested for parent in folder.parents}
+    assert {room for room in large if room not in near and room.parent not in tested} == set()

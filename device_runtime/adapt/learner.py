@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_runtime.adapt.bets import Bets, Losses, Proposal
 from device_runtime.adapt.clean import Counts, clean, counts_of
 from device_runtime.adapt.draws import Draws
-from device_runtime.adapt.judge import Judge, Losses, Verdict
 from device_runtime.adapt.learnable import Learnable
 from device_runtime.adapt.modes import Event, State, step
 from device_runtime.adapt.optimiser import Optimiser
@@ -79,7 +79,7 @@ class _Task:
 
 
 class Learner:
-    """One channel's. ``shift`` is the candidate's, ``promoted`` that of what forecasts, if anything was promoted."""
+    """One signal's. ``shift`` is the candidate's, ``promoted`` that of what forecasts, if anything was promoted."""
 
     def __init__(
         self,
@@ -102,11 +102,11 @@ class Learner:
         self.levels = np.array(levels, dtype=np.float64)
         self.horizon, self.plausible = min(steps, learnable.prediction_length), plausible
         self.min_observed = min(min_observed, self.context_length)
-        self.state, self.verdict = State.GATHERING, Verdict.NONE
-        self.reason = ""  # of the verdict that what was promoted is to be taken back
+        self.state, self.proposal = State.GATHERING, Proposal.NONE
+        self.reason = ""  # of the proposal that what was promoted is to be taken back
         self.optimiser = Optimiser(self.rules, learnable.sizes)
         self.reservoir = Reservoir(self.rules.windows, self.context_length, self.horizon)
-        self.judge, self.draws, self.counts = Judge(self.rules), Draws(self.rules.seed), Counts()
+        self.bets, self.draws, self.counts = Bets(self.rules), Draws(self.rules.seed), Counts()
         self.promoted: FloatArray | None = None
         self.generation = self.stays = self.numbered = self.left_out = self.refused = 0
         self.spoilt = self.in_a_row = 0  # stays that are no readings by more than half; of them, the latest in a row
@@ -153,11 +153,11 @@ class Learner:
             return self._score(task)
         return self._learn(task)
 
-    def work(self) -> Verdict:
+    def work(self) -> Proposal:
         """Do all the work there is; return what the evidence asks for."""
         while self.busy:
             self.step()
-        return self.verdict
+        return self.proposal
 
     # --- what a host says ----------------------------------------------------------------------------------------
 
@@ -167,9 +167,9 @@ class Learner:
         Raises `StateError` while there is no candidate.
         """
         self.state = step(self.state, Event.PROMOTE)
-        self.promoted, self.verdict = shift.astype(np.float32), Verdict.NONE
+        self.promoted, self.proposal = shift.astype(np.float32), Proposal.NONE
         self.generation += 1
-        self.judge.begin()
+        self.bets.begin()
 
     def demote(self, *, by_evidence: bool = False) -> None:
         """Take it that what the monitor was given forecasts again; the candidate begins anew, windows are kept.
@@ -177,15 +177,15 @@ class Learner:
         Raises `StateError` while nothing was learnt.
         """
         self.state = step(self.state, Event.DEMOTE)
-        self.promoted, self.verdict = None, Verdict.NONE
+        self.promoted, self.proposal = None, Proposal.NONE
         self.optimiser = Optimiser(self.rules, self.learnable.sizes)
-        self.judge.begin()
-        self.judge.demotions += by_evidence
+        self.bets.begin()
+        self.bets.demotions += by_evidence
 
     def reset(self) -> None:
         """Forget everything that was learnt, and every window."""
-        self.state, self.verdict, self.promoted = step(self.state, Event.RESET), Verdict.NONE, None
-        self.optimiser, self.judge = Optimiser(self.rules, self.learnable.sizes), Judge(self.rules)
+        self.state, self.proposal, self.promoted = step(self.state, Event.RESET), Proposal.NONE, None
+        self.optimiser, self.bets = Optimiser(self.rules, self.learnable.sizes), Bets(self.rules)
         self.reservoir.wipe()
         self.counts, self.stays, self.spoilt, self.in_a_row = Counts(), 0, 0, 0
         self._waiting.clear()
@@ -219,12 +219,12 @@ class Learner:
 
     def _take_back(self, reason: str) -> None:
         """Ask for what was promoted to be taken back."""
-        self.verdict, self.reason = Verdict.DEMOTE, reason
+        self.proposal, self.reason = Proposal.DEMOTE, reason
 
     # --- the work ------------------------------------------------------------------------------------------------
 
     def _score(self, task: _Task) -> Entry:
-        """Score a batch of the stay's windows by all three; behind the last one, judge."""
+        """Score a batch of the stay's windows by all three; behind the last one, bet on them."""
         rows = slice(task.at, task.at + self.rules.batch)
         contexts, targets = (part[rows] for part in task.scored)
         nothing = np.zeros(sum(self.learnable.sizes), dtype=np.float32)
@@ -242,7 +242,7 @@ class Learner:
         task.judged = True
         self.stays += 1
         self._judge(Losses(frozen=task.sums[0], running=task.sums[1], candidate=task.sums[2]))
-        return self._entry("scored", len(contexts), [found for _, found in done], evidence=self.judge.better.log)
+        return self._entry("scored", len(contexts), [found for _, found in done], evidence=self.bets.better.log)
 
     def _judge(self, losses: Losses) -> None:
         """Take a stay's losses; what is not finite is taken back without asking for evidence."""
@@ -252,8 +252,8 @@ class Learner:
             self.refused += 1
             self._take_back(NOT_FINITE)
         elif self.optimiser.steps:
-            found = self.judge.add(losses, promoted=self.promoted is not None)
-            self.verdict, self.reason = found, WORSE if found is Verdict.DEMOTE else ""
+            found = self.bets.add(losses, promoted=self.promoted is not None)
+            self.proposal, self.reason = found, WORSE if found is Proposal.DEMOTE else ""
 
     def _loss(self, contexts: FloatArray, targets: FloatArray, shift: FloatArray) -> float:
         """Return the summed loss of forecasts of windows at a shift, in the signal's unit; NaN where there is none."""
@@ -323,12 +323,12 @@ class Learner:
             "names": list(self.learnable.names),
             "sizes": list(self.learnable.sizes),
             "state": self.state.value,
-            "verdict": self.verdict.value,
+            "verdict": self.proposal.value,
             **{name: getattr(self, name) for name in NUMBERS},
             "draws": [self.draws.seed, self.draws.drawn],
             "counts": self.counts.to_value(),
             "optimiser": self.optimiser.to_value(),
-            "judge": self.judge.to_value(),
+            "judge": self.bets.to_value(),
             "promoted": None if self.promoted is None else pack(self.promoted),
             "windows": self.reservoir.to_value(whole=self.rules.keep_windows == "disk"),
         }
@@ -356,8 +356,8 @@ class Learner:
         state, packed = State(value["state"]), value["promoted"]
         optimiser = Optimiser(self.rules, self.learnable.sizes)
         optimiser.restore(value["optimiser"])
-        judge = Judge(self.rules)
-        judge.restore(value["judge"])
+        bets = Bets(self.rules)
+        bets.restore(value["judge"])
         reservoir = Reservoir(self.rules.windows, self.context_length, self.horizon)
         reservoir.restore(value["windows"])
         if (packed is not None) != (state is State.PROMOTED):
@@ -367,11 +367,11 @@ class Learner:
         return {
             **whole,
             "state": state,
-            "verdict": Verdict(value["verdict"]),
+            "proposal": Proposal(value["verdict"]),
             "draws": Draws(seed, drawn),
             "counts": counts_of(value["counts"]),
             "optimiser": optimiser,
-            "judge": judge,
+            "bets": bets,
             "promoted": None if packed is None else unpack(packed, self.shift.shape, "promoted"),
             "reservoir": reservoir,
         }

@@ -14,7 +14,7 @@ from device_runtime.errors import StateError
 
 
 class Mode(StrEnum):
-    """What a person set, for each channel."""
+    """What a person set, for each signal."""
 
     OFF = "off"
     SHADOW = "shadow"

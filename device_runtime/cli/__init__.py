@@ -23,16 +23,13 @@ VERBS = {
     "update": "fetch and try what the fleet's repository offers",
     "audit": "export and verify the device's log",
     "bench": "time forecasts and activation on this device",
-    "tuf-conformance": "speak the protocol of the public TUF conformance suite",
 }
-HIDDEN = {"tuf-conformance"}
 
 
 @click.group(
     cls=LazyGroup,
     package=__name__,
     verbs=VERBS,
-    hidden=HIDDEN,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog=say_statuses(STATUSES),
 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from device_runtime.cli.options import json_option
+from device_runtime.cli.read_options import F
 
 if TYPE_CHECKING:
     from device_runtime.update.settings import DeviceConfig
@@ -23,6 +26,12 @@ config_option = click.option(
     help="This monitor's settings.",
 )
 who_option = click.option("--who", default="operator", help="Who does this, for the log.")
+
+
+def change_options(function: F) -> F:
+    """Add the options of a change that somebody makes by hand: on which monitor, why, who, and in which form to say."""
+    reason = click.option("--reason", required=True, help="Why, for the log.")
+    return config_option(reason(who_option(json_option(function))))
 
 
 @contextlib.contextmanager
@@ -52,3 +61,14 @@ def report_change(config: DeviceConfig, slots: Slots) -> None:
 
     if problem := report_on(config, slots, base_of(config)):
         click.echo(f"report not sent: {problem}", err=True)
+
+
+def say_value(value: Mapping[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
+    """Print a state for machines, or the ``lines`` for people and its problem on standard error."""
+    if as_json:
+        click.echo(json.dumps(value))
+        return
+    for line in lines:
+        click.echo(line)
+    if value["problem"]:
+        click.echo(f"problem: {value['problem']}", err=True)

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from device_runtime.cli.asked import TOGETHER, covariate_options, length_options, sampling_options, taken
 from device_runtime.cli.options import (
     accept_option,
     adapter_option,
@@ -31,6 +32,7 @@ from device_runtime.cli.read_options import min_observed_option, read_options
 if TYPE_CHECKING:
     from device_runtime.forecast.bundle import Bundle
     from device_runtime.forecast.forecaster import Forecast, Forecaster
+    from device_runtime.forecast.items import Asked
     from device_runtime.forecast.session import SessionSettings
     from device_runtime.format.binding import Binding, Use
     from device_runtime.series.several import Items
@@ -44,30 +46,20 @@ if TYPE_CHECKING:
     "--target",
     "targets",
     multiple=True,
-    help="Vital sign or column; several are forecast together (Chronos-2).  [default: the only value column]",
+    help=f"Vital sign or column; {TOGETHER}  [default: the only value column]",
 )
-@click.option("--past-covariate", "past", multiple=True, help="Column measured beside the target (Chronos-2).")
-@click.option(
-    "--future-covariate",
-    "future",
-    multiple=True,
-    help="Column also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
-)
+@covariate_options
 @read_options
 @min_observed_option("12, or as many as the context has steps")
-@click.option(
-    "--prediction-length",
-    type=click.IntRange(1),
-    help="Steps to forecast.  [default: what the adapter is for, else the base's own]",
+@length_options(
+    context="what the adapter is for, else the base's own", prediction="what the adapter is for, else the base's own"
 )
 @click.option(
-    "--context-length",
-    type=click.IntRange(1),
-    help="Latest steps to use.  [default: what the adapter is for, else the base's own]",
+    "--quantile-levels",
+    callback=lambda ctx, param, text: _levels(text),
+    help="Levels, comma-separated.  [default: the base's own]",
 )
-@click.option("--quantile-levels", help="Levels, comma-separated.  [default: the base's own]")
-@click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
+@sampling_options
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV to write.  [default: print]")
 @accept_option
 @session_options
@@ -76,22 +68,10 @@ def command(
     bundle: Path,
     adapter: Path | None,
     source: IO[bytes],
-    targets: tuple[str | None, ...],
-    past: tuple[str, ...],
-    future: tuple[str, ...],
-    prediction_length: int | None,
-    context_length: int | None,
-    quantile_levels: str | None,
-    num_samples: int | None,
-    seed: int,
     output: Path | None,
     as_json: bool,
     accept: tuple[str, ...],
-    threads: int,
-    spinning: bool,
-    providers: tuple[str, ...],
-    min_observed: int | None,
-    **reading: Any,
+    **given: Any,
 ) -> None:
     """Forecast the series of a CSV file with a BUNDLE, merged with an adapter if one is given.
 
@@ -104,76 +84,51 @@ def command(
     exits with status 4. CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.
     """
     from device_runtime.cli.signed_only import check_signed
-    from device_runtime.errors import DeviceRuntimeError, ForecastError, InputError
+    from device_runtime.errors import InputError
     from device_runtime.forecast.bundle import Bundle
+    from device_runtime.forecast.items import Asked, forecast_items, use_of
+    from device_runtime.forecast.session import SessionSettings
     from device_runtime.forecast.uses import binding_of
+
+    given["targets"] = given["targets"] or (None,)
+    asked = Asked(**taken(Asked, given))
+    session = settings(**taken(SessionSettings, given))
+    data = check_signed(adapter)
+    base = Bundle.open(bundle)
+    bound = binding_of(data, named=adapter)
+    steps = asked.prediction_length or (bound or base.manifest).prediction_length
+    read = _read(source, asked, steps, bound, given)
+    forecaster = _opened(base, data, adapter, use_of(read, asked.targets, bound), accept, session)
+    length = context_steps(forecaster, asked.context_length)
+    forecaster.check(replace(forecaster.use, context_length=length, prediction_length=steps))
+    made = forecast_items(forecaster, read, asked, steps=steps, length=length)
+    for item, why in sorted(made.left_out.items()):
+        leave_out("edge-tsfm-device", f"item {item}", why)
+    if not made.forecasts:
+        raise InputError(f"{source.name}: none of its {len(made.left_out)} items can be forecast")
+    warn_of_accepted(next(iter(made.forecasts.values())))
+    _write(made.forecasts, asked.targets, output, as_json=as_json)
+    if made.left_out:
+        click.get_current_context().exit(LEFT_OUT)
+
+
+def _read(source: IO[bytes], asked: Asked, steps: int, bound: Binding | None, reading: dict[str, Any]) -> Items:
+    """Read the file's series, and say on standard error as what."""
     from device_runtime.series import several
     from device_runtime.series.dialect import read_csv
     from device_runtime.series.options import ReadOptions
 
-    targets = targets or (None,)
-    levels = _levels(quantile_levels)
-    data = check_signed(adapter)
-    base = Bundle.open(bundle)
-    bound = binding_of(data, named=adapter)
-    steps = prediction_length or (bound or base.manifest).prediction_length
     read = several.read_items(
         read_csv(source.read(several.MAX_TABLE_SIZE + 1), source.name, limit=several.MAX_TABLE_SIZE),
-        targets=targets,
-        past_covariates=past,
-        future_covariates=future,
+        targets=asked.targets,
+        past_covariates=asked.past_covariates,
+        future_covariates=asked.future_covariates,
         prediction_length=steps,
         options=ReadOptions(**reading, rows_are_steps=True, signal=bound.own_signal if bound else None),
     )
     for line in (read.summary(), *read.notes):
         click.echo(f"{source.name}: {line}", err=True)
-    forecaster = _opened(
-        base, data, adapter, _use(read, targets, bound), accept, settings(threads, spinning, providers)
-    )
-    length = context_steps(forecaster, context_length)
-    forecaster.check(replace(forecaster.use, context_length=length, prediction_length=steps))
-    left_out: dict[str, str] = {item: str(why) for item, why in read.faults.items()}
-    left_out |= dict.fromkeys(read.empty_items, "not one usable value")
-    forecasts: dict[str, Forecast] = {}
-    failed: dict[str, DeviceRuntimeError] = {}
-    for item, one in read.items.items():
-        try:
-            context = one.context(length, min_observed)
-            forecasts[item] = forecaster.forecast(
-                context if len(targets) > 1 else context[0],
-                steps,
-                levels,
-                num_samples=num_samples,
-                seed=seed,
-                groups=[0] * len(targets) if len(targets) > 1 else None,
-                past_covariates={name: values[-length:] for name, values in one.past_covariates.items()},
-                future_covariates=one.future_covariates,
-            )
-        except (InputError, ForecastError) as error:
-            failed[item] = error
-    if not forecasts and not left_out and len({str(why) for why in failed.values()}) == 1:
-        raise next(iter(failed.values()))  # what is wrong is not an item's
-    left_out |= {item: f"{why} ({why.hint})" if why.hint else str(why) for item, why in failed.items()}
-    for item, why in sorted(left_out.items()):
-        leave_out("edge-tsfm-device", f"item {item}", why)
-    if not forecasts:
-        raise InputError(f"{source.name}: none of its {len(left_out)} items can be forecast")
-    warn_of_accepted(next(iter(forecasts.values())))
-    _write(forecasts, targets, output, as_json=as_json)
-    if left_out:
-        click.get_current_context().exit(LEFT_OUT)
-
-
-def _use(read: Items, targets: tuple[str | None, ...], bound: Binding | None) -> Use:
-    """Say what is about to be forecast; a column that is called no more than ``value`` does not say its signal."""
-    from device_runtime.forecast.uses import signal_of
-    from device_runtime.format.binding import Use
-
-    first = read.readings[0]
-    signal: str | None = signal_of([one.target.name for one in read.readings[: len(targets)]], bound)
-    if targets == (None,) and first.signal is None and not (bound and bound.is_signal(first.target.name)):
-        signal = None
-    return Use(signal=signal, unit=first.signal.ucum if first.signal else None, interval_us=read.interval_us)
+    return read
 
 
 def _opened(

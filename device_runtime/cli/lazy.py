@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -22,20 +22,19 @@ class LazyGroup(click.Group):
         *args: Any,
         package: str,
         verbs: Mapping[str, str],
-        hidden: Collection[str] = (),
         renamed: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         """Take ``verbs``, in the order a newcomer meets them, with a line on each.
 
-        ``hidden`` ones are not listed; ``renamed`` has the new name of each that the last release called otherwise.
+        ``renamed`` has the new name of each that the last release called otherwise.
         """
         super().__init__(*args, **kwargs)
-        self._package, self._verbs, self._hidden, self._renamed = package, verbs, hidden, renamed or {}
+        self._package, self._verbs, self._renamed = package, verbs, renamed or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the verbs that a person uses."""
-        return [verb for verb in self._verbs if verb not in self._hidden]
+        """Name the verbs, in the order they were given."""
+        return list(self._verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""

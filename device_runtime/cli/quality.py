@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from device_runtime.cli.device_options import config_option
+from device_runtime.cli.device_options import config_option, say_value
 from device_runtime.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -30,13 +29,7 @@ def command(config_path: Path, as_json: bool) -> None:
     from device_runtime.update.settings import read_config
 
     value = figures_of(read_config(config_path))
-    if as_json:
-        click.echo(json.dumps(value))
-        return
-    for line in lines(value):
-        click.echo(line)
-    if value["problem"]:
-        click.echo(f"problem: {value['problem']}", err=True)
+    say_value(value, lines(value), as_json=as_json)
 
 
 def figures_of(config: DeviceConfig) -> dict[str, Any]:

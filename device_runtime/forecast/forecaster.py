@@ -157,8 +157,8 @@ class Forecaster:
         was judged with is refused with `SignalMismatchError` unless that difference is accepted. ``quantile_levels``
         default to the levels that the base was trained for. A context is cut at the left to what the adapter was
         trained with, else to the base's longest. ``use`` says what this context is, in place of what `open` was told.
-        ``num_samples`` and ``seed`` are for a base that samples
-        (Chronos-T5): how many paths the quantiles are read off, and which; equal arguments give equal forecasts.
+        ``num_samples`` and ``seed`` are for a base that samples (Chronos-T5): how many paths the quantiles are read
+        off, and which; equal arguments give equal forecasts.
 
         The rest is for a base that mixes series (Chronos-2), in chronos-forecasting's words. ``groups`` ``[B]``: series
         of one number are forecast together, as its multivariate targets are; without it each alone.
@@ -176,18 +176,13 @@ class Forecaster:
         differences = self.check(_of_lengths(use or self.use, batch, steps))
         levels = tuple(quantile_levels) if quantile_levels is not None else manifest.quantile_levels
         calibration = self.adapter.calibration if self.adapter is not None else None
+        # Any level can be read off samples; a calibration knows the manifest's.
+        own = levels if isinstance(self._model, Sampler) and calibration is None else manifest.quantile_levels
         grouped = groups is not None or bool(past_covariates) or bool(future_covariates)
-        if grouped and not isinstance(self._model, Grouper):
-            raise InputError(
-                f"groups and covariates: {manifest.family} forecasts each series alone",
-                hint="leave them out, or use a bundle of a Chronos-2",
-            )
+        self._check_family(grouped=grouped, sampled=num_samples is not None or bool(seed))
         if isinstance(self._model, Sampler):
             samples = self._model.sample(batch, steps, _samples(self._model, num_samples), seed)
-            # Any level can be read off samples; a calibration knows the manifest's.
-            quantiles = sample_quantiles(samples, levels if calibration is None else manifest.quantile_levels)
-        elif num_samples is not None or seed:
-            raise InputError(f"num_samples and seed: {manifest.family} forecasts quantiles, it does not sample")
+            quantiles = sample_quantiles(samples, own)
         elif grouped and isinstance(self._model, Grouper):
             rows = arrange(batch, steps, groups, past_covariates, future_covariates)
             quantiles = ascending(self._model.predict_groups(rows, steps)[: rows.targets])
@@ -199,8 +194,8 @@ class Forecaster:
             quantiles = calibrate(quantiles, calibration)
             if not np.isfinite(quantiles).all():
                 raise ForecastError("the adapter's calibration makes quantiles that are not finite")
-        if calibration is not None or not isinstance(self._model, Sampler):
-            quantiles = at_levels(quantiles, manifest.quantile_levels, levels)
+        if own is not levels:
+            quantiles = at_levels(quantiles, own, levels)
         return Forecast(
             quantiles=quantiles[0] if single else quantiles,
             quantile_levels=levels,
@@ -211,6 +206,17 @@ class Forecaster:
             accepted_differences=differences,
             generation=self.generation,
         )
+
+    def _check_family(self, *, grouped: bool, sampled: bool) -> None:
+        """Refuse groups and samples of a base that has none. Raises `InputError`."""
+        family = self.bundle.manifest.family
+        if grouped and not isinstance(self._model, Grouper):
+            raise InputError(
+                f"groups and covariates: {family} forecasts each series alone",
+                hint="leave them out, or use a bundle of a Chronos-2",
+            )
+        if sampled and not isinstance(self._model, Sampler):
+            raise InputError(f"num_samples and seed: {family} forecasts quantiles, it does not sample")
 
     def sample(
         self, context: ArrayLike, prediction_length: int | None = None, num_samples: int | None = None, seed: int = 0

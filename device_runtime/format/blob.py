@@ -17,7 +17,7 @@ from device_runtime.format.blocks import require
 from device_runtime.format.delta import Delta
 from device_runtime.format.extras import EXTRA_READERS, extra_records
 from device_runtime.format.groups import entries_of, group_records, read_group
-from device_runtime.format.layout import Kind, Record
+from device_runtime.format.layout import BlobRecord, Kind
 
 # --- encoder -----------------------------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ def encode(adapter: Adapter) -> bytes:
     offset = layout.HEADER.size + layout.RECORD.size * len(parts)
     table, body = bytearray(), bytearray()
     for record, data in parts:
-        table += Record(**{**vars(record), "offset": offset + len(body)}).pack()
+        table += BlobRecord(**{**vars(record), "offset": offset + len(body)}).pack()
         body += data
     total = offset + len(body)
     if total > layout.MAX_BLOB_SIZE or len(parts) > layout.MAX_RECORDS:
@@ -129,7 +129,7 @@ def blob_version(blob: bytes) -> int:
     return int.from_bytes(blob[4:6], "little")
 
 
-def _table(blob: bytes) -> tuple[int, int, bytes, list[Record]]:
+def _table(blob: bytes) -> tuple[int, int, bytes, list[BlobRecord]]:
     """Check header and record table: rules R1–R8."""
     total = blob_size(blob)
     if total != len(blob):
@@ -149,7 +149,7 @@ def _table(blob: bytes) -> tuple[int, int, bytes, list[Record]]:
     position = layout.HEADER.size + count * layout.RECORD.size
     if position > total:
         raise SizeError(f"R7: the table of {count} records ends at {position}, after the blob")
-    records = [Record.unpack(blob, layout.HEADER.size + i * layout.RECORD.size) for i in range(count)]
+    records = [BlobRecord.unpack(blob, layout.HEADER.size + i * layout.RECORD.size) for i in range(count)]
     for number, record in enumerate(records):
         if record.offset != position:
             raise SizeError(f"R8: record {number}: data at {record.offset}, want {position} (no holes, no overlap)")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from device_runtime.errors import FormatError, SizeError
 from device_runtime.format.delta import INTEGER_LIMIT, Dtype, Numbers
-from device_runtime.format.layout import DtypeCode, Record
+from device_runtime.format.layout import BlobRecord, DtypeCode
 
 DTYPE_CODE: dict[str, DtypeCode] = {"float32": DtypeCode.FLOAT32, "int16": DtypeCode.INT16, "int8": DtypeCode.INT8}
 DTYPE_NAME: dict[int, Dtype] = {DtypeCode.FLOAT32: "float32", DtypeCode.INT16: "int16", DtypeCode.INT8: "int8"}
@@ -33,7 +33,7 @@ def require(condition: bool, message: str) -> None:
 class Cursor:
     """Reads a record's data from front to back; running past the end is rule R15."""
 
-    def __init__(self, blob: bytes, record: Record, where: str) -> None:
+    def __init__(self, blob: bytes, record: BlobRecord, where: str) -> None:
         self.blob, self.where = blob, where
         self.position, self.end = record.offset, record.offset + record.size
 

@@ -13,10 +13,10 @@ from device_runtime.format import canonical, layout
 from device_runtime.format.adapter import Adapter, Calibration, KnownAnswer
 from device_runtime.format.binding import Binding, CodeSystem
 from device_runtime.format.blocks import DTYPE_CODE, NUMBERS, Cursor, pack, require
-from device_runtime.format.layout import DtypeCode, Kind, Record, new_record
+from device_runtime.format.layout import BlobRecord, DtypeCode, Kind, new_record
 
 
-def extra_records(adapter: Adapter) -> list[tuple[Record, bytes]]:
+def extra_records(adapter: Adapter) -> list[tuple[BlobRecord, bytes]]:
     """Write the records that concern no tensor."""
     parts = []
     if adapter.calibration is not None:
@@ -44,14 +44,14 @@ def extra_records(adapter: Adapter) -> list[tuple[Record, bytes]]:
     return parts
 
 
-def _no_parameters(record: Record, where: str, scaling: bool = False) -> None:
+def _no_parameters(record: BlobRecord, where: str, scaling: bool = False) -> None:
     """Check that a record that concerns no tensor leaves count, seed (and scaling) at zero."""
     require(record.count == 0 and record.seed == 0, f"R18: {where}: count and seed are not zero")
     if not scaling:
         require(struct.pack("<f", record.scaling) == bytes(4), f"R18: {where}: the scaling is not zero")
 
 
-def _read_calibration(blob: bytes, record: Record, where: str) -> tuple[str, Calibration]:
+def _read_calibration(blob: bytes, record: BlobRecord, where: str) -> tuple[str, Calibration]:
     """Read rule R21's record."""
     _no_parameters(record, where)
     if record.dtype not in NUMBERS:
@@ -65,7 +65,7 @@ def _read_calibration(blob: bytes, record: Record, where: str) -> tuple[str, Cal
     return "calibration", Calibration(offsets=offsets)
 
 
-def _read_known_answer(blob: bytes, record: Record, where: str) -> tuple[str, KnownAnswer]:
+def _read_known_answer(blob: bytes, record: BlobRecord, where: str) -> tuple[str, KnownAnswer]:
     """Read rule R22's record."""
     _no_parameters(record, where, scaling=True)
     if record.dtype != DtypeCode.FLOAT32:
@@ -81,7 +81,7 @@ def _read_known_answer(blob: bytes, record: Record, where: str) -> tuple[str, Kn
     return "known_answer", KnownAnswer(context=context, expected=expected, tolerance=record.scaling)
 
 
-def _read_metadata(blob: bytes, record: Record, where: str) -> tuple[str, dict[str, Any]]:
+def _read_metadata(blob: bytes, record: BlobRecord, where: str) -> tuple[str, dict[str, Any]]:
     """Read rule R23's record."""
     _no_parameters(record, where)
     require(record.dtype == record.rows == record.columns == 0, f"R23: {where}: dtype and shape are not zero")
@@ -92,7 +92,7 @@ def _read_metadata(blob: bytes, record: Record, where: str) -> tuple[str, dict[s
     return "metadata", value
 
 
-def _read_binding(blob: bytes, record: Record, where: str) -> tuple[str, Binding]:
+def _read_binding(blob: bytes, record: BlobRecord, where: str) -> tuple[str, Binding]:
     """Read rule R24's record."""
     _no_parameters(record, where)
     within = 1 <= record.rows <= layout.MAX_DIMENSION and 1 <= record.columns <= layout.MAX_DIMENSION
@@ -123,7 +123,7 @@ def _read_binding(blob: bytes, record: Record, where: str) -> tuple[str, Binding
         raise FormatError(f"R24: {where}: {error}") from error
 
 
-EXTRA_READERS: dict[int, Callable[[bytes, Record, str], tuple[str, Any]]] = {
+EXTRA_READERS: dict[int, Callable[[bytes, BlobRecord, str], tuple[str, Any]]] = {
     Kind.CALIBRATION: _read_calibration,
     Kind.KNOWN_ANSWER: _read_known_answer,
     Kind.METADATA: _read_metadata,

@@ -18,7 +18,7 @@ from device_runtime.errors import UnsupportedError
 from device_runtime.format import layout
 from device_runtime.format.blocks import DTYPE_CODE, INTEGERS, NUMBERS, Cursor, pack, require
 from device_runtime.format.delta import Delta, Dense, Fourier, Gain, LowRank, Numbers, Vera
-from device_runtime.format.layout import DtypeCode, Kind, Record, new_record
+from device_runtime.format.layout import BlobRecord, DtypeCode, Kind, new_record
 from device_runtime.format.varint import decode_gaps, encode_gaps
 
 Entries = NDArray[np.uint32] | None
@@ -42,8 +42,8 @@ class GroupKind:
 
     holds: Callable[[Delta], bool]
     write: Callable[[Any], Said]
-    shapes: Callable[[Record], tuple[tuple[int, ...], ...]]  # of each tensor's blocks of numbers
-    read: Callable[[Record, Entries, tuple[Numbers, ...]], Delta]
+    shapes: Callable[[BlobRecord], tuple[tuple[int, ...], ...]]  # of each tensor's blocks of numbers
+    read: Callable[[BlobRecord, Entries, tuple[Numbers, ...]], Delta]
     counts: Callable[[int], tuple[int, int]]  # elements of the tensor → the smallest and largest `count` (R17)
     dtypes: tuple[DtypeCode, ...] = INTEGERS
     seeded: bool = False
@@ -55,7 +55,7 @@ def _ranks(_: int) -> tuple[int, int]:
     return 1, layout.MAX_RANK
 
 
-def _fourier(record: Record, entries: Entries, blocks: tuple[Numbers, ...]) -> Delta:
+def _fourier(record: BlobRecord, entries: Entries, blocks: tuple[Numbers, ...]) -> Delta:
     return Fourier(
         rows=record.rows,
         columns=record.columns,
@@ -131,7 +131,7 @@ GROUPS: Mapping[int, GroupKind] = MappingProxyType({
 })  # fmt: skip
 
 
-def group_records(deltas: Mapping[int, Delta]) -> list[tuple[Record, bytes]]:
+def group_records(deltas: Mapping[int, Delta]) -> list[tuple[BlobRecord, bytes]]:
     """Write deltas, tensor index → delta in ascending order, as records and their data; in no particular order."""
     groups: dict[tuple[Any, ...], list[tuple[int, bytes]]] = {}
     for index, delta in deltas.items():
@@ -139,7 +139,7 @@ def group_records(deltas: Mapping[int, Delta]) -> list[tuple[Record, bytes]]:
         dtype = DTYPE_CODE[said.blocks[0].dtype]
         key = (kind, *delta.shape, said.count, dtype, said.seed, _stored(said.scaling), said.entries)
         groups.setdefault(key, []).append((index, b"".join(pack(block) for block in said.blocks)))
-    parts: list[tuple[Record, bytes]] = []
+    parts: list[tuple[BlobRecord, bytes]] = []
     for (kind, rows, columns, count, dtype, seed, scaling, entries), members in groups.items():
         indices = np.array([index for index, _ in members], dtype="<u2").tobytes()
         data = indices + entries + b"".join(numbers for _, numbers in members)
@@ -160,7 +160,7 @@ def _stored(scaling: float) -> float:
     return float(np.float32(scaling)) + 0.0
 
 
-def entries_of(record: Record, data: bytes) -> bytes:
+def entries_of(record: BlobRecord, data: bytes) -> bytes:
     """Return a record's explicit entries as stored, or nothing."""
     if record.kind not in GROUPS or not GROUPS[record.kind].explicit:
         return b""
@@ -169,7 +169,7 @@ def entries_of(record: Record, data: bytes) -> bytes:
     return data[start:end]
 
 
-def read_group(blob: bytes, record: Record, where: str) -> tuple[dict[int, Delta], bytes]:
+def read_group(blob: bytes, record: BlobRecord, where: str) -> tuple[dict[int, Delta], bytes]:
     """Read a record of deltas: rules R11–R20. Also return its explicit entries as bytes."""
     if record.kind not in GROUPS:
         raise UnsupportedError(f"R11: {where}: record kind {record.kind} is not known")
@@ -191,7 +191,7 @@ def read_group(blob: bytes, record: Record, where: str) -> tuple[dict[int, Delta
     return group, raw
 
 
-def _check_fields(record: Record, kind: GroupKind, where: str) -> None:
+def _check_fields(record: BlobRecord, kind: GroupKind, where: str) -> None:
     """Check a record's fields against its kind: rules R13, R14, R11, R17 and R18."""
     require(1 <= record.tensor_count <= layout.MAX_TENSORS, f"R13: {where}: {record.tensor_count} tensors")
     within = 1 <= record.rows <= layout.MAX_DIMENSION and 1 <= record.columns <= layout.MAX_DIMENSION

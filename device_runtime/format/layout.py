@@ -63,7 +63,7 @@ class DtypeCode(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class BlobRecord:
     """One line of the record table."""
 
     kind: int
@@ -99,7 +99,7 @@ class Record:
         )
 
     @classmethod
-    def unpack(cls, data: bytes, offset: int) -> Record:
+    def unpack(cls, data: bytes, offset: int) -> BlobRecord:
         """Decode the 32 bytes at ``offset``."""
         names = ("kind", "dtype", "tensor_count", "rows", "columns", "count", "seed", "scaling", "offset", "size")
         return cls(**dict(zip(names, RECORD.unpack_from(data, offset), strict=True)))
@@ -115,9 +115,9 @@ def new_record(
     seed: int,
     scaling: float,
     data: bytes,
-) -> Record:
+) -> BlobRecord:
     """Make a record whose offset is not known yet."""
-    return Record(
+    return BlobRecord(
         kind=kind,
         dtype=dtype,
         tensor_count=tensor_count,

@@ -13,10 +13,9 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from device_runtime.binder import bind
-from device_runtime.errors import BaseMismatchError, FormatError, SizeError, UnsupportedError
-from device_runtime.format import canonical
+from device_runtime.errors import BaseMismatchError, FormatError, UnsupportedError
 from device_runtime.format.layout import MAX_FILES, MAX_TENSORS
-from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, Graph, Manifest, PinnedFile
+from device_runtime.format.manifest import MANIFEST_FILE, Graph, Manifest, PinnedFile, read_versioned
 
 LEARNING_FILE = "learning.json"
 FORMAT_NAME = "edge-tsfm learning"
@@ -50,20 +49,17 @@ class Learning:
 
         And `SizeError` over the limit, `CanonicalError` for another form, `UnsupportedError` for another version.
         """
-        if len(data) > MAX_MANIFEST_SIZE:
-            raise SizeError(f"{LEARNING_FILE}: {len(data)} bytes, want at most {MAX_MANIFEST_SIZE}")
-        value = canonical.loads(data, LEARNING_FILE)
-        if not isinstance(value, dict) or value.get("format") != FORMAT_NAME:
-            raise FormatError(f"{LEARNING_FILE}: not a learning manifest: want format {FORMAT_NAME!r}")
-        version = value.get("format_version")
-        if not isinstance(version, int) or isinstance(version, bool) or version not in GRAPHS:
-            raise UnsupportedError(
-                f"{LEARNING_FILE}: learning version {version}; this runtime reads {', '.join(map(str, GRAPHS))}",
-                hint="update the runtime, or write the file with edge-tsfm export learning of this release",
-            )
+        value = read_versioned(
+            data,
+            LEARNING_FILE,
+            FORMAT_NAME,
+            kind="learning",
+            versions=GRAPHS,
+            hint="update the runtime, or write the file with edge-tsfm export learning of this release",
+        )
         pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}
         learning = bind(cls, pinned, LEARNING_FILE, ignore_unknown=True)
-        learning._check(version)
+        learning._check(value["format_version"])
         return learning
 
     def _check(self, version: int) -> None:

@@ -7,7 +7,7 @@ that names it is bound to every byte of the base.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -112,6 +112,26 @@ class BaseAnswer:
         return KnownAnswer(context=context, expected=expected, tolerance=self.tolerance)
 
 
+def read_versioned(
+    data: bytes, file: str, name: str, *, kind: str, versions: Collection[int], hint: str | None = None
+) -> dict[str, Any]:
+    """Read a canonical JSON object of the format ``name`` in one of the ``versions`` that this runtime reads.
+
+    Raises `SizeError`, `CanonicalError`, `FormatError` for another format, `UnsupportedError` with ``hint`` for another
+    version.
+    """
+    if len(data) > MAX_MANIFEST_SIZE:
+        raise SizeError(f"{file}: {len(data)} bytes, want at most {MAX_MANIFEST_SIZE}")
+    value = canonical.loads(data, file)
+    if not isinstance(value, dict) or value.get("format") != name:
+        raise FormatError(f"{file}: not a {kind} manifest: want format {name!r}")
+    found = value.get("format_version")
+    if not isinstance(found, int) or isinstance(found, bool) or found not in versions:
+        known = ", ".join(map(str, versions))
+        raise UnsupportedError(f"{file}: {kind} version {found}; this runtime reads {known}", hint=hint)
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything a runtime needs to know of a base before it opens it."""
@@ -135,16 +155,7 @@ class Manifest:
 
         And `SizeError` over the limit, `CanonicalError` for another form, `UnsupportedError` for another version.
         """
-        if len(data) > MAX_MANIFEST_SIZE:
-            raise SizeError(f"{MANIFEST_FILE}: {len(data)} bytes, want at most {MAX_MANIFEST_SIZE}")
-        value = canonical.loads(data, MANIFEST_FILE)
-        if not isinstance(value, dict) or value.get("format") != FORMAT_NAME:
-            raise FormatError(f"{MANIFEST_FILE}: not a bundle's manifest: want format {FORMAT_NAME!r}")
-        version = value.get("format_version")
-        if version != BUNDLE_VERSION or not isinstance(version, int) or isinstance(version, bool):
-            raise UnsupportedError(
-                f"{MANIFEST_FILE}: bundle version {value.get('format_version')}; this runtime reads {BUNDLE_VERSION}"
-            )
+        value = read_versioned(data, MANIFEST_FILE, FORMAT_NAME, kind="bundle", versions=(BUNDLE_VERSION,))
         if value.get("known_answer", {}) is None:
             raise FormatError(f"{MANIFEST_FILE}: known_answer: want a table, got null", hint="leave it out")
         pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}

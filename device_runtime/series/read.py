@@ -12,6 +12,7 @@ from device_runtime.errors import InputError
 from device_runtime.series.cells import Cells, distinct
 from device_runtime.series.clean import Cleaned, clean
 from device_runtime.series.clock import choose_interval, gap_limit
+from device_runtime.series.columns import find_layout
 from device_runtime.series.flags import flagged
 from device_runtime.series.grid import conflicts, lay_on_grid, put_in_order
 from device_runtime.series.identity import (
@@ -21,7 +22,6 @@ from device_runtime.series.identity import (
     take_ids,
     take_parts,
 )
-from device_runtime.series.layout import find_layout
 from device_runtime.series.layouts import Layout
 from device_runtime.series.numerals import Numerals, decide
 from device_runtime.series.options import ReadOptions

@@ -53,18 +53,18 @@ class Losses:
 
 def facts_of(learner: Learner) -> dict[str, Any]:
     """Return counts and evidence as plain values."""
-    judge = learner.judge
+    bets = learner.bets
     return {
         "state": learner.state.value,
-        "verdict": learner.verdict.value,
+        "verdict": learner.proposal.value,
         "stays": learner.stays,
-        "stays_judged": judge.better.units,
+        "stays_judged": bets.better.units,
         "steps": learner.optimiser.steps,
         "windows": learner.reservoir.held,
-        "evidence": evidence(judge.better.log),
-        "evidence_wanted": judge.wanted,
-        "reverse_evidence": evidence(judge.worse.log),
-        "demotions": judge.demotions,
+        "evidence": evidence(bets.better.log),
+        "evidence_wanted": bets.wanted,
+        "reverse_evidence": evidence(bets.worse.log),
+        "demotions": bets.demotions,
         "left_out": learner.left_out,
         "refused": learner.refused,
         "spoilt": learner.spoilt,

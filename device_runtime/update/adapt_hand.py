@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from device_runtime.adapt.judge import Verdict
+from device_runtime.adapt.bets import Proposal
 from device_runtime.adapt.learner import Learner
 from device_runtime.errors import StateError
 from device_runtime.update import envelope_store
@@ -54,7 +54,7 @@ def prepare(config: DeviceConfig, slots: Slots, workshop: Workshop[object] | Non
     learner: Learner = workshop.learner(parent, may.rules, envelope.tensors)
     learner.restore(kept.body.get(LEARNT))
     facts = kept.body.get(FACTS)
-    if learner.verdict is not Verdict.PROMOTE:
+    if learner.proposal is not Proposal.PROMOTE:
         said = facts_of(learner)
         raise StateError(
             f"nothing is proven: evidence {said['evidence']:g} of {said['evidence_wanted']:g} over "

@@ -15,8 +15,8 @@ from typing import Any, Generic
 
 import numpy as np
 
+from device_runtime.adapt.bets import Proposal
 from device_runtime.adapt.envelope import Envelope
-from device_runtime.adapt.judge import Verdict
 from device_runtime.adapt.learner import Learner
 from device_runtime.adapt.modes import Mode, State
 from device_runtime.errors import DeviceRuntimeError, FormatError, StorageError
@@ -221,7 +221,7 @@ class Adapting(Generic[F]):
                 return False  # nothing to open it for
             self._learner = self._opened()
             return True
-        if learner.verdict is not Verdict.NONE and self._may_act(learner.verdict):
+        if learner.proposal is not Proposal.NONE and self._may_act(learner.proposal):
             return False  # the host acts on it before more is learnt
         if learner.busy:
             learner.step()
@@ -236,7 +236,7 @@ class Adapting(Generic[F]):
     def _log(self, learner: Learner) -> None:
         """Take the learner's new steps."""
         for entry in learner.drain():
-            self._losses.add(entry, counts=learner.judge.better.units > 0)
+            self._losses.add(entry, counts=learner.bets.better.units > 0)
             self._steps.append(asdict(entry))
         self._dirty = True
 
@@ -275,21 +275,21 @@ class Adapting(Generic[F]):
     # --- what comes of it ----------------------------------------------------------------------------------------
 
     @property
-    def verdict(self) -> Verdict:
+    def proposal(self) -> Proposal:
         """What the evidence asks for, as far as this monitor may do that by itself."""
-        found = self._learner.verdict if self._learner is not None else Verdict.NONE
-        return found if self._may_act(found) else Verdict.NONE
+        found = self._learner.proposal if self._learner is not None else Proposal.NONE
+        return found if self._may_act(found) else Proposal.NONE
 
     @property
     def reason(self) -> str:
         """Why what was promoted is to be taken back; after a restart it is not known any more."""
         return (self._learner.reason if self._learner is not None else "") or "the learner had asked for it"
 
-    def _may_act(self, verdict: Verdict) -> bool:
+    def _may_act(self, proposal: Proposal) -> bool:
         """Whether the device itself may do what the evidence asks for."""
-        if verdict is Verdict.DEMOTE:
+        if proposal is Proposal.DEMOTE:
             return self._own is not None
-        return verdict is Verdict.PROMOTE and self.opens_own and self.allowed.rules.promote == "device"
+        return proposal is Proposal.PROMOTE and self.opens_own and self.allowed.rules.promote == "device"
 
     def make(self, generation: int) -> Made:
         """Make a proven blob of the candidate. Raises `DeviceRuntimeError`."""

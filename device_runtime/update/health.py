@@ -10,7 +10,7 @@ from device_runtime.quality import evidence
 from device_runtime.quality.field import Judgement
 
 
-class Verdict(StrEnum):
+class Health(StrEnum):
     """What the window says so far."""
 
     WAIT = "wait"
@@ -65,18 +65,18 @@ class HealthWindow:
         figures = f": {field.why}" if self.rules.max_wql_vs_base_percent is not None else ""
         return f"health window passed, {self.forecasts} forecasts{figures}"
 
-    def verdict(self, at: float, field: Judgement) -> Verdict:
+    def health(self, at: float, field: Judgement) -> Health:
         """Judge the window at the monotonic time ``at``, and by the field's judgement where a limit is set.
 
         With a limit, a trial ends when it is shown to be worse, and passes only when it is shown not to be.
         """
         if self.failures > self.rules.max_failures:
-            return Verdict.FAILED
+            return Health.FAILED
         judged = self.rules.max_wql_vs_base_percent is not None
         if judged and field.verdict is evidence.Verdict.WORSE:
             self.reason = f"{field.why}, at most {self.rules.max_wql_vs_base_percent:+g} %"
-            return Verdict.FAILED
+            return Health.FAILED
         waits = judged and field.verdict is not evidence.Verdict.BETTER
         if not waits and at - self.began >= self.rules.seconds and self.forecasts >= self.rules.min_forecasts:
-            return Verdict.PASSED
-        return Verdict.WAIT
+            return Health.PASSED
+        return Health.WAIT

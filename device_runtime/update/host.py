@@ -17,13 +17,13 @@ from typing import Any, Generic
 
 from numpy.typing import ArrayLike
 
-from device_runtime.adapt.judge import Verdict as Judged
+from device_runtime.adapt.bets import Proposal
 from device_runtime.adapt.modes import Mode
 from device_runtime.errors import DeviceRuntimeError, InputError, StorageError
 from device_runtime.faults import Fault, fault_of
 from device_runtime.format.binding import Use
 from device_runtime.update.adapting import Adapting
-from device_runtime.update.health import HealthWindow, Verdict
+from device_runtime.update.health import Health, HealthWindow
 from device_runtime.update.lifecycle import Entry, State
 from device_runtime.update.notes import LEARNING, RUNNING, Learning, Running, leave
 from device_runtime.update.settings import DeviceConfig
@@ -192,18 +192,18 @@ class Host(Generic[F]):
         more = self._adapting.idle(waits)
         if self._adapting.lost and self.runs_own:
             self._take_back_own(self._adapting.lost)
-        verdict = self._adapting.verdict
-        if verdict is not Judged.NONE and self.started.state is not State.TRIAL and not waits():
-            self._act(verdict)
+        proposal = self._adapting.proposal
+        if proposal is not Proposal.NONE and self.started.state is not State.TRIAL and not waits():
+            self._act(proposal)
             more = True
         self._say_learning()
         return more
 
-    def _act(self, verdict: Judged) -> None:
+    def _act(self, proposal: Proposal) -> None:
         """Do what the evidence asks for."""
         facts = self._adapting.facts()
         try:
-            if verdict is Judged.DEMOTE:
+            if proposal is Proposal.DEMOTE:
                 why = self._adapting.reason
                 self._adapting.demoted_by_evidence()
                 self._take_back_own(why, learnt=facts)
@@ -274,13 +274,13 @@ class Host(Generic[F]):
         self._window.observe(ok=ok, latency=latency, reason=reason)
         rules = self._config.health
         field = self._watch.judge(self.started.running.adapter_digest, rules.min_scored)
-        verdict = self._window.verdict(self._clock(), field)
-        if verdict is Verdict.WAIT:
+        health = self._window.health(self._clock(), field)
+        if health is Health.WAIT:
             return
         with contextlib.suppress(StorageError), self._slots() as slots:  # what cannot be written waits for the next one
             if self._differs(slots):
                 self._begin(slots)  # somebody else decided
-            elif verdict is Verdict.PASSED:
+            elif health is Health.PASSED:
                 slots.confirm(self._window.passed(field), who="device")
                 self._window, self._generation = None, slots.record.generation
                 self.started = replace(self.started, state=State.CONFIRMED)

@@ -16,10 +16,10 @@ from pathlib import Path
 from device_runtime.errors import RollbackError, SignatureError, StorageError
 from device_runtime.faults import Fault, installed_fault
 from device_runtime.files import read_bounded, write_atomic
-from device_runtime.quality.evidence import Verdict as Shown
+from device_runtime.quality.evidence import Verdict
 from device_runtime.quality.field import FieldQuality, Judgement
 from device_runtime.update import field_store
-from device_runtime.update.health import Verdict
+from device_runtime.update.health import Health
 from device_runtime.update.lifecycle import Entry, State
 from device_runtime.update.service_health import ServiceHealth
 from device_runtime.update.settings import DeviceConfig
@@ -72,11 +72,11 @@ def judge(
     if health.adapter != entry.adapter:
         return f"{_named(entry)} is on trial and the service runs something else"
     window, field = health.window(config.health), _field(slots, config, entry)
-    verdict = window.verdict(time.monotonic() if now is None else now, field)
-    if verdict is Verdict.PASSED:
+    found = window.health(time.monotonic() if now is None else now, field)
+    if found is Health.PASSED:
         slots.confirm(window.passed(field), who="device")
         return f"confirmed: {slots.record.reason}"
-    if verdict is Verdict.FAILED:
+    if found is Health.FAILED:
         slots.fall_back(f"health window: {window.reason}", who="device")
         return f"taken back: {slots.record.reason}; {hand_over(slots, config, target)}"
     return f"on trial: {window.forecasts} forecasts, {window.failures} failures; {field.why}"
@@ -98,7 +98,7 @@ def _field(slots: Slots, config: DeviceConfig, entry: Entry) -> Judgement:
     """Return what the figures that the service keeps say of an adapter."""
     field = FieldQuality(config.quality, ratio=config.health.ratio)
     if problem := field_store.load(slots.disk, field):
-        return Judgement(verdict=Shown.OPEN, why=problem)
+        return Judgement(verdict=Verdict.OPEN, why=problem)
     return field.judge(entry.adapter, config.health.min_scored)
 
 

@@ -21,7 +21,7 @@ def list_columns(path: Path, options: ReadOptions) -> dict[str, Any]:
 
     Raises `DataError` for what no reader understands, or for an option that names no column.
     """
-    from device_runtime.series.layout import find_layout
+    from device_runtime.series.columns import find_layout
     from device_runtime.series.numerals import Numerals, decide
     from edge_tsfm.data.frames import FrameColumns, cells_of
     from edge_tsfm.data.names import files_below, has_ending

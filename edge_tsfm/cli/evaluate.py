@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from device_runtime.cli.asked import taken
 from device_runtime.cli.options import accept_option
 from device_runtime.cli.read_options import min_observed_option
 from edge_tsfm.cli.progress import Progress, quiet_option
-from edge_tsfm.cli.reading import read_options
+from edge_tsfm.cli.reading import read_options, split_option
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.progress import Work
 
@@ -27,12 +28,8 @@ WAIT = 60.0  # seconds for another evaluation to write the same files
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    type=click.Choice(["train", "validation", "test", "all"]),
-    default="test",
-    show_default=True,
-    help="Which patients (or, of a run split by time, which stretch); all is for data of another hospital.",
+@split_option(
+    "test", whose="Which patients (or, of a run split by time, which stretch); all is for data of another hospital."
 )
 @click.option("--allow-trained-patients", is_flag=True, help="Score patients the run was trained on, and say so.")
 @click.option("--target", help="Signal or column.  [default: what the run was trained on]")
@@ -101,7 +98,7 @@ def command(
 
     trained = open_run(run)
     _check_options(trained, given["bundle"], given["adapter"], block_length)
-    scored = {name: given.pop(name) for name in tuple(given) if name in Options.__dataclass_fields__}
+    scored = taken(Options, given)
     options = Options(part=split, allow_trained=allow_trained_patients, block_length=block_length, **scored)
     dataset = read_for(trained, data, {"target": target, **given})
     work = Work()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from device_runtime.cli.asked import TOGETHER, covariate_options, length_options, sampling_options, taken
 from device_runtime.cli.options import (
     accept_option,
     context_steps,
@@ -37,23 +38,11 @@ if TYPE_CHECKING:
     "targets",
     multiple=True,
     required=True,
-    help="Signal or column to forecast; several are forecast together (Chronos-2).",
+    help=f"Signal or column to forecast; {TOGETHER}",
 )
-@click.option("--past-covariate", "past", multiple=True, help="Signal measured beside the target (Chronos-2).")
-@click.option(
-    "--future-covariate",
-    "future",
-    multiple=True,
-    help="Signal also known ahead (Chronos-2): in the last rows, which are the steps to forecast.",
-)
-@click.option(
-    "--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: what the adapter is for, else 6]"
-)
-@click.option(
-    "--context-length", type=click.IntRange(1), help="Latest steps to use.  [default: what the adapter is for, else 48]"
-)
-@click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
+@covariate_options
+@length_options(context="what the adapter is for, else 48", prediction="what the adapter is for, else 6")
+@sampling_options
 @read_options
 @min_observed_option("12, or as many as the context has steps")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv or .parquet  [default: print CSV]")
@@ -63,18 +52,10 @@ def command(
     bundle: Path,
     data: str,
     adapter: Path | None,
-    targets: tuple[str, ...],
-    past: tuple[str, ...],
-    future: tuple[str, ...],
-    prediction_length: int | None,
-    context_length: int | None,
-    num_samples: int | None,
-    seed: int,
     out: Path | None,
     as_json: bool,
     accept: tuple[str, ...],
-    min_observed: int | None,
-    **reading: Any,
+    **given: Any,
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
 
@@ -89,22 +70,14 @@ def command(
         raise ConfigError(f"{out}: want a name that ends in .csv or .parquet")
     from edge_tsfm.runs.forecasts import Asked, forecast_data
 
+    asked = Asked(**taken(Asked, given))
+
     def opened(forecaster: Forecaster) -> None:
         require_use_said(forecaster)
         warn_of_use(forecaster)
-        context_steps(forecaster, context_length)
+        context_steps(forecaster, asked.context_length)
 
-    asked = Asked(
-        targets=targets,
-        past_covariates=past,
-        future_covariates=future,
-        prediction_length=prediction_length,
-        context_length=context_length,
-        num_samples=num_samples,
-        seed=seed,
-        min_observed=min_observed,
-    )
-    found = forecast_data(bundle, data, asked, adapter=adapter, accept=accept, reading=reading, opened=opened)
+    found = forecast_data(bundle, data, asked, adapter=adapter, accept=accept, reading=given, opened=opened)
     warn_of_accepted(found.forecast)
     for where, why in found.left_out.items():
         leave_out("edge-tsfm", where, why)

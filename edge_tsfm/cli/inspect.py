@@ -111,14 +111,14 @@ def _blob(path: Path) -> dict[str, Any]:
     """Describe a blob, byte for byte: the parts add up to the file's size."""
     from device_runtime.files import about
     from device_runtime.format.blob import blob_size, decode
-    from device_runtime.format.layout import HEADER, RECORD, Kind, Record
+    from device_runtime.format.layout import HEADER, RECORD, BlobRecord, Kind
 
     data = path.read_bytes()
     with about(path):
         size = blob_size(data)
         adapter = decode(data[:size])
     count = int.from_bytes(data[12:14], "little")
-    records = [Record.unpack(data, HEADER.size + i * RECORD.size) for i in range(count)]
+    records = [BlobRecord.unpack(data, HEADER.size + i * RECORD.size) for i in range(count)]
     return {
         "blob": path.name,
         "adapter": sha256(data[:size]).hexdigest(),

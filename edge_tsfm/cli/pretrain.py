@@ -90,27 +90,8 @@ def command(
     from edge_tsfm.research.pretraining.few import Continued
     from edge_tsfm.research.pretraining.run import pretrain
 
-    steps_in_all, work = config.optimiser.steps, Work()
-    since = time.monotonic()
-    last: int | None = None
+    work = Work()
     with Display(f"pretrain {config.name}", work, quiet=quiet) as shown:
-
-        def on_log(progress: Progress) -> None:
-            nonlocal since, last
-            row, now = progress.curve[-1], time.monotonic()
-            if last is None:  # the first line of a run or of the rest of one: what was before it is not of its pace
-                done = config.log_every
-                seconds = done * progress.series / progress.step / row["series_per_second"]
-            else:  # looks at the model and checkpoints are between the lines, and count
-                done, seconds = progress.step - last, now - since
-            work.plan(steps=steps_in_all - progress.step + done)
-            work.add("steps", seconds, done)
-            since, last = now, progress.step
-            shown.update(
-                f"step {progress.step:,} of {steps_in_all:,}, loss {row['loss']:.3f}, "
-                f"{row['series_per_second']:.0f} series/s"
-            )
-
         outcome = pretrain(
             config,
             out,
@@ -120,9 +101,32 @@ def command(
             validation_windows=validation_windows,
             resume=resume,
             device=device,
-            on_log=on_log,
+            on_log=_Pace(config, work, shown),
         )
     _say(outcome.to_dict(), as_json)
+
+
+class _Pace:
+    """Shows how far a run is, and learns from its lines how long the rest will take."""
+
+    def __init__(self, config: PretrainConfig, work: Work, shown: Display) -> None:
+        self._config, self._work, self._shown = config, work, shown
+        self._since, self._last = time.monotonic(), -1
+
+    def __call__(self, progress: Progress) -> None:
+        """Take one line of the run's curve."""
+        row, now, in_all = progress.curve[-1], time.monotonic(), self._config.optimiser.steps
+        if self._last < 0:  # the first line of a run or of the rest of one: what was before it is not of its pace
+            done = self._config.log_every
+            seconds = done * progress.series / progress.step / row["series_per_second"]
+        else:  # looks at the model and checkpoints are between the lines, and count
+            done, seconds = progress.step - self._last, now - self._since
+        self._work.plan(steps=in_all - progress.step + done)
+        self._work.add("steps", seconds, done)
+        self._since, self._last = now, progress.step
+        self._shown.update(
+            f"step {progress.step:,} of {in_all:,}, loss {row['loss']:.3f}, {row['series_per_second']:.0f} series/s"
+        )
 
 
 def _say(report: dict[str, Any], as_json: bool) -> None:

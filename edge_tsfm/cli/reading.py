@@ -1,6 +1,8 @@
-"""Options that say how data are read: the device's, and what a folder of files needs beside them."""
+"""Options that say how data are read, the device's and what a folder of files needs beside them; and whose."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import click
 
@@ -18,3 +20,14 @@ _ids_across_files = click.option(
 def read_options(function: F) -> F:
     """Add the options of `edge_tsfm.data.read_dataset`, but for the target."""
     return of_a_table(_ids_across_files(function))
+
+
+def split_option(default: str, *, whose: str) -> Callable[[F], F]:
+    """Add ``--split``; ``whose`` says what the parts are of, and why that one is the default."""
+    return click.option(
+        "--split",
+        type=click.Choice(["train", "validation", "test", "all"]),
+        default=default,
+        show_default=True,
+        help=whose,
+    )

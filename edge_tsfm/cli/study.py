@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.errors import TrainError
 from edge_tsfm.progress import Work
+
+if TYPE_CHECKING:
+    from edge_tsfm.research.study.cells import Cell
+    from edge_tsfm.research.study.study import Result
 
 
 @click.command()
@@ -38,34 +44,17 @@ def command(
 
     Every cell is a run folder under OUT. Started again, the same command goes on where it stopped.
     """
-    from edge_tsfm.research.study.cells import Cell
     from edge_tsfm.research.study.config import load_study
-    from edge_tsfm.research.study.layout import markdown
     from edge_tsfm.research.study.pool import default_jobs
-    from edge_tsfm.research.study.scores import SCORES_FILE
-    from edge_tsfm.research.study.study import RESULTS_FOLDER, plan, run_study
-    from edge_tsfm.runs.record import RUN_FILE
+    from edge_tsfm.research.study.study import plan, run_study
 
     asked = load_study(study, str(Path(data).absolute()) if data else None)
     trials, cells = plan(asked)
-
-    def there(cell: Cell) -> bool:
-        return (out / cell.folder / (SCORES_FILE if cell.scored else RUN_FILE)).exists()
-
     if dry_run:
-        listed = [{"folder": one.folder, "done": there(one)} for one in (*trials, *cells)]
-        if as_json:
-            click.echo(json.dumps(listed))
-            return
-        for entry in listed:
-            click.echo(f"{'done  ' if entry['done'] else '      '}{entry['folder']}")
-        click.echo(
-            f"{len(trials)} runs to choose learning rates, {len(cells)} for the table; "
-            f"{sum(bool(entry['done']) for entry in listed)} done"
-        )
+        _list(trials, cells, out, as_json=as_json)
         return
     work, whole = Work(), [*trials, *cells]
-    done = {cell.folder for cell in whole if there(cell)}
+    done = {cell.folder for cell in whole if _there(cell, out)}
     work.plan(cells=sum(cell.effort for cell in whole if cell.folder not in done))
     finished, since = len(done), time.monotonic()
     with Progress("study", work, quiet=quiet or tabulate) as progress:
@@ -81,13 +70,43 @@ def command(
             progress.update(f"{finished} of {len(whole)} cells, {cell.folder} done", mark=True)
 
         result = run_study(asked, out, jobs=jobs or default_jobs(), ray=ray, only_tabulate=tabulate, report=report)
-    if as_json:
-        click.echo(json.dumps(result.to_dict()))
-    else:
-        click.echo(markdown(result.groups))
-        for note in result.notes:
-            click.echo(f"note: {note}")
-        click.echo(f"{out / RESULTS_FOLDER}: table.md, table.csv, study.json, study.html, pareto.png")
+    _say(result, out, as_json=as_json)
     if result.failed:
         folder, error = next(iter(result.failed.items()))
         raise TrainError(f"{len(result.failed)} cells failed; {folder}: {error}", hint="the others are in the table")
+
+
+def _there(cell: Cell, out: Path) -> bool:
+    """Say whether a cell is finished."""
+    from edge_tsfm.research.study.scores import SCORES_FILE
+    from edge_tsfm.runs.record import RUN_FILE
+
+    return (out / cell.folder / (SCORES_FILE if cell.scored else RUN_FILE)).exists()
+
+
+def _list(trials: Sequence[Cell], cells: Sequence[Cell], out: Path, *, as_json: bool) -> None:
+    """Print every cell of a study, and which are done."""
+    listed = [{"folder": one.folder, "done": _there(one, out)} for one in (*trials, *cells)]
+    if as_json:
+        click.echo(json.dumps(listed))
+        return
+    for entry in listed:
+        click.echo(f"{'done  ' if entry['done'] else '      '}{entry['folder']}")
+    click.echo(
+        f"{len(trials)} runs to choose learning rates, {len(cells)} for the table; "
+        f"{sum(bool(entry['done']) for entry in listed)} done"
+    )
+
+
+def _say(result: Result, out: Path, *, as_json: bool) -> None:
+    """Print the table, and where it is."""
+    from edge_tsfm.research.study.render import markdown
+    from edge_tsfm.research.study.study import RESULTS_FOLDER
+
+    if as_json:
+        click.echo(json.dumps(result.to_dict()))
+        return
+    click.echo(markdown(result.groups))
+    for note in result.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"{out / RESULTS_FOLDER}: table.md, table.csv, study.json, study.html, pareto.png")

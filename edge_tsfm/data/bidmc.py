@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from edge_tsfm.data.records import about, table_of
+from edge_tsfm.data.recordings import about, table_of
 from edge_tsfm.data.tables import Table, read_table
 from edge_tsfm.errors import DataError
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from device_runtime.series.signals import find_signal, rank_of_name
 from edge_tsfm.data.names import stem
-from edge_tsfm.data.records import about, table_of
+from edge_tsfm.data.recordings import about, table_of
 from edge_tsfm.data.tables import Table
 from edge_tsfm.errors import DataError
 

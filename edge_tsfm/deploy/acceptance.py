@@ -84,7 +84,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Acceptance:
     """Every comparison; passed when all did."""
 
     checks: tuple[Check, ...]
@@ -109,9 +109,9 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], bytes]:
     return value, data
 
 
-def judge(
+def check_bounds(
     gate: Gate, evaluation: Mapping[str, Any], field: Mapping[str, Any] | None, *, first: bool, name: str = "adapter"
-) -> Verdict:
+) -> Acceptance:
     """Judge an evaluation. ``field`` is the evaluation of the adapter in the field, on the same windows.
 
     ``first`` says that no adapter is in the field yet; only then may ``field`` be missing. ``name`` is the forecaster
@@ -119,7 +119,7 @@ def judge(
     calibration. Evaluations that cannot be read fail their checks.
     """
     try:
-        return Verdict(checks=tuple(_checks(gate, evaluation, field, first, name)))
+        return Acceptance(checks=tuple(_checks(gate, evaluation, field, first, name)))
     except (AttributeError, KeyError, OverflowError, TypeError) as error:
         raise DataError(f"not an evaluation: {error!r}", hint="edge-tsfm evaluate … --json") from error
 

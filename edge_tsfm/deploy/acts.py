@@ -1,6 +1,6 @@
 """The record of an act on a ring, an in-toto Statement and a page: start, stage, halt, revocation, downgrade.
 
-An approval and a refusal have a record of their own (`edge_tsfm.deploy.record`), with the evidence.
+An approval and a refusal have a record of their own (`edge_tsfm.deploy.change_record`), with the evidence.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from device_runtime.binder import bind
 from device_runtime.documents import read_json
 from device_runtime.format.blob import blob_size
 from device_runtime.update.rollout import adapter_target
+from edge_tsfm.deploy.change_record import STATEMENT, tool_versions, write_record
 from edge_tsfm.deploy.evidence import Act, StatementFile
 from edge_tsfm.deploy.ledger import Ring
-from edge_tsfm.deploy.record import STATEMENT, tool_versions, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest
 from edge_tsfm.errors import DataError

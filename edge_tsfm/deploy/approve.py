@@ -14,13 +14,13 @@ from device_runtime.format.blob import blob_size, decode
 from device_runtime.series.signals import find_signal
 from device_runtime.update.rollout import adapter_target
 from device_runtime.update.slots import MAX_FILE_SIZE
-from edge_tsfm.deploy.acceptance import Gate, Verdict, judge, read_evaluation, read_gate
+from edge_tsfm.deploy.acceptance import Acceptance, Gate, check_bounds, read_evaluation, read_gate
+from edge_tsfm.deploy.change_record import Case, statement, write_record
 from edge_tsfm.deploy.ledger import Ring, in_the_field, read_ring, write_ring
-from edge_tsfm.deploy.record import Case, statement, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, sign_blob
 from edge_tsfm.errors import DeployError, GateRefusedError
-from export.record import exported_weights, names_run
+from export.manifest import exported_weights, names_run
 
 MAX_REVOKED = 32  # listed for each ring; beyond, raise the security minimum
 
@@ -76,33 +76,38 @@ def approve(
     _check_judged_signal(known, judged, str(evaluation))
     field = _Field.of(repository, known, field_evaluation)
     name = _judged_as(judged, decoded, opened, str(evaluation))
-    verdict = judge(gate, judged, field.evaluation, first=field.file is None, name=name)
+    acceptance = check_bounds(gate, judged, field.evaluation, first=field.file is None, name=name)
     case = Case(
-        name=adapter.name, ring=ring, blob=blob, bundle=opened, verdict=verdict, gate=gate_digest, judged=name,
+        name=adapter.name, ring=ring, blob=blob, bundle=opened, acceptance=acceptance, gate=gate_digest, judged=name,
         evaluation=judged, evaluation_digest=digest(judged_bytes), field=field.facts, who=who, why=why,
         now=repository.now, training_data=data_digest,
     )  # fmt: skip
-    if not verdict.passed or decoded.forced:
+    if not acceptance.passed or decoded.forced:
         path = write_record(repository.folder / "records", statement(case, decision="refused"))
-        raise GateRefusedError(f"the gate refuses it: {_reasons(verdict, decoded)}", hint=f"recorded in {path}")
-    signed, signed_by = sign_blob(blob, repository.signers("adapter"), repository.threshold("adapter"))
-    file, sequence = digest(signed), decoded.version
-    target = repository.put_target(adapter_target(ring, file), signed)
+        raise GateRefusedError(f"the gate refuses it: {_reasons(acceptance, decoded)}", hint=f"recorded in {path}")
+    return _sign(repository, known, case, decoded.version)
+
+
+def _sign(repository: Repository, known: Ring, case: Case, version: int) -> Approval:
+    """Sign and list what passed, record it, and count the ring's sequence up."""
+    signed, signed_by = sign_blob(case.blob, repository.signers("adapter"), repository.threshold("adapter"))
+    adapter, file = digest(case.blob), digest(signed)
+    target = repository.put_target(adapter_target(case.ring, file), signed)
     after = replace(
         known,
-        sequence=sequence,
-        sequences={**known.sequences, file: sequence},
-        versions={**known.versions, file: decoded.version},
-        adapters={**known.adapters, file: digest(blob)},
+        sequence=version,
+        sequences={**known.sequences, file: version},
+        versions={**known.versions, file: version},
+        adapters={**known.adapters, file: adapter},
     )
-    role, listed_by = list_target(repository, target, sequence)
+    role, listed_by = list_target(repository, target, version)
     approvals = {"adapter": signed_by, role: listed_by}
     path = write_record(
         repository.folder / "records", statement(case, decision="approved", signed=signed, approvals=approvals)
     )
     write_ring(repository, after)
     return Approval(
-        ring=ring, adapter=digest(blob), file=file, version=decoded.version, sequence=sequence,
+        ring=case.ring, adapter=adapter, file=file, version=version, sequence=version,
         size=len(signed), record=str(path),
     )  # fmt: skip
 
@@ -247,9 +252,9 @@ def _pinned_gate(repository: Repository) -> tuple[Gate, str]:
     return read_gate(data, path), pinned
 
 
-def _reasons(verdict: Verdict, adapter: Adapter) -> str:
+def _reasons(acceptance: Acceptance, adapter: Adapter) -> str:
     """Say why an adapter is refused."""
-    reasons = [check.sentence for check in verdict.checks if not check.passed]
+    reasons = [check.sentence for check in acceptance.checks if not check.passed]
     reasons += ["the blob says it was accepted by hand (forced)"] if adapter.forced else []
     return "; ".join(reasons)
 

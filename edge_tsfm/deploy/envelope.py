@@ -21,10 +21,10 @@ from device_runtime.files import read_bounded
 from device_runtime.format.learning import LEARNING_FILE, Learning
 from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, Manifest
 from device_runtime.update.envelope_store import envelope_target
-from edge_tsfm.deploy.acceptance import MAX_EVALUATION, Check, Verdict
+from edge_tsfm.deploy.acceptance import MAX_EVALUATION, Acceptance, Check
 from edge_tsfm.deploy.approve import list_target
+from edge_tsfm.deploy.change_record import STATEMENT, tool_versions, write_record
 from edge_tsfm.deploy.ledger import Ring, read_ring
-from edge_tsfm.deploy.record import STATEMENT, tool_versions, write_record
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.deploy.signers import digest, signatures_of
 from edge_tsfm.errors import ConfigError, DataError, DeployError, GateRefusedError
@@ -149,18 +149,18 @@ def approve_envelope(
     known = read_ring(repository, ring)
     known.require_signal()
     envelope = _envelope(repository, known, written, graphs, digest(data), shown)
-    verdict = Verdict(checks=tuple(_checks(written.bounds, envelope, shown)))
+    acceptance = Acceptance(checks=tuple(_checks(written.bounds, envelope, shown)))
     facts: dict[str, Any] = {
         "ring": known,
         "envelope": envelope,
-        "verdict": verdict,
+        "acceptance": acceptance,
         "evidence": shown,
         "who": who,
         "why": why,
     }
-    if not verdict.passed:
+    if not acceptance.passed:
         path = _record(repository, "refused", signed=None, approvals={}, **facts)
-        failed = "; ".join(check.sentence for check in verdict.checks if not check.passed)
+        failed = "; ".join(check.sentence for check in acceptance.checks if not check.passed)
         raise GateRefusedError(f"the evidence does not carry it: {failed}", hint=f"recorded in {path}")
     text = encode(envelope)
     trailer, signed_by = signatures_of(
@@ -190,7 +190,7 @@ def withdraw_envelope(repository: Repository, *, ring: str, who: str, why: str) 
     role = repository.drop_target(envelope_target(ring))
     approvals = {role: sorted(repository.load(role).signatures)}
     return _record(
-        repository, "withdraw", signed=None, approvals=approvals, ring=known, envelope=None, verdict=None,
+        repository, "withdraw", signed=None, approvals=approvals, ring=known, envelope=None, acceptance=None,
         evidence=None, who=who, why=why,
     )  # fmt: skip
 
@@ -300,7 +300,7 @@ def _record(
     approvals: Mapping[str, list[str]],
     ring: Ring,
     envelope: Envelope | None,
-    verdict: Verdict | None,
+    acceptance: Acceptance | None,
     evidence: EvidenceFile | None,
     who: str,
     why: str,
@@ -323,7 +323,7 @@ def _record(
             "why": why,
             "at": repository.now.isoformat(),
             "envelope": asdict(envelope) if envelope else None,
-            "checks": [{**vars(check), "outcome": check.sentence} for check in verdict.checks] if verdict else [],
+            "checks": [{**vars(check), "outcome": check.sentence} for check in acceptance.checks] if acceptance else [],
             "evidence": asdict(evidence) if evidence else None,
             "adapters": [],
             "revoked": [],

@@ -82,7 +82,7 @@ class Injected:
 class AdaptEval:
     """Everything that was found. ``overall`` is prequential; ``held_out`` is of wards that were not learnt from."""
 
-    channel: str
+    signal: str
     unit: str
     mode: str
     rules: dict[str, Any]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class GateResult:
     """Whether an adapter may be shipped, and why.
 
     ``difference`` is the relative difference of ``metric`` to the frozen base's (negative is better) and
@@ -47,7 +47,7 @@ class Verdict:
         return values | dict.fromkeys(undefined)
 
 
-def judge(
+def apply_gate(
     adapter_quantiles: NDArray[np.floating],
     base_quantiles: NDArray[np.floating],
     windows: Windows,
@@ -58,7 +58,7 @@ def judge(
     seed: int = 0,
     resamples: int = 2000,
     min_patients: int = FEW_PATIENTS,
-) -> Verdict:
+) -> GateResult:
     """Compare two forecasts ``[N, H, Q]`` of windows that training did not fit, paired by patient.
 
     Accepted only when the upper bound of the central ``confidence`` interval of the relative difference lies
@@ -68,11 +68,7 @@ def judge(
     Raises `ConfigError` for an unknown metric, `DataError` when nothing can be scored, `ModelError` for a
     forecast of the wrong shape or a base that is not finite.
     """
-    if metric not in METRICS or METRICS[metric].better != "lower":
-        wanted = ", ".join(name for name, one in METRICS.items() if one.better == "lower")
-        raise ConfigError(f"the gate cannot judge by {metric!r}; choose one of {wanted}")
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence {confidence} must lie in 0 to 1")
+    _check_rule(metric, confidence)
     scored = (~np.isnan(windows.target)).any(1)
     if not scored.any():
         raise DataError(f"{len(windows)} windows hold no observed target value: nothing to judge by")
@@ -100,7 +96,7 @@ def judge(
         refusal = f"{compared}, and the {interval} {'is above' if low > 0 else 'does not exclude'} zero"
     else:
         refusal = ""
-    return Verdict(
+    return GateResult(
         accepted=not refusal,
         reason=refusal or f"{compared} ({interval})",
         metric=metric,
@@ -113,6 +109,15 @@ def judge(
         windows=int(scored.sum()),
         seed=seed,
     )
+
+
+def _check_rule(metric: str, confidence: float) -> None:
+    """Refuse a rule that decides nothing. Raises `ConfigError`."""
+    if metric not in METRICS or METRICS[metric].better != "lower":
+        wanted = ", ".join(name for name, one in METRICS.items() if one.better == "lower")
+        raise ConfigError(f"the gate cannot judge by {metric!r}; choose one of {wanted}")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence {confidence} must lie in 0 to 1")
 
 
 def say_change(relative: float) -> str:

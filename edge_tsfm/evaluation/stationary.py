@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from device_runtime.adapt.judge import Judge, Losses, Verdict
+from device_runtime.adapt.bets import Bets, Losses, Proposal
 from device_runtime.adapt.rules import AdaptRules
 from edge_tsfm.evaluation.adaptation import Stationary
 
@@ -24,11 +24,11 @@ def false_promotions(
     pool = np.asarray(differences if len(differences) else [0.01])
     promoted = 0
     for _ in range(wards):
-        judge = Judge(rules)
+        bets = Bets(rules)
         drawn = rng.choice(pool, stays) * rng.choice([-1.0, 1.0], stays)
         for one in drawn:
             losses = Losses(frozen=1.0 - one, running=1.0 - one, candidate=1.0 + one)
-            if judge.add(losses, promoted=False) is Verdict.PROMOTE:
+            if bets.add(losses, promoted=False) is Proposal.PROMOTE:
                 promoted += 1
                 break
     return Stationary(

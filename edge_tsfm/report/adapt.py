@@ -66,7 +66,7 @@ def summary(found: AdaptEval) -> str:
     """Say what was done."""
     lengths = found.lengths
     return (
-        f"{found.channel}, mode {found.mode}: {len(found.wards)} wards in {found.seeds} "
+        f"{found.signal}, mode {found.mode}: {len(found.wards)} wards in {found.seeds} "
         f"{'order' if found.seeds == 1 else 'orders'}, {sum(one.stays for one in found.wards):,} stays, "
         f"{lengths['context_length']} → {lengths['prediction_length']} steps; brackets: 95 % bootstrap over "
         f"{found.unit}s, paired with frozen"

@@ -23,8 +23,9 @@ from edge_tsfm.evaluation.metrics import score_windows
 from edge_tsfm.evaluation.online_mix import online_mix
 from edge_tsfm.evaluation.stationary import false_promotions
 from edge_tsfm.progress import Work
+from edge_tsfm.runs.history import Lengths
 from edge_tsfm.runs.injected import FAULTS, injected
-from edge_tsfm.runs.passages import Lengths, Passage, follow, forecasts, learn, offline, tracked, wards_of
+from edge_tsfm.runs.passages import Passage, follow, forecasts, learn, offline, tracked, wards_of
 
 FloatArray = NDArray[np.float32]
 Predict = Callable[[FloatArray], FloatArray]  # contexts [N, L] -> quantiles [N, H, Q]
@@ -247,7 +248,7 @@ class _Gathered:
         joined = {name: np.concatenate(parts) for name, parts in scores.items()}
         return lines(joined, np.concatenate(drawn), frozen=FROZEN, seed=0, resamples=self.options.resamples)
 
-    def result(self, channel: str) -> AdaptEval:
+    def result(self, signal: str) -> AdaptEval:
         """Turn it all into figures."""
         options = self.options
         joined = {name: np.concatenate(parts) for name, parts in self._scores.items()}
@@ -261,7 +262,7 @@ class _Gathered:
                 at, self._differences, wards=options.simulated, stays=options.simulated_stays, seed=0
             )
         return AdaptEval(
-            channel=channel,
+            signal=signal,
             unit=self._unit,
             mode=options.rules.mode.value,
             rules=asdict(at) | {"mode": options.rules.mode.value},

@@ -199,7 +199,7 @@ def _record(
             "method": run.method,
             "target": run.target,
             "parameters": run.record["parameters"],
-            "numbers": run.numbers_digest,
+            "numbers": run.parameters_digest,  # the key is older than the word
             "training_data": run.record["data"]["fingerprint"],
             "base": dict(run.base),
             "seed": run.config.seed,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from device_runtime.errors import ForecastError
+from device_runtime.forecast import items
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecast, Forecaster
 from device_runtime.forecast.uses import binding_of, signal_of
@@ -26,18 +27,10 @@ from edge_tsfm.options import CONTEXT_LENGTH, PREDICTION_LENGTH
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is to be forecast, and from what. Lengths are in steps; None: what the adapter is for, else 48 and 6."""
+class Asked(items.Asked):
+    """The same of data: where neither is said nor the adapter is for one, 48 steps of context and 6 ahead."""
 
     targets: tuple[str, ...]
-    past_covariates: tuple[str, ...] = ()
-    future_covariates: tuple[str, ...] = ()
-    prediction_length: int | None = None
-    context_length: int | None = None
-    quantile_levels: tuple[float, ...] | None = None  # the base's own
-    num_samples: int | None = None  # of a base that samples
-    seed: int = 0
-    min_observed: int | None = None  # observed steps of a context below which it is left out; 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

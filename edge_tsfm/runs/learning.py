@@ -11,7 +11,7 @@ from edge_tsfm.models import Base
 from edge_tsfm.models.biases import put_biases
 from edge_tsfm.models.family import FAMILIES
 from export import LearningExport, export_learning
-from export.record import exported_weights
+from export.manifest import exported_weights
 
 Progress = Callable[[str, int, int], None]
 

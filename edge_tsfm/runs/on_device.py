@@ -16,7 +16,7 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.report import DEVICE, DEVICE_BASE
 from edge_tsfm.models import FAMILIES
 from edge_tsfm.runs.run import Run
-from export.record import names_run
+from export.manifest import names_run
 
 
 def device_forecasters(
@@ -30,10 +30,10 @@ def device_forecasters(
     opened = run.open_bundle(bundle)
     merged = Forecaster.open(opened, adapter, use=use, accept=accept)
     assert merged.adapter is not None
-    if not names_run(merged.adapter.metadata, run.numbers_digest):
+    if not names_run(merged.adapter.metadata, run.parameters_digest):
         made = merged.adapter.metadata.get("run", "not recorded")
         raise ConfigError(
-            f"{adapter} was exported from run {made}, this is run {run.numbers_digest[:16]}",
+            f"{adapter} was exported from run {made}, this is run {run.parameters_digest[:16]}",
             hint=f"edge-tsfm export adapter {run.path} --bundle {bundle} --out ADAPTER",
         )
     return {DEVICE: merged, DEVICE_BASE: Forecaster.open(opened)}

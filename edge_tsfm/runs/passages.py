@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from device_runtime.adapt.judge import Verdict
+from device_runtime.adapt.bets import Proposal
 from device_runtime.adapt.learnable import Learnable
 from device_runtime.adapt.learner import Entry, Learner, Stay
 from device_runtime.adapt.modes import MODES
@@ -24,6 +24,7 @@ from edge_tsfm.data.series import Series
 from edge_tsfm.data.windows import Windows, make_windows
 from edge_tsfm.errors import DataError
 from edge_tsfm.evaluation.online_mix import revealed
+from edge_tsfm.runs.history import Lengths
 
 FloatArray = NDArray[np.float32]
 Tell = Callable[[str], None]
@@ -31,16 +32,6 @@ Tell = Callable[[str], None]
 AT_ONCE = 256  # windows that are forecast together
 DAY_MS = 86_400_000
 OFFLINE_STEPS, OFFLINE_BATCH, OFFLINE_RATE = 300, 64, 0.01
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lengths:
-    """How a ward is forecast."""
-
-    context_length: int
-    prediction_length: int
-    min_observed: int
-    interval_ms: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,14 +167,14 @@ class _Clock:
 
 def _decide(learner: Learner, out: Passage, stay: int, *, may: bool) -> None:
     """Do what the evidence asks for, where the mode allows it; note it in any case, once."""
-    if learner.verdict is Verdict.PROMOTE and (may or not out.changes):
+    if learner.proposal is Proposal.PROMOTE and (may or not out.changes):
         out.changes.append(
-            Change(what="promoted" if may else "would promote", stay=stay, evidence=learner.judge.better.log)
+            Change(what="promoted" if may else "would promote", stay=stay, evidence=learner.bets.better.log)
         )
         if may:
             learner.promote(learner.shift)
-    elif learner.verdict is Verdict.DEMOTE:
-        out.changes.append(Change(what="taken back", stay=stay, evidence=learner.judge.worse.log))
+    elif learner.proposal is Proposal.DEMOTE:
+        out.changes.append(Change(what="taken back", stay=stay, evidence=learner.bets.worse.log))
         learner.demote(by_evidence=learner.refused == 0)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from device_runtime.errors import InputError
@@ -22,9 +21,10 @@ from device_runtime.format.binding import Use
 from device_runtime.quality.field import BASE, FieldQuality
 from device_runtime.quality.pending import Made
 from device_runtime.quality.rules import QualityRules
-from device_runtime.update.health import HealthRules, HealthWindow, Verdict
+from device_runtime.update.health import Health, HealthRules, HealthWindow
 from edge_tsfm.data.series import Series
 from edge_tsfm.errors import DataError
+from edge_tsfm.runs.history import Lengths, interval_ms_of
 
 Tell = Callable[[str], None]
 
@@ -108,9 +108,7 @@ def replay(
     *,
     health: HealthRules,
     rules: QualityRules,
-    context_length: int,
-    prediction_length: int,
-    min_observed: int,
+    lengths: Lengths,
     tell: Tell = lambda _: None,
 ) -> Replay:
     """Replay ``series``, one stay behind another, with ``runs`` on trial and ``other`` in shadow beside it.
@@ -124,22 +122,22 @@ def replay(
         raise DataError("nothing to replay: no stays")
     signal = stays[0].signal
     pair = _Pair(runs, other, FieldQuality(rules, ratio=health.ratio))
-    kind = StreamSignal(name=signal, interval_ms=interval_ms_of(stays[0]))
-    judge = _Judge(pair, health, signal)
-    for number, (one, samples) in enumerate(_feed(stays, context_length), start=1):
+    kind = StreamSignal(name=signal, interval_ms=lengths.interval_ms)
+    trial = _Trial(pair, health, signal)
+    for number, (one, samples) in enumerate(_feed(stays, lengths.context_length), start=1):
         # A new one for each stay: a stream takes the first samples behind a long gap for strays.
-        stream = Stream(pair, (kind,), context_length=context_length, min_observed=min_observed)
+        stream = Stream(pair, (kind,), context_length=lengths.context_length, min_observed=lengths.min_observed)
         for step, (t_ms, value) in enumerate(samples, start=1):
-            judge.place = (one.item_id, number, step)
+            trial.place = (one.item_id, number, step)
             if stream.push(signal, t_ms, value):
                 with contextlib.suppress(InputError):  # too little to forecast from yet
-                    stream.forecast(signal, prediction_length)
-                    judge.counted(t_ms)
+                    stream.forecast(signal, lengths.prediction_length)
+                    trial.counted(t_ms)
         pair.end_stay(signal, series=signal)
-        judge.look(t_ms)
+        trial.look(t_ms)
         tell(f"{number:,} of {len(stays):,} stays")
     if not pair.forecasts:
-        raise DataError(f"nothing to replay: no stay has {min_observed} observed values to forecast from")
+        raise DataError(f"nothing to replay: no stay has {lengths.min_observed} observed values to forecast from")
     held = pair.quality.figures().get(signal, [{}])
     return Replay(
         signal=signal,
@@ -147,19 +145,9 @@ def replay(
         against=other.adapter_digest,
         stays=len(stays),
         forecasts=pair.forecasts,
-        events=tuple(judge.events),
+        events=tuple(trial.events),
         figures=held[0],
     )
-
-
-def interval_ms_of(one: Series) -> int:
-    """Return the time between two steps in milliseconds. Raises `DataError` where the data do not say it."""
-    if not isinstance(one.interval, pd.Timedelta) or one.interval % pd.Timedelta("1ms"):
-        raise DataError(
-            f"a monitor's feed has steps of whole milliseconds; these are {one.interval} long",
-            hint="say how long a step is: --interval 1h",
-        )
-    return int(one.interval / pd.Timedelta("1ms"))
 
 
 def _feed(stays: list[Series], context_length: int) -> Iterator[tuple[Series, Iterator[tuple[int, float]]]]:
@@ -173,7 +161,7 @@ def _feed(stays: list[Series], context_length: int) -> Iterator[tuple[Series, It
 
 
 @dataclass
-class _Judge:
+class _Trial:
     """The health window of the trial, then the drift flag, looked at after each forecast that was scored."""
 
     pair: _Pair
@@ -193,16 +181,16 @@ class _Judge:
         self.look(t_ms)
 
     def look(self, t_ms: int) -> None:
-        """Judge, where something was scored since the last look."""
+        """Ask, where something was scored since the last look."""
         if not self.pair.news or self.window is None:
             return
         self.pair.news.clear()
         adapter = self.pair.runs.adapter_digest
         judged = self.pair.quality.judge(adapter, self.health.min_scored)
-        verdict = Verdict.WAIT if self.over else self.window.verdict(t_ms / 1_000, judged)
-        if verdict is not Verdict.WAIT:
+        health = Health.WAIT if self.over else self.window.health(t_ms / 1_000, judged)
+        if health is not Health.WAIT:
             self.over = True
-            failed = verdict is Verdict.FAILED
+            failed = health is Health.FAILED
             self._note("taken back" if failed else "confirmed", self.window.reason if failed else judged.why)
         if not self.flagged and self.pair.quality.drift_since(adapter):
             self.flagged = True

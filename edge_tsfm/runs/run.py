@@ -32,11 +32,11 @@ from edge_tsfm.report.verdict import RunVerdict
 from edge_tsfm.runs.record import RUN_FILE, read_record
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.entries import ENTRIES_FILE, read_entries
-from edge_tsfm.training.stored import read_numbers
-from export.record import exported_weights
+from edge_tsfm.training.stored import read_parameters
+from export.manifest import exported_weights
 from export.threads import threads_for
 
-NUMBERS_FILE = "tuned.safetensors"
+PARAMETERS_FILE = "tuned.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
 PEFT_FOLDER = "peft"
 FORECAST_BATCH = 1_024
@@ -106,7 +106,7 @@ def forecast(
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 (hex) of a run's files that decide its forecasts, by name: what its record pins."""
-    present = [name for name in (NUMBERS_FILE, ENTRIES_FILE) if (folder / name).exists()]
+    present = [name for name in (PARAMETERS_FILE, ENTRIES_FILE) if (folder / name).exists()]
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in present}
 
 
@@ -167,21 +167,21 @@ class Run:
             )
 
     @property
-    def numbers_digest(self) -> str:
+    def parameters_digest(self) -> str:
         """SHA-256 of the tuned parameters: what an exported blob and an evaluation of this run have in common."""
-        return hashlib.sha256((self.path / NUMBERS_FILE).read_bytes()).hexdigest()
+        return hashlib.sha256((self.path / PARAMETERS_FILE).read_bytes()).hexdigest()
 
     @property
     def blob_metadata(self) -> dict[str, str]:
         """What a blob of this run says of where it is from: `evaluate` finds the run of a blob by it."""
-        return {"method": self.method, "run": self.numbers_digest[:16]}
+        return {"method": self.method, "run": self.parameters_digest[:16]}
 
     @property
     def unpinned(self) -> str | None:
         """What to say of a run whose record has no digests of its files, as older ones; None for others."""
         if "files" in self.record:
             return None
-        return f"{self.path / RUN_FILE} is older than its digests: nothing shows that {NUMBERS_FILE} is this run's"
+        return f"{self.path / RUN_FILE} is older than its digests: nothing shows that {PARAMETERS_FILE} is this run's"
 
     @property
     def split(self) -> Split:
@@ -204,13 +204,13 @@ class Run:
         """Return the tuned torch model, with the parameters as they were trained (not rounded)."""
         model: nn.Module = copy.deepcopy(self.base_model.model)
         attach(model, self._method(), self.config.options)
-        numbers = read_numbers(self.path / NUMBERS_FILE)
+        stored = read_parameters(self.path / PARAMETERS_FILE)
         trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        if {name: number.shape for name, number in numbers.items()} != {n: p.shape for n, p in trainable.items()}:
-            raise TrainError(f"{self.path / NUMBERS_FILE}: numbers are not those of method {self.method}")
+        if {name: tensor.shape for name, tensor in stored.items()} != {n: p.shape for n, p in trainable.items()}:
+            raise TrainError(f"{self.path / PARAMETERS_FILE}: parameters are not those of method {self.method}")
         with torch.no_grad():
             for name, parameter in trainable.items():
-                parameter.copy_(numbers[name])
+                parameter.copy_(stored[name])
         return model.eval()
 
     def frozen_model(self) -> nn.Module:

@@ -15,7 +15,7 @@ from device_runtime.files import write_atomic
 from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import interval_us
 from edge_tsfm.errors import TrainError
-from edge_tsfm.evaluation import judge
+from edge_tsfm.evaluation import apply_gate
 from edge_tsfm.evaluation.sight import look_ahead
 from edge_tsfm.models import FAMILIES
 from edge_tsfm.one_writer import is_empty, only_writer
@@ -80,7 +80,7 @@ def _train(
     tuned = tune(setting, out, report, work)
     with work.timed("gate"):
         forecasts = setting.at_the_gate(tuned.model)
-    verdict = judge(forecasts, frozen, setting.gate, setting.levels, seed=config.seed)
+    verdict = apply_gate(forecasts, frozen, setting.gate, setting.levels, seed=config.seed)
     write_tuned(setting, tuned, out)
     record = _record(setting, tuned, out, seconds=time.monotonic() - start) | {
         "gate": verdict.to_dict() | {"unit": setting.gate.unit, "forced": bool(force and not verdict.accepted)},

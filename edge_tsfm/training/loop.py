@@ -68,7 +68,7 @@ def fit(
     check_windows(train, validation)
     model.eval()
     device = device_of(model)
-    held = _sample(validation, config.seed, device)
+    held_out = _sample(validation, config.seed, device)
     trainable = {name: parameter for name, parameter in model.named_parameters() if name in rates}
     optimiser = _optimiser(trainable, rates)
     state = _State(trainable=trainable, optimiser=optimiser, identity=dict(identity or {}))
@@ -77,7 +77,7 @@ def fit(
     work, every = work or Work(), config.evaluate_every
     if state.fit is None:
         with work.timed("validation"):
-            base = held_score(model, family, held, config.batch_size)
+            base = held_out_score(model, family, held_out, config.batch_size)
         state.fit = Fit(best=_copy(trainable), best_step=0, best_score=base, curve=[(0, math.nan, base)])
     result, losses = state.fit, []
     work.plan(step=config.steps - state.step, validation=-(-config.steps // every) - state.step // every)
@@ -93,7 +93,7 @@ def fit(
         if (step + 1) % every and step + 1 != config.steps:
             continue
         with work.timed("validation"):
-            score = held_score(model, family, held, config.batch_size)
+            score = held_out_score(model, family, held_out, config.batch_size)
         result.curve.append((step + 1, sum(losses) / len(losses), score))
         losses = []
         if score < result.best_score:  # false for NaN
@@ -160,12 +160,12 @@ def schedule(step: int, steps: int, warmup: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def held_score(model: nn.Module, family: Objective, held: Pair, batch: int) -> float:
+def held_out_score(model: nn.Module, family: Objective, held_out: Pair, batch: int) -> float:
     """Return the family's stopping metric on held-out windows; for Chronos-Bolt the WQL that the gate judges by."""
     total = size = 0.0
     with torch.no_grad():
-        for start in range(0, len(held[0]), 4 * batch):
-            loss, count = family.score(model, *(part[start : start + 4 * batch] for part in held))
+        for start in range(0, len(held_out[0]), 4 * batch):
+            loss, count = family.score(model, *(part[start : start + 4 * batch] for part in held_out))
             total, size = total + loss, size + count
     return total / size if size else math.nan
 

@@ -11,16 +11,16 @@ import torch
 from edge_tsfm.errors import TrainError
 
 
-def read_numbers(path: Path) -> dict[str, torch.Tensor]:
+def read_parameters(path: Path) -> dict[str, torch.Tensor]:
     """Read a safetensors file. Raises `TrainError` when it is not there, or not whole."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        numbers: dict[str, torch.Tensor] = load_file(path)
+        parameters: dict[str, torch.Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise TrainError(f"{path}: the run's parameters cannot be read: {error}", hint="train it again") from error
-    return numbers
+    return parameters
 
 
 def read_checkpoint(path: Path, keys: tuple[str, ...], *, place: str | None = None) -> dict[str, Any]:

@@ -52,12 +52,18 @@ etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *si
     return fc_refuse(message, ETSA_SIZE_ERROR, "%s: more than %zu bytes", path, limit);
 }
 
+static bool path_of(const fc_base *base, etsa_text name, char path[FC_PATH_SIZE])
+{
+    int size = snprintf(path, FC_PATH_SIZE, "%s/%.*s", base->folder, (int)name.size, name.at);
+    return size > 0 && size < FC_PATH_SIZE;
+}
+
 /* Map one pinned file, which must have the size that the manifest says. */
 static etsa_err map_file(const fc_base *base, fc_file *file, fc_message message)
 {
     char path[FC_PATH_SIZE];
     struct stat facts;
-    if (!fc_path_of(base, file->pinned.name, path)) return fc_refuse(message, ETSA_STORAGE_ERROR, "path too long");
+    if (!path_of(base, file->pinned.name, path)) return fc_refuse(message, ETSA_STORAGE_ERROR, "path too long");
     int handle = open_regular(path, &facts, message);
     if (handle < 0) return ETSA_STORAGE_ERROR;
     if (facts.st_size < 0 || (uint64_t)facts.st_size != file->pinned.size || (uint64_t)facts.st_size > SIZE_MAX) {
@@ -98,7 +104,7 @@ etsa_err fc_check_unchanged(const fc_base *base, fc_message message)
         const fc_file *file = &base->files[i];
         char path[FC_PATH_SIZE];
         struct stat now;
-        bool same = fc_path_of(base, file->pinned.name, path) && stat(path, &now) == 0 && now.st_dev == file->facts.st_dev &&
+        bool same = path_of(base, file->pinned.name, path) && stat(path, &now) == 0 && now.st_dev == file->facts.st_dev &&
                     now.st_ino == file->facts.st_ino && now.st_size == file->facts.st_size &&
                     same_time(&now.st_mtim, &file->facts.st_mtim) && same_time(&now.st_ctim, &file->facts.st_ctim);
         if (!same) {

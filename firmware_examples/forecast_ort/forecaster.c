@@ -22,21 +22,6 @@ struct fc_forecaster {
 
 static const fc_family *const families[] = {&fc_bolt, &fc_t5, &fc_chronos2};
 
-bool fc_path_of(const fc_base *base, etsa_text name, char path[FC_PATH_SIZE])
-{
-    int size = snprintf(path, FC_PATH_SIZE, "%s/%.*s", base->folder, (int)name.size, name.at);
-    return size > 0 && size < FC_PATH_SIZE;
-}
-
-etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_t most, uint32_t *value, fc_message message)
-{
-    if (!etsa_bundle_count(&base->bundle, name, value) || *value < least || *value > most) {
-        return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: parameters.%s: want a whole number from %u to %u", name,
-                         (unsigned)least, (unsigned)most);
-    }
-    return ETSA_OK;
-}
-
 static void *verify_files(void *base) { return (void *)(uintptr_t)fc_wrong_file(base); }
 
 /* Map the files and check their digests, in a thread of its own while ONNX Runtime is loaded: on two cores the one costs

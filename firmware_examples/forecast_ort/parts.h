@@ -52,6 +52,14 @@ struct fc_family {
 extern const fc_family fc_bolt, fc_chronos2; /* patches.c */
 extern const fc_family fc_t5;                /* t5.c */
 
+/* refusal.c: write the message, return the code */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+etsa_err fc_refuse(fc_message message, etsa_err code, const char *format, ...);
+/* One of the family's own whole numbers, within bounds; ETSA_FORMAT_ERROR otherwise. */
+etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_t most, uint32_t *value, fc_message message);
+
 /* files.c */
 etsa_err fc_map_files(fc_base *base, fc_message message);
 void fc_unmap_files(fc_base *base);
@@ -70,17 +78,7 @@ etsa_err fc_check_graph(const fc_base *base, const fc_file *file, fc_message mes
 /* merge.c: every delta into merged[tensor_count], which it allocates and the caller frees, also after an error. */
 etsa_err fc_merge(const fc_base *base, const etsa_adapter *adapter, float **merged, fc_message message);
 
-/* forecaster.c */
-bool fc_path_of(const fc_base *base, etsa_text name, char path[FC_PATH_SIZE]);
-/* One of the family's own whole numbers, within bounds; ETSA_FORMAT_ERROR otherwise. */
-etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_t most, uint32_t *value, fc_message message);
-
-/* runtime.c: the only file that opens ONNX Runtime */
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
-etsa_err fc_refuse(fc_message message, etsa_err code, const char *format, ...);
-/* Turn a status of ONNX Runtime into an error and release it. */
+/* runtime.c: the only file that opens ONNX Runtime. This one turns a status of it into an error and releases it. */
 etsa_err fc_check(const fc_base *base, OrtStatus *status, etsa_err code, const char *doing, fc_message message);
 etsa_err fc_load_runtime(fc_base *base, fc_message message);
 /* Open the graph of that name with merged tensors in place of the base's. fold: fold constants, for a graph that runs

@@ -6,7 +6,6 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +14,6 @@
 
 #define SILENCE "ORT_DISABLE_TELEMETRY"
 #define API_VERSION 21 /* every function used here is in it; newer libraries keep offering it */
-
-etsa_err fc_refuse(fc_message message, etsa_err code, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(message, FC_MESSAGE_SIZE, format, arguments);
-    va_end(arguments);
-    return code;
-}
 
 /* Turn a status of ONNX Runtime into an error and release it. */
 etsa_err fc_check(const fc_base *base, OrtStatus *status, etsa_err code, const char *doing, fc_message message)

@@ -1,5 +1,5 @@
 /* Whether a candidate may forecast, and whether it still may: bets on one finished stay after another, as the Python
- * runtime's device_runtime/adapt/judge.py in the same order of operations (docs/guides/adaptation.md has the question,
+ * runtime's device_runtime/adapt/bets.py in the same order of operations (docs/guides/adaptation.md has the question,
  * docs/reference/adaptation.md why evidence may begin late). Figures agree to 1e-12, as those of etsa_evidence.h. No
  * malloc, no I/O.
  *

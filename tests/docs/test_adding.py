@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 PATHS = sorted(set(re.findall(r"`([\w.<>-]+(?:/[\w.<>-]*)+|[A-Z]+\.md)`", PAGE)))
-MOST = {"A method of an existing kind": 4, "A kind of delta": 9, "A family": 10}
+MOST = {"A method of an existing kind": 4, "A kind of delta": 9, "A family": 10, "An error code": 6, "A signal": 4}
 
 
 def listed(section: str) -> list[str]:
@@ -55,6 +55,7 @@ def test_an_addition_is_a_handful_of_files(section: str) -> None:
         ("A family", "edge_tsfm/models/family.py", ("FAMILIES",)),
         ("A command", "edge_tsfm/cli/__init__.py", ("VERBS",)),
         ("An error code", "firmware_examples/etsa/etsa.c", ("etsa_err_name",)),
+        ("An error code", "device_runtime/faults.py", ("FAULTS",)),
     ],
 )
 def test_what_the_page_names_is_in_the_file(section: str, path: str, names: tuple[str, ...]) -> None:

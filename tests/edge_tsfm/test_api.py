@@ -54,7 +54,7 @@ def test_a_frame_is_read_as_its_file_is(ward: pd.DataFrame, trained: Any, tmp_pa
         tmp_path / "ward.csv", target="HR", method="bitfit", out=tmp_path / "run", force=True, min_observed=4, **QUICK
     )
     assert of_file.record["data"]["fingerprint"] == trained.record["data"]["fingerprint"]
-    assert of_file.numbers_digest == trained.numbers_digest
+    assert of_file.parameters_digest == trained.parameters_digest
 
 
 def test_a_run_of_a_frame_is_evaluated_on_a_frame_and_says_when_there_is_none(ward: pd.DataFrame, trained: Any) -> None:

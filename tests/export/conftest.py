@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from device_runtime.forecast.bundle import Bundle
 from edge_tsfm.models import Base
 from edge_tsfm.runs.record import RUN_FILE
-from edge_tsfm.runs.run import NUMBERS_FILE, digests
+from edge_tsfm.runs.run import PARAMETERS_FILE, digests
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +34,8 @@ def redraw() -> Callable[[Path, Callable[[torch.Tensor], torch.Tensor]], None]:
 
     def put(run: Path, draw: Callable[[torch.Tensor], torch.Tensor]) -> None:
         torch.manual_seed(0)
-        numbers = load_file(run / NUMBERS_FILE)
-        save_file({name: draw(value) for name, value in numbers.items()}, run / NUMBERS_FILE)
+        numbers = load_file(run / PARAMETERS_FILE)
+        save_file({name: draw(value) for name, value in numbers.items()}, run / PARAMETERS_FILE)
         record = json.loads((run / RUN_FILE).read_text())
         record["files"] = digests(run)
         (run / RUN_FILE).write_text(json.dumps(record))

@@ -10,7 +10,7 @@ from device_runtime.forecast.bundle import Bundle
 from export import ExportError, export_base
 from export.contexts import synthetic_contexts
 from export.families import torch_witness
-from export.judge import in_float64
+from export.float64 import in_float64
 from export.parity import check_base, replaced, runtime_witness
 from tests.support.rounding import judged
 

@@ -19,7 +19,7 @@ from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
 from export import ExportError, export_optimum
 from export.contexts import synthetic_contexts
-from export.judge import allowed_error
+from export.float64 import allowed_error
 from export.optimum_layout import ORIGIN_FILE, tokenize
 from export.parity import replaced
 

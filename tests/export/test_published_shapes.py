@@ -15,7 +15,7 @@ from device_runtime.forecast.bundle import Bundle  # noqa: E402
 from device_runtime.forecast.forecaster import Forecaster  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
-from export.judge import allowed_error  # noqa: E402
+from export.float64 import allowed_error  # noqa: E402
 from export.survey import SEEN  # noqa: E402
 from tests.support.rounding import ANY_ORDER, FACTOR  # noqa: E402
 

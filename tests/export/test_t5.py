@@ -22,7 +22,7 @@ from export import export_adapter, t5  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.contexts import synthetic_contexts  # noqa: E402
 from export.errors import ExportError  # noqa: E402
-from export.judge import allowed_error, in_float64  # noqa: E402
+from export.float64 import allowed_error, in_float64  # noqa: E402
 from export.parity import check_base  # noqa: E402
 from tests.support.rounding import ANY_ORDER, FACTOR, assert_near, in_double, judged  # noqa: E402
 

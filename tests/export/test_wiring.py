@@ -19,8 +19,8 @@ from device_runtime.format.manifest import MANIFEST_FILE  # noqa: E402
 from export.base import export_base  # noqa: E402
 from export.errors import ExportError  # noqa: E402
 from export.families import find_family  # noqa: E402
+from export.float64 import in_float64  # noqa: E402
 from export.folder import StoredTensors, pinned_files  # noqa: E402
-from export.judge import in_float64  # noqa: E402
 from export.redraw import redrawn  # noqa: E402
 from export.survey import SEEN, Place, distance, survey, unheard  # noqa: E402
 from export.wiring import check_wiring, runtime_response  # noqa: E402

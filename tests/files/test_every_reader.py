@@ -29,7 +29,7 @@ DECODERS = {
     "device_runtime/format/canonical.py": "canonical JSON, compared with its own bytes",
     "device_runtime/update/sealed.py": "bytes whose SHA-256 was checked, bound by lifecycle and floor",
     "device_runtime/update/audit.py": "lines of the log, checked by their chain",
-    "export/record.py": "a manifest that the device's reader has taken",
+    "export/manifest.py": "a manifest that the device's reader has taken",
     "export/folder.py": "a header written a line before",
     "edge_tsfm/deploy/sbom.py": "what a library wrote a line before",
     "edge_tsfm/runs/train.py": "what was encoded on the same line",
@@ -40,7 +40,7 @@ DECODERS = {
 OTHERWISE = {
     ("device_runtime/update/agent/poll.py", "Outcome"): "named by the poll itself",
     ("device_runtime/update/agent/repository.py", "UpdaterConfig"): "python-tuf's, from constants",
-    ("device_runtime/format/blob.py", "Record"): "fields of a record in hand",
+    ("device_runtime/format/blob.py", "BlobRecord"): "fields of a record in hand",
     ("device_runtime/format/blob.py", "Adapter"): "values that the blob's reader has made",
     ("edge_tsfm/data/sources.py", "Table"): "a table in hand, with more notes",
     ("edge_tsfm/report/verdict.py", "Estimate"): "three figures, each checked",

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from device_runtime.adapt.judge import Judge, Losses, Verdict
+from device_runtime.adapt.bets import Bets, Losses, Proposal
 from device_runtime.adapt.rules import AdaptRules
 
 from .conftest import SOURCE, need, run
 from .test_processors import PROCESSORS
 
-WISHES = {Verdict.NONE: 0.0, Verdict.PROMOTE: 1.0, Verdict.DEMOTE: 2.0}
+WISHES = {Proposal.NONE: 0.0, Proposal.PROMOTE: 1.0, Proposal.DEMOTE: 2.0}
 STAYS = 1_200
 # What the candidate loses and, once it was promoted, what runs: times what frozen does.
 CASES = {
@@ -42,16 +42,16 @@ def stays(case: str) -> NDArray[np.float64]:
 
 def judged(losses: NDArray[np.float64], rules: AdaptRules) -> NDArray[np.float64]:
     """What the Python runtime's judge says, in the program's order; what it asks for is done at once."""
-    judge, promoted, out = Judge(rules), False, []
+    bets, promoted, out = Bets(rules), False, []
     for frozen, own, candidate in losses.tolist():
         running = own if promoted else frozen
-        verdict = judge.add(Losses(frozen=frozen, running=running, candidate=candidate), promoted=promoted)
-        row = [WISHES[verdict], judge.better.log, judge.worse.log]
-        if verdict is not Verdict.NONE:
-            judge.begin()
-            judge.demotions += verdict is Verdict.DEMOTE
-            promoted = verdict is Verdict.PROMOTE
-        out.append([*row, judge.wanted])
+        proposal = bets.add(Losses(frozen=frozen, running=running, candidate=candidate), promoted=promoted)
+        row = [WISHES[proposal], bets.better.log, bets.worse.log]
+        if proposal is not Proposal.NONE:
+            bets.begin()
+            bets.demotions += proposal is Proposal.DEMOTE
+            promoted = proposal is Proposal.PROMOTE
+        out.append([*row, bets.wanted])
     return np.array(out)
 
 

@@ -6,15 +6,11 @@ from pathlib import Path
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, report_change, say_what_runs, who_option
-from device_runtime.cli.options import json_option
+from device_runtime.cli.device_options import change_options, device, report_change, say_what_runs
 
 
 @click.command()
-@config_option
-@click.option("--reason", required=True, help="Why, for the log.")
-@who_option
-@json_option
+@change_options
 def command(config_path: Path, reason: str, who: str, as_json: bool) -> None:
     """Take back what was learnt: what was installed, or the base, forecasts again at the next forecast.
 

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, report_change, who_option
-from device_runtime.cli.options import json_option
+from device_runtime.cli.device_options import change_options, device, report_change
 
 
 @click.command()
-@config_option
-@click.option("--reason", required=True, help="Why, for the log.")
-@who_option
-@json_option
+@change_options
 def command(config_path: Path, reason: str, who: str, as_json: bool) -> None:
     """Let what was proven forecast: for settings with promote = "hand", where the device does not do it by itself.
 

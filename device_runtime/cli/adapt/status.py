@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from device_runtime.cli.device_options import config_option, device
+from device_runtime.cli.device_options import config_option, device, say_value
 from device_runtime.cli.options import json_option
 
 
@@ -27,13 +26,7 @@ def command(config_path: Path, as_json: bool) -> None:
 
     with device(config_path, change=False) as (config, slots):
         value = status_of(config, slots)
-    if as_json:
-        click.echo(json.dumps(value))
-        return
-    for line in _lines(value):
-        click.echo(line)
-    if value["problem"]:
-        click.echo(f"problem: {value['problem']}", err=True)
+    say_value(value, _lines(value), as_json=as_json)
 
 
 def _lines(value: Mapping[str, Any]) -> Iterator[str]:

@@ -14,9 +14,9 @@ from edge_tsfm.one_writer import only_writer
 from edge_tsfm.research.study.cells import Cell, Choice, final_cells, search_cells
 from edge_tsfm.research.study.config import StudyConfig, require_libraries
 from edge_tsfm.research.study.latency import Latency, measure_latencies
-from edge_tsfm.research.study.layout import markdown, page, table_csv
 from edge_tsfm.research.study.pareto import pareto_plot
 from edge_tsfm.research.study.pool import run_cells
+from edge_tsfm.research.study.render import markdown, page, table_csv
 from edge_tsfm.research.study.search import Chosen, choose
 from edge_tsfm.research.study.table import Group, tabulate
 from edge_tsfm.research.study.work import is_done

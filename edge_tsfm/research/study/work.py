@@ -24,7 +24,7 @@ from edge_tsfm.research.study.scores import LEVELS, SCORES_FILE, read_scores, wr
 from edge_tsfm.runs.record import RUN_FILE, CellRecord, read_record
 from edge_tsfm.runs.run import CHECKPOINT_FILE, cut, forecast, load_run, read_run_data, split_of_run
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.stored import read_numbers
+from edge_tsfm.training.stored import read_parameters
 
 TRAINED = ("adapter", "nhits")
 NETWORK_FILE = "network.safetensors"
@@ -134,12 +134,12 @@ def _fit_nhits(cell: Cell, folder: Path) -> None:
     )
     network.cpu()
     # Parameters only: the library's losses share a buffer of levels, which `make_network` makes anyhow.
-    numbers = save({name: p.detach().contiguous() for name, p in network.named_parameters()})
-    write_atomic(folder / NETWORK_FILE, numbers)
+    stored = save({name: p.detach().contiguous() for name, p in network.named_parameters()})
+    write_atomic(folder / NETWORK_FILE, stored)
     record = {
         "config": config.to_dict(),
         "data": {"fingerprint": dataset.fingerprint},
-        "files": {NETWORK_FILE: sha256(numbers).hexdigest()},
+        "files": {NETWORK_FILE: sha256(stored).hexdigest()},
         "windows": {"train": len(train), "stopping": len(stopping)},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "learning_rates": [rate],
@@ -170,10 +170,10 @@ def _score_nhits(cell: Cell, folder: Path, dataset: Dataset) -> None:
 
     network = make_network(cell.config.context_length, cell.config.prediction_length, cell.config.seed)
     _check_network(folder)
-    numbers = read_numbers(folder / NETWORK_FILE)
+    stored = read_parameters(folder / NETWORK_FILE)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            parameter.copy_(numbers[name])
+            parameter.copy_(stored[name])
     windows = _test_windows(cell, dataset)
     with torch.no_grad():
         quantiles = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_runtime.adapt.judge import Verdict
+from device_runtime.adapt.bets import Proposal
 from device_runtime.adapt.learner import (
     MAX_WAITING,
     NO_READINGS,
@@ -36,7 +36,7 @@ def learner(learnable: Linear | None = None, **rules: Any) -> Learner:
     )  # fmt: skip
 
 
-def feed(one: Learner, stays: list[Any]) -> list[Verdict]:
+def feed(one: Learner, stays: list[Any]) -> list[Proposal]:
     out = []
     for number, values in enumerate(stays):
         assert one.finish(Stay(values=values, end_ms=number * DAY))
@@ -46,9 +46,9 @@ def feed(one: Learner, stays: list[Any]) -> list[Verdict]:
 
 def test_what_pays_is_learnt_and_the_evidence_asks_for_it() -> None:
     one = learner()
-    verdicts = feed(one, ward(80, seed=1, drift=0.6))
-    assert Verdict.PROMOTE in verdicts
-    assert verdicts.index(Verdict.PROMOTE) >= 19  # however clear it is before
+    proposals = feed(one, ward(80, seed=1, drift=0.6))
+    assert Proposal.PROMOTE in proposals
+    assert proposals.index(Proposal.PROMOTE) >= 19  # however clear it is before
     scored = [entry for entry in one.drain() if entry.what == "scored"]
     frozen, running, candidate = np.array([entry.losses for entry in scored[40:]]).sum(0)
     assert running == frozen
@@ -70,7 +70,7 @@ def test_where_nothing_is_to_be_gained_it_stays_in_shadow() -> None:
             return super().gradients(context, target, shift + settled)
 
     again = learner(Fitting())
-    assert Verdict.PROMOTE not in feed(again, ward(150, seed=3))
+    assert Proposal.PROMOTE not in feed(again, ward(150, seed=3))
     assert again.state is State.SHADOW
 
 
@@ -176,7 +176,7 @@ def test_a_stay_too_short_teaches_nothing() -> None:
     one = learner()
     assert not one.finish(Stay(values=np.full(10, 80, dtype=np.float32), end_ms=0))
     assert not one.finish(Stay(values=np.full(90, np.nan, dtype=np.float32), end_ms=0))
-    assert one.work() is Verdict.NONE
+    assert one.work() is Proposal.NONE
     assert one.stays == 0
 
 
@@ -185,10 +185,10 @@ def test_promoted_then_worse_it_is_taken_back() -> None:
     feed(one, ward(60, seed=12, drift=0.6))
     one.promote(one.shift)
     assert (one.state, one.generation) == (State.PROMOTED, 1)
-    verdicts = feed(one, ward(120, seed=13, drift=-0.8))  # the ward changed
-    assert Verdict.DEMOTE in verdicts
+    proposals = feed(one, ward(120, seed=13, drift=-0.8))  # the ward changed
+    assert Proposal.DEMOTE in proposals
     one.demote(by_evidence=True)
-    assert (one.state, one.promoted, one.judge.wanted) == (State.GATHERING, None, 40.0)
+    assert (one.state, one.promoted, one.bets.wanted) == (State.GATHERING, None, 40.0)
     assert not one.shift.any()
     with pytest.raises(StateError, match="demote is not possible while gathering"):
         one.demote()
@@ -204,18 +204,18 @@ def test_stays_that_are_no_readings_teach_nothing_and_in_a_row_take_back_what_wa
     before = one.optimiser.digest
     for number, values in enumerate(other_unit[: SPOILT_STAYS - 1]):
         assert not one.finish(Stay(values=values, end_ms=number * DAY))
-        assert one.verdict is Verdict.NONE
+        assert one.proposal is Proposal.NONE
     feed(one, ward(1, seed=23))  # what is a reading begins the row anew
     assert one.stays == stays + 1
     assert one.optimiser.digest != before
     for values in other_unit[:SPOILT_STAYS]:
-        assert one.verdict is Verdict.NONE
+        assert one.proposal is Proposal.NONE
         assert not one.finish(Stay(values=values, end_ms=0))
-    assert (one.work(), one.reason) == (Verdict.DEMOTE, NO_READINGS)
+    assert (one.work(), one.reason) == (Proposal.DEMOTE, NO_READINGS)
     assert one.spoilt == 2 * SPOILT_STAYS - 1
     again = learner()
     again.restore(json.loads(json.dumps(one.to_value())))
-    assert (again.spoilt, again.in_a_row, again.verdict) == (one.spoilt, SPOILT_STAYS, Verdict.DEMOTE)
+    assert (again.spoilt, again.in_a_row, again.proposal) == (one.spoilt, SPOILT_STAYS, Proposal.DEMOTE)
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -240,7 +240,7 @@ def test_numbers_that_are_not_finite_move_nothing(raises: bool) -> None:
     feed(one, ward(6, seed=14))
     before = one.optimiser.digest
     model.broken = True
-    assert feed(one, ward(1, seed=15)) == [Verdict.DEMOTE]
+    assert feed(one, ward(1, seed=15)) == [Proposal.DEMOTE]
     assert one.optimiser.digest == before
     assert one.refused == 5  # the candidate's scores, and four steps
     assert [entry.what for entry in one.drain()][-4:] == ["refused"] * 4

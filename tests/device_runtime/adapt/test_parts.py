@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_runtime.adapt.candidate import candidate_of, shift_of
-from device_runtime.adapt.draws import Draws
-from device_runtime.adapt.judge import (
+from device_runtime.adapt.bets import (
     CLIP,
     LEAST_CLIP,
     STARTS,
+    Bets,
     Bound,
     Evidence,
-    Judge,
     Losses,
-    Verdict,
+    Proposal,
     evidence_of,
 )
+from device_runtime.adapt.candidate import candidate_of, shift_of
+from device_runtime.adapt.draws import Draws
 from device_runtime.adapt.modes import MODES, TRANSITIONS, Event, Mode, State, diagram, step, table
 from device_runtime.adapt.optimiser import Optimiser
 from device_runtime.adapt.rules import BOUNDS, AdaptRules, CleanRules
@@ -232,15 +232,15 @@ def test_a_bad_beginning_is_not_held_against_what_came_after() -> None:
 
 
 def test_a_promotion_wants_stays_and_more_of_it_after_each_demotion() -> None:
-    judge = Judge(AdaptRules(promote_stays=30))
+    bets = Bets(AdaptRules(promote_stays=30))
     better = Losses(frozen=1.0, running=1.0, candidate=0.9)
-    verdicts = [judge.add(better, promoted=False) for _ in range(40)]
-    assert verdicts.index(Verdict.PROMOTE) == 29
-    judge.demotions = 3
-    assert judge.wanted == 160
-    judge.begin()
+    proposals = [bets.add(better, promoted=False) for _ in range(40)]
+    assert proposals.index(Proposal.PROMOTE) == 29
+    bets.demotions = 3
+    assert bets.wanted == 160
+    bets.begin()
     worse = Losses(frozen=1.0, running=1.1, candidate=1.1)
-    assert Verdict.DEMOTE in [judge.add(worse, promoted=True) for _ in range(20)]
+    assert Proposal.DEMOTE in [bets.add(worse, promoted=True) for _ in range(20)]
 
 
 def stay_of(difference: float) -> Losses:
@@ -249,18 +249,18 @@ def stay_of(difference: float) -> Losses:
 
 def test_a_small_gain_is_shown_within_the_records_of_one_ward() -> None:
     """A gain of 1.2 % that differs by 2 % from record to record: a bound that stays at 5 % needs some hundred."""
-    rng, judge = np.random.default_rng(0), Judge(AdaptRules(promote_stays=25))
-    verdicts = [judge.add(stay_of(one), promoted=False) for one in rng.normal(-0.006, 0.008, 60)]
-    assert 24 <= verdicts.index(Verdict.PROMOTE) < 50
+    rng, bets = np.random.default_rng(0), Bets(AdaptRules(promote_stays=25))
+    proposals = [bets.add(stay_of(one), promoted=False) for one in rng.normal(-0.006, 0.008, 60)]
+    assert 24 <= proposals.index(Proposal.PROMOTE) < 50
 
 
 def test_rare_gross_losses_keep_back_what_is_better_on_most_stays() -> None:
-    judge = Judge(AdaptRules(promote_stays=30))
+    bets = Bets(AdaptRules(promote_stays=30))
     for number in range(600):
-        verdict = judge.add(stay_of(0.4 if number % 20 == 0 else -0.01), promoted=False)
-        assert verdict is Verdict.NONE
-    assert judge.better.log >= math.log(judge.wanted)  # the bets alone would have had it
-    assert judge.gained < 0
+        proposal = bets.add(stay_of(0.4 if number % 20 == 0 else -0.01), promoted=False)
+        assert proposal is Proposal.NONE
+    assert bets.better.log >= math.log(bets.wanted)  # the bets alone would have had it
+    assert bets.gained < 0
 
 
 def test_the_bound_follows_the_candidate_and_cuts_one_stay_in_seven() -> None:
@@ -276,11 +276,11 @@ def test_the_bound_follows_the_candidate_and_cuts_one_stay_in_seven() -> None:
     assert bound.clip == LEAST_CLIP
 
 
-def test_what_the_judge_knows_is_written_down() -> None:
-    one = Judge(AdaptRules())
+def test_what_the_bets_know_is_written_down() -> None:
+    one = Bets(AdaptRules())
     for number in range(40):
         one.add(stay_of(-0.01 if number % 3 else 0.02), promoted=False)
-    again = Judge(AdaptRules())
+    again = Bets(AdaptRules())
     again.restore(json.loads(json.dumps(one.to_value())))
     assert again == one
     for name, wrong in (("clip", 0.2), ("clip", None), ("gained", "1"), ("demotions", -1)):

@@ -181,6 +181,8 @@ def test_merge_refuses_what_does_not_fit(dummy_bundle: Path) -> None:
     base = decode(rebuilt(deltas=huge, known_answer=None))
     with pytest.raises(MergeError, match="not finite"):
         merge(bundle.manifest, lambda _: np.full(entry.shape, 3e38, np.float32), base)
+    with pytest.raises(BaseMismatchError, match="the adapter is for base 0000"):  # whoever calls it
+        merge(bundle.manifest, bundle.tensor, decode(rebuilt(base_digest=bytes(32))))
 
 
 def test_merge_never_touches_the_base(dummy_bundle: Path) -> None:

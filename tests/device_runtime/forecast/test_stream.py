@@ -83,6 +83,13 @@ def test_what_is_not_a_measurement_changes_nothing(value: float, good: bool) -> 
     assert feed.counts == {"rejected": 3, "replaced": 1}
 
 
+def test_both_ends_of_the_plausible_range_are_measurements() -> None:
+    feed = stream(2, low=20, high=300)
+    assert feed.push("HR", 0, 20)
+    assert feed.push("HR", MINUTE, 300)
+    np.testing.assert_array_equal(feed.context("HR"), [20, 300])
+
+
 def test_what_float32_cannot_hold_is_no_measurement() -> None:
     feed = stream(low=-np.inf, high=np.inf)
     feed.push("HR", 0, 1e39)

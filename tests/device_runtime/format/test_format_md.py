@@ -66,7 +66,7 @@ def test_header_offsets_are_those_of_the_reader() -> None:
 
 def test_record_fields_are_those_of_the_reader() -> None:
     names = [row[2] for row in layouts()[1]]
-    assert names == list(layout.Record.__dataclass_fields__)
+    assert names == list(layout.BlobRecord.__dataclass_fields__)
     assert f"uint32_t {', '.join(names)};" in SOURCE
 
 

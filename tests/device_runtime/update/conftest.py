@@ -4,9 +4,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ALONE = {  # need no publisher
-    "conftest.py", "test_adapt_power_cut.py", "test_counter.py", "test_lifecycle.py", "test_service_trial.py",
-    "test_slots_own.py", "test_slots_power_cut.py",
-}  # fmt: skip
+    "conftest.py",
+    "test_adapt_power_cut.py",
+    "test_counter.py",
+    "test_floor.py",
+    "test_health.py",
+    "test_lifecycle.py",
+    "test_service_trial.py",
+    "test_slots_own.py",
+    "test_slots_power_cut.py",
+}
 HERE = Path(__file__).parent
 
 if find_spec("tuf") is None:

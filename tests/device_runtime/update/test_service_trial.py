@@ -12,7 +12,7 @@ import pytest
 from device_runtime.errors import BaseMismatchError, FormatError, SelfTestError, StorageError
 from device_runtime.quality.field import FieldQuality
 from device_runtime.quality.rules import QualityRules
-from device_runtime.update.health import HealthRules, Verdict
+from device_runtime.update.health import Health, HealthRules
 from device_runtime.update.lifecycle import State
 from device_runtime.update.service_health import ServiceHealth, read_health
 from device_runtime.update.service_trial import hand_over, judge
@@ -45,24 +45,24 @@ def on_trial(files: dict[str, bytes]) -> Slots:
 
 
 @pytest.mark.parametrize(
-    ("health", "verdict", "reason"),
+    ("health", "found", "reason"),
     [
-        (WELL, Verdict.PASSED, ""),
-        (replace(WELL, forecasts=2), Verdict.WAIT, ""),
-        (BADLY, Verdict.FAILED, "2.500 s for a forecast"),
-        (replace(WELL, errors={str(SelfTestError.code): 1}, last_error="off"), Verdict.FAILED, "off"),
-        (replace(WELL, errors={str(StorageError.code): 7}, last_error="full"), Verdict.PASSED, ""),
-        (replace(WELL, errors={str(BaseMismatchError.code): 7}, last_error="other"), Verdict.PASSED, ""),
-        (replace(WELL, errors={"999999": 7}, last_error="news"), Verdict.PASSED, ""),
+        (WELL, Health.PASSED, ""),
+        (replace(WELL, forecasts=2), Health.WAIT, ""),
+        (BADLY, Health.FAILED, "2.500 s for a forecast"),
+        (replace(WELL, errors={str(SelfTestError.code): 1}, last_error="off"), Health.FAILED, "off"),
+        (replace(WELL, errors={str(StorageError.code): 7}, last_error="full"), Health.PASSED, ""),
+        (replace(WELL, errors={str(BaseMismatchError.code): 7}, last_error="other"), Health.PASSED, ""),
+        (replace(WELL, errors={"999999": 7}, last_error="news"), Health.PASSED, ""),
     ],
     ids=["well", "few", "slow", "its fault", "disk", "base", "unknown code"],
 )
 def test_only_what_is_the_adapter_s_fault_counts_against_it(
-    health: ServiceHealth, verdict: Verdict, reason: str
+    health: ServiceHealth, found: Health, reason: str
 ) -> None:
     window = health.window(RULES)
     field = FieldQuality(QualityRules()).judge(None, 1)
-    assert window.verdict(2.0, field) is verdict
+    assert window.health(2.0, field) is found
     assert window.reason == reason
 
 

@@ -46,7 +46,7 @@ def test_a_trained_adapter_reaches_the_device(house: Path, method: str) -> None:
     record_bytes = sum(int(line.rsplit(" ", 2)[1]) for line in facts["records"])
     assert facts["header_bytes"] + facts["table_bytes"] + record_bytes == blob.stat().st_size
     trained = load_run(house / method)
-    assert facts["metadata"] == {"method": method, "run": trained.numbers_digest[:16]}
+    assert facts["metadata"] == {"method": method, "run": trained.parameters_digest[:16]}
     assert (facts["for"]["signal"], facts["for"]["prediction_length"]) == ("MAP", trained.config.prediction_length)
 
 

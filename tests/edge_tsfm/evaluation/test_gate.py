@@ -5,12 +5,12 @@ import pytest
 
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError, DataError, ModelError
-from edge_tsfm.evaluation import judge
+from edge_tsfm.evaluation import apply_gate
 from tests.support.forecasts import LEVELS, mean_forecast, ward
 
 
 def test_a_better_adapter_is_accepted_with_its_figures(windows: Windows) -> None:
-    verdict = judge(mean_forecast(windows), mean_forecast(windows, off=6), windows, LEVELS)
+    verdict = apply_gate(mean_forecast(windows), mean_forecast(windows, off=6), windows, LEVELS)
     assert verdict.accepted
     assert verdict.difference == pytest.approx(verdict.adapter / verdict.base - 1)
     assert verdict.interval[0] < verdict.difference < verdict.interval[1] < 0
@@ -20,7 +20,7 @@ def test_a_better_adapter_is_accepted_with_its_figures(windows: Windows) -> None
 
 
 def test_a_worse_adapter_is_refused_and_called_worse(windows: Windows) -> None:
-    verdict = judge(mean_forecast(windows, off=6), mean_forecast(windows), windows, LEVELS)
+    verdict = apply_gate(mean_forecast(windows, off=6), mean_forecast(windows), windows, LEVELS)
     assert not verdict.accepted
     assert verdict.interval[0] > 0
     assert "higher than the frozen base's" in verdict.reason
@@ -30,7 +30,7 @@ def test_a_worse_adapter_is_refused_and_called_worse(windows: Windows) -> None:
 def test_better_by_chance_is_refused(windows: Windows) -> None:
     base = mean_forecast(windows)
     shifts = (np.random.default_rng(seed).normal(0, 0.5, (len(windows), 1, 1)) for seed in range(100))
-    verdicts = (judge(base + shift, base, windows, LEVELS, resamples=300) for shift in shifts)
+    verdicts = (apply_gate(base + shift, base, windows, LEVELS, resamples=300) for shift in shifts)
     verdict = next(one for one in verdicts if one.difference < 0)
     assert verdict.interval[1] >= 0
     assert not verdict.accepted
@@ -44,29 +44,29 @@ def test_equal_adapters_pass_about_one_time_in_forty() -> None:
         ours = ward(seed, patients=40, each=2, length=12)
         base = mean_forecast(ours)
         noise = np.random.default_rng(seed).normal(0, 2, (2, len(ours), 1, 1))
-        passed += judge(base + noise[0], base + noise[1], ours, LEVELS, resamples=300, seed=seed).accepted
+        passed += apply_gate(base + noise[0], base + noise[1], ours, LEVELS, resamples=300, seed=seed).accepted
     assert passed <= 12
 
 
 def test_few_patients_are_refused_however_good(windows: Windows) -> None:
     few = ward(patients=8, each=30)
-    verdict = judge(mean_forecast(few), mean_forecast(few, off=9), few, LEVELS)
+    verdict = apply_gate(mean_forecast(few), mean_forecast(few, off=9), few, LEVELS)
     assert not verdict.accepted
     assert verdict.interval[1] < 0
     assert verdict.reason == "only 8 patients could be scored; an interval to trust needs 20"
-    assert judge(mean_forecast(few), mean_forecast(few, off=9), few, LEVELS, min_patients=8).accepted
+    assert apply_gate(mean_forecast(few), mean_forecast(few, off=9), few, LEVELS, min_patients=8).accepted
 
 
 def test_patients_without_a_target_do_not_count(windows: Windows) -> None:
     windows.target[5 * 15 :] = np.nan  # 15 patients keep theirs
-    verdict = judge(mean_forecast(windows), mean_forecast(windows, off=6), windows, LEVELS)
+    verdict = apply_gate(mean_forecast(windows), mean_forecast(windows, off=6), windows, LEVELS)
     assert (verdict.patients, verdict.windows) == (15, 75)
     assert not verdict.accepted
 
 
 def test_an_adapter_that_changes_nothing_is_refused(windows: Windows) -> None:
     base = mean_forecast(windows)
-    verdict = judge(base.copy(), base, windows, LEVELS)
+    verdict = apply_gate(base.copy(), base, windows, LEVELS)
     assert not verdict.accepted
     assert verdict.reason == "the adapter forecasts exactly what the frozen base does"
     assert verdict.difference == 0
@@ -75,29 +75,29 @@ def test_an_adapter_that_changes_nothing_is_refused(windows: Windows) -> None:
 def test_an_adapter_that_is_not_finite_is_refused(windows: Windows) -> None:
     adapter = mean_forecast(windows)
     adapter[[2, 9], 0] = np.inf
-    verdict = judge(adapter, mean_forecast(windows, off=6), windows, LEVELS)
+    verdict = apply_gate(adapter, mean_forecast(windows, off=6), windows, LEVELS)
     assert not verdict.accepted
     assert verdict.reason == "2 of 200 forecasts of the adapter are not finite"
     record = verdict.to_dict()
     assert (record["adapter"], record["difference"], record["interval"]) == (None, None, [None, None])
     with pytest.raises(ModelError):
-        judge(mean_forecast(windows), adapter, windows, LEVELS)
+        apply_gate(mean_forecast(windows), adapter, windows, LEVELS)
 
 
 def test_the_same_seed_gives_the_same_verdict(windows: Windows) -> None:
     one, base = mean_forecast(windows), mean_forecast(windows, off=1)
-    assert judge(one, base, windows, LEVELS, seed=3) == judge(one, base, windows, LEVELS, seed=3)
-    assert judge(one, base, windows, LEVELS, seed=3) != judge(one, base, windows, LEVELS, seed=4)
+    assert apply_gate(one, base, windows, LEVELS, seed=3) == apply_gate(one, base, windows, LEVELS, seed=3)
+    assert apply_gate(one, base, windows, LEVELS, seed=3) != apply_gate(one, base, windows, LEVELS, seed=4)
 
 
 def test_another_metric_may_judge_but_not_coverage(windows: Windows) -> None:
     one, base = mean_forecast(windows), mean_forecast(windows, off=6)
-    assert judge(one, base, windows, LEVELS, metric="mse").reason.startswith("MSE ")
+    assert apply_gate(one, base, windows, LEVELS, metric="mse").reason.startswith("MSE ")
     with pytest.raises(ConfigError, match="cannot judge by 'coverage'; choose one of mse"):
-        judge(one, base, windows, LEVELS, metric="coverage")
+        apply_gate(one, base, windows, LEVELS, metric="coverage")
 
 
 def test_nothing_to_judge_by_is_an_error(windows: Windows) -> None:
     windows.target[:] = np.nan
     with pytest.raises(DataError, match="nothing to judge by"):
-        judge(mean_forecast(windows), mean_forecast(windows), windows, LEVELS)
+        apply_gate(mean_forecast(windows), mean_forecast(windows), windows, LEVELS)

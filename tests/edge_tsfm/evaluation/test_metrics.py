@@ -191,3 +191,11 @@ def test_what_cannot_be_scored_is_refused(windows: Windows) -> None:
         score_windows(good, windows, LEVELS[::-1])
     with pytest.raises(ConfigError, match=r"scoring reads level 0.1"):
         score_windows(good[..., 2:7], windows, LEVELS[2:7])
+
+
+def test_a_target_at_either_end_of_the_interval_is_covered() -> None:
+    """Feeds repeat values to the digit, and so do forecasts of a signal that stands still."""
+    windows = windows_of(np.array([[79.0, 82.0]]), np.array([[80.0, 81.0, 90.0, 79.0, 91.0]]))
+    level = np.linspace(80.0, 90.0, len(LEVELS))
+    quantiles = np.broadcast_to(level, (1, 5, len(LEVELS)))
+    assert figures(quantiles, windows)["coverage"] == pytest.approx(3 / 5)

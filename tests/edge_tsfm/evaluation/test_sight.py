@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_tsfm.evaluation.gate import judge
+from edge_tsfm.evaluation.gate import apply_gate
 from edge_tsfm.evaluation.sight import look_ahead, patients_for
 from tests.support.forecasts import LEVELS, mean_forecast, ward
 
@@ -47,7 +47,7 @@ def test_the_expected_width_is_that_of_a_gate_whose_adapter_scatters_as_assumed(
     share = WITHIN * draw.standard_normal(len(windows)) + BETWEEN * draw.standard_normal(300)[owner]
     target = windows.target[:, :, None]
     moved = np.where(np.isnan(target), base, target + (base - target) * (1 + share[:, None, None]))
-    verdict = judge(moved, base, windows, LEVELS)
+    verdict = apply_gate(moved, base, windows, LEVELS)
     low, high = verdict.interval
     assert (high - low) / 2 == pytest.approx(sight.half_width, rel=0.15)
 
@@ -81,4 +81,4 @@ def test_a_gate_that_will_refuse_whatever_comes_says_so() -> None:
     said = str(look_ahead(mean_forecast(windows), windows, LEVELS))
     assert said.startswith("the gate has 19 validation patients and needs 20: it will refuse")
     better = np.repeat(np.nan_to_num(windows.target)[:, :, None], len(LEVELS), axis=2)
-    assert not judge(better, mean_forecast(windows), windows, LEVELS).accepted
+    assert not apply_gate(better, mean_forecast(windows), windows, LEVELS).accepted

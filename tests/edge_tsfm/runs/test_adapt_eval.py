@@ -20,8 +20,9 @@ from edge_tsfm.evaluation.stationary import false_promotions
 from edge_tsfm.progress import Work
 from edge_tsfm.report.adapt import page, text
 from edge_tsfm.runs.adapt_eval import Options, adapt_eval
+from edge_tsfm.runs.history import Lengths
 from edge_tsfm.runs.injected import FAULTS, injected
-from edge_tsfm.runs.passages import Lengths, follow, learn, wards_of
+from edge_tsfm.runs.passages import follow, learn, wards_of
 from tests.support.linear import LEVELS, Linear, ward
 
 HOUR = pd.Timedelta("1h")

@@ -17,11 +17,13 @@ from device_runtime.quality.rules import QualityRules
 from device_runtime.update.health import HealthRules
 from edge_tsfm.data.series import Series
 from edge_tsfm.errors import DataError
+from edge_tsfm.runs.history import Lengths
 from edge_tsfm.runs.replay import Replay, replay
 from tests.simulators.publisher import BUNDLE, adapter_blob
 from tests.simulators.ward_feed import Oracle, feed
 
 HOUR = pd.Timedelta("1h")
+LENGTHS = Lengths(context_length=24, prediction_length=6, min_observed=12, interval_ms=3_600_000)
 
 
 def ward(stays: int, hours: int = 60) -> list[Series]:
@@ -37,7 +39,7 @@ def run(stays: list[Series], shift: float, *, percent: float = 2.0, **rules: Any
     return replay(
         stays, Oracle("a" * 64, shift), Oracle(None),  # type: ignore[arg-type]
         health=HealthRules(max_wql_vs_base_percent=percent), rules=QualityRules(**{"shadow_every": 1, **rules}),
-        context_length=24, prediction_length=6, min_observed=12,
+        lengths=LENGTHS,
     )  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def test_another_adapter_is_named_where_it_is_the_other() -> None:
     found = replay(
         ward(60), Oracle("a" * 64, 0.6), Oracle("b" * 64),  # type: ignore[arg-type]
         health=HealthRules(max_wql_vs_base_percent=2.0), rules=QualityRules(shadow_every=1),
-        context_length=24, prediction_length=6, min_observed=12,
+        lengths=LENGTHS,
     )  # fmt: skip
     assert (found.against, found.verdict) == ("b" * 64, "taken back")
     assert f"against adapter {'b' * 16}'s" in found.events[0].why

@@ -28,6 +28,7 @@ from tests.simulators.publisher import (
     [
         (evaluation(1.0), "against the base"),
         (evaluation(0.9, high=0.02), "interval"),
+        (evaluation(0.9, high=0.0), "interval"),  # an interval that ends at zero does not exclude it
         (evaluation(models={name: {"wql": {"value": None}} for name in ("adapter", "base")}), "against the base"),
         (evaluation(0.9, subgroups={"sex": {"f": {"patients": 30, "models": evaluation(1.2)["models"]}}}), "sex is f"),
     ],

@@ -43,7 +43,7 @@ def group(adapter: float, *, patients: int = 30) -> dict[str, Any]:
 
 
 def test_subgroups_are_judged_against_the_field_too(tmp_path: Path) -> None:
-    from edge_tsfm.deploy.acceptance import judge
+    from edge_tsfm.deploy.acceptance import check_bounds
 
     gate = read_gate(
         b'subgroups = ["Gender"]\n[[bound]]\nmetric = "wql"\nvs_base_percent = -1.0\nvs_field_percent = 2.0\n'
@@ -52,14 +52,14 @@ def test_subgroups_are_judged_against_the_field_too(tmp_path: Path) -> None:
     )
     field = evaluation(subgroups={"Gender": {"f": group(0.8), "m": group(0.9), "x": group(0.9, patients=3)}})
     good = evaluation(subgroups={"Gender": {"f": group(0.82), "m": group(0.9), "x": group(3.0, patients=3)}})
-    assert judge(gate, good, field, first=False).passed
-    notes = [check.note for check in judge(gate, good, field, first=False).checks]
+    assert check_bounds(gate, good, field, first=False).passed
+    notes = [check.note for check in check_bounds(gate, good, field, first=False).checks]
     assert "3 patients, want 20" in notes
     bad = evaluation(subgroups={"Gender": {"f": group(0.95), "m": group(0.9)}})
-    failed = [check for check in judge(gate, bad, field, first=False).checks if not check.passed]
+    failed = [check for check in check_bounds(gate, bad, field, first=False).checks if not check.passed]
     assert [check.what for check in failed] == ["wql where Gender is f, against the adapter in the field"]
-    assert judge(gate, bad, None, first=True).passed  # better than the base, and nothing in the field
-    missing = judge(gate, evaluation(), None, first=True)
+    assert check_bounds(gate, bad, None, first=True).passed  # better than the base, and nothing in the field
+    missing = check_bounds(gate, evaluation(), None, first=True)
     assert [check.sentence for check in missing.checks if not check.passed] == [
         "figures by Gender: none: edge-tsfm evaluate --subgroup Gender"
     ]

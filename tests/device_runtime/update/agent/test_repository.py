@@ -1,7 +1,7 @@
 """What the agent's view of a repository adds to python-tuf: its limits, the durable floor, the cache, its errors.
 
 The client workflow itself is python-tuf's, and the public conformance suite's to test (`docs/guides/deploy.md` says how
-it is run against the command that is shipped).
+it is run against the agent's client).
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import pytest
 from edge_tsfm.errors import DataError
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.research.study.cells import Cell
-from edge_tsfm.research.study.layout import markdown, table_csv
 from edge_tsfm.research.study.pareto import front
+from edge_tsfm.research.study.render import markdown, table_csv
 from edge_tsfm.research.study.table import tabulate
 from edge_tsfm.training.config import TrainConfig
 
@@ -97,7 +97,7 @@ def test_a_method_that_the_gate_refused_is_not_counted_as_a_success_anywhere(tmp
     """All three beat the base on test patients; the gate accepted none: table, JSON and page say one thing."""
     import json
 
-    from edge_tsfm.research.study.layout import page
+    from edge_tsfm.research.study.render import page
 
     cells = [write(tmp_path, cell("base", kind="base"), 10.0), write(tmp_path, cell("nhits", kind="nhits"), 9.5)]
     for name, figure in (("full", 8.0), ("norms", 7.9), ("lora", 8.1)):

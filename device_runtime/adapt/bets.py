@@ -34,7 +34,7 @@ WIDER, NARROWER = 1.9, 0.9  # what a stay beyond the tracked bound, and any othe
 STARTS = (0, 25, 50, 100, 200, 400, 800)  # stays that a part of the stake waits
 
 
-class Verdict(StrEnum):
+class Proposal(StrEnum):
     """What the evidence asks for."""
 
     NONE = "none"
@@ -99,7 +99,7 @@ class Bound:
 
 
 @dataclass
-class Judge:
+class Bets:
     """Both questions: is the candidate better than what runs; is what was promoted worse than frozen."""
 
     rules: AdaptRules
@@ -109,7 +109,7 @@ class Judge:
     gained: float = 0.0  # what the candidate lost less than what runs, summed, in the signal's unit
     demotions: int = 0  # by evidence: each one doubles what the next promotion wants
 
-    def add(self, losses: Losses, *, promoted: bool) -> Verdict:
+    def add(self, losses: Losses, *, promoted: bool) -> Proposal:
         """Take one stay's losses."""
         self.better.add(-difference(losses.candidate, losses.running, clip=self.bound.clip))
         self.bound.follow(difference(losses.candidate, losses.running, clip=1.0))
@@ -117,9 +117,9 @@ class Judge:
         if promoted:
             self.worse.add(difference(losses.running, losses.frozen, clip=CLIP))
             if self.worse.log >= math.log(self.rules.demote_evidence):
-                return Verdict.DEMOTE
+                return Proposal.DEMOTE
         enough = self.better.units >= self.rules.promote_stays and self.gained > 0
-        return Verdict.PROMOTE if enough and self.better.log >= math.log(self.wanted) else Verdict.NONE
+        return Proposal.PROMOTE if enough and self.better.log >= math.log(self.wanted) else Proposal.NONE
 
     @property
     def wanted(self) -> float:

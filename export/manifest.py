@@ -14,13 +14,13 @@ from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
 RUN = re.compile("[0-9a-f]{16,64}")  # a run's digest as `export adapter` writes it; fewer digits bind nothing
 
 
-def names_run(metadata: Mapping[str, Any], numbers: object) -> bool:
-    """Say whether an adapter's metadata name the run whose tuned parameters have the digest ``numbers``.
+def names_run(metadata: Mapping[str, Any], digest: object) -> bool:
+    """Say whether an adapter's metadata name the run whose tuned parameters have this ``digest``.
 
     Self-declared, not authenticated.
     """
     made = metadata.get("run")
-    return bool(isinstance(made, str) and RUN.fullmatch(made) and isinstance(numbers, str) and numbers.startswith(made))
+    return bool(isinstance(made, str) and RUN.fullmatch(made) and isinstance(digest, str) and digest.startswith(made))
 
 
 def read_manifest(bundle: Bundle) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.merge import merge
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.blob import decode
-from edge_tsfm.deploy.acceptance import Verdict
+from edge_tsfm.deploy.acceptance import Acceptance
 from edge_tsfm.deploy.signers import digest
 from edge_tsfm.report.change_record import act_page, page
 
@@ -90,7 +90,7 @@ class Case:
     ring: str
     blob: bytes
     bundle: Bundle
-    verdict: Verdict
+    acceptance: Acceptance
     gate: str  # SHA-256 of the pinned one
     judged: str  # the evaluation's forecaster that the gate compared
     evaluation: dict[str, Any]
@@ -114,7 +114,7 @@ def statement(
     if signed is not None:
         subject.append({"name": f"{case.name}, signed file", "digest": {"sha256": digest(signed)}})
     merged = merge(case.bundle.manifest, case.bundle.tensor, adapter)
-    checks = [{**vars(check), "outcome": check.sentence} for check in case.verdict.checks]
+    checks = [{**vars(check), "outcome": check.sentence} for check in case.acceptance.checks]
     return {
         "_type": STATEMENT,
         "subject": subject,
@@ -134,7 +134,7 @@ def statement(
                 "metadata": dict(adapter.metadata),
             },
             "in_the_field": case.field,
-            "gate": {"sha256": case.gate, "judged": case.judged, "checks": checks, "passed": case.verdict.passed},
+            "gate": {"sha256": case.gate, "judged": case.judged, "checks": checks, "passed": case.acceptance.passed},
             "evaluation": {
                 "sha256": case.evaluation_digest,
                 **{key: case.evaluation[key] for key in EVALUATED if key in case.evaluation},

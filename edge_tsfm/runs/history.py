@@ -1,0 +1,91 @@
+"""A ward's history as a monitor would have met it: stays of one part of the patients, and what would forecast them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.uses import binding_of, signal_of
+from device_runtime.format.binding import Binding
+from device_runtime.series.options import MIN_OBSERVED
+from edge_tsfm.data import Dataset, Part, Series, read_dataset
+from edge_tsfm.data.split import DIGITS, split_digit
+from edge_tsfm.data.use import use_of
+from edge_tsfm.errors import DataError
+from edge_tsfm.options import CONTEXT_LENGTH, PREDICTION_LENGTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How much a monitor looks back and ahead, in steps."""
+
+    context_length: int
+    prediction_length: int
+    min_observed: int
+    interval_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedLengths:
+    """The same as somebody asked for them; None: what the adapter is for, else 48 and 6 steps."""
+
+    context_length: int | None = None
+    prediction_length: int | None = None
+    min_observed: int | None = None  # None: 12, or as many as the context has steps
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class History:
+    """Stays of one signal, one behind another."""
+
+    dataset: Dataset
+    stays: Sequence[Series]
+    bound: Binding | None  # what the adapter on the monitor is for
+
+    def open(self, bundle: Path, adapter: Path | None, accept: Sequence[str]) -> Forecaster:
+        """Open what a monitor that meets this history would run. Raises what `Forecaster.open` raises."""
+        use = replace(use_of(self.dataset), signal=signal_of([self.dataset.signal], binding_of(adapter)))
+        return Forecaster.open(bundle, adapter, use=use, accept=accept)
+
+    def lengths(self, asked: AskedLengths) -> Lengths:
+        """Say how far to look back and ahead."""
+        context = asked.context_length or (self.bound.context_length if self.bound else CONTEXT_LENGTH)
+        ahead = asked.prediction_length or (self.bound.prediction_length if self.bound else PREDICTION_LENGTH)
+        return Lengths(
+            context_length=context,
+            prediction_length=ahead,
+            min_observed=asked.min_observed or min(MIN_OBSERVED, context),
+            interval_ms=interval_ms_of(self.stays[0]),
+        )
+
+
+def read_history(
+    data: str, adapter: Path | None, *, part: Part, target: str | None, reading: Mapping[str, Any]
+) -> History:
+    """Read the stays of ``part`` of the patients; the signal is ``target``, else what the adapter is for.
+
+    Raises what `read_dataset` raises, and `DataError` where the part has no stay.
+    """
+    bound = binding_of(adapter)
+    name = target or (bound.name if bound else None)
+    dataset = read_dataset(data, target=name, signal=bound.own_signal if bound else None, **reading)
+    stays = [one for one in dataset.series if split_digit(one.item_id) in DIGITS[part]]
+    if not stays:
+        raise DataError(f"{data}: none of its {len(dataset.series)} stays is in the {part} split", hint="--split all")
+    interval_ms_of(stays[0])  # before anything slow
+    return History(dataset=dataset, stays=stays, bound=bound)
+
+
+def interval_ms_of(one: Series) -> int:
+    """Return the time between two steps in milliseconds. Raises `DataError` where the data do not say it."""
+    if not isinstance(one.interval, pd.Timedelta) or one.interval % pd.Timedelta("1ms"):
+        raise DataError(
+            f"a monitor's feed has steps of whole milliseconds; these are {one.interval} long",
+            hint="say how long a step is: --interval 1h",
+        )
+    return int(one.interval / pd.Timedelta("1ms"))
