@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--target",
     "targets",
     multiple=True,
-    help="Vital sign or column; several are forecast together (Chronos-2).  [default: the only value column]",
+    help="Vital sign or column; several are forecast jointly (Chronos-2).  [default: the only value column]",
 )
 @click.option("--past-covariate", "past", multiple=True, help="Column measured beside the target (Chronos-2).")
 @click.option(
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 )
 @click.option("--quantile-levels", help="Levels, comma-separated.  [default: the base's own]")
 @click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the sampled paths (Chronos-T5).")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="CSV to write.  [default: print]")
 @accept_option
 @session_options
@@ -95,10 +95,10 @@ def command(
 ) -> None:
     """Forecast the series of a CSV file with a BUNDLE, merged with an adapter if one is given.
 
-    The file is read by the rules of SERIES.md, as the workstation reads it; an empty cell is a missing value. Without a
-    column of times each row is the next step of its item. With --future-covariate each series ends with
-    --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the adapter
-    passes its known-answer test; one for another signal, unit or interval than the file's is refused.
+    The file is read by the rules of SERIES.md, as on the workstation; an empty cell is a missing value. Without a time
+    column each row is the next step of its item. With --future-covariate each series must end with --prediction-length
+    rows that hold only values known ahead. Nothing is forecast unless the adapter passes its known-answer test; an
+    adapter for another signal, unit or interval than the file's is refused.
 
     An item that cannot be forecast is named on standard error and left out; the others are forecast, and the command
     exits with status 4. CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.

@@ -49,7 +49,11 @@ def session_options(function: F) -> F:
     """Add the options of `device_runtime.forecast.session.SessionSettings`."""
     for option in (
         click.option("--provider", "providers", multiple=True, help="ONNX Runtime execution provider, in order."),
-        click.option("--spinning/--no-spinning", default=False, help="Let threads wait busily: faster, takes a core."),
+        click.option(
+            "--spinning/--no-spinning",
+            default=False,
+            help="Let threads spin while they wait: faster, but occupies a core.",
+        ),
         click.option("--threads", type=click.IntRange(1, 64), default=2, help="Threads of one forecast."),
     ):
         function = option(function)

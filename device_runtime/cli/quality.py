@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def command(config_path: Path, as_json: bool) -> None:
-    """Say how good this monitor's forecasts were, once their targets had come: by signal, beside the frozen base.
+    """Show how accurate this monitor's forecasts turned out to be: by signal, beside the frozen base.
 
-    Figures are of what `stream --config`, or the process that hosts the forecasts, wrote last: at most `save_seconds`
-    of its settings ago. Times are the feed's. The drift flag says that forecasts of late are worse than the frozen
-    base's; it is a flag for people who look after adapters, and nothing else follows from it.
+    Figures are those last written by `stream --config`, or the process that hosts the forecasts, at most
+    `save_seconds` of its settings ago. Times are the feed's. The drift flag says that recent forecasts are worse than
+    the frozen base's; it is information for those who maintain adapters and changes nothing by itself.
     """
     from device_runtime.update.settings import read_config
 

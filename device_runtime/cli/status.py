@@ -28,9 +28,9 @@ DAY = 86_400.0  # seconds
 @config_option
 @json_option
 def command(config_path: Path, as_json: bool) -> None:
-    """Say which base and adapter run on this monitor, what waits, and how long ago it heard of the publisher.
+    """Show which base and adapter run on this monitor, what is staged, and when it last polled the publisher.
 
-    A "problem" says why something else runs than is installed; it is on standard error too.
+    A "problem" says why something other than what is installed runs; it is also on standard error.
     """
     from device_runtime.errors import DeviceRuntimeError
     from device_runtime.forecast.bundle import Bundle

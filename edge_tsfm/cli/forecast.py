@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "targets",
     multiple=True,
     required=True,
-    help="Signal or column to forecast; several are forecast together (Chronos-2).",
+    help="Signal or column to forecast; several are forecast jointly (Chronos-2).",
 )
 @click.option("--past-covariate", "past", multiple=True, help="Signal measured beside the target (Chronos-2).")
 @click.option(
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     "--context-length", type=click.IntRange(1), help="Latest steps to use.  [default: what the adapter is for, else 48]"
 )
 @click.option("--num-samples", type=click.IntRange(1), help="Paths to sample (Chronos-T5).  [default: the base's own]")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Which paths to sample (Chronos-T5).")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed of the sampled paths (Chronos-T5).")
 @read_options
 @min_observed_option("12, or as many as the context has steps")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv or .parquet  [default: print CSV]")
@@ -78,9 +78,9 @@ def command(
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
 
-    Forecasts what follows the last row of each series. With --future-covariate: the last --prediction-length rows of
-    each item, which hold what is known ahead and nothing else. The table has a row for each item, target and step, with
-    the time of the step: UTC where the data have a time zone, the step's number where they count steps.
+    Forecasts the steps after the last row of each series. With --future-covariate it forecasts the steps of the last
+    --prediction-length rows of each item, which hold only values known ahead. The table has a row for each item, target
+    and step, with the time of the step: UTC if the data have a time zone, the step number if they count steps.
 
     A series that cannot be forecast is named on standard error and left out; the others are forecast, and the command
     exits with status 4. CSV has 7 significant digits; JSON and Parquet hold exactly the float32 that were forecast.

@@ -17,11 +17,10 @@ from device_runtime.cli.options import json_option
 @config_option
 @json_option
 def command(config_path: Path, as_json: bool) -> None:
-    """Say what this monitor learns by itself, how far that may go and why not further, and what the evidence is.
+    """Show what this monitor learns by itself, the mode in force and what limits it, and the evidence.
 
-    Figures are of what the process that hosts the forecasts wrote last. Evidence of 20 is reached once in a monitor's
-    life, with a probability of 5 %, where nothing is gained. Losses are of finished stays that nothing was learnt from
-    before.
+    Figures are those last written by the process that hosts the forecasts. If nothing is gained, the probability that
+    the evidence ever reaches 20 is at most 5 %. Losses are of finished stays, before anything was learnt from them.
     """
     from device_runtime.update.adapt_report import status_of
 

@@ -29,6 +29,6 @@ VERBS = {
 def command() -> None:
     """Sign, approve, publish and roll out adapters.
 
-    A repository is a folder; its public/ is served by any web server or carried on a stick. Nothing reaches a monitor
-    unless quality keys approved it and the roll-out key offers it, by the same hash.
+    A repository is a folder; its public/ is served by any web server or carried on a USB stick. A monitor installs
+    only what the quality keys approved and the roll-out key offers, by the same hash.
     """
