@@ -35,7 +35,7 @@ def open_regular(path: Path, flags: int, mode: int = 0o640, *, follow: bool = Fa
 
 
 def _irregular(path: Path) -> IrregularError:
-    return IrregularError(f"{path} is not a regular file", hint="look who put it there, then remove it")
+    return IrregularError(f"{path} is not a regular file", hint="find out who put it there, then remove it")
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:

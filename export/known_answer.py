@@ -26,6 +26,6 @@ def choose_known_answer(
     except SelfTestError as error:
         raise ExportError(
             str(error.args[0]),
-            hint="train longer, or check that the run did anything"
+            hint="train longer, or check that the run learnt anything"
             + (", or export for a float32 bundle" if bundle.manifest.precision == "int8" else ""),
         ) from error

@@ -134,10 +134,12 @@ def _check_numbers(model: nn.Module, bundle: Bundle) -> None:
     own = dict(model.named_parameters())
     for index, entry in enumerate(bundle.manifest.tensors):
         if entry.name not in own:
-            raise ExportError(f"{entry.name}: the bundle has it, the model has not", hint="--base must be the bundle's")
+            raise ExportError(
+                f"{entry.name}: the bundle has it, the model does not", hint="--base must be the bundle's"
+            )
         if not np.array_equal(bundle.tensor(index), own[entry.name].detach().float().cpu().numpy(), equal_nan=True):
             raise ExportError(
-                f"{entry.name}: the bundle holds other numbers than the model", hint="--base must be the bundle's"
+                f"{entry.name}: the bundle has other values than the model", hint="--base must be the bundle's"
             )
 
 

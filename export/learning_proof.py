@@ -162,7 +162,7 @@ def _check_shifted(
     audible = {name: distance(other, wanted) for name, other in silenced.items()}
     weakest = min(audible, key=audible.__getitem__)
     if not audible[weakest] >= SEEN * allowed:
-        raise ExportError(f"{weakest}: shifted, it moves no forecast: nothing proves it wired")
+        raise ExportError(f"{weakest}: shifting it changes no forecast, so it may not be wired")
     return error, weakest, audible[weakest]
 
 
@@ -187,7 +187,7 @@ def _check_alone(model: Any, bundle: Bundle, learning: Learning, loss: Loss, nam
         if not abs(got / judge - 1) <= allowed:
             raise ExportError(f"{name}: moved, the loss is {got:.8g}, torch's {judge:.8g}: it does not arrive there")
         return
-    raise ExportError(f"{name}: it moves no loss: nothing proves it wired into the learning graphs")
+    raise ExportError(f"{name}: changing it changes no loss, so it may not be wired into the learning graphs")
 
 
 def _losses(model: Any, loss: Loss, batch: _Batch) -> tuple[float, float]:

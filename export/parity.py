@@ -105,7 +105,7 @@ def check_base(
     stored = StoredTensors(bundle.path, bundle.manifest.tensors)
     for name, numbers in stored.items():  # from now on the model takes its numbers back from there
         if not np.array_equal(numbers, model.get_parameter(name).detach().float().cpu().numpy(), equal_nan=True):
-            raise ExportError(f"{name}: the bundle holds other numbers than the model")
+            raise ExportError(f"{name}: the bundle has other values than the model")
     answers = _torch_answers(model, bundle)
     if places is None:
         places = survey(model, find_family(family).response, stored, longest=bundle.manifest.context_length)

@@ -95,7 +95,7 @@ def export_precision(
             names = [name for name in names if name not in unheard]
             if not names:
                 raise ExportError(
-                    f"none of the adapted tensors moves a forecast, {unheard[0]} for one: nothing could be adapted",
+                    f"none of the adapted tensors changes a forecast, {unheard[0]} for one: nothing could be adapted",
                     hint="name other methods with --keep",
                 )
         kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)

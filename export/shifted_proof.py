@@ -53,7 +53,7 @@ def check_reduced(bundle: Bundle, learning: Learning) -> ShiftedParity:
                 if moves[name] > 0 and mean_deviation(got, wanted, context) <= MISSED * moves[name]:
                     break
             else:
-                raise ExportError(f"{name}: shifted, it does not move forecasts as it does merged")
+                raise ExportError(f"{name}: shifted, it does not change forecasts as it does when merged")
         together = {
             name: perturbed(tensor, ELSEWHERE, seed=number) for number, (name, tensor) in enumerate(tensors.items())
         }

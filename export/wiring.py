@@ -51,7 +51,7 @@ def check_wiring(model: Any, bundle: Bundle, places: Sequence[Place]) -> Wiring:
     manifest = bundle.manifest
     names = [entry.name for entry in manifest.tensors]
     if silent := unheard(places, names):
-        raise ExportError(f"{silent[0]}: tunable, but it moves no forecast: nothing proves it wired")
+        raise ExportError(f"{silent[0]}: tunable, but changing it changes no forecast, so it may not be wired")
     originals = StoredTensors(bundle.path, manifest.tensors)
     errors = []
     for place, merged in merges(places, {entry.name: entry.size for entry in manifest.tensors}):
@@ -60,8 +60,8 @@ def check_wiring(model: Any, bundle: Bundle, places: Sequence[Place]) -> Wiring:
         error = distance(got, place.response)
         if not error <= place.allowed:
             raise ExportError(
-                f"all tunable tensors drawn anew, the runtime differs from torch by {error:.3g} of the response, "
-                f"allowed {place.allowed:.3g} (torch's own rounding: {place.float32:.3g}): "
+                f"with all tunable tensors redrawn at random, the runtime differs from torch by {error:.3g} of the "
+                f"response, allowed {place.allowed:.3g} (torch's own rounding: {place.float32:.3g}): "
                 + _culprit(model, manifest.family, originals, place, got)
             )
         errors.append(error)

@@ -34,14 +34,14 @@ def check(own: Adapter, parent: bytes | None, envelope: Envelope, manifest: Mani
     under = None if parent is None else decode(parent)
     said = own.metadata.get("parent")
     if own.metadata.get("origin") != ORIGIN or said != (None if parent is None else hashlib.sha256(parent).hexdigest()):
-        raise SettingsError("what was learnt does not say that it was learnt here on what is installed")
+        raise SettingsError("the blob does not say that it was learnt here on the installed adapter")
     if own.forced or own.version != (0 if under is None else under.version):
-        raise SettingsError("what was learnt has another version than what it stands on")
+        raise SettingsError("the blob made here has another version than its parent")
     moved = tensors_of(envelope, manifest)
     if _others(own, moved) != (None if under is None else _others(under, moved)):
-        raise SettingsError("what was learnt changes more than the tensors that the envelope names")
+        raise SettingsError("the blob made here changes more than the tensors that the envelope names")
     if under is not None and own.binding != under.binding:
-        raise SettingsError("what was learnt is for something else than what it stands on")
+        raise SettingsError("the blob made here is for something else than its parent")
     for index, shape in moved:
         rms = float(np.sqrt(np.mean(shift_of(own, under, [(index, shape)]).astype(np.float64) ** 2)))
         if not rms <= cap * (1 + ROUNDING):  # nor is NaN

@@ -119,6 +119,6 @@ def context_steps(forecaster: Any, asked: int | None) -> int:
 
         raise InputError(
             f"--context-length {asked}: base {forecaster.bundle.manifest.name} reads at most {most} steps",
-            hint=f"--context-length {most} or less; a longer one changes nothing",
+            hint=f"--context-length {most} or less; a longer one has no effect",
         )
     return asked or (most if forecaster.binding is None else min(most, int(forecaster.binding.context_length)))

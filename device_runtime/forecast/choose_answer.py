@@ -67,7 +67,7 @@ def choose_known_answer(
     if not fit or margins[best] < SEEN:
         raise SelfTestError(
             f"known-answer test: the adapter moves no synthetic forecast by more than {margins[best]:.2g} tolerances, "
-            f"want {SEEN:g}: it could not be told from its base on another processor"
+            f"want {SEEN:g}: on another processor it could not be distinguished from its base"
         )
     answer = KnownAnswer(context=contexts[best], expected=expected[best], tolerance=float(allowed[best]))
     return answer, float(margins[best])

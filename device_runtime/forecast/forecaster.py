@@ -55,7 +55,7 @@ class Forecast:
     def median(self) -> FloatArray:
         """The 0.5 quantile, ``[H]`` or ``[B, H]``. Raises `InputError` when it was not asked for."""
         if 0.5 not in self.quantile_levels:
-            raise InputError("the median was not among the quantile_levels asked for")
+            raise InputError("the median was not among the requested quantile_levels")
         return self.quantiles[..., self.quantile_levels.index(0.5)]
 
 

@@ -57,7 +57,7 @@ def arrange(
     if without:
         raise InputError(
             f"future_covariates: {without[0]!r} is not among past_covariates",
-            hint="what is known ahead is needed for the past as well: it is scaled by it",
+            hint="a future covariate also needs its past, by which it is scaled",
         )
     largest = int(np.bincount(own).max()) + len(past)
     if largest > MAX_GROUP:

@@ -197,13 +197,13 @@ def require_said(binding: Binding, use: Use) -> None:
     For whoever forecasts data that say what they are; arrays do not, and `check` passes over what was not said.
     """
     if use.signal is None:
-        raise SignalMismatchError(f"the adapter is for {binding}: nobody said which signal this is")
+        raise SignalMismatchError(f"the adapter is for {binding}: the signal here is not stated")
     if binding.interval_us and not use.interval_us:
-        raise SignalMismatchError(f"the adapter is for {binding}: nobody said how long a step is here")
+        raise SignalMismatchError(f"the adapter is for {binding}: the interval here is not stated")
 
 
 def check_names(accepted: Collection[str]) -> None:
     """Raise `InputError` for a difference that does not exist."""
     unknown = [what for what in accepted if what not in DIFFERENCES]
     if unknown:
-        raise InputError(f"no difference is called {unknown[0]!r}: want any of {', '.join(DIFFERENCES)}")
+        raise InputError(f"no difference is named {unknown[0]!r}: want any of {', '.join(DIFFERENCES)}")

@@ -113,7 +113,7 @@ def verify(
     if len(good) < threshold:
         raise SignatureError(
             f"{len(good)} of {threshold} wanted signatures by {sum(map(len, keys.values()))} trusted keys are good",
-            hint="the adapter is not one that was approved for this fleet",
+            hint="the adapter was not approved for this fleet",
         )
     return frozenset(good)
 

@@ -65,7 +65,7 @@ def _time_column(cells: Cells, names: Sequence[str]) -> str | None:
         raise InputError(
             f"{cells.source}: column {first!r} holds dates alone, and column {unread!r} beside it is no time of day "
             "in every row (such as 14:05, or an hour from 0 to 23)",
-            hint=f"mend {unread}, or say --timestamp-column {first} if a row is of a whole day",
+            hint=f"correct {unread}, or give --timestamp-column {first} if a row is of a whole day",
         )
     return others[0] if others else first
 

@@ -49,7 +49,7 @@ def prepare(config: DeviceConfig, slots: Slots, workshop: Workshop[object] | Non
     current = slots.record.current
     over = current.adapter if current else None
     if kept is None or not kept.body or kept.subject.parent != (over or ""):
-        raise StateError("nothing was learnt on what is installed", hint=HINT)
+        raise StateError("nothing was learnt on the installed adapter", hint=HINT)
     parent = slots.load(current) if current else None
     learner: Learner = workshop.learner(parent, may.rules, envelope.tensors)
     learner.restore(kept.body.get(LEARNT))
@@ -57,7 +57,7 @@ def prepare(config: DeviceConfig, slots: Slots, workshop: Workshop[object] | Non
     if learner.verdict is not Verdict.PROMOTE:
         said = facts_of(learner)
         raise StateError(
-            f"nothing is proven: evidence {said['evidence']:g} of {said['evidence_wanted']:g} over "
+            f"the evidence is not enough: evidence {said['evidence']:g} of {said['evidence_wanted']:g} over "
             f"{said['stays_judged']} stays",
             hint=HINT,
         )

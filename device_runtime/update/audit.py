@@ -56,7 +56,7 @@ def read_lines(data: bytes, *, previous: str | None = None) -> Iterator[Line]:
             raise ChecksumError(f"audit log line {number}: not an entry: {error}") from error
         if (previous is not None and follows != previous) or link(follows, body).encode() != digest:
             raise ChecksumError(
-                f"audit log line {number}: the chain is broken", hint="a line was altered, removed or put in"
+                f"audit log line {number}: the chain is broken", hint="a line was altered, removed or inserted"
             )
         previous = digest.decode()
         yield Line(hash=previous, body=value)

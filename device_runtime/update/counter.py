@@ -127,9 +127,9 @@ def check(counter: Counter, number: int) -> None:
     try:
         known = counter.read()
     except DeviceRuntimeError as error:
-        raise StorageError(f"nobody can tell whether the state is an old copy: {error}") from error
+        raise StorageError(f"it cannot be told whether the state is an old copy: {error}") from error
     if number < known:
         raise StorageError(
             f"the state is an old copy: its floor has number {number}, this monitor has counted to {known}",
-            hint="the next poll that succeeds reads again what was revoked",
+            hint="the next successful poll reads the revocations again",
         )

@@ -224,5 +224,5 @@ def read(disk: Disk, *, fresh: bool) -> Floor:
         return Floor()
     raise StorageError(
         f"no copy of the floor can be read: nothing new is installed{': ' if problem else ''}{problem}",
-        hint="what runs goes on; have the device's storage looked at, then enrol it again",
+        hint="what runs continues; have the device's storage checked, then enrol it again",
     )

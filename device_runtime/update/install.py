@@ -78,7 +78,9 @@ class Installer(Generic[R]):
             self._check_machine(error)
             raise
         except (OSError, MemoryError, ImportError) as error:
-            raise StorageError(f"this machine kept it from being proven: {type(error).__name__}: {error}") from error
+            raise StorageError(
+                f"a fault of this machine kept it from being tested: {type(error).__name__}: {error}"
+            ) from error
         return entry
 
     def _check_machine(self, error: DeviceRuntimeError) -> None:
@@ -89,7 +91,7 @@ class Installer(Generic[R]):
             self.base_test()
         except (DeviceRuntimeError, OSError, MemoryError) as cause:
             raise StorageError(
-                f"this monitor's base does not come up, so nothing is said of the adapter: {cause}",
+                f"this monitor's base does not open, so the adapter could not be tested: {cause}",
                 hint="edge-tsfm-device selftest BUNDLE --adapter FILE, after copying the bundle again",
             ) from error
 

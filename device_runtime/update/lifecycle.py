@@ -173,10 +173,10 @@ def step(
     if target is None:
         raise StateError(
             f"{event.value} is not possible in state {record.state.value}",
-            hint="edge-tsfm-device status says what runs",
+            hint="edge-tsfm-device status shows what runs",
         )
     if event is Event.DEMOTE and record.own is None:
-        raise StateError("nothing that was learnt here runs", hint="edge-tsfm-device adapt status says what does")
+        raise StateError("no adapter that was learnt here runs", hint="edge-tsfm-device adapt status shows what runs")
     base = replace(record, generation=record.generation + 1, reason=reason)
     match event:
         case Event.PROMOTE | Event.DEMOTE:

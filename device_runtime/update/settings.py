@@ -125,10 +125,10 @@ def _check_owner(path: Path) -> None:
     if found.st_mode & 0o022:
         raise SettingsError(
             f"{path} may be written by others (mode {found.st_mode & 0o7777:o}): the keys in it are not trusted",
-            hint=f"look what it says, then chmod go-w {path}",
+            hint=f"check its content, then chmod go-w {path}",
         )
     if found.st_uid not in (0, os.geteuid()):
         raise SettingsError(
             f"{path} belongs to user {found.st_uid}: the keys in it are not trusted",
-            hint=f"look what it says, then chown root {path}",
+            hint=f"check its content, then chown root {path}",
         )

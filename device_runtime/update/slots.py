@@ -214,7 +214,7 @@ class Slots:
         """
         current = self.record.current
         if (current.adapter if current else None) != over:
-            raise StateError("another adapter was installed meanwhile: what was learnt does not stand on it")
+            raise StateError("another adapter was installed meanwhile: what was learnt is not based on it")
         record = lifecycle.step(self.record, Event.PROMOTE, own=entry, reason=reason)
         self._check_writable()
         self.reserve()

@@ -104,7 +104,7 @@ class Watch(Generic[F]):
             span = self._config.use.interval_us
             if not span or span % 1_000:
                 raise InputError(
-                    "observe: nobody said how long a step is in whole milliseconds",
+                    "observe: the length of a step in whole milliseconds is not given",
                     hint='give interval_ms, or add interval = "1h" to the settings',
                 )
             interval_ms = span // 1_000

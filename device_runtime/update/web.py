@@ -91,7 +91,7 @@ class Deadline:
         try:
             found = answers.get(timeout=max(self.until - time.monotonic(), 0.0))
         except queue.Empty:
-            raise OSError(f"{host} could not be looked up in time") from None
+            raise OSError(f"{host} could not be resolved in time") from None
         if isinstance(found, OSError):
             raise found
         return found
@@ -197,6 +197,8 @@ def check_address(what: str, address: str, *, secret: bool = False) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(f"{what}: want a folder, or an address of http or https")
     if parts.username is not None or parts.password is not None:
-        raise SettingsError(f"{what}: no name or password in an address: addresses are written to logs")
+        raise SettingsError(f"{what}: an address must have no name or password: addresses are written to logs")
     if secret and parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise SettingsError(f"{what}: a token goes over https only", hint="everybody on the way could read it")
+        raise SettingsError(
+            f"{what}: a token is sent over https only", hint="otherwise anybody on the way could read it"
+        )

@@ -76,7 +76,7 @@ def inspect(
     except DataError as error:
         data = "data" if nameless else "such data"
         raise DataError(
-            f"{path} is no bundle, no adapter blob, no run, and no {data}: {error}", hint=error.hint
+            f"{path} is neither a bundle, an adapter blob, a run nor {data}: {error}", hint=error.hint
         ) from error
 
 

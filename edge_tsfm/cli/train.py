@@ -78,7 +78,7 @@ def command(
     if len(targets) > 1:
         raise ConfigError(
             f"--target {' --target '.join(targets)}: an adapter is trained on one target at a time",
-            hint="train one for each; forecasting several together (Chronos-2) takes any of them",
+            hint="train one for each; several can be forecast jointly (Chronos-2) with any of these adapters",
         )
     options["target"] = targets[0] if targets else None
     if options["target_modules"]:

@@ -82,7 +82,7 @@ def lay_beside(series: Series, others: Iterable[Series]) -> NDArray[np.float32]:
         part = other.target[begin - shift : end - shift]
         seen = np.isfinite(part)
         if np.isfinite(values[begin:end][seen]).any():
-            raise DataError(f"item {series.item_id}: two stretches of {other.signal} speak of one time")
+            raise DataError(f"item {series.item_id}: two series of {other.signal} cover the same time")
         values[begin:end][seen] = part[seen]
     return values
 

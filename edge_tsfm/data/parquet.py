@@ -45,7 +45,7 @@ def read_parquet(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         plain = _plain(column)
         if plain is None and (id_tier(name) or fold(name) in TIMESTAMPS):
             raise DataError(
-                f"{path}: column {name!r} holds {column.type}, where an id or a time is wanted",
+                f"{path}: column {name!r} holds {column.type}, where an id or a time is needed",
                 hint="write one row for each time: an exploded table, not one of lists",
             )
         if plain is None:

@@ -117,7 +117,7 @@ class Split:
             kinds = ("times", "step numbers")
             raise DataError(
                 f"the run was split by {kinds[not self.timed]}, these data have {kinds[not timed]}",
-                hint="give data with the same kind of time stamps",
+                hint="give data with the same kind of timestamps",
             )
         blocks = _blocks((at + step * windows.cutoff)[inside], step[inside] * self.block_length, timed=timed)
         return replace(windows.keep(inside), unit="block", block=blocks)

@@ -50,7 +50,7 @@ def read_table(path: Path) -> Table:
     if path.name.casefold().endswith(CSV_SUFFIXES):
         return _read_csv(path)
     raise DataError(
-        f"{path}: do not know how to read a file called {path.name}",
+        f"{path}: cannot read a file of this name: {path.name}",
         hint="give a .csv, .csv.gz, .parquet or WFDB .hea file, or a folder of .psv or WFDB files",
     )
 

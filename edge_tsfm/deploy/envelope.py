@@ -161,7 +161,7 @@ def approve_envelope(
     if not verdict.passed:
         path = _record(repository, "refused", signed=None, approvals={}, **facts)
         failed = "; ".join(check.sentence for check in verdict.checks if not check.passed)
-        raise GateRefusedError(f"the evidence does not carry it: {failed}", hint=f"recorded in {path}")
+        raise GateRefusedError(f"the evidence is not sufficient: {failed}", hint=f"recorded in {path}")
     text = encode(envelope)
     trailer, signed_by = signatures_of(
         text, repository.signers("adapter"), repository.threshold("adapter"), prefix=PREFIX

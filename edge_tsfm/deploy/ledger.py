@@ -59,7 +59,7 @@ class Ring:
         """Raise `DeployError` while nobody has said what the ring's monitors forecast."""
         if not self.signal:
             raise DeployError(
-                f"ring {self.name}: nobody has said what its monitors forecast",
+                f"ring {self.name}: it is not set what its monitors forecast",
                 hint=f"edge-tsfm deploy ring REPOSITORY {self.name} --signal MAP --interval 1h",
             )
 
@@ -138,7 +138,7 @@ def describe(repository: Repository, name: str, *, signal: str, interval: str, u
     if ring.signal and before != (said, unit, interval):
         raise DeployError(
             f"ring {name} forecasts {ring.signal} every {ring.interval or 'step'}: that does not change",
-            hint="give monitors that forecast something else a ring of their own",
+            hint="use another ring for monitors that forecast something else",
         )
     ring = replace(ring, signal=said, unit=unit, interval=interval)
     write_ring(repository, ring)

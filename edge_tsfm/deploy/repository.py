@@ -181,7 +181,7 @@ class Repository:
         if len(data) > limit:
             raise DeployError(
                 f"role {role} would have {len(data)} bytes, a monitor reads {limit}",
-                hint="edge-tsfm deploy revoke … --older takes back many at the cost of one",
+                hint="edge-tsfm deploy revoke … --older revokes many at the cost of one",
             )
         try:
             for one in [delegator] if delegator else self._delegators(role, copy):
@@ -189,8 +189,8 @@ class Repository:
         except (UnsignedMetadataError, ValueError) as error:
             raise DeployError(
                 f"role {role}: {error}",
-                hint=f"the {group} keys must be at hand: {self.threshold(group)} of {len(self.refs(group))} (--keys); "
-                f"looked in {', '.join(map(str, (self.keys, *self.more_keys)))}",
+                hint=f"the {group} keys must be available: {self.threshold(group)} of {len(self.refs(group))} (--keys)"
+                f"; looked in {', '.join(map(str, (self.keys, *self.more_keys)))}",
             ) from error
         self.metadata.mkdir(parents=True, exist_ok=True)
         name = "timestamp.json" if role == "timestamp" else f"{signed.version}.{role}.json"

@@ -93,7 +93,7 @@ def step(repository: Repository, ring: str, reports: Path, *, who: str, approve:
         write_rollout(repository, state)
         raise DeployError(
             f"ring {ring} has no roll-out under way: finished, {confirmed} confirmed, {failed} failed"
-            f"{': ' + ', '.join(back) + ' went back' if back else ''}",
+            f"{': ' + ', '.join(back) + ' rolled back' if back else ''}",
             hint="edge-tsfm deploy rollout",
         )
     changes: dict[Action, dict[str, Any]] = {
@@ -158,7 +158,7 @@ def read_reports(folder: Path) -> list[dict[str, Any]]:
     counted. A device that is there twice counts once, with what it changed last.
     """
     if not folder.is_dir():
-        raise DeployError(f"{folder} is no folder of reports")
+        raise DeployError(f"{folder} is not a folder of reports")
     reports: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json"))[:MAX_REPORTS]:
         try:

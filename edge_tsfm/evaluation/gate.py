@@ -70,7 +70,7 @@ def judge(
     """
     if metric not in METRICS or METRICS[metric].better != "lower":
         wanted = ", ".join(name for name, one in METRICS.items() if one.better == "lower")
-        raise ConfigError(f"the gate cannot judge by {metric!r}; choose one of {wanted}")
+        raise ConfigError(f"the gate cannot use {metric!r}; choose one of {wanted}")
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence {confidence} must lie in 0 to 1")
     scored = (~np.isnan(windows.target)).any(1)

@@ -113,6 +113,6 @@ class Full(_Native):
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Refuse: there is no small difference to ship."""
         raise TrainError(
-            "full fine-tuning cannot be exported as an adapter: it changes every number of the base",
+            "full fine-tuning cannot be exported as an adapter: it changes every parameter of the base",
             hint="use it as a reference; train fourierft or bitfit to deploy",
         )

@@ -109,7 +109,7 @@ def forecast_data(
     if length > (most := forecaster.bundle.manifest.context_length):
         raise ConfigError(
             f"context_length {length}: base {forecaster.bundle.manifest.name} reads at most {most} steps",
-            hint=f"a context length of {most} or less; a longer one changes nothing",
+            hint=f"a context length of {most} or less; a longer one has no effect",
         )
     forecaster.check(replace(forecaster.use, context_length=length, prediction_length=steps))
     contexts = take_contexts(

@@ -63,7 +63,7 @@ def scored_series(run: Run, dataset: Dataset, part: Part, *, allow_trained: bool
         said = f"{len(trained)} of {len({one.item_id for one in series})} {words.trained} the run was trained on"
         if not allow_trained:
             raise DataError(
-                f"{said}: scores on them say nothing about {words.new}",
+                f"{said}: scores on them show nothing about {words.new}",
                 hint=f"leave out --split to score test {by}s, or ask for it with --allow-trained-patients",
             )
         notes.append(f"{said}: these are NOT figures for {words.new}")

@@ -190,7 +190,7 @@ class Agent:
     def _view(self, floor: Floor) -> Repository:
         """Open the repository."""
         if self.config.root is None or not self.config.repository:
-            raise SettingsError("update needs repository and root, the factory's root.json to trust it by")
+            raise SettingsError("update needs repository and root, the root.json installed at the factory")
         root = read_bounded(self.config.root, ROOT_LIMIT)
         return Repository(self.config.state / "tuf", self.url, self.fetcher, root, floor, now=self.clock())
 

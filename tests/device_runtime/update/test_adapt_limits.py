@@ -341,7 +341,7 @@ def test_the_verbs_say_and_do(own: LearningBed) -> None:
 
     assert run(own, "demote", "--reason", "by hand")[0] == 0
     assert own.record.own is None
-    assert "nothing that was learnt here runs" in run(own, "demote", "--reason", "again")[1]
+    assert "no adapter that was learnt here runs" in run(own, "demote", "--reason", "again")[1]
     assert "nothing to export" in run(own, "export", "--out", str(out))[1]
     assert run(own, "reset", "--reason", "discharged")[0] == 0
     assert json.loads(run(own, "status", "--json")[1])["learnt"] is None
