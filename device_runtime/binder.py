@@ -1,10 +1,9 @@
 """From a mapping that was read from a file to a frozen dataclass, by the dataclass's own annotations.
 
-`bind` is the only way from a file's values to a dataclass. What does not fit is one kind of error that says where (the
-file, then the table and key), what was wanted and what was got. It knows these annotations: int, float, bool, str,
+`bind` is the only way from a file's values to a dataclass. A value that does not fit raises an error that says where
+(the file, then the table and key), what was expected and what was found. Supported annotations: int, float, bool, str,
 bytes (hexadecimal text), Path, Literal, Enum, tuple, Mapping with text keys, another dataclass, unions of them with or
-without None, and Any. A whole number passes as a float; true and false never pass as numbers; NaN and infinity never
-pass.
+without None, and Any. An integer is accepted as a float; true and false are not numbers; NaN and infinity are refused.
 """
 
 from __future__ import annotations

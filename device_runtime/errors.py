@@ -1,7 +1,7 @@
 """Every error a monitor can raise: one family, stable codes shared by Python, C and telemetry.
 
 A code says whose fault it is and what the device does next; `device_runtime/FORMAT.md` §10 has the table, and a test
-compares it with this file and with ``etsa.h``. What may cost an adapter is decided in `device_runtime.faults`.
+compares it with this file and with ``etsa.h``. `device_runtime.faults` decides which errors may remove an adapter.
 """
 
 from typing import ClassVar

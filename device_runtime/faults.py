@@ -1,4 +1,4 @@
-"""Whose fault an error is: the one table that decides what may cost an adapter (never the machine's fault)."""
+"""Whose fault an error is: the one table that decides which errors may remove an adapter (never a machine's fault)."""
 
 from collections.abc import Mapping
 from enum import StrEnum

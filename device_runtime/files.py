@@ -1,4 +1,4 @@
-"""Opening, reading and replacing single files: regular ones only, bounded, and whole after a power cut."""
+"""Opening, reading and replacing single files: regular files only, bounded in size, complete after a power cut."""
 
 import contextlib
 import errno

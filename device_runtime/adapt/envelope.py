@@ -1,7 +1,7 @@
 """The envelope of adaptation: what a monitor may learn by itself, how far, and who may let it (FORMAT.md §12).
 
-A file of one line of canonical JSON and the signatures behind it, which are a blob's under another domain prefix. Pure:
-bytes in, values out. A monitor's settings can only be stricter; without an envelope nothing that was learnt forecasts.
+A file of one line of canonical JSON followed by signatures, which are a blob's with another domain prefix. Pure: bytes
+in, values out. A monitor's settings can only be stricter; without an envelope no learnt adapter forecasts.
 """
 
 from __future__ import annotations

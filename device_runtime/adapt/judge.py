@@ -1,12 +1,12 @@
-"""Whether a candidate may forecast, and whether it still may: bets on one finished stay after another.
+"""Decide whether a candidate is promoted, and whether it stays promoted: an e-process over finished stays.
 
-Each stay gives the losses of what the monitor was given (frozen), of what runs and of the candidate, all made before
+Each stay gives the losses of the frozen model, the running one and the candidate, all for forecasts made before
 anything was learnt from that stay. `device_runtime.quality.evidence` bets on the bounded paired differences, so that
-the question may be asked after every stay, for ever: if the candidate is never better, it is ever promoted with a
-probability of at most 1 / ``promote_evidence``.
+the test may be checked after every stay: if the candidate is never better, the probability that it is ever promoted is
+at most 1 / ``promote_evidence``.
 
-A candidate is poor at first, and what was lost on it then would have to be won back. So the stake is laid in parts that
-begin to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter from the 25th stay on,
+An early candidate is poor, and what was lost on it would have to be won back. So the stake is divided into parts that
+start to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter from the 25th stay on,
 an eighth from the 50th, and so on.
 """
 

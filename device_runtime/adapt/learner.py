@@ -1,8 +1,8 @@
 """`Learner`: finished stays in; a candidate, evidence on it, and a log out. Pure: no clock, no disk, no ONNX Runtime.
 
-Work is cut into single steps (`Learner.step`), so that a forecast never waits for more than one: first a stay is
-scored, by what the monitor was given, what runs and the candidate, then it is learnt from. Same stays, rules and seed:
-same bits on the same processor, which the log's digests prove.
+Work is divided into single steps (`Learner.step`), so that a forecast never waits for more than one. A stay is first
+scored with the frozen model, the running one and the candidate, and then learnt from. The same stays, rules and seed
+give the same bits on the same processor, which the log's digests show.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba 2015) on a shift, the moving average of its iterates, and bounds that no step leaves."""
+"""Adam (Kingma and Ba 2015) on a shift, the moving average of its iterates, and bounds that hold after every step."""
 
 from __future__ import annotations
 

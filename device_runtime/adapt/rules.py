@@ -1,4 +1,4 @@
-"""How a monitor learns: a table of its settings, and of the bounds that none of them goes beyond."""
+"""How a monitor learns: a table of its settings and their bounds."""
 
 from __future__ import annotations
 

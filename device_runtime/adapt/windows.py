@@ -1,4 +1,4 @@
-"""Windows of finished stays: cut, and a bounded number of them kept to learn from again."""
+"""Windows of finished stays, a bounded number of which is kept to learn from again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether an adapter that a monitor made itself keeps to its envelope: what moved, how far, and nothing else.
+"""Check that an adapter made on the monitor keeps to its envelope: which tensors moved, and how far.
 
-It is asked before each promotion and at every start, over the bytes that are then used: who can write into a monitor's
-state folder can so put no more into its forecasts than the envelope's signers allowed.
+This is checked before each promotion and at every start, on the bytes that are then used. So whoever can write to a
+monitor's state folder cannot change its forecasts by more than the envelope's signers allowed.
 """
 
 from __future__ import annotations

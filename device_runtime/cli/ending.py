@@ -1,4 +1,4 @@
-"""What a command that waits for input does when it is told to end: the line under way is finished, then it ends."""
+"""How a command that waits for input ends on a signal: it finishes the current line first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds every verb of both commands: an error becomes text and an exit status, never a traceback."""
+"""Error handling of every verb of both commands: an error becomes text and an exit status, never a traceback."""
 
 from __future__ import annotations
 

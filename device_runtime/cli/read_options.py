@@ -1,4 +1,4 @@
-"""The options of every command that reads a file of series, and what they make."""
+"""The options of every command that reads a file of series, and how they are turned into `ReadOptions`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A base bundle on disk: opened once, every file checked against the manifest, never written.
 
-The files stay open: one that is replaced by another later is not looked at. What goes to a model is read into memory
-and checked there (`Bundle.in_memory`), so the bytes that were checked are the bytes that are used.
+The files stay open, so a file that is replaced later is not used. What a model gets is read into memory and checked
+there (`Bundle.in_memory`), so the bytes that were checked are the bytes that are used.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Choosing a known-answer test: a synthetic context on which the adapter visibly differs from its base.
 
-Its tolerance is measured, not set: see `tolerances` and docs/adr/0020. The exporter chooses one for what was trained, a
-monitor for what it learnt.
+Its tolerance is measured, not fixed: see `tolerances` and docs/adr/0020. The exporter chooses one for a trained
+adapter, a monitor for one that it learnt.
 """
 
 from __future__ import annotations

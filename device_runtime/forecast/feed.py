@@ -1,4 +1,4 @@
-"""A live feed's lines to samples: bytes in, for no byte of a serial line may stop the stream."""
+"""From the lines of a live feed to samples. Input is bytes, so that no byte of a serial line can stop the stream."""
 
 from __future__ import annotations
 

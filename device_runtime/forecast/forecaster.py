@@ -1,4 +1,4 @@
-"""`Forecaster`: a base, perhaps an adapter, proven by its known-answer test, forecasting contexts."""
+"""`Forecaster`: a base, optionally with an adapter, checked by its known-answer test; forecasts contexts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Targets and covariates as rows of groups: what a base that mixes series (Chronos-2) forecasts from.
 
 The names are chronos-forecasting's: ``past_covariates`` are measured beside the target, ``future_covariates`` are those
-of them that are known ahead.
+of them that are also known ahead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The known-answer test: what a merged model says to a short context, compared with what it must say (FORMAT.md §7)."""
+"""The known-answer test: a merged model's output for a short context, compared with the expected one (FORMAT.md §7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples in one at a time, a context out: one buffer for each signal, on a regular grid of steps.
+"""From single samples to contexts: one buffer for each signal, on a regular grid of steps.
 
 Documented rules (docs/guides/stream.md), each with a count in `Stream.counts`:
 

@@ -1,4 +1,4 @@
-"""Columns that say whether a row counts: errors, validity, status, quality. Known words only, and every use is said."""
+"""Columns that flag rows as valid or not: errors, validity, status, quality. Known words only; each use is reported."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Measurements at any time onto a regular clock: one stated rule, nothing invented.
+"""From measurements at any time to a regular clock, by one rule and without interpolation.
 
 Values of one part that fall into the same bin ``[t, t + interval)`` become their median; an empty bin is NaN;
-a stretch of more than ``max_gap`` without a row cuts the series in two. When every row already lies on its
+a gap of more than ``max_gap`` without a row splits the series in two. If every row already lies on its
 part's own clock (first time plus whole intervals) the bins start there; otherwise they start at whole
 intervals since 1970-01-01 00:00 UTC (or step 0), so that they do not depend on when a patient arrived.
 """

@@ -1,4 +1,4 @@
-"""What a column's name says of whose measurements a row holds: patients, stays, records, places, sites."""
+"""Names of id columns: patients, stays, records, places, sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which column of a table is what: as said by a person, as known of a public layout, or by the columns' names."""
+"""The role of each column of a table: from options, from a known public layout, or from the columns' names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as text: which mark is the decimal one is decided once for a file, over all of its rows."""
+"""Numbers as text: the decimal separator is decided once for a file, over all of its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table says of one signal: series on a regular clock, and all that was decided to know them."""
+"""One signal of a table: series on a regular clock, and everything that was decided in reading them."""
 
 from __future__ import annotations
 

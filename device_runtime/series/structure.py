@@ -1,4 +1,4 @@
-"""Whose rows these are where no name says so: what times that come twice, go back or break off tell of a column."""
+"""Finding the id column without a telling name: from times within its values that repeat, go back or jump."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was learnt, as a file for the fleet: the blob, perhaps a signature, and an in-toto statement on it."""
+"""Export of a learnt adapter for the fleet: the blob, an optional signature, and an in-toto statement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a learner says of itself to people and to the log: counts and scores, no measured value."""
+"""What is reported about a learner, to people and to the log: counts and scores, no measured value."""
 
 from __future__ import annotations
 

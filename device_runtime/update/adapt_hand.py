@@ -1,4 +1,4 @@
-"""Promoting by hand: the same conditions as the device's own, another one who decides when."""
+"""Promoting by hand: under the same conditions as the device, but when a person decides."""
 
 from __future__ import annotations
 

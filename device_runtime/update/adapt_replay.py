@@ -1,4 +1,4 @@
-"""Learning again from a recorded feed: whether a monitor did what its log says."""
+"""Learning again from a recorded feed, to check that a monitor did what its log says."""
 
 from __future__ import annotations
 

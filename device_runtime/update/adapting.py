@@ -1,7 +1,7 @@
-"""The host's learner: finished stays in, idle work, and what may come of it. Never in a forecast's way.
+"""The host's learner: takes finished stays, works while idle, promotes and demotes. It never delays a forecast.
 
-A fault of learning, of its file or of its graph never reaches who forecasts: `problem` says it, and it is tried again
-an hour later. It learns on what was installed (an adapter, or the base); where that changes, learning begins anew.
+A fault of learning, of its file or of its graph never affects forecasts: `problem` reports it, and it is tried again
+an hour later. It learns on top of the installed adapter or the base; if that changes, learning starts afresh.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A number outside of the state folder that only rises: with it a copy of the folder that is put back is noticed.
+"""A monotonic counter outside the state folder, which reveals that an old copy of the folder was restored.
 
 Every write of the floor has a number; the counter is raised to it afterwards. A floor below its counter is an old copy:
-then no adapter runs until a poll has read again what was revoked. ``docs/reference/threat-model.md`` says what each
-kind of counter protects against.
+then no adapter runs until a poll has read the revocations again. ``docs/reference/threat-model.md`` says what each kind
+of counter protects against.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The few file operations that device state is made of, as a Protocol, and their POSIX implementation.
+"""The few file operations on device state, as a Protocol, and their POSIX implementation.
 
-Everything the slots, the floor and the audit log write goes through here, one primitive at a time: so a test can
-record the primitives and enumerate every state that a power cut may leave (``tests/simulators/disk.py``). Names are
-relative to the state folder. ``write``, ``append``, ``cut``, ``link``, ``rename`` and ``unlink``
-promise nothing until ``sync`` (a file's data) and ``sync_folder`` (its name) have returned.
+Everything that the slots, the floor and the audit log write goes through here, one primitive at a time, so that a test
+can record the primitives and enumerate every state that a power cut may leave (``tests/simulators/disk.py``). Names are
+relative to the state folder. ``write``, ``append``, ``cut``, ``link``, ``rename`` and ``unlink`` are not durable until
+``sync`` (a file's data) and ``sync_folder`` (its name) have returned.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The field quality's file: sums of scores in the state folder, whole after a power cut, or begun anew.
+"""The file of field quality: sums of scores in the state folder, complete after a power cut, or started afresh.
 
-It decides nothing by itself and holds no sample and no forecast. What a cut costs is what was scored since the last
-write (`QualityRules.save_seconds`), and the forecasts that waited.
+It decides nothing by itself and holds no sample and no forecast. A power cut loses what was scored since the last write
+(`QualityRules.save_seconds`), and the pending forecasts.
 """
 
 from __future__ import annotations

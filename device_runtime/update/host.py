@@ -1,8 +1,8 @@
 """`Host`: forecasts with the adapter a device has installed, and judges one on trial by the forecasts it makes.
 
 The process that forecasts and the one that updates share nothing but the device's state: the host looks at the record
-before every forecast, so an update, a confirmation or a rollback takes effect at the next one. What the machine kept
-from coming up is tried again, and said until it has come up (`Host.problem`).
+before every forecast, so an update, a confirmation or a rollback takes effect at the next one. If a machine fault keeps
+an adapter from opening, it is reported (`Host.problem`) and tried again until it opens.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From bytes to a proven adapter: the load order of FORMAT.md §11, each step before the next."""
+"""From bytes to a tested adapter, in the load order of FORMAT.md §11."""
 
 from __future__ import annotations
 

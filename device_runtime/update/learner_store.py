@@ -1,9 +1,9 @@
-"""What a monitor has learnt, in its state folder: whole after a power cut, or begun anew from the frozen forecaster.
+"""What a monitor has learnt, in its state folder: complete after a power cut, or started afresh from the frozen model.
 
-It decides nothing: what forecasts is a blob in a slot. The file belongs to the base, the learning graph, the adapter
-and the signal that it names; for others it is no state at all. It keeps its size, and room for its next write is held,
-so that a disk that fills up keeps the last one. On one day of the monitor's clock no more is written than the settings
-allow. Measured values are in it only where the settings say that windows are kept on the disk.
+It decides nothing: forecasts use a blob in a slot. The file belongs to the base, the learning graph, the adapter and
+the signal that it names, and is ignored for others. It has a constant size, and space for its next write is reserved,
+so that a full disk keeps the last state. On one day of the monitor's clock no more is written than the settings allow.
+It has measured values only if the settings say that windows are kept on the disk.
 """
 
 from __future__ import annotations

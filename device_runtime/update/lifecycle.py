@@ -1,4 +1,4 @@
-"""What an adapter goes through on a device: a pure table.
+"""The states of an adapter on a device: a pure table.
 
 Rule 1: everything that decides a transition lives in this file. Rule 2: this file reads no clock, disk or network.
 `docs/guides/deploy.md` holds the diagram that `diagram` prints from the table, and a test compares them.

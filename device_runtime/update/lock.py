@@ -1,4 +1,4 @@
-"""The device's one lock: who changes its state holds it, for as long as a change takes."""
+"""The device's one lock: whatever changes the state holds it for the duration of the change."""
 
 from __future__ import annotations
 

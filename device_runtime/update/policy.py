@@ -1,4 +1,4 @@
-"""When a monitor may do what can wait: try a staged adapter, or learn."""
+"""When a monitor may do deferrable work: try a staged adapter, or learn."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """The only writer of device state: slots named by content, one state record, the floor, the audit log.
 
 The record alone says what runs, and replacing it is the only commit point: it carries its own log entry. Order within
-a change: slot, floor, record, then the log's file. A slot is never overwritten but to mend it; the bytes that will be
-used are the bytes that are hashed. A damaged record means the base alone, never a guess; one that cannot be read now
-is left as it is. Room for record and floor is held before anything is installed, so that a full disk takes them back.
+a change: slot, floor, record, then the log's file. A slot is never overwritten except to repair it; the bytes that will
+be used are the bytes that are hashed. With a damaged record the base runs alone; nothing is guessed. A record that
+cannot be read at the moment is left as it is. Space for record and floor is reserved before anything is installed, so
+that rollback and revocation work on a full disk.
 """
 
 from __future__ import annotations

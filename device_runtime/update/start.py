@@ -1,10 +1,10 @@
-"""Starting on a device: load what the record names, or the next safer thing, down to the base alone.
+"""Starting on a device: load the adapter that the record names, or a safer one, down to the base alone.
 
-Invariants: a trial's try is counted durably before its bytes are loaded, so a crash, a hang or a watchdog during the
-load costs a try; what cannot be counted is not tried. Signature and hash are checked at every start, over the bytes
-that are then used. Only the adapter's own fault is written down, and only once something safer has come up on the same
-machine: a full disk, no memory, no file handles or a damaged base cost no adapter, only this start, and neither do
-settings that say that this monitor forecasts something else than the adapter is for.
+Invariants: an attempt to start a trial is counted durably before its bytes are loaded, so a crash, a hang or a watchdog
+reset during the load uses up an attempt; without counting there is no attempt. Signature and hash are checked at every
+start, on the bytes that are then used. Only a fault of the adapter itself is recorded, and only once something safer
+runs on the same machine. A full disk, no memory, no file handles, a damaged base, or settings for another signal affect
+only this start and remove no adapter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""From a feed of samples to the values of finished stays, in bounded memory: what a monitor learns from.
+"""From a feed of samples to the values of finished stays, in bounded memory, to learn from.
 
-A stay is what one series brought between two ends: an event, another item, a gap, or a clock that was set. Steps are
-those of `device_runtime.forecast.stream`: of the newest step the sample with the latest time stamp stands for it, an
-earlier step that is still missing is filled by a late sample, anything else is dropped.
+A stay is the part of a series between two ends: an event, another item, a gap, or a clock that was set. Steps are those
+of `device_runtime.forecast.stream`: for the newest step the sample with the latest timestamp is used, a late sample
+fills an earlier step that is still missing, any other is dropped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The host's eye on the quality of its forecasts: shadows beside them, scores of them, and their file."""
+"""The host's measurement of field quality: shadow forecasts, scores, and their file."""
 
 from __future__ import annotations
 

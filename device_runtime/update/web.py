@@ -1,7 +1,7 @@
-"""HTTP(S) by the standard library, and nothing else that its openers would follow: no files, no FTP, no downgrade.
+"""HTTP(S) by the standard library, without the other schemes of its openers: no files, no FTP, no downgrade.
 
-Every exchange has an end: a clock runs around looking the name up, connecting, headers and body, however slowly they
-come and however often a server says that it goes on.
+Every exchange has a deadline that covers name resolution, connecting, headers and body, however slowly they arrive and
+however many interim responses a server sends.
 """
 
 from __future__ import annotations

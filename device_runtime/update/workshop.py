@@ -1,4 +1,4 @@
-"""What the shell of adaptation needs of whoever has the model: a protocol.
+"""The protocol by which adaptation uses the model.
 
 `device_runtime.own.OwnAdapters` implements it with ONNX Runtime; a test may do without.
 """

@@ -1,9 +1,9 @@
-"""One poll of the update agent: read, decide, fetch, prove, stage, perhaps begin the trial, report.
+"""One poll of the update agent: read, decide, fetch, test, stage, perhaps begin the trial, report.
 
-Invariants: the roll-out document and the approved role name the same bytes, or nothing is installed; the floor is
-raised before anything that depends on it; an error leaves what runs untouched and is in the outcome with its code; a
-revocation is obeyed before anything else the repository says. The device's lock is never held while the network or a
-self-test is waited for: what was decided before is looked at again after.
+Invariants: nothing is installed unless the roll-out document and the approved role name the same bytes; the floor is
+raised before anything that depends on it; an error does not change what runs, and is in the outcome with its code; a
+revocation is obeyed before anything else in the repository. The device's lock is never held while waiting for the
+network or a self-test; what was decided before is checked again afterwards.
 """
 
 from __future__ import annotations
