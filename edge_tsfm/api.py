@@ -1,11 +1,11 @@
-"""Five verbs for Python: `train`, `evaluate`, `export_base`, `export_adapter` and `forecast`.
+"""The Python API: `train`, `evaluate`, `export_base`, `export_adapter` and `forecast`.
 
     import edge_tsfm as et
     run = et.train(frame, target="MAP", out="run")
 
-They are what the commands are made of, and raise what the commands print. Data are a path, a pandas frame, or anything
-that has ``to_pandas()``, as frames of Polars have. Names load on first use: ``import edge_tsfm`` starts neither torch
-nor ONNX Runtime.
+The commands use the same functions underneath, and these raise the errors that the commands print. Data are a path, a
+pandas frame, or anything that has ``to_pandas()``, such as a Polars frame. Names load on first use: ``import
+edge_tsfm`` loads neither torch nor ONNX Runtime.
 """
 
 from __future__ import annotations

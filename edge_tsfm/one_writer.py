@@ -1,4 +1,4 @@
-"""One writer to a folder at a time: two that mixed their files would leave a result that nobody made."""
+"""One writer per folder at a time: two would mix their files into a result of neither."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a user may choose about a method, said once: a run's configuration, a study's and the command line read it here.
+"""The options of methods, declared once: a run's configuration, a study's and the command line read them here.
 
-Imports no torch: a command shows its help at once.
+Imports no torch, so that a command shows its help at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`export_adapter`: tuned parameters to a blob bound to one bundle, proven against torch before it is returned."""
+"""`export_adapter`: tuned parameters to a blob bound to one bundle, compared with torch before it is returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The known answer of a base alone: what a device asks of it whenever no adapter runs."""
+"""The known answer of a base alone, which a device checks whenever no adapter runs."""
 
 from __future__ import annotations
 

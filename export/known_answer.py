@@ -1,4 +1,4 @@
-"""The known-answer test of what was trained: the device's own choice, with what helps whoever exports."""
+"""The known-answer test of a trained adapter: chosen by the device's own code, with hints for the exporter's errors."""
 
 from __future__ import annotations
 

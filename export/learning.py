@@ -1,7 +1,7 @@
-"""`export_learning`: the graphs that learn on a bundle, proven against torch and pinned beside it.
+"""`export_learning`: the learning graphs of a bundle, compared with torch and pinned beside it.
 
-Two graphs are added to a bundle, which itself stays as it is: one gives training's loss and its gradient by chosen
-biases, the other forecasts with a shift of these biases for each row. Both read their weights from the bundle's own
+Two graphs are added to a bundle, which itself does not change: one computes the training loss and its gradient by
+chosen biases, the other forecasts with a shift of these biases for each row. Both read the bundle's own weight
 files, so an adapter is merged into them as into the forecast's graph (docs/adr/0029).
 """
 

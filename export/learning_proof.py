@@ -1,8 +1,8 @@
-"""Proof that learning graphs are torch's: the loss of training, its gradient by every bias, and shifted forecasts.
+"""Check learning graphs against torch: the training loss, its gradient by every bias, and shifted forecasts.
 
-As `export.wiring`: all tunable tensors are drawn anew and merged as a device merges them, biases are shifted, and the
-runtime must compute what torch computes, both held to float64. There each tensor moves the loss by many times what the
-comparison allows, so none can be missing or exchanged; the gradient is compared number by number, for each bias.
+As in `export.wiring`, all tunable tensors are redrawn at random and merged as on a device, biases are shifted, and the
+runtime must compute what torch computes, both compared with float64. With these weights each tensor changes the loss by
+many times the allowed error, so none can be missing or swapped; the gradient is compared element by element.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`export_optimum`: a Chronos-T5 as the folder that Hugging Face optimum opens, an adapter merged into it on request.
 
-For users of optimum, not for the device: weights lie in every graph, and no adapter can be put in or taken out again.
+For users of optimum, not for the device: every graph contains the weights, so an adapter cannot be added or removed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Proof that a bundle is the torch model: same forecasts with the base's numbers, and with every tensor drawn anew."""
+"""Check a bundle against the torch model: same forecasts with the base's weights, and with every tensor redrawn."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How far each tensor of a torch model moves its response, told where all of them are drawn anew.
+"""How much each tensor of a torch model changes its response, measured with all of them redrawn at random.
 
-A base's own numbers say little of that: a tensor behind an output layer of zeros has no slope, one whose effect is
-small drowns in rounding. Where everything is drawn to be heard (`export.redraw`), what moves nothing can move nothing.
+A base's own weights show little of that: a tensor before an output layer of zeros has no gradient, and a small effect
+is lost in rounding. With weights drawn for this (`export.redraw`), a tensor that changes nothing has no effect at all.
 """
 
 from __future__ import annotations

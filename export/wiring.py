@@ -1,9 +1,9 @@
-"""Proof that every tunable tensor arrives where torch has it, in a number of sessions that does not grow with theirs.
+"""Check that every tunable tensor is wired as in torch, with a number of sessions that does not depend on their number.
 
-All tunable tensors are drawn anew at once, and the runtime, opened as a device opens it, must compute what torch
-computes with the same numbers. Beforehand torch says how far each tensor *alone* moves the response there: one whose
-move is `SEEN` times what the comparison allows cannot be missing, exchanged or turned round without being noticed. So
-the comparison proves all of them together (docs/adr/0019).
+All tunable tensors are redrawn at random, and the runtime, opened as on a device, must compute what torch computes with
+the same weights. Before, torch measures how much each tensor *alone* changes the response there: if that is `SEEN`
+times the allowed error, the tensor cannot be missing, swapped or transposed unnoticed. So a single comparison covers
+all of them (docs/adr/0019).
 """
 
 from __future__ import annotations

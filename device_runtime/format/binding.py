@@ -1,7 +1,7 @@
-"""What an adapter is for: the signal, unit, interval and lengths that it was trained and judged with (FORMAT.md §4).
+"""What an adapter is for: the signal, unit, interval and lengths of its training and evaluation (FORMAT.md §4).
 
-A binding travels inside of the blob, under its signature. Whoever forecasts says what it forecasts (`Use`), and
-`check` refuses what differs, unless a person accepted exactly that difference by its name.
+A binding is inside the blob, under its signature. The caller states what it forecasts (`Use`), and `check` refuses a
+difference, unless a person accepted exactly that difference by its name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Signatures behind an adapter blob: FORMAT.md §8. Pure: bytes in, bytes out.
+"""Signatures after an adapter blob: FORMAT.md §8. Pure: bytes in, bytes out.
 
-Invariants, in the order they are checked: what follows the blob is whole 80-byte signatures, at most eight; each starts
-with ``ETSG``; those of another version, algorithm or key are passed over; ``threshold`` *different* trusted keys signed
-exactly these bytes.
+Invariants, in the order they are checked: the blob is followed by complete 80-byte signatures, at most eight; each
+starts with ``ETSG``; those of another version, algorithm or key are ignored; ``threshold`` *different* trusted keys
+signed exactly these bytes.
 """
 
 from __future__ import annotations

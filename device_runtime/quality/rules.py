@@ -1,4 +1,4 @@
-"""How a monitor watches the quality of its forecasts: a table of its settings."""
+"""The settings of field quality on a monitor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one forecaster's forecasts of one signal were worth: all of them, of late, day by day, and beside others."""
+"""The scores of one forecaster on one signal: in total, recently, day by day, and compared with others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `inspect` says of data: exactly what `train` would read, by the same options and the same functions."""
+"""What `inspect` shows of data: exactly what `train` would read, with the same options and the same functions."""
 
 from __future__ import annotations
 

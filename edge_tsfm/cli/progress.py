@@ -1,4 +1,4 @@
-"""What long commands show of their progress, on standard error: a bar in a terminal, else a line now and then."""
+"""Progress of long commands on standard error: a bar in a terminal, otherwise a line from time to time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that say how data are read: the device's, and what a folder of files needs beside them."""
+"""Options for reading data: the device's, and those for a folder of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several signals of one source on one clock: what a forecast of several targets, or with covariates, is made from."""
+"""Several signals of one source on one clock, for forecasts of several targets or with covariates."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""File names: endings that say what a file is, and the rest, which names whose it is."""
+"""File names: the extension gives the kind of file, the rest the item."""
 
 from collections import Counter
 from collections.abc import Sequence

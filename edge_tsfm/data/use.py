@@ -1,4 +1,4 @@
-"""What a dataset is, in the words that adapters are bound in."""
+"""The `Use` of a dataset: its signal, unit and interval, as adapters are bound to them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Approving an envelope of adaptation: judge its evidence, sign it, name it in the approved role, record.
 
-The evidence is `edge-tsfm adapt-eval --json` of exactly these rules on this base, on patients whom nobody chose the
-rules by. Bounds are fixed here: a hospital's own can only be tighter.
+The evidence is `edge-tsfm adapt-eval --json` for exactly these rules on this base, on patients who were not used to
+choose the rules. Bounds are fixed here: a hospital's own can only be tighter.
 """
 
 from __future__ import annotations

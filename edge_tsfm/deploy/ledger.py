@@ -1,7 +1,7 @@
-"""What the publisher remembers of each ring, beside the signed metadata: what was approved, revoked and offered.
+"""The publisher's records of each ring, beside the signed metadata: what was approved, revoked and offered.
 
-People know an adapter by the SHA-256 of its blob, as forecasts, monitors and reports do. The repository serves the blob
-with its signatures, under the hash of that *signed file*; the ledger is where the one becomes the other.
+People, forecasts, monitors and reports name an adapter by the SHA-256 of its blob. The repository serves the blob with
+its signatures, under the hash of that *signed file*; the ledger maps one to the other.
 """
 
 from __future__ import annotations

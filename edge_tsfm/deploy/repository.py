@@ -1,8 +1,8 @@
 """The update repository: TUF metadata as static files, and the few ways they may change.
 
-Invariants: nothing a device reads is ever changed in place (names carry versions; ``timestamp.json`` is replaced last,
-whole); a role is written only when the keys present meet its threshold, checked as a client would; what a command would
-leave unusable is refused before anything is written.
+Invariants: nothing a device reads is ever changed in place (names have versions; ``timestamp.json`` is replaced last,
+as a whole); a role is written only if the available keys meet its threshold, checked as a client would; a command that
+would leave the repository unusable is refused before anything is written.
 
     DIR/deploy.json     who signs what (public keys, thresholds, lifetimes)
     DIR/public/         what a web server or a stick carries: metadata/ and targets/

@@ -1,7 +1,7 @@
 """Roll-outs on a repository: start, step, pause, halt, revoke, downgrade; each change signed, published and logged.
 
-What was decided is written down first, then logged, then signed and published: should a command die in between, the
-next one that publishes (`publish` from its timer) carries the decision out.
+A decision is first recorded, then logged, then signed and published. If a command dies in between, the next one that
+publishes (`publish` from its timer) carries the decision out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keys of the publisher: made here, used by URI, never seen by anything else.
+"""Keys of the publisher: made here and used by URI; no other module reads them.
 
 A key is named by its public part and a URI that says where the private part is: ``file2:NAME.pem`` (in the keys folder,
 PKCS#8, mode 0600) or ``hsm:…`` (PKCS#11, through securesystemslib). No cryptography of our own.

@@ -1,4 +1,4 @@
-"""The gate: an adapter is accepted only when it is better than its frozen base beyond chance."""
+"""The gate: an adapter is accepted only if it is significantly better than its frozen base."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seam where a tuning method is one small file."""
+"""The interface of a tuning method, which is one small file."""
 
 from __future__ import annotations
 

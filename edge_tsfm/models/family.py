@@ -1,4 +1,4 @@
-"""What the workstation asks of a model family; one module implements it for each."""
+"""The interface of a model family on the workstation; one module implements it for each."""
 
 from __future__ import annotations
 

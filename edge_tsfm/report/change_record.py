@@ -1,4 +1,4 @@
-"""A change record as one HTML file that needs nothing else: to read, to print, to sign."""
+"""A change record as one self-contained HTML file: to read, to print, to sign."""
 
 from __future__ import annotations
 

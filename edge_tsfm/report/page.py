@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: figures, differences, subgroups and pictures."""
+"""A report as one self-contained HTML file: figures, differences, subgroups and pictures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape

@@ -1,4 +1,4 @@
-"""One verdict on a run, in words: what the gate said of it, what other patients showed, and which of the two decides.
+"""One verdict on a run, in words: the gate's result, the result on other patients, and which of the two decides.
 
 Every page that shows a run takes its sentences from here, so that no two can contradict each other. The gate, on
 validation patients, decides whether a run is accepted; an evaluation is reported beside it and accepts nothing.

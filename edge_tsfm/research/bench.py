@@ -1,9 +1,8 @@
-"""The device runtime against the torch pipeline and optimum's, on one machine in one run: ratios, not boasts.
+"""The device runtime against the torch pipeline and optimum's, on one machine in one run, as ratios.
 
-Timings are taken in blocks in turn (torch, runtime, optimum, torch …), so that a machine that slows down slows both,
-with a pause between them, so that neither's idle threads take the other's cores. The runtime is timed twice: with
-waiting threads asleep, as it leaves the factory, and spinning, as torch does. Start-up and memory are taken in
-processes of their own.
+Timings alternate in blocks (torch, runtime, optimum, torch …), so that a slower machine slows all of them, with a pause
+between blocks, so that the idle threads of one do not take the other's cores. The runtime is timed twice: with waiting
+threads asleep, the default, and spinning, as torch does. Start-up and memory are measured in separate processes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a monitor would have learnt from a ward's history, and whether it would have been right to forecast with it."""
+"""What a monitor would have learnt from a ward's history, and whether forecasting with it would have been right."""
 
 from __future__ import annotations
 

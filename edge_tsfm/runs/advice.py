@@ -1,4 +1,4 @@
-"""What would help a run that the gate refused: read off its own figures."""
+"""What would help a run that the gate refused, from its own figures."""
 
 from __future__ import annotations
 

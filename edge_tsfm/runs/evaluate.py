@@ -1,4 +1,4 @@
-"""Evaluating a run: its adapter beside its frozen base and simple baselines, on patients it never saw."""
+"""Evaluating a run: its adapter beside its frozen base and simple baselines, on held-out patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forecasting what follows every series of a file or frame with the device's own runtime: a table with real times."""
+"""Forecasting every series of a file or frame with the device runtime: a table with real times."""
 
 from __future__ import annotations
 

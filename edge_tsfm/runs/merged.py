@@ -1,4 +1,4 @@
-"""An adapted model as a plain folder in the Hugging Face layout, for what knows nothing of adapters."""
+"""An adapted model as a plain folder in the Hugging Face layout, for tools that do not support adapters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A ward's history through the device's own adaptation: what it would have learnt, promoted and taken back, and when.
+"""A ward's history through the device's own adaptation: what it would have learnt, promoted and demoted, and when.
 
-Prequential: stays come one behind another, and each is forecast by what was learnt from those before it, then scored,
-then learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adapt`); only the clock is the data's.
+Prequential: stays follow one another, and each is forecast with what was learnt from those before it, then scored, then
+learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adapt`); only the clock is the data's.
 """
 
 from __future__ import annotations

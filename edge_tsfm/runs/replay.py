@@ -1,6 +1,6 @@
-"""A ward's history through the device's own code: what a monitor would have decided of an adapter, and when.
+"""A ward's history through the device's own code: what a monitor would have decided about an adapter, and when.
 
-Patients come one behind another, as they would to one bed. The stream, the scores, the evidence and the health window
+Patients follow one another, as at one bed. The stream, the scores, the evidence and the health window
 are the monitor's (`device_runtime`); only the clock is the data's.
 """
 

@@ -1,4 +1,4 @@
-"""A run folder: what was asked, what came of it, and everything to evaluate or export it later."""
+"""A run folder: its configuration, its results, and everything to evaluate or export it later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom an evaluation of a run may score: patients it never saw, and what must be said of any others."""
+"""Which patients an evaluation of a run may score: held-out ones, and what must be said about any others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands between a quantity and its record: holds, rounding, artefacts, dropouts, missing values, short
+"""Recording effects between a quantity and its record: holds, rounding, artefacts, dropouts, missing values, short
 records.
 """
 

@@ -1,7 +1,7 @@
 """How fast a base forecasts on the device runtime, beside the torch pipeline: once for each base, not for each method.
 
-An adapter is merged before it forecasts, so it costs nothing afterwards. Both take turns in one process on this
-machine (`edge_tsfm.research.bench`): the ratio travels to other machines better than the milliseconds do.
+An adapter is merged before forecasting, so it costs nothing afterwards. Both take turns in one process on this machine
+(`edge_tsfm.research.bench`): the ratio carries over to other machines better than the milliseconds do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A study's figures as Markdown, CSV and one HTML file that needs nothing else."""
+"""A study's figures as Markdown, CSV and one self-contained HTML file."""
 
 from __future__ import annotations
 

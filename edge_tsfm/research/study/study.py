@@ -1,4 +1,4 @@
-"""The whole study: search, runs, blobs, table. Started again, it goes on where it stopped."""
+"""The whole study: search, runs, blobs, table. If it is started again, it continues where it stopped."""
 
 from __future__ import annotations
 
