@@ -57,7 +57,7 @@ def check_keys(
 def bind_value(
     kind: Any, value: object, where: str, *, error: type[Exception] = FormatError, ignore_unknown: bool = False
 ) -> Any:
-    """Return ``value`` as the annotation ``kind`` wants it: for files that hold a list, or names nobody knows before.
+    """Return ``value`` as the annotation ``kind`` requires: for files that hold a list, or names not known in advance.
 
     Raises ``error``.
     """

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 class DeviceRuntimeError(Exception):
-    """Base of all device errors. ``code`` is stable for ever; ``hint`` says what to do."""
+    """Base of all device errors. ``code`` never changes; ``hint`` says what to do."""
 
     code: ClassVar[int] = 0
     action: ClassVar[str] = ""

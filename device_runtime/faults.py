@@ -32,7 +32,7 @@ class Fault(StrEnum):
 
     SENDER = "sender"  # the adapter's bytes: it is refused or taken back, and that is written down
     MACHINE = "machine"  # disk, memory, file handles, a library, the base on this disk: kept, and tried again later
-    NETWORK = "network"  # nobody answers: kept, and tried again later
+    NETWORK = "network"  # no answer: kept, and tried again later
     SETTINGS = "settings"  # what this monitor is set to be and to forecast: kept, and tried again with other settings
     CALLER = "caller"  # who asked for a forecast, or for a change
     UNKNOWN = "unknown"  # no error of ours: nothing is held against an adapter that was confirmed
@@ -64,7 +64,7 @@ FAULTS: Mapping[int, Fault] = {
 def fault_of(error: BaseException) -> Fault:
     """Say whose fault an error is, as far as it tells.
 
-    What looks like the sender's may still be a damaged base: it is proven only when the base alone comes up beside it.
+    What looks like the sender's fault may be a damaged base: it is certain only if the base alone opens.
     """
     if isinstance(error, DeviceRuntimeError):
         return FAULTS[error.code]

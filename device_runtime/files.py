@@ -25,7 +25,7 @@ def open_regular(path: Path, flags: int, mode: int = 0o640, *, follow: bool = Fa
     try:
         handle = os.open(path, flags, mode)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link, a FIFO nobody reads, a folder
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link, a FIFO without a reader, a folder
             raise _irregular(path) from error
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):

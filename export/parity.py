@@ -96,7 +96,7 @@ def check_contexts(context_length: int) -> list[FloatArray]:
 def check_base(
     model: nn.Module, bundle: Bundle, progress: Progress = lambda *_: None, *, places: Sequence[Place] | None = None
 ) -> BaseParity:
-    """Compare torch and the runtime: with the base's own numbers, then with every tunable tensor drawn anew.
+    """Compare torch and the runtime: with the base's own weights, then with every tunable tensor redrawn at random.
 
     ``places`` is a `survey` of the bundle's tensors, made here when not given. Raises `ExportError`.
     """

@@ -35,7 +35,7 @@ CONTEXTS, LENGTH = 4, 64
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Torch with all tunable tensors drawn anew; sizes are root mean squares, relative to that of the response."""
+    """Torch with all tunable tensors redrawn at random; sizes are root mean squares relative to the response."""
 
     seed: int
     context: FloatArray  # [B, L]
@@ -50,7 +50,7 @@ class Place:
 
 
 def survey(model: Any, respond: Respond, originals: Mapping[str, FloatArray], *, longest: int = LENGTH) -> list[Place]:
-    """Evaluate torch where all parameters of ``originals`` (name → the base's own numbers) are drawn anew.
+    """Evaluate torch with all parameters of ``originals`` (name → the base's own values) redrawn at random.
 
     ``respond`` is the model's response to contexts ``[B, L]``, differentiable; contexts have at most ``longest`` steps.
     """

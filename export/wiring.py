@@ -35,7 +35,7 @@ PARTS = 4  # of a large model's tensors, each merged in a session of its own
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
-    """What the runtime showed with all tunable tensors drawn anew, relative to the response."""
+    """The runtime's results with all tunable tensors redrawn at random, relative to the response."""
 
     error: float  # of the runtime against float64, root mean square, at the worst place
     float32: float  # of torch in float32, there

@@ -111,7 +111,7 @@ class Envelope:
         if further(mode, self.most):
             return self.most, f"the envelope allows {self.most} at most"
         if further(mode, Mode.SHADOW) and by not in self.enabled_by:
-            who = f"{by!r}" if by else "nobody, as enabled_by is not set,"
+            who = f"{by!r}" if by else "nobody, since enabled_by is not set,"
             return Mode.SHADOW, f"{who} may not enable {mode}: the envelope names {', '.join(self.enabled_by)}"
         return mode, ""
 

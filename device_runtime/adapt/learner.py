@@ -159,7 +159,7 @@ class Learner:
         self.judge.begin()
 
     def demote(self, *, by_evidence: bool = False) -> None:
-        """Take it that what the monitor was given forecasts again; the candidate begins anew, windows are kept.
+        """Note that the installed model forecasts again; the candidate starts afresh, windows are kept.
 
         Raises `StateError` while nothing was learnt.
         """

@@ -72,7 +72,7 @@ class CleanRules:
     jump_spreads: float = 6.0  # a step between neighbours beyond so many mean steps of the stay is a jump,
     jump_share: float = 0.2  # where it is also beyond this share of the stay's median
     jump_steps: int = 16  # an excursion that comes back within so many steps is an artefact; one that stays is a change
-    flat_steps: int = 120  # more equal values one behind another are a sensor that hangs
+    flat_steps: int = 120  # more equal values in a row mean that the sensor is stuck
 
     def __post_init__(self) -> None:
         """Refuse rules that mean nothing."""

@@ -22,9 +22,9 @@ ROUNDING = 1e-3  # of a cap: int16 numbers with a scale for each tensor, and nor
 
 
 def check(own: Adapter, parent: bytes | None, envelope: Envelope, manifest: Manifest, *, cap: float) -> None:
-    """Refuse an own adapter that says or does more than what it stands on with the envelope's tensors moved.
+    """Refuse an own adapter that differs from its parent in more than the envelope's tensors.
 
-    ``parent`` is the blob it stands on, None: the base; ``cap`` is the root mean square that one tensor may move.
+    ``parent`` is the parent's blob, None: the base; ``cap`` is the root mean square that one tensor may move.
     Raises `SettingsError` and `BaseMismatchError`.
     """
     if envelope.base != manifest.digest.hex():

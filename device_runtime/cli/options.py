@@ -61,7 +61,7 @@ def session_options(function: F) -> F:
 
 
 def require_use_said(forecaster: Forecaster) -> None:
-    """Refuse a bound adapter where nobody said which signal, or how long a step, the data are; say by which option.
+    """Refuse a bound adapter if the signal or the interval of the data is not given; name the option.
 
     Raises `SignalMismatchError`.
     """

@@ -106,7 +106,7 @@ class Bundle:
 
     def _read(self, name: str, offset: int, size: int) -> memoryview:
         """Read a part of a file. Raises `BaseMismatchError` where the file ends before it, `StorageError`."""
-        # Pages of its own, given back as soon as nobody uses them: a freed heap block of this size may stay with us.
+        # Separate pages, released as soon as they are unused: a freed heap block of this size may stay allocated.
         data = mmap.mmap(-1, size) if size >= CHUNK else bytearray(size)
         view = memoryview(data)
         try:

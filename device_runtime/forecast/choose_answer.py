@@ -53,7 +53,7 @@ def choose_known_answer(
 
     It is moved from what ``beside`` forecasts, merged tensors too: the base alone unless others are said.
     ``level`` and ``spread`` are the target's typical mean and standard deviation: the contexts are synthetic, so a
-    blob carries nobody's values. Raises `SelfTestError` when no candidate tells the adapter from its base.
+    blob has no patient's values. Raises `SelfTestError` if no candidate distinguishes the adapter from its base.
     """
     contexts = synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=level, spread=spread, seed=seed)
     expected = probes(bundle, merged, contexts)  # [N, size]

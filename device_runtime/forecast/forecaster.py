@@ -76,7 +76,7 @@ class Forecaster:
         self.adapter_digest = adapter_digest
         self.use = use or Use()  # what is forecast, unless a forecast says otherwise
         self.accepted = frozenset(accepted)  # differences from the adapter's binding, by name
-        self.generation: int | None = None  # set by whoever opens what a monitor learnt itself
+        self.generation: int | None = None  # set by the code that opens an adapter made on the monitor
         self._model = model
 
     @classmethod
@@ -97,7 +97,7 @@ class Forecaster:
         forecast: an adapter that is for another signal, unit or interval is refused with `SignalMismatchError`,
         unless ``accept`` names that difference (`device_runtime.format.binding.DIFFERENCES`); then every forecast
         says so. What ``use`` leaves out is not checked. A blob without a known-answer test is refused unless
-        ``allow_unproven``, which is for whoever is about to make one. Raises every `DeviceRuntimeError` but those of
+        ``allow_unproven``, which is for making one. Raises every `DeviceRuntimeError` but those of
         signatures and storage state; on an error nothing is left open.
         """
         check_names(accept)

@@ -18,7 +18,7 @@ def at_levels(quantiles: FloatArray, trained: Sequence[float], wanted: Sequence[
 
     Trained levels are returned as they are. Others are interpolated linearly as chronos-forecasting 2.3 does: over an
     evenly spaced grid with the outermost quantiles repeated at 0 and 1. The quantiles ascend (`ascending`). Raises
-    `InputError` for levels that the model was not trained to reach, instead of returning the nearest in silence.
+    `InputError` for levels that the model was not trained to reach, instead of silently returning the nearest.
     """
     if not wanted:
         raise InputError("quantile_levels: want at least one level")

@@ -44,7 +44,7 @@ def open_session(
     """Open one graph of a bundle with ``merged`` in place of the tensors of those indices.
 
     Merged tensors go in through ``add_external_initializers``, which replaces them before any optimisation and
-    refuses a wrong name, shape or type; ``add_initializer`` would be folded away in silence (docs/adr/0002).
+    refuses a wrong name, shape or type; ``add_initializer`` would silently be folded away (docs/adr/0002).
     Raises `MissingLibraryError` for a provider that is not there, `StorageError` when the graph cannot be loaded and
     `MergeError` when ONNX Runtime refuses a tensor.
     """

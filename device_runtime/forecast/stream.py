@@ -50,7 +50,7 @@ class Watched(Protocol):
         """Take a sample that the stream took."""
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
-        """Take it that the feed begins anew."""
+        """Restart, since the feed starts afresh."""
 
     def forecast(
         self, context: ArrayLike, prediction_length: int | None = None, *, use: Use | None = None, series: str = ""

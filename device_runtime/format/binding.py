@@ -36,7 +36,7 @@ class Binding:
     name: str  # "MAP", or the column's name in another domain
     code_system: CodeSystem = CodeSystem.NONE
     code: str = ""  # "8478-0"
-    unit: str = ""  # UCUM: "mm[Hg]"; empty where nobody said
+    unit: str = ""  # UCUM: "mm[Hg]"; empty if not stated
     interval_us: int = 0  # microseconds between steps; 0: steps of no stated length
     context_length: int  # steps
     prediction_length: int  # steps
@@ -192,9 +192,9 @@ def check(binding: Binding, use: Use, accepted: Collection[str] = ()) -> tuple[s
 
 
 def require_said(binding: Binding, use: Use) -> None:
-    """Raise `SignalMismatchError` where nobody said which signal, or at which interval, the adapter will forecast.
+    """Raise `SignalMismatchError` if the signal or the interval to forecast is not stated.
 
-    For whoever forecasts data that say what they are; arrays do not, and `check` passes over what was not said.
+    For callers whose data state what they are; arrays do not, and `check` ignores what is not stated.
     """
     if use.signal is None:
         raise SignalMismatchError(f"the adapter is for {binding}: the signal here is not stated")

@@ -141,7 +141,7 @@ class Series:
             self._targets[step] = value
 
     def _arrived(self, upto: float) -> Iterator[Arrived]:
-        """Take the forecasts that end at or before a step, and forget targets that nobody waits for any more."""
+        """Take the forecasts that end at or before a step, and drop targets that no forecast waits for."""
         # All have the same length, or nearly always: the oldest ends first.
         while self._waiting and self._waiting[0].end <= upto:
             forecast = self._waiting.popleft()

@@ -49,7 +49,7 @@ class Scored:
             del self.days[old]
 
     def beside(self, name: str, adapter: str | None, ratio: float | None) -> Against:
-        """Return the comparison with another forecaster; with another one under the name it begins anew."""
+        """Return the comparison with another forecaster; it restarts if the name now stands for a different one."""
         found = self.against.get(name)
         if found is None or found.adapter != adapter:
             count = len(self.levels)

@@ -52,7 +52,7 @@ def identity_of_runs(
     """Return the column that must be the id of rows of which no two have one time, and what to say of others.
 
     It is the only one written as ids are whose cells are runs in time. Raises `InputError` where such a column is
-    no run, and where time breaks off, or goes back, at the changes of another: nobody can say whose they are.
+    no run, and where time jumps or goes back at the changes of another: it cannot be told whose they are.
     """
     order = np.argsort(time_us, kind="stable")
     steps = np.diff(time_us[order])

@@ -31,7 +31,7 @@ class Losses:
             self._stay = [0.0, 0.0, 0.0]
 
     def begin(self) -> None:
-        """The evidence begins anew."""
+        """Reset the evidence."""
         self.sums = [0.0, 0.0, 0.0]
 
     def restore(self, value: Any) -> None:

@@ -29,7 +29,7 @@ class Prepared:
 
     blob: bytes
     entry: Entry
-    over: str | None  # SHA-256 of the adapter it stands on, hex; None: the base
+    over: str | None  # SHA-256 of the parent adapter, hex; None: the base
     facts: dict[str, Any]
 
     def promote(self, slots: Slots, reason: str, *, who: str) -> None:

@@ -105,7 +105,7 @@ class Adapting(Generic[F]):
 
     @property
     def forbids_own(self) -> str:
-        """Why what was learnt may not forecast here, as far as that is certain; empty where it may, or nobody knows."""
+        """Why what was learnt may not forecast here, if that is certain; empty if it may, or if it is not known."""
         if self.allowed.may.promote and (self.envelope is not None or self.unread):
             return ""
         return (
@@ -262,7 +262,7 @@ class Adapting(Generic[F]):
                 self._losses.restore(body.get(LOSSES))
                 learner.restore(body.get(LEARNT))
             except FormatError as error:
-                self.problem = f"what was learnt cannot be used, learning begins anew from what is frozen: {error}"
+                self.problem = f"what was learnt cannot be used, learning starts afresh from the frozen model: {error}"
                 learner = workshop.learner(data, rules, tensors)
                 self._losses.begin()
         if rules.keep_windows != "disk" and learner.reservoir.held:

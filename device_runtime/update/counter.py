@@ -72,7 +72,7 @@ class FileCounter:
 class TpmCounter:
     """An NV counter of a TPM 2.0, through ``tpm2-tools``: it cannot be lowered, not even by root.
 
-    It is made once, by whoever provisions the monitor: ``tpm2_nvdefine 0x1500016 -C o -a "ownerread|ownerwrite|
+    It is created once, when the monitor is provisioned: ``tpm2_nvdefine 0x1500016 -C o -a "ownerread|ownerwrite|
     authread|authwrite|nt=counter"`` and one ``tpm2_nvincrement``. The monitor's number starts where the TPM's did.
     """
 
@@ -123,7 +123,7 @@ def counter_for(setting: str, here: Path) -> Counter:
 
 
 def check(counter: Counter, number: int) -> None:
-    """Refuse a floor that is older than the counter. Raises `StorageError` when it is, or when nobody can tell."""
+    """Refuse a floor that is older than the counter. Raises `StorageError` if it is, or if that cannot be told."""
     try:
         known = counter.read()
     except DeviceRuntimeError as error:

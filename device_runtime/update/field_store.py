@@ -20,7 +20,7 @@ MAX_SIZE = 4_194_304  # bytes: more than the most signals, forecasters, levels a
 
 
 def load(disk: Disk, field: FieldQuality) -> str:
-    """Go on with the sums on a disk; return why they are begun anew, empty where they are not."""
+    """Continue with the sums on the disk; return why they start afresh, empty if they do not."""
     try:
         data = disk.read(QUALITY, MAX_SIZE)
         if data is not None:

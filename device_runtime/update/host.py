@@ -83,7 +83,7 @@ class Host(Generic[F]):
         """Take over what another process activated, confirmed or took back; return whether the record had changed.
 
         Most of the time it has not, and one small file is read to see that, without the lock. Raises `StorageError`
-        while the record cannot be read, and what the base alone raises when nothing comes up.
+        while the record cannot be read, and what the base alone raises if nothing opens.
         """
         if not self._differs(self._open_slots()):
             return False
@@ -94,7 +94,7 @@ class Host(Generic[F]):
         return True
 
     def _differs(self, slots: Slots) -> bool:
-        """Whether the record is another one. Raises `StorageError` when nobody can tell now."""
+        """Whether the record has changed. Raises `StorageError` if that cannot be told now."""
         if slots.unreadable:
             raise StorageError(slots.unreadable)
         return slots.record.generation != self._generation
@@ -110,7 +110,7 @@ class Host(Generic[F]):
     ) -> F:
         """Forecast as `Forecaster.forecast` does, and count the result for a trial's health window.
 
-        A forecast of one context is remembered until its targets are in, where `observe` is told the samples of its
+        A forecast of one context is kept until its targets have arrived, if `observe` is given the samples of its
         signal (``use`` or the settings say which, ``series`` which feed of it).
 
         A context that cannot be forecast from, one that the adapter is not for, or a machine without memory, is no
@@ -205,7 +205,7 @@ class Host(Generic[F]):
         try:
             if verdict is Judged.DEMOTE:
                 self._adapting.demoted_by_evidence()
-                self._take_back_own("it was shown to be worse than what it stands on", learnt=facts)
+                self._take_back_own("it was shown to be worse than its parent", learnt=facts)
                 return
             made = self._adapting.make(self._generation + 1)
             digest = hashlib.sha256(made.blob).hexdigest()
@@ -220,7 +220,7 @@ class Host(Generic[F]):
             self._adapting.fail(f"nothing was promoted: {type(error).__name__}: {error}")
 
     def _take_back_own(self, reason: str, **facts: object) -> None:
-        """Let what an own adapter stands on run again; on a disk that refuses, or is locked, for this start alone."""
+        """Let the parent of an own adapter run again; if the disk refuses, or is locked, for this start only."""
         slots, unlocked = self._open_slots(), ""
         with contextlib.ExitStack() as stack:
             try:
@@ -291,7 +291,7 @@ class Host(Generic[F]):
                 self._begin(slots, failed=f"health window: {self._window.reason}")
 
     def _begin(self, slots: Slots, *, failed: str = "", keep: Started[Forecasting[F]] | None = None) -> None:
-        """Bring up what the record names, with a new window if it is on trial; what ``failed`` does not come up."""
+        """Open what the record names, with a new window if it is on trial; ``failed``: see `start`."""
         before, now = slots.record.generation, self._clock()
         self._check_own(slots)
         open_own = self._adapting.open_own if self._adapting.opens_own else None
@@ -303,7 +303,7 @@ class Host(Generic[F]):
             self._down = (
                 error
                 if isinstance(error, DeviceRuntimeError)
-                else StorageError(f"nothing comes up: {type(error).__name__}: {error}")
+                else StorageError(f"nothing opens: {type(error).__name__}: {error}")
             )
             raise self._down from error
         self._down = None
@@ -380,7 +380,7 @@ class Host(Generic[F]):
         leave(self._config.state, RUNNING, note)
 
     def _report(self) -> None:
-        """Tell whoever reports that the record has changed."""
+        """Call the reporter, since the record has changed."""
         if self._changed is not None:
             self._changed()
 

@@ -84,7 +84,7 @@ class Installer(Generic[R]):
         return entry
 
     def _check_machine(self, error: DeviceRuntimeError) -> None:
-        """Blame this machine when not even its base alone comes up. Raises `StorageError`."""
+        """Blame this machine if not even the base alone opens. Raises `StorageError`."""
         if self.base_test is None:
             return
         try:

@@ -32,7 +32,7 @@ class Subject:
 
     base: str  # SHA-256 of bundle.json, hex
     learning: str  # SHA-256 of learning.json, hex
-    parent: str  # SHA-256 of the adapter it stands on, hex; empty: the base alone
+    parent: str  # SHA-256 of the parent adapter, hex; empty: the base alone
     signal: str
     interval: str
 
@@ -70,14 +70,14 @@ class LearnerStore:
             return False
 
     def load(self) -> tuple[Mapping[str, Any] | None, str]:
-        """Return what was learnt, None where there is nothing, and why it is begun anew.
+        """Return what was learnt, None if there is nothing, and why learning starts afresh.
 
         Raises `StorageError` where it cannot be read now: that says nothing of what is in it.
         """
         try:
             kept = read_kept(self._disk)
         except (FormatError, IrregularError) as error:
-            return None, f"what was learnt cannot be used, learning begins anew from what is frozen: {error}"
+            return None, f"what was learnt cannot be used, learning starts afresh from the frozen model: {error}"
         self._last = _digest(self._disk)
         if kept is None or not kept.body:
             return None, ""
@@ -85,7 +85,7 @@ class LearnerStore:
             self._written = kept.written
         if kept.subject != self._subject:
             changed = [name for name, value in asdict(kept.subject).items() if value != getattr(self._subject, name)]
-            return None, f"learning begins anew: another {' and '.join(changed)}"
+            return None, f"learning starts afresh: another {' and '.join(changed)}"
         return kept.body, ""
 
     def save(self, body: Mapping[str, Any], *, now: bool = False) -> bool:

@@ -125,7 +125,7 @@ class Record:
 
     @property
     def installed(self) -> Entry | None:
-        """The publisher's adapter that a start loads, or what was learnt here stands on; None is the base alone."""
+        """The publisher's adapter that a start loads, or the parent of what was learnt here; None is the base alone."""
         return self.candidate if self.state is State.TRIAL else self.current
 
     @property
@@ -167,7 +167,7 @@ def step(
 ) -> Record:
     """Return the record after ``event``. Raises `StateError` when the state does not allow it.
 
-    Whatever takes what an own adapter stands on takes the own adapter, too.
+    Whatever removes the parent of an own adapter removes the own adapter too.
     """
     target = TRANSITIONS.get((record.state, event))
     if target is None:
@@ -224,7 +224,7 @@ def barred(record: Record, sequence: int, known: Collection[str]) -> bool:
 
 
 def expire(record: Record, *, reason: str) -> Record:
-    """End a trial that nobody ended: what ran before runs again, and the adapter may be tried another time."""
+    """End a trial that nobody ended: the previous adapter runs again, and this one may be tried another time."""
     return step(record, Event.EXPIRE if record.current else Event.EXPIRE_TO_BASE, reason=reason)
 
 
@@ -238,7 +238,7 @@ def give_up_candidate(record: Record, *, failed: bool, reason: str) -> Record:
 
 
 def fall_back(record: Record, *, reason: str) -> Record:
-    """Take back what runs: a trial ends, an own adapter gives way to what it stands on.
+    """Roll back: a trial ends, an own adapter is replaced by its parent.
 
     A confirmed adapter gives way to the previous one, and that to the base.
     """
@@ -253,7 +253,7 @@ def fall_back(record: Record, *, reason: str) -> Record:
 def revoke(record: Record, revoked: Collection[str], *, below: int = 0, reason: str = "revoked") -> Record:
     """Drop every adapter whose file is ``revoked`` or whose sequence is below ``below``; unchanged when none is.
 
-    An own adapter has no sequence of the publisher's: it goes with its file, or with what it stands on.
+    An own adapter has no sequence of the publisher's: it is removed with its file, or with its parent.
     """
 
     def gone(entry: Entry | None) -> bool:

@@ -28,7 +28,7 @@ def locked(root: Path, name: str = STATE_LOCK, *, wait: float = 0.0) -> Iterator
         root.mkdir(parents=True, exist_ok=True)
         try:
             handle = open_regular(root / name, os.O_RDWR | os.O_CREAT, 0o640)
-        except IrregularError:  # nobody holds such a lock, and a revocation must not wait for a person
+        except IrregularError:  # no process holds such a lock, and a revocation must not wait for a person
             files.put_aside(root / name)
             handle = open_regular(root / name, os.O_RDWR | os.O_CREAT, 0o640)
     except OSError as error:

@@ -44,7 +44,7 @@ class DeviceConfig:
     report_token: Path | None = None  # file with a bearer token for reports over HTTP
     signed_only: bool = False  # also `forecast`, `stream` and `selftest` with --adapter take nothing unsigned
     counter: str = ""  # where the floor's number is kept too: a file on another partition, or tpm2:INDEX
-    trial_days: float = 14.0  # after which a trial that nobody ended is over
+    trial_days: float = 14.0  # after which a trial ends that nobody has ended
     policy: Policy = field(default_factory=Policy)
     health: HealthRules = field(default_factory=HealthRules)
     quality: QualityRules = field(default_factory=QualityRules)

@@ -98,7 +98,7 @@ class Slots:
     def load(self, entry: Entry) -> bytes:
         """Read a slot whole and check that it is what its name says. Raises `StorageError`.
 
-        Bytes that changed on this disk are this machine's fault, not that of whoever signed them.
+        Bytes that changed on this disk are this machine's fault, not the signer's.
         """
         try:
             data = self.disk.read(f"{SLOTS}/{entry.file}", MAX_FILE_SIZE)
@@ -201,14 +201,14 @@ class Slots:
         self._commit(lifecycle.step(self.record, Event.CONFIRM, reason=reason), "confirm", who)
 
     def fall_back(self, reason: str, *, who: str) -> None:
-        """Take back what runs: to what an own adapter stands on, the confirmed one, the previous one, or the base."""
+        """Roll back: to the parent of an own adapter, the confirmed one, the previous one, or the base."""
         if self.record.runs_own:
             self.demote(reason, who=who)
             return
         self._commit(lifecycle.fall_back(self.record, reason=reason), "roll back", who)
 
     def promote(self, data: bytes, entry: Entry, *, over: str | None, reason: str, who: str, **facts: object) -> None:
-        """Let a proven adapter that was learnt here run in place of what it stands on.
+        """Let a tested adapter that was learnt here run instead of its parent.
 
         ``over`` is that adapter's SHA-256, hex, None for the base; ``facts`` go into the log. Raises `StateError` where
         something else is installed by now, `StorageError` when it cannot be written.
@@ -226,7 +226,7 @@ class Slots:
                      over=over, **facts)  # fmt: skip
 
     def demote(self, reason: str, *, who: str, **facts: object) -> None:
-        """Take back what was learnt here; what it stands on runs again. Raises `StateError` where there is nothing."""
+        """Demote what was learnt here; its parent runs again. Raises `StateError` if there is nothing."""
         record, own = lifecycle.step(self.record, Event.DEMOTE, reason=reason), self.record.own
         assert own is not None
         named = {"adapter": own.adapter, "version": own.version, "sequence": own.sequence}

@@ -30,13 +30,13 @@ from device_runtime.update.slots import Slots
 T = TypeVar("T")
 # Verifies signatures, merges and proves: blob with signatures, or None for the base alone. Raises when it must not run.
 Opener = Callable[[bytes | None], T]
-# The same for a blob that was learnt here, which nobody signed; second, the signed file it stands on, None: the base.
+# The same for a blob that was learnt here, which is unsigned; second, its parent's signed file, None: the base.
 OwnOpener = Callable[[bytes, bytes | None], T]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Generic[T]):
-    """What runs now, and what did not come up on the way to it."""
+    """What runs now, and what failed to open before it."""
 
     running: T
     entry: Entry | None  # None: the base alone
@@ -67,12 +67,12 @@ def start(
     keep: Started[T] | None = None,
     open_own: OwnOpener[T] | None = None,
 ) -> Started[T]:
-    """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
+    """Open the adapter that the record names, or fall back. Raises only if the base alone does not open.
 
-    ``ring`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
-    the record names must not run any more: then begin with the fall-back. ``keep`` is what runs already: it goes on
-    where the fall-back ends at the same adapter. ``open_own`` opens what was learnt here; without it what that stands
-    on runs.
+    ``ring`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why the
+    adapter in the record must not run any more: then start with the fallback. ``keep`` is what runs already: it
+    continues if the fallback ends at the same adapter. ``open_own`` opens what was learnt here; without it the parent
+    of that runs.
     """
     rung = _fall_back(slots, slots.record, failed) if failed else slots.record
     tries = slots.record.tries
@@ -122,7 +122,7 @@ def _count(slots: Slots, entry: Entry, rung: Record, ring: str) -> Record:
 
 
 def _open(slots: Slots, entry: Entry, rung: Record, open_adapter: Opener[T], open_own: OwnOpener[T] | None) -> T:
-    """Open a slot: a signed adapter, or what was learnt here with what it stands on."""
+    """Open a slot: a signed adapter, or one that was learnt here with its parent."""
     if not rung.runs_own:
         return open_adapter(slots.load(entry))
     if open_own is None:
@@ -149,7 +149,7 @@ def _check_floor(slots: Slots, entry: Entry, ring: str, *, own: bool) -> None:
 
 
 def _fault(error: Exception) -> Fault:
-    """Say whose fault it is that an installed adapter did not come up.
+    """Decide whose fault it is that an installed adapter did not open.
 
     It was proven on this monitor, with its base and its runtime: should these be others now, the monitor has changed.
     """
@@ -165,7 +165,7 @@ def _text(error: Exception) -> str:
 
 
 def _comes_up(open_adapter: Opener[T], failures: list[_Failure]) -> bool:
-    """Whether the base alone comes up now: where it does not, the machine is to blame for what failed beside it."""
+    """Whether the base alone opens now: if it does not, the failure of an adapter is the machine's fault."""
     if not any(failure.fault is Fault.SENDER for failure in failures):
         return True
     try:

@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float32]
 MAX_STEPS = 16_384  # of one stay that are kept, the latest: 64 KiB
 MAX_SERIES = 64
 QUEUE = 32  # finished stays that wait for an idle moment; the oldest gives way
-LEAST_GAP, LEAST_GAP_MS = 48, 600_000  # a gap is the longer of both, where nobody says how long one is
+LEAST_GAP, LEAST_GAP_MS = 48, 600_000  # a gap is the longer of both, if its length is not set
 
 
 class Feed:

@@ -18,7 +18,7 @@ from device_runtime.update import field_store
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.settings import DeviceConfig
 
-RETRY = 3_600.0  # seconds until a shadow that did not come up, or did not forecast, is tried again
+RETRY = 3_600.0  # seconds until a shadow that did not open, or did not forecast, is tried again
 
 
 class Quantiles(Protocol):
@@ -138,7 +138,7 @@ class Watch(Generic[F]):
         return self.field.judge(adapter, min_scored)
 
     def unlogged_drift(self) -> dict[tuple[str | None, str], str]:
-        """Return the drift flags, by adapter and signal, that `logged` was not told of, with their figures."""
+        """Return the drift flags, by adapter and signal, that are not yet in `logged`, with their figures."""
         if not self._news:
             return {}
         risen = self.field.drifts()

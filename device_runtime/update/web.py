@@ -97,7 +97,7 @@ class Deadline:
         return found
 
     def end(self) -> None:
-        """Shut every connection down: whoever reads from one gets an end or an error."""
+        """Shut every connection down: a reader of one gets an end of file or an error."""
         for made in self._sockets:
             with contextlib.suppress(OSError):
                 # Of the connection below TLS: an `SSLSocket`'s own shutdown is not for other threads.

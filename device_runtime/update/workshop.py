@@ -23,7 +23,7 @@ class Made:
     """A blob of what was learnt, proven on this monitor."""
 
     blob: bytes
-    version: int  # the adapter's that it stands on; 0 on the base
+    version: int  # of the parent adapter; 0 on the base
     shift: NDArray[np.float32]  # [n], as the blob carries it, rounded
     steps: int  # that it forecasts at most
 

@@ -160,7 +160,7 @@ def _write_together(files: Mapping[Path, bytes]) -> None:
     from edge_tsfm.one_writer import only_writer
 
     with ExitStack() as stack:
-        for folder in sorted({path.resolve().parent for path in files}):  # in one order: nobody waits for each other
+        for folder in sorted({path.resolve().parent for path in files}):  # a fixed order prevents a deadlock
             stack.enter_context(only_writer(folder, wait=WAIT))
         for path, data in files.items():
             write_atomic(path, data)

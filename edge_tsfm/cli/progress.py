@@ -67,7 +67,7 @@ class Progress:
 
 @contextmanager
 def export_bar(label: str, *, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show an export's stages as a bar, off when nobody watches."""
+    """Show an export's stages as a bar, only in a terminal."""
     with click.progressbar(length=100, label=label, hidden=hidden or not sys.stderr.isatty(), file=sys.stderr) as bar:
 
         def progress(stage: str, done: int, total: int) -> None:

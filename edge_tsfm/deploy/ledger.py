@@ -29,7 +29,7 @@ PREFIX = 4  # characters of a hash that a person must give at least
 
 @dataclass(frozen=True, kw_only=True)
 class Ring:
-    """What a ring's devices have been told so far."""
+    """What has been published to a ring's devices so far."""
 
     name: str
     signal: str = ""  # what its monitors forecast, as "MAP"; empty until `describe` has said it
@@ -56,7 +56,7 @@ class Ring:
         return found[0]
 
     def require_signal(self) -> None:
-        """Raise `DeployError` while nobody has said what the ring's monitors forecast."""
+        """Raise `DeployError` if it is not set what the ring's monitors forecast."""
         if not self.signal:
             raise DeployError(
                 f"ring {self.name}: it is not set what its monitors forecast",
@@ -65,7 +65,7 @@ class Ring:
 
     @property
     def use(self) -> Use:
-        """What the ring's monitors forecast. Raises `DeployError` while nobody has said it."""
+        """What the ring's monitors forecast. Raises `DeployError` if it is not set."""
         self.require_signal()
         return Use.of(self.signal, interval=self.interval, unit=self.unit)
 

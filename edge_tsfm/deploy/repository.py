@@ -50,7 +50,7 @@ class RepositoryFile:
     gate: str  # SHA-256 of the pinned gate
 
     def __post_init__(self) -> None:
-        """Refuse a repository in which nobody signs for something."""
+        """Refuse a repository with a role that nobody signs."""
         for group in ROLES:
             if group not in self.keys or group not in self.thresholds:
                 raise DeployError(f"{group}: want its keys and its threshold")
@@ -219,7 +219,7 @@ class Repository:
     def roles(self) -> list[str]:
         """Name every targets role that something delegates to."""
         names = self._versions().keys() - {"root", "snapshot"}
-        if any(name.startswith(BIN_PREFIX) for name in names):  # bins nobody names are left by a change that was cut
+        if any(name.startswith(BIN_PREFIX) for name in names):  # unreferenced bins are left by interrupted changes
             names = {name for name in names if not name.startswith(BIN_PREFIX)} | (
                 set(self.approved_roles()) - {"approved"}
             )

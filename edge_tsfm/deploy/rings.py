@@ -115,7 +115,7 @@ def pause(repository: Repository, ring: str, *, paused: bool, who: str, why: str
 
 
 def halt(repository: Repository, ring: str, *, who: str, why: str) -> None:
-    """Offer the adapter to nobody else, also after the last stage; those who have it keep it."""
+    """Stop offering the adapter, also after the last stage; monitors that have it keep it."""
     state = read_rollout(repository, ring)
     if state is None:
         raise DeployError(f"nothing is rolled out on ring {ring}")
@@ -200,7 +200,7 @@ def publish(repository: Repository) -> int:
 
 
 def _document(state: dict[str, Any]) -> Rollout:
-    """Return what monitors are told of a roll-out."""
+    """Return what is published to monitors about a roll-out."""
     stage = state["stages"][state["stage"]]
     return Rollout(
         channel=state["channel"],

@@ -176,7 +176,7 @@ def rotate_key(repository: Repository, group: str, old: str, new: KeyRef) -> Non
     try:
         repository.delegate(extra_signers=extra)
     except DeployError:
-        if versions == (repository.version("root"), repository.version("targets")):  # nobody was told of it
+        if versions == (repository.version("root"), repository.version("targets")):  # nothing was published
             repository.config["keys"][group] = [ref.to_value() for ref in refs]
             repository.save_config()
         raise

@@ -109,7 +109,7 @@ def signer_for(ref: KeyRef, folder: Path) -> Any | None:
 
 
 def _ask(secret: str) -> str:
-    """Ask for a PIN; from the environment where nobody can be asked."""
+    """Ask for a PIN; take it from the environment if there is no terminal."""
     import os
 
     return os.environ.get("EDGE_TSFM_PIN") or getpass(f"{secret}: ")

@@ -119,7 +119,7 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
     )
     yield "<h2>Signed by</h2>"
     rows = [(role, keyid) for role, ids in predicate["approvals"].items() for keyid in ids]
-    yield _table(("Role", "Key"), rows) if rows else "<p>Nobody: a refusal is recorded and not signed.</p>"
+    yield _table(("Role", "Key"), rows) if rows else "<p>None: a refusal is recorded and not signed.</p>"
     yield "<h2>Made with</h2>"
     yield _facts(*predicate["tools"].items())
 
@@ -182,7 +182,7 @@ def _act_parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterat
 
 
 def _called(one: Mapping[str, Any]) -> str:
-    """Name an adapter as monitors do; one that nobody approved here by its signed file."""
+    """Name an adapter as monitors do; one that was not approved here by its signed file."""
     return f"{one['adapter'][:16]}…" if one["adapter"] else f"signed file {one['signed_file'][:16]}…"
 
 

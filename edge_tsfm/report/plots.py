@@ -13,7 +13,7 @@ from edge_tsfm.data.windows import Windows
 from edge_tsfm.evaluation.metrics import METRICS, at_level
 from edge_tsfm.evaluation.report import ADAPTER, BASE, DEVICE, DEVICE_BASE, LABELS, Report
 
-COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00"}  # Okabe and Ito: told apart by colour-blind readers, too
+COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00"}  # Okabe and Ito: distinguishable for colour-blind readers too
 TRUTH = "#222222"
 RULE = "{unit}s drawn at random with seed {seed}, then one of each {unit}'s windows"
 

@@ -31,7 +31,7 @@ from export.families import find_family
 
 # What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
 PRODUCT_SIZE = 1_024
-# A busy machine stops the clock for nobody; the processor's own counts what a forecast used, on all threads.
+# On a busy machine wall time includes waiting; processor time counts only what a forecast used, on all threads.
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 SETTLE_S = 0.2  # for the other's threads to go to sleep
 

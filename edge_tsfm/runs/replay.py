@@ -78,7 +78,7 @@ class _Pair:
         self.news += [None] * scored
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
-        """Take it that the feed begins anew."""
+        """Restart, since the feed starts afresh."""
         self.news += [None] * self.quality.end_stay(signal, series=series)
 
     def forecast(

@@ -103,7 +103,7 @@ class Repository:
         try:
             self._refresh_somewhere()
         except StaleError:
-            # The time floor is what the old timestamp keys vouched for: whoever stole them may have signed any date.
+            # The time floor comes from the old timestamp keys: a thief of those may have signed any date.
             if self._reference <= self._now or self._keys("timestamp") == self.floor.time_keys:
                 raise
             self._begin(self._now)

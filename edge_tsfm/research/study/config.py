@@ -122,7 +122,7 @@ class StudyConfig:
     latency: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be told apart, and everything a run would refuse later."""
+        """Refuse ambiguous names, and everything that a run would refuse later."""
         named = {
             "targets": self.targets,
             "bases": self.bases,

@@ -27,7 +27,7 @@ from edge_tsfm.runs.record import RUN_FILE, CellRecord, read_record
 
 FloatArray = NDArray[np.float64]
 CONFIDENCE = 0.95
-SHARED = ("mse", "wql")  # metrics of which a share of full fine-tuning's gain is told
+SHARED = ("mse", "wql")  # metrics for which a share of full fine-tuning's gain is given
 UNDEFINED = Estimate(value=float("nan"), low=float("nan"), high=float("nan"))
 
 
