@@ -180,7 +180,7 @@ class _Binder:
         raise self.wrong(at, _say(kind), value)
 
     def wrong(self, at: Key, wanted: str, got: object) -> Exception:
-        """Say what was wanted and what is there."""
+        """Describe what was wanted and what is there."""
         return self.problem(at, f"want {wanted}, got {_show(got)}")
 
     def problem(self, at: Key, what: str, *, table: bool = False, hint: str | None = None) -> Exception:
@@ -209,7 +209,7 @@ def _is_mapping(origin: Any) -> bool:
 
 
 def _fits(kind: Any, value: object) -> bool:
-    """Say whether a value's outside is what an annotation wants; its inside is bound later."""
+    """Return whether a value's outside is what an annotation wants; its inside is bound later."""
     origin = get_origin(kind)
     if kind is Any:
         return True
@@ -227,7 +227,7 @@ def _fits(kind: Any, value: object) -> bool:
 
 
 def _fits_plain(kind: type, value: object) -> bool:
-    """Say whether a value without parts is of a kind."""
+    """Return whether a value without parts is of a kind."""
     if issubclass(kind, Enum):
         return any(type(value) is type(one.value) and value == one.value for one in kind)
     if kind is bool:

@@ -111,7 +111,7 @@ class LockedError(StorageError):
 
 
 class StateError(DeviceRuntimeError):
-    """What was asked for does not fit what this monitor runs: nothing waits to be confirmed, or to be taken back."""
+    """The request does not fit what this monitor runs: nothing waits to be confirmed or rolled back."""
 
     code = 402
     action = "change nothing, say what runs"

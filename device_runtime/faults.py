@@ -62,7 +62,7 @@ FAULTS: Mapping[int, Fault] = {
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Say whose fault an error is, as far as it tells.
+    """Return whose fault an error is, as far as it tells.
 
     What looks like the sender's fault may be a damaged base: it is certain only if the base alone opens.
     """

@@ -93,7 +93,7 @@ def read_bounded(path: Path, limit: int, *, follow: bool = True) -> bytes:
 
 @contextlib.contextmanager
 def about(file: object) -> Iterator[None]:
-    """Put the file's name in front of an error that is raised inside and does not say it: pure code knows no names."""
+    """Prefix errors raised inside with the file's name, which pure code does not know."""
     try:
         yield
     except DeviceRuntimeError as error:

@@ -113,7 +113,7 @@ class _Taker:
         self._feeds.observe(t_ms, value, interval_ms=self._interval_ms, series=series)
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
-        """Take it that a stay is over."""
+        """Note that a stay is over."""
         self._feeds.end_stay(series=series)
 
     def forecast(self, context: ArrayLike, *_: object, **__: object) -> Forecast:

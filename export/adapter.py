@@ -143,7 +143,7 @@ def _check_parity(
 
 
 def _why_missing(bundle: Bundle, name: str) -> str:
-    """Say why a tensor may not be in a bundle's table."""
+    """Return why a tensor may not be in a bundle's table."""
     if name.endswith(".bias"):
         return "a bundle has the biases that a run adds only if it was written so: export base --added-biases"
     if bundle.manifest.precision == "float32":

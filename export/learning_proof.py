@@ -60,7 +60,7 @@ class LearningParity:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """What is learnt from at one place, and by what the biases are shifted."""
+    """The batch and the shift at one test point."""
 
     context: FloatArray  # [B, L]
     target: FloatArray  # [B, H]
@@ -242,7 +242,7 @@ def _in_float32(
 
 @contextmanager
 def _wide(model: Any, names: Sequence[str]) -> Iterator[dict[str, nn.Parameter]]:
-    """Put float64 leaves in the place of a model's biases for the duration of a ``with``: gradients have their type."""
+    """Replace a model's biases by float64 leaves for the duration of a ``with``, so that gradients are in float64."""
     kept = {name: model.get_parameter(name) for name in names}
     layers = {name: model.get_submodule(name.removesuffix(".bias")) for name in names}
     try:

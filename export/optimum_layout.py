@@ -121,7 +121,7 @@ def _fresh(model: Any) -> Any:
 
 
 def _mergeable(model: Any) -> bool:
-    """Say whether optimum can run both decoders merged into one graph.
+    """Return whether optimum can run both decoders merged into one graph.
 
     It then starts from an empty cache whose heads it takes to be d_model / heads wide, which those of Chronos-T5's Mini
     are not (huggingface/optimum issue 1523). Two graphs do without.

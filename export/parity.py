@@ -134,7 +134,7 @@ class _Answer:
 
 
 def _torch_answers(model: nn.Module, bundle: Bundle) -> list[_Answer]:
-    """Ask torch all that a comparison with the base's own numbers takes, before a session takes memory."""
+    """Compute all of torch's results for the comparison with the base's own weights, before a session takes memory."""
     family = bundle.manifest.family
     answers = []
     for context in check_contexts(bundle.manifest.context_length):
@@ -179,7 +179,7 @@ def check_forecasts(
 
 @contextmanager
 def replaced(model: nn.Module, tensors: Mapping[str, FloatArray]) -> Iterator[None]:
-    """Put tensors in the place of a torch model's own for the duration of a ``with``."""
+    """Replace tensors of a torch model for the duration of a ``with``."""
     parameters = dict(model.named_parameters())
     kept = {name: parameters[name].detach().clone() for name in tensors}
     try:

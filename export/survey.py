@@ -101,7 +101,7 @@ def _moves(model: Any, response: Tensor, names: Collection[str]) -> dict[str, fl
 
 @contextmanager
 def differentiable(model: Any, names: Collection[str]) -> Iterator[None]:
-    """Let torch take gradients with respect to ``names`` and nothing else."""
+    """Enable torch gradients for ``names`` only."""
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
         for name, parameter in model.named_parameters():

@@ -138,7 +138,7 @@ def decode(data: bytes) -> Envelope:
 
 
 def join(text: bytes, signatures: bytes) -> bytes:
-    """Put signatures behind an envelope's JSON: the file that is published."""
+    """Append signatures to an envelope's JSON: the file that is published."""
     return text + b"\n" + signatures
 
 

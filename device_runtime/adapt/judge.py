@@ -104,7 +104,7 @@ class Judge:
         return float(self.rules.promote_evidence * 2.0 ** min(self.demotions, 50))
 
     def begin(self) -> None:
-        """Ask anew: another candidate, or another one that runs."""
+        """Reset the evidence: for another candidate, or another running model."""
         self.better, self.worse = Evidence(), Evidence()
 
     def to_value(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Judge:
         return {"better": self.better.to_value(), "worse": self.worse.to_value(), "demotions": self.demotions}
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote. Raises what `evidence_of` does; then nothing is changed."""
+        """Restore what `to_value` wrote. Raises what `evidence_of` does; then nothing is changed."""
         demotions = value["demotions"]
         if type(demotions) is not int or demotions < 0:
             raise FormatError(f"evidence: {demotions!r} demotions")

@@ -149,7 +149,7 @@ class Learner:
     # --- what a host says ----------------------------------------------------------------------------------------
 
     def promote(self, shift: FloatArray) -> None:
-        """Take it that a blob made of the candidate forecasts now; ``shift`` is what that blob carries, rounded.
+        """Note that a blob made from the candidate forecasts now; ``shift`` is the rounded one in that blob.
 
         Raises `StateError` while there is no candidate.
         """
@@ -305,7 +305,7 @@ class Learner:
         }
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
+        """Restore what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
         try:
             held = self._held(value)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:

@@ -120,7 +120,7 @@ class Tracking:
         return {"offsets": self.offsets.tolist(), "factor": self.factor, "updates": self.updates}
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
+        """Restore what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
         try:
             offsets = np.array(value["offsets"], dtype=np.float64)
             factor, updates = float(value["factor"]), value["updates"]

@@ -165,7 +165,7 @@ def command(
 
 
 def _use(read: Items, targets: tuple[str | None, ...], bound: Binding | None) -> Use:
-    """Say what is about to be forecast; a column that is called no more than ``value`` does not say its signal."""
+    """Describe what is about to be forecast; a column just named ``value`` does not state its signal."""
     from device_runtime.forecast.uses import signal_of
     from device_runtime.format.binding import Use
 

@@ -89,13 +89,13 @@ def said_use(forecast: Forecast) -> dict[str, Any]:
 
 
 def warn_of_use(forecaster: Forecaster) -> None:
-    """Say on standard error that an adapter does not say what it is for."""
+    """Print on standard error that an adapter does not say what it is for."""
     if forecaster.adapter is not None and forecaster.binding is None:
         click.echo("the adapter is unbound: it does not say which signal or interval it is for", err=True)
 
 
 def warn_of_accepted(forecast: Forecast) -> None:
-    """Say on standard error in what an adapter was used otherwise than it is for, because a person accepted that."""
+    """Print on standard error in what an adapter was used otherwise than it is for, because a person accepted that."""
     if forecast.accepted_differences:
         names = ", ".join(forecast.accepted_differences)
         click.echo(f"the adapter is for {forecast.binding}; used for another {names}, accepted by hand", err=True)

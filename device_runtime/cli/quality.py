@@ -80,7 +80,7 @@ def line_of(value: Mapping[str, Any]) -> str:
 
 
 def said_beside(name: str, beside: Mapping[str, Any]) -> str:
-    """Say a comparison."""
+    """Format a comparison."""
     who = "the base" if beside["adapter"] is None else _named(beside["adapter"])
     title = who if name == "base" else f"{name}, {who},"
     text = f"beside {title} over {beside['other']['steps']:,.0f} steps: "
@@ -99,7 +99,7 @@ def said_beside(name: str, beside: Mapping[str, Any]) -> str:
 
 
 def said_figures(one: Mapping[str, Any]) -> str:
-    """Say the figures of one forecaster."""
+    """Format the figures of one forecaster."""
     coverage = "" if one["coverage"] is None else f", coverage of the 80 % band {100 * one['coverage']:.1f} %"
     mase = "" if one["mase"] is None else f", MASE {_number(one['mase'])}"
     missing = "" if one["missing"] is None else f", {100 * one['missing']:.1f} % of targets missing"
@@ -119,7 +119,7 @@ def _number(value: float | None) -> str:
 
 
 def _time(t_ms: int) -> str:
-    """Say a moment of the feed; a feed may count from anywhere."""
+    """Format a moment of the feed; a feed may count from anywhere."""
     try:
         return f"{dt.datetime.fromtimestamp(t_ms / 1_000, dt.UTC):%Y-%m-%d %H:%M}"
     except (ValueError, OverflowError, OSError):

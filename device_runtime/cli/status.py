@@ -78,7 +78,7 @@ def command(config_path: Path, as_json: bool) -> None:
 
 
 def _unusable(slots: Slots) -> str:
-    """Say why what the record names could not be brought up now, as far as that shows without opening it."""
+    """Return why the record's adapter could not be opened now, as far as that is visible without opening it."""
     from device_runtime.errors import DeviceRuntimeError
 
     entry = slots.record.runs
@@ -125,7 +125,7 @@ def _polls(last: Polled, now: float) -> Iterator[str]:
 
 
 def _ago(moment: float, now: float) -> str:
-    """Say how long ago a moment was."""
+    """Describe how long ago a moment was."""
     seconds = now - moment
     if seconds < 0:
         return "in the future: look at this monitor's clock"

@@ -171,7 +171,7 @@ def _said_own(forecast: Any) -> dict[str, Any]:
 
 
 def _say_problem(forecaster: Any, said: str) -> str:
-    """Say on standard error why something else runs than was installed, once for each reason; return the reason."""
+    """Print on standard error why something else runs than was installed, once for each reason; return the reason."""
     problem = str(getattr(forecaster, "problem", ""))
     if problem != said:
         click.echo(f"fallback: {problem}" if problem else "fallback: over, what is installed runs again", err=True)

@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float32]
 
 
 def prove(manifest: Manifest, adapter: Adapter | None, probe: Callable[[FloatArray, int], FloatArray]) -> float | None:
-    """Ask ``probe`` (context ``[L]`` and size to that many numbers) the adapter's question, or that of the base alone.
+    """Run the known-answer test of the adapter, or of the base alone, by ``probe`` (context ``[L]``, size → numbers).
 
     Returns the largest absolute difference, in the target's unit; None where there is no test, so nothing is proven.
     Raises `SelfTestError` when it exceeds the tolerance, or when that is so wide that passing would prove nothing.

@@ -42,7 +42,7 @@ def at_levels(quantiles: FloatArray, trained: Sequence[float], wanted: Sequence[
 
 
 def ascending(quantiles: FloatArray) -> FloatArray:
-    """Put the levels of quantiles ``[B, H, Q]`` in ascending order at every step.
+    """Sort the levels of quantiles ``[B, H, Q]`` in ascending order at every step.
 
     A model may cross them: its 0.9 quantile below its 0.8 (on trends most of all, chronos-forecasting does the same).
     Sorted levels are quantiles again, and never score worse by the pinball loss.

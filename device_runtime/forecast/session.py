@@ -86,13 +86,13 @@ def _created(graph: bytes | str, name: str, options: ort.SessionOptions, setting
 
 
 def _of_machine(error: Exception) -> bool:
-    """Whether ONNX Runtime ran out of something: no tensor and no graph is to blame for that."""
+    """Whether ONNX Runtime ran out of a resource, which is not the fault of a tensor or graph."""
     said = str(error).lower()
     return isinstance(error, MemoryError | OSError) or any(sign in said for sign in OUT_OF)
 
 
 def _run_error(error: Exception) -> ForecastError | StorageError:
-    """Say whose fault it is that a session did not run."""
+    """Return whose fault it is that a session did not run."""
     return (StorageError if _of_machine(error) else ForecastError)(f"onnxruntime: {error}")
 
 

@@ -130,7 +130,7 @@ class Binding:
         return f"{named} every {self.interval or 'step'}, {self.context_length} steps to {self.prediction_length}"
 
     def is_signal(self, name: str) -> bool:
-        """Say whether ``name`` means this signal: its code, its name, or another name of the same vital sign."""
+        """Return whether ``name`` means this signal: its code, its name, or another name of the same vital sign."""
         plain = name.strip(" ").lower() if name.isascii() else ""  # what is not ASCII is no name here, however it folds
         if plain and plain in (self.name.lower(), self.code.lower()):
             return True
@@ -140,7 +140,7 @@ class Binding:
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """What somebody is about to forecast; None or 0 where they did not say."""
+    """What a caller is about to forecast; None or 0 for what is not stated."""
 
     signal: str | None = None
     unit: str | None = None  # UCUM

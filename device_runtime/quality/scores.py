@@ -44,7 +44,7 @@ def in_context_scale(context: NDArray[np.floating]) -> FloatArray:
 
 
 def reaches(levels: FloatArray, level: float) -> bool:
-    """Whether a level can be read off quantiles at ``levels`` ``[Q]``."""
+    """Whether a level can be computed from quantiles at ``levels`` ``[Q]``."""
     return bool(levels[0] - 1e-6 <= level <= levels[-1] + 1e-6)
 
 

@@ -125,7 +125,7 @@ def split_rows(
 
 
 def may_hold_commas(body: str, delimiter: str) -> bool:
-    """Say whether some cell of a table may hold a comma."""
+    """Return whether some cell of a table may hold a comma."""
     return '"' in body if delimiter == "," else "," in body
 
 

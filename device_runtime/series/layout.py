@@ -24,7 +24,7 @@ from device_runtime.series.words import (
 
 
 def find_layout(cells: Cells, options: ReadOptions, known: Layout | None = None) -> Layout:
-    """Say which column is what. Raises `InputError` when a named column is absent or no timestamp is found."""
+    """Return which column is what. Raises `InputError` when a named column is absent or no timestamp is found."""
     said = {
         option: None if name is None else named_column(cells.names, name, option=option, source=cells.source)
         for option, name in options.named().items()

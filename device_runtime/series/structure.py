@@ -106,7 +106,7 @@ def _dividing(cells: Cells, used: set[str | None]) -> Iterator[tuple[str, NDArra
 
 
 def _fractions(values: list[object]) -> bool:
-    """Say whether cells are measurements: numbers with fractions, not ids written as floats (``101.0``)."""
+    """Return whether cells are measurements: numbers with fractions, not ids written as floats (``101.0``)."""
     return any(isinstance(value, str) and _FRACTION.fullmatch(value.strip()) for value in values)
 
 

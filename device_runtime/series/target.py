@@ -30,7 +30,7 @@ class Target:
 
 
 def find_target(cells: Cells, layout: Layout, target: str | None, own: Signal | None = None) -> Target:
-    """Say which column is the target: by name, by another name of the vital sign, or the only value column.
+    """Return which column is the target: by name, by another name of the vital sign, or the only value column.
 
     ``--target MAP`` on a table whose value column is called ``target``, ``y`` or ``value`` says what that column is.
     ``own`` is a signal that the table of signals has not, known by its name. Raises `InputError` when there is none, or
@@ -107,7 +107,7 @@ def _find_event(cells: Cells, layout: Layout, name_column: str, target: str | No
 
 
 def event_is(event: str, target: str, signal: Signal | None) -> bool:
-    """Say whether an event's name is the target's, in any spelling or by its item id."""
+    """Return whether an event's name is the target's, in any spelling or by its item id."""
     if signal is not None:
         return find_event(event) is signal
     return event.strip().casefold() == target.strip().casefold()

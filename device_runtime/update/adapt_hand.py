@@ -33,7 +33,7 @@ class Prepared:
     facts: dict[str, Any]
 
     def promote(self, slots: Slots, reason: str, *, who: str) -> None:
-        """Let it forecast. Raises `StateError` where something else is installed by now."""
+        """Let it forecast. Raises `StateError` if something else has been installed meanwhile."""
         slots.promote(self.blob, self.entry, over=self.over, reason=reason, who=who, learnt=self.facts)
 
 

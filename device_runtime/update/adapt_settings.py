@@ -52,5 +52,5 @@ class AdaptSettings(AdaptRules):
             )
 
     def may_learn(self, now: dt.datetime) -> tuple[bool, str]:
-        """Say whether it may learn at the local time ``now``, and if not, why."""
+        """Return whether it may learn at the local time ``now``, and if not, why."""
         return (True, "") if self.policy is None else self.policy.allows(now)

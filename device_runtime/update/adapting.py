@@ -141,7 +141,7 @@ class Adapting(Generic[F]):
         self._losses.begin()
 
     def _agree(self, learner: Learner) -> None:
-        """Let the learner know what runs: what was promoted or taken back while it did not look."""
+        """Update the learner with what runs: promotions and demotions since it last looked."""
         if self._own is None:
             if learner.promoted is not None:
                 self._demoted(learner)
@@ -299,7 +299,7 @@ class Adapting(Generic[F]):
         return self._parent[0] or None if self._parent is not None else None
 
     def _demoted(self, learner: Learner, *, by_evidence: bool = False) -> None:
-        """What is frozen forecasts again: what was proven counts no more."""
+        """Note that the frozen model forecasts again; earlier evidence no longer counts."""
         if learner.state is not State.GATHERING:
             learner.demote(by_evidence=by_evidence)
         self._losses.begin()
@@ -307,12 +307,12 @@ class Adapting(Generic[F]):
         self._keep(now=True)
 
     def demoted_by_evidence(self) -> None:
-        """What was promoted was shown to be worse than what is frozen, and was taken back."""
+        """The promoted model was shown to be worse than the frozen one, and was demoted."""
         assert self._learner is not None
         self._demoted(self._learner, by_evidence=True)
 
     def fail(self, why: str) -> None:
-        """Say what keeps it from learning, or from promoting; forecasts go on."""
+        """Describe what prevents learning or promoting; forecasts continue."""
         self._keep()
         self._fail(why)
 

@@ -89,7 +89,7 @@ def replace_in_reserve(disk: Disk, name: str, data: bytes) -> None:
 
 
 def reserve(disk: Disk, name: str, size: int) -> None:
-    """Hold room for one replacement of a file by up to ``size`` bytes. Raises `StorageError` when there is none."""
+    """Reserve space for one replacement of a file by up to ``size`` bytes. Raises `StorageError` when there is none."""
     temporary = f".tmp-{name}"
     try:
         held = disk.read(temporary, max(size, 1 << 20))
@@ -233,7 +233,7 @@ class PosixDisk:
 
 
 def _is_ours(handle: int) -> bool:
-    """Whether an open file has one name and belongs to this user: what is written to it, no other file gets."""
+    """Whether an open file has a single hard link and belongs to this user, so that writing changes no other file."""
     found = os.fstat(handle)
     return found.st_nlink == 1 and found.st_uid == os.geteuid()
 

@@ -198,7 +198,7 @@ def write(disk: Disk, floor: Floor) -> None:
 
 
 def reserve(disk: Disk, floor: Floor) -> None:
-    """Hold room for the next change of both copies. Raises `StorageError` when there is none."""
+    """Reserve space for the next change of both copies. Raises `StorageError` when there is none."""
     for name in COPIES:
         files.reserve(disk, name, room(floor))
 

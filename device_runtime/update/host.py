@@ -76,7 +76,7 @@ class Host(Generic[F]):
 
     @property
     def problem(self) -> str:
-        """Why something else runs than the record names; empty when nothing went wrong."""
+        """Why something other than the record's adapter runs; empty if nothing went wrong."""
         return "; ".join(self.started.failures)
 
     def refresh(self) -> bool:
@@ -161,7 +161,7 @@ class Host(Generic[F]):
             self._adapting.observe(t_ms, value, interval_ms=span // 1_000, series=series)
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
-        """Say that a patient has left, or that the feed's clock was set: no forecast waits for what comes now."""
+        """Note that a patient has left, or that the feed's clock was set: no forecast waits for later samples."""
         self._watch.end_stay(signal, series=series)
         self._look_at_scores()
         if self._learns(signal):
@@ -327,7 +327,7 @@ class Host(Generic[F]):
                 slots.demote(why, who="device")
 
     def _learn_on(self, slots: Slots) -> None:
-        """Let it learn on what is installed, and know what runs over that."""
+        """Let it learn on top of the installed adapter, and know what runs instead of that."""
         current, own = slots.record.current, slots.record.own
         self._own = own
         self._adapting.begin(
@@ -346,7 +346,7 @@ class Host(Generic[F]):
             leave(self._config.state, LEARNING, note)
 
     def _look_beside(self, slots: Slots) -> None:
-        """Let the frozen base forecast beside an adapter, and on trial what ran before it."""
+        """Let the frozen base forecast beside an adapter, and during a trial also the previous one."""
         adapter, before = self.started.running.adapter_digest, slots.record.current
         on_trial = self.started.state is State.TRIAL and before is not None
         self._watch.beside(
@@ -385,7 +385,7 @@ class Host(Generic[F]):
             self._changed()
 
     def _slots(self, *, wait: float = 0.0) -> AbstractContextManager[Slots]:
-        """Open the device's state, locked; where no lock can be had it is only read, as on a read-only disk."""
+        """Open the device's state, locked; without a lock, as on a read-only disk, it is only read."""
         return locked_slots(self._config, wait=wait)
 
     def _open_slots(self) -> Slots:

@@ -96,7 +96,7 @@ class Installer(Generic[R]):
             ) from error
 
     def failed_on(self, error: DeviceRuntimeError) -> str | None:
-        """Say with what an adapter failed: empty for good, None where the adapter is not to blame.
+        """Return how an adapter failed: empty for success, None if the adapter is not at fault.
 
         A base, trusted keys or a runtime that this monitor gets later may be what the adapter was made for.
         """

@@ -28,7 +28,7 @@ DAY = 86_400.0  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What was learnt on: of anything else it says nothing."""
+    """What was learnt on; the state is only valid for that."""
 
     base: str  # SHA-256 of bundle.json, hex
     learning: str  # SHA-256 of learning.json, hex
@@ -63,7 +63,7 @@ class LearnerStore:
         self._last = _digest(disk)  # of the file as it was read or written here
 
     def changed(self) -> bool:
-        """Whether somebody else wrote the file since; what cannot be read now was not."""
+        """Whether another process has written the file since; a file that cannot be read now counts as unchanged."""
         try:
             return _digest(self._disk) != self._last
         except StorageError:

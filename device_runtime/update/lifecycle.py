@@ -219,7 +219,7 @@ def bar(record: Record, sequence: int, *, failed_on: str = "") -> Record:
 
 
 def barred(record: Record, sequence: int, known: Collection[str]) -> bool:
-    """Whether a sequence failed here before, and would again with what the monitor has: ``known``."""
+    """Whether a sequence failed here before, and would fail again with the monitor's current ``known`` state."""
     return sequence <= record.failed_sequence and (not record.failed_on or record.failed_on in known)
 
 

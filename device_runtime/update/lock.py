@@ -19,7 +19,7 @@ LOCK_WAIT = 10.0  # seconds a command waits for another one to finish its change
 
 @contextlib.contextmanager
 def locked(root: Path, name: str = STATE_LOCK, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold the device's one lock, for as long as a change takes and never while a network is waited for.
+    """Hold the device's one lock for the duration of a change, never while waiting for a network.
 
     ``name`` is another one for polls, so that two agents do not fetch the same. Raises `LockedError` when another
     process holds it for more than ``wait`` seconds.

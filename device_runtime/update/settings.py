@@ -25,7 +25,7 @@ MAX_CONFIG_SIZE = 65_536  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
-    """Who this monitor is, what it trusts, and where it looks."""
+    """A monitor's identity, trusted keys, and sources."""
 
     device_id: str
     ring: str  # of the fleet: monitors that are offered the same

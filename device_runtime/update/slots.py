@@ -80,7 +80,7 @@ class Slots:
 
     @property
     def problem(self) -> str:
-        """Why the record does not say what was last written; empty where it does."""
+        """Why the record is not what was last written; empty if it is."""
         return self.damaged or self.unreadable
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class Slots:
         return data
 
     def lacks(self, entry: Entry) -> bool:
-        """Whether a slot has to be filled again: it is not there, or holds other bytes."""
+        """Whether a slot must be filled again: it is missing, or has other bytes."""
         try:
             data = self.disk.read(f"{SLOTS}/{entry.file}", MAX_FILE_SIZE)
         except (FormatError, IrregularError):
@@ -154,7 +154,7 @@ class Slots:
             self.disk.sync_folder("")  # the slots' folder may be new
 
     def stage(self, data: bytes, entry: Entry, ring: str, *, who: str) -> None:
-        """Put a verified and proven adapter into its slot; what runs goes on.
+        """Put a verified and tested adapter into its slot; the running one continues.
 
         Raises `RollbackError` below the floor, `StorageError` when it cannot be written.
         """
@@ -362,7 +362,7 @@ def slots_of(config: DeviceConfig, *, clock: Callable[[], float] = time.time) ->
 
 @contextlib.contextmanager
 def locked_slots(config: DeviceConfig, *, wait: float = 0.0) -> Iterator[Slots]:
-    """Hold a device's state, locked; where no lock can be had it is only read, as on a read-only disk.
+    """Open a device's state, locked; without a lock, as on a read-only disk, it is only read.
 
     Raises `LockedError` when another process holds it for more than ``wait`` seconds.
     """

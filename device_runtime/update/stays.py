@@ -103,7 +103,7 @@ class Feeds:
             self._queue(feed.end(), newest)
 
     def _queue(self, values: FloatArray | None, end_ms: int) -> None:
-        """Let a finished stay wait."""
+        """Queue a finished stay."""
         if values is None:
             return
         if len(self._waiting) >= QUEUE:

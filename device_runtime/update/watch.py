@@ -59,7 +59,7 @@ class Forecasting(Protocol[F_co]):
         """Forecast a context ``[L]`` or a batch ``[B, L]``."""
 
     def self_test(self) -> float | None:
-        """Ask for the known answer. Raises `SelfTestError`."""
+        """Run the known-answer test. Raises `SelfTestError`."""
 
 
 class Watch(Generic[F]):
@@ -81,7 +81,7 @@ class Watch(Generic[F]):
 
     @property
     def problem(self) -> str:
-        """Why figures are missing; empty where nothing is."""
+        """Why figures are missing; empty if none are."""
         return "; ".join(filter(None, (self._file_problem, self._shadow_problem)))
 
     def beside(
@@ -111,7 +111,7 @@ class Watch(Generic[F]):
         self._scored(self.field.observe(one_name(signal), t_ms, value, interval_ms=interval_ms, series=series))
 
     def end_stay(self, signal: str, *, series: str) -> None:
-        """Say that a stay is over."""
+        """Note that a stay is over."""
         self._scored(self.field.end_stay(one_name(signal), series=series))
 
     def remember(self, forecast: F, context: ArrayLike, use: Use, *, series: str) -> None:
@@ -148,7 +148,7 @@ class Watch(Generic[F]):
         return found
 
     def logged(self, keys: Iterable[tuple[str | None, str]]) -> None:
-        """Take it that the log has these drift flags."""
+        """Note that the log has these drift flags."""
         self._logged.update(keys)
         self._news = False
 
@@ -180,7 +180,7 @@ class Watch(Generic[F]):
     def _shadow(
         self, name: str, context: NDArray[np.float32], steps: int, levels: Sequence[float], use: Use
     ) -> Made | None:
-        """Let another forecaster forecast the same; None where it cannot, whatever keeps it."""
+        """Let another forecaster forecast the same; None if it cannot, for whatever reason."""
         try:
             if name not in self._shadows:
                 self._shadows[name] = self._open[name]()

@@ -28,7 +28,7 @@ class _SaferRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: object, code: int, msg: str, headers: object, newurl: str
     ) -> urllib.request.Request | None:
-        """Say where to go next, or None to take the answer for an error."""
+        """Return the redirect to follow, or None to treat the answer as an error."""
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
             return None
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # as given to us
@@ -47,7 +47,7 @@ class Deadline:
 
     @property
     def over(self) -> bool:
-        """Whether the moment has come."""
+        """Whether it is time."""
         return time.monotonic() >= self.until
 
     def connect(self, address: tuple[str, int], timeout: float, source: Any = None) -> socket.socket:

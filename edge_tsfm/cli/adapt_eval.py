@@ -201,6 +201,6 @@ def _predict(forecaster: Forecaster, steps: int) -> Predict:
 
 
 def _json(found: AdaptEval, runs: Forecaster, split: str) -> str:
-    """Say it all for machines."""
+    """Return everything for JSON."""
     origin = {"bundle": runs.bundle.digest.hex(), "adapter": runs.adapter_digest, "split": split}
     return json.dumps({**origin, **found.to_value()}, indent=2, allow_nan=False)

@@ -198,7 +198,7 @@ def _opened(
 
 
 def _lines(found: Replay) -> Iterator[str]:
-    """Say it for people."""
+    """Format it for people."""
     other = "the base alone" if found.against is None else f"adapter {found.against[:16]}"
     yield f"adapter {found.adapter[:16]} against {other}: {found.verdict}"
     yield f"{found.stays:,} stays of {found.signal}, {found.forecasts:,} forecasts"

@@ -176,7 +176,7 @@ def _unfit(
     ahead: int,
     min_observed: int,
 ) -> str:
-    """Say why a stretch cannot be forecast; nothing when it can."""
+    """Return why a series cannot be forecast; nothing if it can."""
     length = len(one.series) - ahead
     if length < 1:
         return f"{len(one.series)} places, want more than the {ahead} to forecast"

@@ -81,7 +81,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _is_large(column: pa.ChunkedArray) -> bool:
-    """Say whether whole numbers are beyond what a float64 (with empty cells) or an int64 holds: ids, most often."""
+    """Return whether whole numbers are beyond what a float64 (with empty cells) or an int64 holds: ids, most often."""
     if pa.types.is_decimal(column.type) and column.type.scale > 0:
         return False
     ends = [abs(int(end)) for end in pc.min_max(column).as_py().values() if end is not None]

@@ -144,7 +144,7 @@ class Split:
 
 
 def is_timed(series: Sequence[Series]) -> bool:
-    """Say whether series have times and not only step numbers."""
+    """Return whether series have times and not only step numbers."""
     return bool(series) and series[0].start is not None
 
 

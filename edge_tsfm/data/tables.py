@@ -120,7 +120,7 @@ def _split(body: str, names: list[str], delimiter: str, source: Path, first: int
 
 
 def _has_blank(body: str, delimiter: str) -> bool:
-    """Say whether a line holds nothing but blanks; of a table parted by tabs, nothing but spaces."""
+    """Return whether a line holds nothing but blanks; of a table parted by tabs, nothing but spaces."""
     if "\n\n" in body or body.startswith("\n"):
         return True
     return re.search(r"\n +\n" if delimiter == "\t" else r"\n[ \t]+\n", body) is not None

@@ -11,7 +11,7 @@ from edge_tsfm.data.series import Dataset
 
 
 def use_of(dataset: Dataset) -> Use:
-    """Say which signal, in which unit and at which interval, ``dataset`` holds."""
+    """Return which signal, in which unit and at which interval, ``dataset`` holds."""
     known = find_signal(dataset.signal)
     return Use(
         signal=dataset.signal,

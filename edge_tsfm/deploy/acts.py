@@ -108,7 +108,7 @@ def _online(repository: Repository) -> list[str]:
 
 
 def _offer(ring: Ring, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Say what a ring is offered after the act."""
+    """Describe what a ring is offered after the act."""
     if state is None:
         return None
     stage = state["stages"][state["stage"]]

@@ -248,7 +248,7 @@ def _pinned_gate(repository: Repository) -> tuple[Gate, str]:
 
 
 def _reasons(verdict: Verdict, adapter: Adapter) -> str:
-    """Say why an adapter is refused."""
+    """Return why an adapter is refused."""
     reasons = [check.sentence for check in verdict.checks if not check.passed]
     reasons += ["the blob says it was accepted by hand (forced)"] if adapter.forced else []
     return "; ".join(reasons)

@@ -134,7 +134,7 @@ def count(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> 
 
 
 def why_failed(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> str:
-    """Say which device that failed a sequence gave which reason, as its health window's figures; empty without any.
+    """Return which device that failed a sequence gave which reason, as its health window's figures; empty without any.
 
     Reports come from machines that may be broken: what cannot be printed is left out, and a long reason is cut.
     """

@@ -34,7 +34,7 @@ class Figure:
     units: int
 
     def __str__(self) -> str:
-        """Say it for people."""
+        """Format it for people."""
         return (
             f"{self.percent:+.2f} % ({self.low:+.2f} to {self.high:+.2f} %) over {self.monitors} monitors, "
             f"{self.steps:,} scored steps"

@@ -70,7 +70,7 @@ class Ring:
         return Use.of(self.signal, interval=self.interval, unit=self.unit)
 
     def called(self, file: str) -> str:
-        """Say which adapter an approved file is, as people and monitors name it: ``adapter 77b4da6014840a1c``."""
+        """Return which adapter an approved file is, as people and monitors name it: ``adapter 77b4da6014840a1c``."""
         return f"adapter {self.adapters[file][:16]}"
 
     def live(self, file: str) -> bool:
@@ -122,7 +122,7 @@ def read_ring(repository: Repository, name: str) -> Ring:
 
 
 def describe(repository: Repository, name: str, *, signal: str, interval: str, unit: str = "") -> Ring:
-    """Say once what a ring's monitors forecast; only adapters for that are approved for it.
+    """Set what a ring's monitors forecast; only adapters for that are approved for it.
 
     Raises `DeployError` for a ring that says otherwise already, for a unit that is not the signal's, and
     `InputError` for an interval that is no span of time.

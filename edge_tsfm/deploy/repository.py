@@ -235,7 +235,7 @@ class Repository:
         known.threshold = self.threshold(KEYS_OF[role])
 
     def delegate(self, *, extra_signers: list[Any] | None = None) -> None:
-        """Let root, targets and approved name the keys of the settings, where they do not: a change of keys.
+        """Bring the keys in root, targets and approved up to date with the settings, after a change of keys.
 
         ``extra_signers`` sign a root beside its new keys. Raises `DeployError` when the keys for that are not here.
         """

@@ -116,7 +116,7 @@ def judge(
 
 
 def say_change(relative: float) -> str:
-    """Say a relative difference: ``3.2 % lower than``, ``the same as``."""
+    """Format a relative difference: ``3.2 % lower than``, ``the same as``."""
     if not abs(relative) >= 5e-4:
         return "the same as"
     return f"{100 * abs(relative):.1f} % {'lower' if relative < 0 else 'higher'} than"

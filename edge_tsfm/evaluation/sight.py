@@ -48,7 +48,7 @@ class Sight:
         return self.half_width * (1 + normal.inv_cdf(POWER) / normal.inv_cdf((1 + CONFIDENCE) / 2))
 
     def __str__(self) -> str:
-        """Say it before training begins."""
+        """Print it before training starts."""
         if self.patients < FEW_PATIENTS:
             return (
                 f"the gate has {self.patients:,} validation {self.unit}s and needs {FEW_PATIENTS}: it will refuse "
@@ -74,7 +74,7 @@ class Sight:
 
 
 def look_ahead(base_quantiles: NDArray[np.floating], windows: Any, quantile_levels: tuple[float, ...]) -> Sight | None:
-    """Say what the gate will see over ``windows``, from the frozen base's forecasts ``[N, H, Q]`` of them.
+    """Describe what the gate will see over ``windows``, from the frozen base's forecasts ``[N, H, Q]`` of them.
 
     None where nothing can be scored, or the base's loss is zero: the gate itself says so.
     """

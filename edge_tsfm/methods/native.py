@@ -29,7 +29,7 @@ class _Native:
         raise NotImplementedError
 
     def owns(self, name: str) -> bool:
-        """Say whether a parameter is of the chosen kind."""
+        """Return whether a parameter is of the chosen kind."""
         raise NotImplementedError
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:

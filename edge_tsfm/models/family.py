@@ -62,6 +62,6 @@ def family_of(model: Any) -> str:
 
 
 def device_of(model: Any) -> torch.device:
-    """Say where a model's weights are."""
+    """Return where a model's weights are."""
     first: torch.nn.Parameter = next(iter(model.parameters()))
     return first.device

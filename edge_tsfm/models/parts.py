@@ -70,7 +70,7 @@ def find_parts(model: Any, family: Any) -> Parts:
 
 
 def _beside_attention(model: Any, block: str) -> bool:
-    """Say whether a norm's block is an attention block."""
+    """Return whether a norm's block is an attention block."""
     try:
         children = dict(model.get_submodule(block).named_children())
     except AttributeError:

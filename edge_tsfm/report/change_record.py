@@ -29,7 +29,7 @@ ORDER = ("wql", "mase", "mae", "mse", "mape", "dtw", "coverage", "width")
 
 
 def _purpose(binding: Mapping[str, Any] | None) -> str:
-    """Say which signal and clock an adapter is for."""
+    """Return which signal and clock an adapter is for."""
     if binding is None:
         return "no stated signal"
     known = ", ".join(part for part in (binding["code_system"], binding["code"], binding["unit"]) if part)
@@ -125,7 +125,7 @@ def _parts(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[s
 
 
 def _run(evaluation: Mapping[str, Any], decision: str) -> Iterator[str]:
-    """Say the verdict on the run that the blob was exported from, and that this record's gate decides approval."""
+    """Format the verdict on the run that the blob was exported from, and that this record's gate decides approval."""
     run = evaluation.get("run")
     gate = run.get("gate") if isinstance(run, Mapping) else None
     judged = isinstance(gate, Mapping) and {"accepted", "reason"} <= gate.keys()
@@ -213,7 +213,7 @@ def _figures(evaluation: Mapping[str, Any], judged: str, field: Mapping[str, Any
 
 
 def _outcome(check: Mapping[str, Any]) -> str:
-    """Say how a check ended."""
+    """Describe how a check ended."""
     if check["passed"] and check["got"] is None and check["bound"] is not None:
         return "not judged"
     return "passed" if check["passed"] else "failed"

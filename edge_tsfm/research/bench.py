@@ -143,7 +143,7 @@ def _names(chosen: Callable[[Family], bool]) -> str:
 
 
 def optimum_runs(family: str) -> bool:
-    """Say whether optimum is here and has a class for a family."""
+    """Return whether optimum is here and has a class for a family."""
     here = find_spec("optimum") is not None and find_spec("optimum.onnxruntime") is not None
     return here and find_family(family).optimum
 

@@ -70,7 +70,7 @@ def adapt_eval(
     work: Work,
     tell: Tell = lambda _: None,
 ) -> AdaptEval:
-    """Put stays through the device's adaptation, ward by ward and seed by seed.
+    """Run the device's adaptation on stays, ward by ward and seed by seed.
 
     ``beside`` are further forecasters to compare with, such as the workstation's adapter. Raises `ConfigError` for a
     mode in which nothing happens, and `DataError` where there is nothing to score.
@@ -100,7 +100,7 @@ def adapt_eval(
 
 
 def _passage(ward: Sequence[Series], learnable: Learnable, rules: AdaptRules, options: Options) -> Passage:
-    """Put one ward through what its mode does."""
+    """Run one ward in the given mode."""
     if rules.mode is Mode.BOUNDED:
         every = options.every or options.lengths.prediction_length
         return follow(ward, learnable, options.levels, rules, options.lengths, every=every)
@@ -201,7 +201,7 @@ class _Gathered:
         rules: AdaptRules,
         seed: int,
     ) -> None:
-        """Put wards through with a fault from their middle on."""
+        """Run wards with a fault from their middle on."""
         for ward in wards:
             begin = len(ward) // 2
             scored, seen = injected(ward, name, begin=begin, seed=seed)

@@ -86,7 +86,7 @@ def _unheard(pattern: str) -> Iterator[None]:
 
 
 def _is_linear_weight(model: nn.Module, name: str) -> bool:
-    """Say whether a parameter is the weight of a linear layer."""
+    """Return whether a parameter is the weight of a linear layer."""
     return name.endswith(".weight") and isinstance(model.get_submodule(name.removesuffix(".weight")), nn.Linear)
 
 

@@ -55,7 +55,7 @@ class Replay:
 
     @property
     def verdict(self) -> str:
-        """Say what became of the trial."""
+        """Describe what became of the trial."""
         return next((one.what for one in self.events if one.what != "drift"), "still on trial")
 
 

@@ -43,7 +43,7 @@ FORECAST_BATCH = 1_024
 
 
 def binding_of(signal: str, interval_us: int, config: TrainConfig) -> Binding:
-    """Say what a run of this configuration on this signal is for.
+    """Describe what a run of this configuration on this signal is for.
 
     Raises `TrainError` for a signal whose name no blob can hold.
     """

@@ -115,7 +115,7 @@ def _is_own(run: Run, dataset: Dataset) -> bool:
 
 
 def _trained(run: Run, dataset: Dataset, suspects: set[str]) -> set[str]:
-    """Say which of ``suspects``, patients of the training split, the run was trained on; all where unknown."""
+    """Return which of ``suspects``, patients of the training split, the run was trained on; all where unknown."""
     if _is_own(run, dataset) or not Path(run.config.data).exists():
         return suspects
     return suspects & set(read_run_data(run.config).item_ids)

@@ -37,7 +37,7 @@ def command(config_path: Path, steps: bool, as_json: bool) -> None:
 
 
 def _said(learnt: object) -> str:
-    """Say both scores of a decision."""
+    """Format both scores of a decision."""
     if not isinstance(learnt, dict) or not isinstance(learnt.get("loss"), dict):
         return ""
     return " (losses: " + ", ".join(f"{name} {value:g}" for name, value in learnt["loss"].items()) + ")"

@@ -114,7 +114,7 @@ class Agent:
         return Outcome(received=self.fetcher.received - before, **outcome)
 
     def _leave_note(self, outcome: dict[str, Any]) -> None:
-        """Say when this poll was, and what it read: `status` shows it."""
+        """Record the time of this poll and what it read, for `status`."""
         before, now = polled(self.config.state), round(self.clock(), 3)
         problem = outcome["reason"] if "code" in outcome else ""
         view = self._view_of_poll
@@ -242,7 +242,7 @@ class Agent:
         return rollout, None
 
     def _answer(self, slots: Slots, rollout: Rollout) -> str:
-        """Say why this device should not install what an acceptable roll-out offers; empty when it should."""
+        """Return why this device should not install what an acceptable roll-out offers; empty when it should."""
         sequence, record = rollout.sequence, slots.record
         if record.state is State.TRIAL and record.candidate and record.candidate.sequence >= sequence:
             return RUNNING

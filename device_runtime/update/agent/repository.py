@@ -196,7 +196,7 @@ class Repository:
             raise StorageError(f"TUF cache {self.cache}: {error.strerror or error}") from error
 
     def _accept(self) -> Floor:
-        """Hold every role read so far against the floor."""
+        """Compare every role read so far with the floor."""
         trusted = self._trusted
         root = trusted.root
         _check_distinct("root", root.keys, root.roles)

@@ -56,7 +56,7 @@ class Latency:
         return {**asdict(self), "ratio": self.ratio}
 
     def say(self) -> str:
-        """Say what was measured, and on what terms."""
+        """Describe what was measured, and on what terms."""
         return (
             f"On the device runtime a forecast of one series, {self.context_length} → {self.prediction_length}, takes "
             f"{self.runtime_ms:.2f} ms, on the torch pipeline {self.torch_ms:.2f} ms ({self.ratio:.1f}×): medians of "

@@ -88,7 +88,7 @@ class Group:
 
     @property
     def verdict(self) -> str:
-        """Say how many methods the gate accepts, how many beat the frozen base on test patients, and who differs."""
+        """Return how many methods the gate accepts, how many beat the frozen base on test patients, and who differs."""
         return tally([row.tallied for row in self.rows if row.tallied is not None], self.unit)
 
 
