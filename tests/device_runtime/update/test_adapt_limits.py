@@ -320,7 +320,7 @@ def test_the_verbs_say_and_do(own: LearningBed) -> None:
     assert set(log[1]["learnt"]["loss"]) == {"frozen", "running", "candidate"}
     assert "promote" in run(own, "log")[1]
     assert all("digest" in json.loads(line) for line in run(own, "log", "--steps", "--json")[1].splitlines())
-    assert "nothing is proven" in run(own, "promote", "--reason", "now")[1]
+    assert "the evidence is not enough" in run(own, "promote", "--reason", "now")[1]
 
     key = own.folder / "key.pem"
     key.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
