@@ -53,7 +53,7 @@ def figures_of(config: DeviceConfig) -> dict[str, Any]:
 def lines(value: Mapping[str, Any]) -> Iterator[str]:
     """Give the lines for people."""
     if not value["signals"]:
-        yield "nothing was scored yet"
+        yield "nothing has been scored yet"
     for signal, forecasters in value["signals"].items():
         for place, one in enumerate(forecasters):
             yield f"{signal if not place else 'before':<10}{_named(one['adapter'])}, {_span(one)}"

@@ -116,7 +116,7 @@ def _polls(last: Polled, now: float) -> Iterator[str]:
         yield "polled    never"
         return
     failed = f"; since then {last.problem}" if last.problem else ""
-    yield f"polled    {_ago(last.good, now) if last.good else 'never with success'}{failed}"
+    yield f"polled    {_ago(last.good, now) if last.good else 'never successfully'}{failed}"
     if last.revocations_signed:
         yield f"revoked   list signed {_ago(last.revocations_signed, now)}"
     if last.expires:

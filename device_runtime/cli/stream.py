@@ -174,7 +174,7 @@ def _say_problem(forecaster: Any, said: str) -> str:
     """Print on standard error why something else runs than was installed, once for each reason; return the reason."""
     problem = str(getattr(forecaster, "problem", ""))
     if problem != said:
-        click.echo(f"fallback: {problem}" if problem else "fallback: over, what is installed runs again", err=True)
+        click.echo(f"fallback: {problem}" if problem else "fallback: ended, the installed adapter runs again", err=True)
     return problem
 
 

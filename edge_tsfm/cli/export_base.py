@@ -272,7 +272,7 @@ def _say(name: str, result: BaseExport, reduced: PrecisionExport | None) -> None
         f"{len(result.dead)} dead parameters left out"
     )
     for tensor in (*result.silent, *(reduced.silent if reduced else ())):
-        click.echo(f"  {tensor}: no forecast hears it, whatever it holds; frozen, not tunable")
+        click.echo(f"  {tensor}: has no effect on any forecast; frozen, not tunable")
     parity = result.parity
     click.echo(
         f"  against torch in float64: base {parity.base:.1e} of the scale (torch in float32 {parity.float32:.1e}), "

@@ -214,7 +214,7 @@ def decide(
     for name, percent in stage.limits.items():
         figure = field.get(FIGURES[name])
         if figure is None:
-            return say(Action.WAIT, f"too little was scored against the {FIGURES[name]} for {name}", name)
+            return say(Action.WAIT, f"not enough steps were scored against the {FIGURES[name]} for {name}", name)
         if figure.high > percent:
             return say(
                 Action.WAIT, f"WQL against the {FIGURES[name]} {figure}: not yet within {name} {percent:g}", name

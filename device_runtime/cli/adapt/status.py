@@ -44,7 +44,7 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
     if envelope:
         yield f"envelope  {envelope['sequence']}, {envelope['most']} at most, {len(envelope['tensors'])} tensors"
     else:
-        yield "envelope  none: shadow is the most"
+        yield "envelope  none: shadow at most"
     own = value["own"]
     runs = f"own adapter {own['adapter'][:16]}, generation {own['generation']}" if own else "what is installed"
     yield f"runs      {runs}"
@@ -63,5 +63,5 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
         f"{name.replace('_', ' ')} {count}" for name, count in values.items() if name != "values" and count
     )
     if learnt.get("missed"):
-        yield f"missed    {learnt['missed']} stays, for want of an idle moment"
+        yield f"missed    {learnt['missed']} stays, for lack of idle time"
     yield f"values    {values['values']} looked at{f'; left out: {gone}' if gone else ''}"
