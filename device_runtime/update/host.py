@@ -33,8 +33,8 @@ from device_runtime.update.watch import F, Forecasting, Watch, one_name
 from device_runtime.update.workshop import Workshop
 
 START_WAIT = 30.0  # seconds for another process to finish its change
-FIRST_RETRY, LAST_RETRY = 1.0, 900.0  # seconds until the next attempt at what the machine kept from coming up
-PROBE_EVERY = 3_600.0  # seconds after which the known answer is asked again of what runs
+FIRST_RETRY, LAST_RETRY = 1.0, 900.0  # seconds until the next attempt after a fault of the machine
+PROBE_EVERY = 3_600.0  # seconds between known-answer tests of the running model
 
 
 class Host(Generic[F]):
@@ -49,7 +49,7 @@ class Host(Generic[F]):
         changed: Callable[[], None] | None = None,
         workshop: Workshop[Forecasting[F]] | None = None,
     ) -> None:
-        """Start what the record names, or the next safer thing.
+        """Start the adapter that the record names, or a safer one.
 
         ``open_adapter`` is `Installer.open`; ``clock`` counts seconds and never goes back; ``changed`` is called after
         this process changed the record, to report it; ``workshop`` is `device_runtime.monitor.workshop_of`, without
@@ -66,7 +66,7 @@ class Host(Generic[F]):
         self._down: DeviceRuntimeError | None = None
         self._watch: Watch[F] = Watch(config, clock=clock)
         self._adapting: Adapting[F] = Adapting(config, workshop, clock=clock)
-        self._own: Entry | None = None  # what was learnt here and promoted, whether it came up or not
+        self._own: Entry | None = None  # the adapter that was learnt here and promoted, whether it opened or not
         self._said: tuple[str, str, str] = (Mode.OFF, "", "")
         self.started: Started[Forecasting[F]]
         with self._slots(wait=START_WAIT) as slots:
@@ -80,7 +80,7 @@ class Host(Generic[F]):
         return "; ".join(self.started.failures)
 
     def refresh(self) -> bool:
-        """Take over what another process activated, confirmed or took back; return whether the record had changed.
+        """Pick up what another process activated, confirmed or rolled back; return whether the record had changed.
 
         Most of the time it has not, and one small file is read to see that, without the lock. Raises `StorageError`
         while the record cannot be read, and what the base alone raises if nothing opens.
@@ -118,7 +118,7 @@ class Host(Generic[F]):
         safer adapter's. Raises what keeps everything from coming up, when what ran was taken back and not even the
         base alone opens.
         """
-        # A change that is being written, or a disk that cannot be read: its turn comes at the next forecast.
+        # A change that is being written, or a disk that cannot be read, is handled at the next forecast.
         with contextlib.suppress(StorageError):
             if not self.refresh():
                 self._try_again()

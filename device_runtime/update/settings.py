@@ -28,11 +28,11 @@ class DeviceConfig:
     """A monitor's identity, trusted keys, and sources."""
 
     device_id: str
-    ring: str  # of the fleet: monitors that are offered the same
-    signal: str = ""  # what this monitor's adapter will forecast, as "MAP"; empty: only unbound adapters may run
-    unit: str = ""  # UCUM, as "mm[Hg]"
-    interval: str = ""  # time between two steps, as "1h"
-    accept_differences: tuple[str, ...] = ()  # a person's consent, by name, to run an adapter for something else
+    ring: str  # the monitors that are offered the same adapter
+    signal: str = ""  # what this monitor's adapter will forecast, such as "MAP"; empty: only unbound adapters may run
+    unit: str = ""  # UCUM, such as "mm[Hg]"
+    interval: str = ""  # time between two steps, such as "1h"
+    accept_differences: tuple[str, ...] = ()  # differences from the adapter's binding that a person accepted, by name
     bundle: Path
     state: Path
     trusted_keys: tuple[bytes, ...]  # Ed25519 public keys, 32 bytes each
@@ -42,8 +42,8 @@ class DeviceConfig:
     root: Path | None = None  # the factory's root.json
     report_to: str = ""  # a folder, or https://…
     report_token: Path | None = None  # file with a bearer token for reports over HTTP
-    signed_only: bool = False  # also `forecast`, `stream` and `selftest` with --adapter take nothing unsigned
-    counter: str = ""  # where the floor's number is kept too: a file on another partition, or tpm2:INDEX
+    signed_only: bool = False  # `forecast`, `stream` and `selftest` with --adapter refuse unsigned files too
+    counter: str = ""  # second place of the floor's number: a file on another partition, or tpm2:INDEX
     trial_days: float = 14.0  # after which a trial ends that nobody has ended
     policy: Policy = field(default_factory=Policy)
     health: HealthRules = field(default_factory=HealthRules)

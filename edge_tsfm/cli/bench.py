@@ -45,7 +45,7 @@ from edge_tsfm.errors import ConfigError
     "--clock",
     type=click.Choice(["wall", "processor"]),
     default="wall",
-    help="processor: of forecasts the time that processors worked, for a busy machine; with --threads 1.",
+    help="processor: measure processor time instead of wall time, for a busy machine; with --threads 1.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

@@ -45,7 +45,7 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What was written down: bounds, and the columns by which an evaluation must be broken down."""
+    """The pinned gate: bounds, and the columns by which an evaluation must be broken down."""
 
     bounds: tuple[Bound, ...]
     subgroups: tuple[str, ...] = ()

@@ -30,18 +30,18 @@ FIGURES = {  # limit of a stage -> whom it compares with
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One widening of a roll-out. Valid once built."""
+    """One stage of a roll-out. Valid once built."""
 
     permille: int
     groups: tuple[str, ...] = ()
     min_reports: int = 1  # devices that must have confirmed or failed before anything is decided
-    success_percent: float = 90.0  # of those, confirmed at least
+    success_percent: float = 90.0  # least share of those that must have confirmed
     max_failures: int = 0  # more stops the roll-out
     max_failure_percent: float = 5.0  # more stops the roll-out, once min_reports are in
     soak_hours: float = 24.0  # since the stage began
-    approval: bool = False  # a person must say yes before the next stage
-    max_wql_vs_base_percent: float | None = None  # how much worse than the frozen base, in the field; None: not asked
-    max_wql_vs_previous_percent: float | None = None  # than what ran before it
+    approval: bool = False  # a person must approve the next stage
+    max_wql_vs_base_percent: float | None = None  # allowed excess of WQL over the base's, in the field; None: no limit
+    max_wql_vs_previous_percent: float | None = None  # the same against the previous adapter
 
     def __post_init__(self) -> None:
         """Refuse thresholds that mean nothing."""
