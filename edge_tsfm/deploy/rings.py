@@ -93,7 +93,7 @@ def step(repository: Repository, ring: str, reports: Path, *, who: str, approve:
         write_rollout(repository, state)
         raise DeployError(
             f"ring {ring} has no roll-out under way: finished, {confirmed} confirmed, {failed} failed"
-            f"{': ' + ', '.join(back) + ' rolled back' if back else ''}",
+            f"{': ' + ', '.join(back) + ' went back' if back else ''}",
             hint="edge-tsfm deploy rollout",
         )
     changes: dict[Action, dict[str, Any]] = {
