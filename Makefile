@@ -20,13 +20,13 @@ demo: $(VENV)/.installed  ## simulate two wards, adapt to one, export, merge, fo
 test: $(VENV)/.installed  ## the default suite: under five minutes on two cores
 	$(BIN)/python -m pytest -m "not slow and not exhaustive" -n 2
 
-test-slow: $(VENV)/.installed  ## what takes longer
+test-slow: $(VENV)/.installed  ## the slow tests
 	$(BIN)/python -m pytest -m slow
 
 test-exhaustive: $(VENV)/.installed  ## every page as printed, every command at every wrong path
 	$(BIN)/python -m pytest -m exhaustive
 
-test-processors: $(VENV)/.installed  ## numbers on other processors: SSE, AVX, AVX2; aarch64 as tests/processors/aarch64.sh says
+test-processors: $(VENV)/.installed  ## results on other processors: SSE, AVX, AVX2; aarch64 by tests/processors/aarch64.sh
 	$(BIN)/python -m pytest -m slow tests/processors
 
 lint: $(VENV)/.installed

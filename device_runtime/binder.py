@@ -1,10 +1,9 @@
 """From a mapping that was read from a file to a frozen dataclass, by the dataclass's own annotations.
 
-`bind` is the only way from a file's values to a dataclass. What does not fit is one kind of error that says where (the
-file, then the table and key), what was wanted and what was got. It knows these annotations: int, float, bool, str,
+`bind` is the only way from a file's values to a dataclass. A value that does not fit raises an error that says where
+(the file, then the table and key), what was expected and what was found. Supported annotations: int, float, bool, str,
 bytes (hexadecimal text), Path, Literal, Enum, tuple, Mapping with text keys, another dataclass, unions of them with or
-without None, and Any. A whole number passes as a float; true and false never pass as numbers; NaN and infinity never
-pass.
+without None, and Any. An integer is accepted as a float; true and false are not numbers; NaN and infinity are refused.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def check_keys(
 def bind_value(
     kind: Any, value: object, where: str, *, error: type[Exception] = FormatError, ignore_unknown: bool = False
 ) -> Any:
-    """Return ``value`` as the annotation ``kind`` wants it: for files that hold a list, or names nobody knows before.
+    """Return ``value`` as the annotation ``kind`` requires: for files that hold a list, or names not known in advance.
 
     Raises ``error``.
     """
@@ -181,7 +180,7 @@ class _Binder:
         raise self.wrong(at, _say(kind), value)
 
     def wrong(self, at: Key, wanted: str, got: object) -> Exception:
-        """Say what was wanted and what is there."""
+        """Describe what was wanted and what is there."""
         return self.problem(at, f"want {wanted}, got {_show(got)}")
 
     def problem(self, at: Key, what: str, *, table: bool = False, hint: str | None = None) -> Exception:
@@ -210,7 +209,7 @@ def _is_mapping(origin: Any) -> bool:
 
 
 def _fits(kind: Any, value: object) -> bool:
-    """Say whether a value's outside is what an annotation wants; its inside is bound later."""
+    """Return whether a value's outside is what an annotation wants; its inside is bound later."""
     origin = get_origin(kind)
     if kind is Any:
         return True
@@ -228,7 +227,7 @@ def _fits(kind: Any, value: object) -> bool:
 
 
 def _fits_plain(kind: type, value: object) -> bool:
-    """Say whether a value without parts is of a kind."""
+    """Return whether a value without parts is of a kind."""
     if issubclass(kind, Enum):
         return any(type(value) is type(one.value) and value == one.value for one in kind)
     if kind is bool:

@@ -1,7 +1,7 @@
 """TOML and JSON files as plain values, or one kind of error that names the file and what is wrong with it.
 
 Everything that reads settings or records goes through here, and from here to `device_runtime.binder`, so that a
-missing file, a folder, another encoding or half a file is told in the same words everywhere.
+missing file, a folder, another encoding or half a file is reported in the same words everywhere.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def parse_json(data: bytes, where: str, *, error: type[Exception] = FormatError)
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; which of two values of one key was meant nobody can say."""
+    """Make an object; refuse a repeated key, since it is unclear which value was meant."""
     value = dict(pairs)
     if len(value) != len(pairs):
         names = [name for name, _ in pairs]

@@ -1,14 +1,14 @@
 """Every error a monitor can raise: one family, stable codes shared by Python, C and telemetry.
 
 A code says whose fault it is and what the device does next; `device_runtime/FORMAT.md` §10 has the table, and a test
-compares it with this file and with ``etsa.h``. What may cost an adapter is decided in `device_runtime.faults`.
+compares it with this file and with ``etsa.h``. `device_runtime.faults` decides which errors may remove an adapter.
 """
 
 from typing import ClassVar
 
 
 class DeviceRuntimeError(Exception):
-    """Base of all device errors. ``code`` is stable for ever; ``hint`` says what to do."""
+    """Base of all device errors. ``code`` never changes; ``hint`` says what to do."""
 
     code: ClassVar[int] = 0
     action: ClassVar[str] = ""
@@ -111,7 +111,7 @@ class LockedError(StorageError):
 
 
 class StateError(DeviceRuntimeError):
-    """What was asked for does not fit what this monitor runs: nothing waits to be confirmed, or to be taken back."""
+    """The request does not fit what this monitor runs: nothing waits to be confirmed or rolled back."""
 
     code = 402
     action = "change nothing, say what runs"

@@ -1,4 +1,4 @@
-"""Whose fault an error is: the one table that decides what may cost an adapter (never the machine's fault)."""
+"""Whose fault an error is: the one table that decides which errors may remove an adapter (never a machine's fault)."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -32,7 +32,7 @@ class Fault(StrEnum):
 
     SENDER = "sender"  # the adapter's bytes: it is refused or taken back, and that is written down
     MACHINE = "machine"  # disk, memory, file handles, a library, the base on this disk: kept, and tried again later
-    NETWORK = "network"  # nobody answers: kept, and tried again later
+    NETWORK = "network"  # no answer: kept, and tried again later
     SETTINGS = "settings"  # what this monitor is set to be and to forecast: kept, and tried again with other settings
     CALLER = "caller"  # who asked for a forecast, or for a change
     UNKNOWN = "unknown"  # no error of ours: nothing is held against an adapter that was confirmed
@@ -72,9 +72,9 @@ def installed_fault(code: int) -> Fault:
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Say whose fault an error is, as far as it tells.
+    """Return whose fault an error is, as far as it tells.
 
-    What looks like the sender's may still be a damaged base: it is proven only when the base alone comes up beside it.
+    What looks like the sender's fault may be a damaged base: it is certain only if the base alone opens.
     """
     if isinstance(error, DeviceRuntimeError):
         return FAULTS[error.code]

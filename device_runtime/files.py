@@ -1,4 +1,4 @@
-"""Opening, reading and replacing single files: regular ones only, bounded, and whole after a power cut."""
+"""Opening, reading and replacing single files: regular files only, bounded in size, complete after a power cut."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ def open_regular(path: Path, flags: int, mode: int = 0o640, *, follow: bool = Fa
     try:
         handle = os.open(path, flags, mode)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link, a FIFO nobody reads, a folder
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link, a FIFO without a reader, a folder
             raise _irregular(path) from error
         raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -35,7 +35,7 @@ def open_regular(path: Path, flags: int, mode: int = 0o640, *, follow: bool = Fa
 
 
 def _irregular(path: Path) -> IrregularError:
-    return IrregularError(f"{path} is not a regular file", hint="look who put it there, then remove it")
+    return IrregularError(f"{path} is not a regular file", hint="find out who put it there, then remove it")
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -93,7 +93,7 @@ def read_bounded(path: Path, limit: int, *, follow: bool = True) -> bytes:
 
 @contextlib.contextmanager
 def about(file: object) -> Iterator[None]:
-    """Put the file's name in front of an error that is raised inside and does not say it: pure code knows no names."""
+    """Prefix errors raised inside with the file's name, which pure code does not know."""
     try:
         yield
     except DeviceRuntimeError as error:

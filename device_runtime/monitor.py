@@ -74,7 +74,7 @@ def recorded_stays(config: DeviceConfig, path: Path) -> Iterator[Stay]:
     signal = find_signal(config.signal)
     span = config.use.interval_us
     if not span or not config.signal:
-        raise SettingsError("signal and interval: nobody said what is learnt")
+        raise SettingsError("signal and interval: not set, so it is unknown what to learn")
     low, high = (signal.low, signal.high) if signal else (-math.inf, math.inf)
     taker = _Taker(Feeds(gap_steps=config.adapt.gap_steps), span // 1_000)
     stream: Stream | None = None
@@ -113,11 +113,11 @@ class _Taker:
         self._feeds.observe(t_ms, value, interval_ms=self._interval_ms, series=series)
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
-        """Take it that a stay is over."""
+        """Note that a stay is over."""
         self._feeds.end_stay(series=series)
 
     def forecast(self, context: ArrayLike, *_: object, **__: object) -> Forecast:
-        """Nobody asks."""
+        """Not called."""
         raise AssertionError("a recorded feed is not forecast")
 
     def finished(self) -> Iterator[Stay]:

@@ -149,7 +149,7 @@ class OwnAdapters:
             return under.binding
         rules, use = self._config.adapt, self._config.use
         if not use.signal or not use.interval_us:
-            raise SettingsError("signal and interval: nobody said what is learnt")
+            raise SettingsError("signal and interval: not set, so it is unknown what to learn")
         return Binding.of(
             use.signal,
             interval_us=use.interval_us,
@@ -158,7 +158,7 @@ class OwnAdapters:
         )
 
     def _typical(self, under: Adapter | None) -> tuple[float, float]:
-        """A typical level and spread of the signal, from public numbers: a blob carries nobody's values."""
+        """A typical level and spread of the signal, from public figures: a blob has no patient's values."""
         known = find_signal(self._config.signal)
         stated = self._bundle.manifest.known_answer
         answer = under.known_answer if under is not None else stated.as_test() if stated else None

@@ -9,7 +9,7 @@ from typing import Any
 
 @cache
 def say_renamed(old: str, new: str, where: str = "") -> None:
-    """Say on standard error what ``old`` is called now; once in a process for each place."""
+    """Print on standard error what ``old`` is called now; once in a process for each place."""
     place = f"{where}: " if where else ""
     if sys.stderr is not None:  # a service may have none
         sys.stderr.write(f"{place}{old} is now called {new}; the old name works in this release only\n")

@@ -3,7 +3,7 @@
     import edge_tsfm as et
     run = et.train("ward.csv", target="MAP", out="run")
 
-The five verbs are `edge_tsfm.api`'s; they load on first use.
+The five functions are those of `edge_tsfm.api`; they load on first use.
 """
 
 from importlib import import_module

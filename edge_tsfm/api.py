@@ -1,11 +1,11 @@
-"""Five verbs for Python: `train`, `evaluate`, `export_base`, `export_adapter` and `forecast`.
+"""The Python API: `train`, `evaluate`, `export_base`, `export_adapter` and `forecast`.
 
     import edge_tsfm as et
     run = et.train(frame, target="MAP", out="run")
 
-They are what the commands are made of, and raise what the commands print. Data are a path, a pandas frame, or anything
-that has ``to_pandas()``, as frames of Polars have. Names load on first use: ``import edge_tsfm`` starts neither torch
-nor ONNX Runtime.
+The commands use the same functions underneath, and these raise the errors that the commands print. Data are a path, a
+pandas frame, or anything that has ``to_pandas()``, such as a Polars frame. Names load on first use: ``import
+edge_tsfm`` loads neither torch nor ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def train(
     """Adapt a frozen base to ``data`` and write the run folder ``out``; ``edge-tsfm train`` has the same options.
 
     ``options`` are those of the command, with underscores: ``base``, ``steps``, ``context_length``, ``interval``, …
-    ``report`` is called after each step with the step, its loss and the validation score. A run does not keep data:
-    one of a frame is evaluated and exported by giving the frame again.
+    ``report`` is called after each step with the step, its loss and the validation score. A run has no copy of data:
+    to evaluate or export one that was trained on a frame, pass the frame again.
 
-    Raises `GateRefusedError` when the adapter does not beat its frozen base on validation patients, unless ``force``
-    accepts it by hand; the run folder is there, and ``load_run`` opens it. Raises `ConfigError`, `DataError`,
+    Raises `GateRefusedError` if the adapter does not beat its frozen base on validation patients, unless ``force``
+    accepts it all the same; the run folder is kept, and ``load_run`` opens it. Raises `ConfigError`, `DataError`,
     `TrainError` and `ModelError`.
     """
     from edge_tsfm.runs.train import train as train_run
@@ -75,7 +75,7 @@ def train(
 
 
 def load_run(path: str | Path) -> Run:
-    """Open a run folder. Raises `TrainError` when it is none, or not what was trained."""
+    """Open a run folder. Raises `TrainError` if it is not one, or if its files have been replaced."""
     from edge_tsfm.runs.run import load_run as load
 
     return load(path)
@@ -86,9 +86,9 @@ def evaluate(run: Run | str | Path, data: Any = None, *, target: str | None = No
 
     Without ``data``: on what the run was trained on. ``options`` are those of `edge_tsfm.runs.evaluate.Options`
     (``part``, ``subgroups``, ``most``, ``seed``, …) and of reading (``interval``, ``id_column``, …). The result's
-    ``verdict`` says which is better, ``report`` holds figures with intervals, ``record`` all of it as plain values.
+    ``verdict`` says which is better, ``report`` has figures with intervals, ``record`` everything as plain values.
 
-    Raises `DataError` where nothing can be scored, and `SignalMismatchError` for another signal or interval.
+    Raises `DataError` if nothing can be scored, and `SignalMismatchError` for another signal or interval.
     """
     from edge_tsfm.runs.evaluate import Options, evaluate_run, read_for
 
@@ -101,10 +101,10 @@ def evaluate(run: Run | str | Path, data: Any = None, *, target: str | None = No
 def export_base(
     base: str | Path = "edge-bolt-micro", *, out: str | Path, precision: str = "float32", keep: str | None = None
 ) -> Path:
-    """Write a base as a bundle for the device, proven against torch; return its folder.
+    """Write a base as a bundle for the device, compared with torch first; return its folder.
 
-    ``precision`` is ``float32``, ``int8`` or ``float16``; of the last two, ``keep`` says what adapters may touch, which
-    stays float32. Raises `ModelError` for a base that cannot be loaded, `ExportError` when the proof fails.
+    ``precision`` is ``float32``, ``int8`` or ``float16``; for the last two, ``keep`` says what adapters may change,
+    which stays float32. Raises `ModelError` for a base that cannot be loaded, `ExportError` if the comparison fails.
     """
     from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.methods.sites import kept_tensors
@@ -139,9 +139,9 @@ def export_adapter(
     calibrate: bool = False,
     force: bool = False,
 ) -> bytes:
-    """Encode a run's adaptation as a blob for ``bundle``, proven on validation patients; return its bytes.
+    """Encode a run's adaptation as a blob for ``bundle``, checked on validation patients; return its bytes.
 
-    ``out`` is a file to write it to as well. ``data`` are the run's own, which a run of a frame does not keep. Raises
+    ``out`` is a file to write it to as well. ``data`` are the run's own data, needed for a run of a frame. Raises
     `GateRefusedError` for a run that the gate refused, unless ``force``; `ExportError` when torch and the runtime
     differ.
     """
@@ -175,16 +175,16 @@ def forecast(
     accept: Sequence[str] = (),
     **reading: Any,
 ) -> pd.DataFrame:
-    """Forecast what follows every series of ``data`` with the device's runtime, in chronos-forecasting's layout.
+    """Forecast every series of ``data`` with the device runtime, in chronos-forecasting's layout.
 
     A row for each item, target and step: ``item_id``, ``timestamp`` of the step (in the time zone of a frame's times;
     UTC for a file's; the step's number where the data count steps), ``target_name``, ``predictions`` (the median) and
-    a column for each quantile level. Of an item that was cut where it has a long gap, the last stretch is forecast.
+    a column for each quantile level. Of an item that was split at a long gap, the last series is forecast.
     ``frame.attrs`` has ``base``, ``adapter`` (digests) and ``left_out``: what could not be forecast, and why. Lengths
-    are in steps; left out, they are what the adapter is for, else 48 and 6.
+    are in steps and default to the adapter's, else 48 and 6.
 
-    Raises `DataError` when nothing can be forecast, `SignalMismatchError` for an adapter that is for something else
-    and nobody accepted (``accept``), and what `device_runtime.Forecaster` raises.
+    Raises `DataError` if nothing can be forecast, `SignalMismatchError` for an adapter for something else, unless
+    ``accept`` names the difference, and what `device_runtime.Forecaster` raises.
     """
     from edge_tsfm.data.in_memory import zone_of
     from edge_tsfm.runs.forecasts import Asked, forecast_data

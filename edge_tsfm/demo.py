@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 class Demo:
     """What the demo made."""
 
-    reports: dict[str, Report]  # by method, on patients of ward B whom nobody trained on
+    reports: dict[str, Report]  # by method, on held-out patients of ward B
     elsewhere: Report  # the fourierft adapter on patients of ward A, for whom it was not made
     gates: dict[str, dict[str, Any]]  # by method, what the gate said of its run
     picture: Path
@@ -55,7 +55,7 @@ class Demo:
 def run_demo(out: Path, say: Say, *, patients: int = PATIENTS, steps: int = STEPS) -> Demo:
     """Simulate two wards, adapt to ward B with two methods, export, merge and forecast through the device runtime.
 
-    Every forecast that is scored comes out of `device_runtime`, on patients of ward B that nobody trained on.
+    Every scored forecast is made by `device_runtime`, on held-out patients of ward B.
     """
     with only_writer(out):
         if not is_empty(out):

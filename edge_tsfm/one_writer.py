@@ -1,4 +1,4 @@
-"""One writer to a folder at a time: two that mixed their files would leave a result that nobody made."""
+"""One writer per folder at a time: two would mix their files into a result of neither."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def only_writer(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
 
 
 def is_empty(folder: Path) -> bool:
-    """Say whether ``folder`` holds nothing but a lock, or is not there."""
+    """Return whether ``folder`` holds nothing but a lock, or is not there."""
     return not folder.exists() or all(one.name == LOCK_FILE for one in folder.iterdir())
 
 
@@ -68,7 +68,7 @@ def _take(path: Path, until: float) -> int:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Say whether the open file is still the one at ``path``."""
+    """Return whether the open file is still the one at ``path``."""
     try:
         there = path.stat()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""What a user may choose about a method, said once: a run's configuration, a study's and the command line read it here.
+"""The options of methods, declared once: a run's configuration, a study's and the command line read them here.
 
-Imports no torch: a command shows its help at once.
+Imports no torch, so that a command shows its help at once.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ class Options:
 
     preset: str | None = _said(None, "fourierft: qv100, qkvo50 or patch-v160.")
     target_modules: tuple[str, ...] | None = _said(
-        None, "Instead of the method's own: some of patch,q,k,v,o,ffn."
+        None, "Layers to tune, some of patch,q,k,v,o,ffn.  [default: the method's own]"
     )  # roles
     n_frequency: int | None = _said(None, "fourierft: parameters on each site.")
     scaling: float = _said(150.0)  # fourierft
     rank: int | None = _said(None, "lora, vera: rank.")
     alpha: float = _said(16.0)  # lora
-    norms: str = _said("all", "norms: which.", ("all", "attention"))
+    norms: str = _said("all", "norms: which norms to tune.", ("all", "attention"))
     biases: str = _said(
-        "native", "bitfit: with added ones, zero at the start, on linear layers without.", ("native", "added")
+        "native",
+        "bitfit: added also trains new biases, initially zero, on linear layers without one.",
+        ("native", "added"),
     )
     entries: str = _said(SEEDED, "fourierft: which entries of a site's spectrum.", ENTRIES)
     entries_seed: int = _said(777)  # fourierft's entries and vera's projections

@@ -1,8 +1,8 @@
-"""How long work will still take, from the first minute on: each kind of work is counted and timed on its own.
+"""The remaining time of work, right from the first minute: each kind of work is counted and timed separately.
 
-A training run is steps, validation passes and the gate's forecasts, which differ in cost by a hundred; a bar that
-divides elapsed time by steps done is wrong until the last of them. The first unit of a kind (memory, threads and
-kernels are being made ready) is left out as soon as there is a second.
+A training run has steps, validation passes and the gate's forecasts, which differ in cost by a factor of a hundred; a
+bar that divides elapsed time by finished steps is wrong until the end. The first unit of a kind, which includes the
+start-up of memory, threads and kernels, is left out as soon as there is a second.
 """
 
 from __future__ import annotations

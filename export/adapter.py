@@ -1,4 +1,4 @@
-"""`export_adapter`: tuned parameters to a blob bound to one bundle, proven against torch before it is returned."""
+"""`export_adapter`: tuned parameters to a blob bound to one bundle, compared with torch before it is returned."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _check_parity(
 
 
 def _why_missing(bundle: Bundle, name: str) -> str:
-    """Say why a tensor may not be in a bundle's table."""
+    """Return why a tensor may not be in a bundle's table."""
     if name.endswith(".bias"):
         return "a bundle has the biases that a run adds only if it was written so: export base --added-biases"
     if bundle.manifest.precision == "float32":

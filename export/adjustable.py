@@ -1,7 +1,7 @@
-"""A bundle opened once, some of its tensors inputs of every run: for many comparisons without a session for each.
+"""A bundle opened once with some of its tensors as inputs of every run: many comparisons with a single session.
 
-Not how a device opens a bundle: nothing that depends on those tensors is folded when the session opens. So what is
-shown here is shown of the graph's files, and a session of the device's own has the last word (`export.deviation`).
+A device opens a bundle differently: here nothing that depends on those tensors is folded when the session opens. So
+the comparison is of the graph's files, and a final one uses a session like the device's (`export.deviation`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A torch model's weights out of memory while the runtime has them: a session of a large base is twice their size."""
+"""Free a torch model's weights while the runtime has them: a session of a large base takes twice their size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`export_base`: a frozen base, written once, as a bundle that the device opens and the exporter has proven."""
+"""`export_base`: a frozen base, written once, as a bundle for the device that has been compared with torch."""
 
 from __future__ import annotations
 

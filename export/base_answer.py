@@ -1,4 +1,4 @@
-"""The known answer of a base alone: what a device asks of it whenever no adapter runs."""
+"""The known answer of a base alone, which a device checks whenever no adapter runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def give_known_answer(bundle: Bundle) -> Bundle:
         raise ExportError(
             f"known-answer test of the base: rounding alone may move its forecasts by {answer.tolerance:.3g}, "
             f"want at most {widest:.3g}",
-            hint="a base that sensitive cannot be proven on another processor; use float32 or float16",
+            hint="so sensitive a base cannot be checked on another processor; use float32 or float16",
         )
     stated = {"context": answer.context, "expected": answer.expected, "tolerance": answer.tolerance}
     data = canonical.dumps({**read_manifest(bundle), "known_answer": stated})

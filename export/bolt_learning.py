@@ -1,9 +1,9 @@
 """Chronos-Bolt with shifts of its biases as inputs: its forecast, and training's loss with the gradient of the shifts.
 
-The backward pass is written out here as a forward one, so that it is traced like any graph: for any batch and any
-number of patches, with every weight under its torch name. Each step returns its output and the step back: from the
-loss's gradient by that output to the one by its input. What a base's chosen biases do not need is dropped from the
-trace. `export.learning` holds both to torch's own automatic differentiation.
+The backward pass is written out here as forward operations, so that it is traced like any graph: for any batch and any
+number of patches, with every weight under its torch name. Each step returns its output and its backward step, which
+maps the gradient by the output to the gradient by the input. The trace drops what the chosen biases do not need.
+`export.learning` compares the result with torch's automatic differentiation.
 """
 
 from __future__ import annotations

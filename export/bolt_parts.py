@@ -1,4 +1,4 @@
-"""A Chronos-Bolt's own submodules, adopted by its graphs, and what every graph of it begins with."""
+"""A Chronos-Bolt's own submodules, used by its graphs, and the first layers that all of them share."""
 
 from __future__ import annotations
 

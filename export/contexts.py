@@ -1,4 +1,4 @@
-"""Synthetic contexts to compare torch and the runtime on: those that a monitor makes its known answers of."""
+"""Synthetic contexts for comparing torch with the runtime: those from which a monitor makes its known answers."""
 
 from device_runtime.forecast.contexts import synthetic_contexts
 

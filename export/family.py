@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyExport:
-    """What is traced of a family, what proves it, and what is known about it."""
+    """How a family is traced and checked, and what is known about it."""
 
     name: str  # as the manifest has it
     parts: Callable[[Any], list[Part]]  # the graphs to trace

@@ -1,8 +1,8 @@
-"""A torch model in float64, without a copy of its weights: what float32 results are measured against.
+"""A torch model in float64, without a copy of its weights, as the reference for float32 results.
 
 Two float32 programs that compute the same function differ by rounding, and by how much depends on the processor, on the
-sizes of the sums and on the weights. So neither is held to the other: both are held to float64, and the runtime may
-err as torch itself errs in float32, times a small factor (docs/adr/0019).
+sizes of the sums and on the weights. So they are not compared with each other but both with float64; the runtime's
+error may be that of torch in float32 times a small factor (docs/adr/0019).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing a bundle's folder: tunable tensors, pinned files, and a folder that appears whole or not at all."""
+"""Writing a bundle's folder: tunable tensors, pinned files, and a folder that is either complete or absent."""
 
 from __future__ import annotations
 

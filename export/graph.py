@@ -127,7 +127,7 @@ def share(graphs: Sequence[onnx.ModelProto], names: Sequence[str], folder: Path,
 
 
 def embed(graph: onnx.ModelProto, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Put the bytes of ``arrays`` back into the graph, in place: weights that no adapter touches."""
+    """Put the bytes of ``arrays`` back into the graph, in place: weights that no adapter changes."""
     for tensor in graph.graph.initializer:
         if tensor.name in arrays:
             for field in ("data_location", "external_data"):

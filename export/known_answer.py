@@ -1,4 +1,4 @@
-"""The known-answer test of what was trained: the device's own choice, with what helps whoever exports."""
+"""The known-answer test of a trained adapter: chosen by the device's own code, with hints for the exporter's errors."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def choose_known_answer(
     except SelfTestError as error:
         raise ExportError(
             str(error.args[0]),
-            hint="train longer, or check that the run did anything"
+            hint="train longer, or check that the run learnt anything"
             + (", or export for a float32 bundle" if bundle.manifest.precision == "int8" else ""),
         ) from error

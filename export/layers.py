@@ -1,4 +1,4 @@
-"""The T5 layers that every Chronos family is built of, written for a small CPU with the model's own parameters.
+"""The T5 layers of which every Chronos family is built, written for a small CPU with the model's own parameters.
 
 Each function computes what the module of the same name in transformers 4.57 computes, with the rearrangements that
 `export.bolt` and `export.t5` name. Parameters are read from the model's submodules: a traced graph keeps their names.

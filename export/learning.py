@@ -1,9 +1,9 @@
-"""`export_learning`: the graphs that learn on a bundle, proven against torch and pinned beside it.
+"""`export_learning`: the learning graphs of a bundle, compared with torch and pinned beside it.
 
-Graphs are added to a bundle, which itself stays as it is: one gives training's loss and its gradient by chosen biases,
-one forecasts with a shift of these biases for each row. Where only those of the output patch block are chosen, a third
-gives what this block reads, for learners that compute the block themselves (docs/adr/0033). All read their weights from
-the bundle's own files, so an adapter is merged into them as into the forecast's graph (docs/adr/0029).
+Graphs are added to a bundle, which itself does not change: one computes the training loss and its gradient by chosen
+biases, one forecasts with a shift of these biases for each row. If only those of the output patch block are chosen, a
+third gives the input of this block, for learners that compute the block themselves (docs/adr/0032). All read the
+bundle's own weight files, so an adapter is merged into them as into the forecast's graph (docs/adr/0029).
 """
 
 from __future__ import annotations
@@ -151,10 +151,12 @@ def _check_numbers(model: nn.Module, bundle: Bundle) -> None:
     own = dict(model.named_parameters())
     for index, entry in enumerate(bundle.manifest.tensors):
         if entry.name not in own:
-            raise ExportError(f"{entry.name}: the bundle has it, the model has not", hint="--base must be the bundle's")
+            raise ExportError(
+                f"{entry.name}: the bundle has it, the model does not", hint="--base must be the bundle's"
+            )
         if not np.array_equal(bundle.tensor(index), own[entry.name].detach().float().cpu().numpy(), equal_nan=True):
             raise ExportError(
-                f"{entry.name}: the bundle holds other numbers than the model", hint="--base must be the bundle's"
+                f"{entry.name}: the bundle has other values than the model", hint="--base must be the bundle's"
             )
 
 

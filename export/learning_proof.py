@@ -1,8 +1,8 @@
-"""Proof that learning graphs are torch's: the loss of training, its gradient by every bias, and shifted forecasts.
+"""Check learning graphs against torch: the training loss, its gradient by every bias, and shifted forecasts.
 
-As `export.wiring`: all tunable tensors are drawn anew and merged as a device merges them, biases are shifted, and the
-runtime must compute what torch computes, both held to float64. There each tensor moves the loss by many times what the
-comparison allows, so none can be missing or exchanged; the gradient is compared number by number, for each bias.
+As in `export.wiring`, all tunable tensors are redrawn at random and merged as on a device, biases are shifted, and the
+runtime must compute what torch computes, both compared with float64. With these weights each tensor changes the loss by
+many times the allowed error, so none can be missing or swapped; the gradient is compared element by element.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LearningParity:
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """What is learnt from at one place, and by what the biases are shifted."""
+    """The batch and the shift at one test point."""
 
     context: FloatArray  # [B, L]
     target: FloatArray  # [B, H]
@@ -188,7 +188,7 @@ def _check_shifted(
     audible = {name: distance(other, wanted) for name, other in silenced.items()}
     weakest = min(audible, key=audible.__getitem__)
     if not audible[weakest] >= SEEN * allowed:
-        raise ExportError(f"{weakest}: shifted, it moves no forecast: nothing proves it wired")
+        raise ExportError(f"{weakest}: shifting it changes no forecast, so it may not be wired")
     return error, weakest, audible[weakest]
 
 
@@ -216,7 +216,7 @@ def _check_alone(model: Any, bundle: Bundle, learning: Learning, loss: Loss, nam
             if not abs(got / judge - 1) <= allowed:
                 raise ExportError(f"{name}: moved, the loss is {got:.8g}, torch's {judge:.8g}: it does not arrive")
         return
-    raise ExportError(f"{name}: it moves no loss: nothing proves it wired into the learning graphs")
+    raise ExportError(f"{name}: changing it changes no loss, so it may not be wired into the learning graphs")
 
 
 def _losses(model: Any, loss: Loss, batch: _Batch) -> tuple[float, float]:
@@ -271,7 +271,7 @@ def _in_float32(
 
 @contextmanager
 def _wide(model: Any, names: Sequence[str]) -> Iterator[dict[str, nn.Parameter]]:
-    """Put float64 leaves in the place of a model's biases for the duration of a ``with``: gradients have their type."""
+    """Replace a model's biases by float64 leaves for the duration of a ``with``, so that gradients are in float64."""
     kept = {name: model.get_parameter(name) for name in names}
     layers = {name: model.get_submodule(name.removesuffix(".bias")) for name in names}
     try:

@@ -15,7 +15,7 @@ RUN = re.compile("[0-9a-f]{16,64}")  # a run's digest as `export adapter` writes
 
 
 def names_run(metadata: Mapping[str, Any], digest: object) -> bool:
-    """Say whether an adapter's metadata name the run whose tuned parameters have this ``digest``.
+    """Return whether an adapter's metadata name the run whose tuned parameters have this ``digest``.
 
     Self-declared, not authenticated.
     """

@@ -1,6 +1,6 @@
 """`export_optimum`: a Chronos-T5 as the folder that Hugging Face optimum opens, an adapter merged into it on request.
 
-For users of optimum, not for the device: weights lie in every graph, and no adapter can be put in or taken out again.
+For users of optimum, not for the device: every graph contains the weights, so an adapter cannot be added or removed.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _fresh(model: Any) -> Any:
 
 
 def _mergeable(model: Any) -> bool:
-    """Say whether optimum can run both decoders merged into one graph.
+    """Return whether optimum can run both decoders merged into one graph.
 
     It then starts from an empty cache whose heads it takes to be d_model / heads wide, which those of Chronos-T5's Mini
     are not (huggingface/optimum issue 1523). Two graphs do without.

@@ -1,4 +1,4 @@
-"""Proof that a bundle is the torch model: same forecasts with the base's numbers, and with every tensor drawn anew."""
+"""Check a bundle against the torch model: same forecasts with the base's weights, and with every tensor redrawn."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def check_contexts(context_length: int) -> list[FloatArray]:
 def check_base(
     model: nn.Module, bundle: Bundle, progress: Progress = lambda *_: None, *, places: Sequence[Place] | None = None
 ) -> BaseParity:
-    """Compare torch and the runtime: with the base's own numbers, then with every tunable tensor drawn anew.
+    """Compare torch and the runtime: with the base's own weights, then with every tunable tensor redrawn at random.
 
     ``places`` is a `survey` of the bundle's tensors, made here when not given. Raises `ExportError`.
     """
@@ -105,7 +105,7 @@ def check_base(
     stored = StoredTensors(bundle.path, bundle.manifest.tensors)
     for name, numbers in stored.items():  # from now on the model takes its numbers back from there
         if not np.array_equal(numbers, model.get_parameter(name).detach().float().cpu().numpy(), equal_nan=True):
-            raise ExportError(f"{name}: the bundle holds other numbers than the model")
+            raise ExportError(f"{name}: the bundle has other values than the model")
     answers = _torch_answers(model, bundle)
     if places is None:
         places = survey(model, find_family(family).response, stored, longest=bundle.manifest.context_length)
@@ -134,7 +134,7 @@ class _Answer:
 
 
 def _torch_answers(model: nn.Module, bundle: Bundle) -> list[_Answer]:
-    """Ask torch all that a comparison with the base's own numbers takes, before a session takes memory."""
+    """Compute all of torch's results for the comparison with the base's own weights, before a session takes memory."""
     family = bundle.manifest.family
     answers = []
     for context in check_contexts(bundle.manifest.context_length):
@@ -179,7 +179,7 @@ def check_forecasts(
 
 @contextmanager
 def replaced(model: nn.Module, tensors: Mapping[str, FloatArray]) -> Iterator[None]:
-    """Put tensors in the place of a torch model's own for the duration of a ``with``."""
+    """Replace tensors of a torch model for the duration of a ``with``."""
     parameters = dict(model.named_parameters())
     kept = {name: parameters[name].detach().clone() for name in tensors}
     try:

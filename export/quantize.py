@@ -1,7 +1,7 @@
-"""`export_precision`: a float32 bundle to one with int8 or float16 frozen weights, refused where forecasts suffer.
+"""`export_precision`: a float32 bundle to one with int8 or float16 frozen weights, refused if forecasts deviate.
 
-The float32 bundle has been proven equal to torch, so everything here is measured against it, on the device's own
-runtime. What an adapter may touch stays float32: a quantised weight cannot take a small difference.
+The float32 bundle has been compared with torch, so everything here is measured against it, on the device's own runtime.
+What an adapter may change stays float32: a small delta would be lost in a quantised weight.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def export_precision(
             names = [name for name in names if name not in unheard]
             if not names:
                 raise ExportError(
-                    f"none of the adapted tensors moves a forecast, {unheard[0]} for one: nothing could be adapted",
+                    f"none of the adapted tensors changes a forecast, {unheard[0]} for one: nothing could be adapted",
                     hint="name other methods with --keep",
                 )
         kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)

@@ -1,11 +1,12 @@
 """Graph to graph: frozen weights as int8 or float16, adapted tensors untouched and external.
 
-int8 is ONNX Runtime's dynamic quantisation (weights as integers, activations quantised as they come), with two settings
-that matter:
+int8 is ONNX Runtime's dynamic quantisation (integer weights, activations quantised at run time), with two settings that
+matter:
 
 * ``reduce_range``: weights in seven bits. With eight, processors without VNNI saturate sums of two products and
-  forecast something else; with seven, every processor adds the same integers (docs/adr/0015).
-* a scale for each output of a plain product, one for the whole of a product by heads, where ONNX Runtime has no other.
+  forecast differently; with seven, every processor adds the same integers (docs/adr/0015).
+* a scale for each output of a plain matrix product; one for the whole of a product by heads, for which ONNX Runtime has
+  no other.
 """
 
 from __future__ import annotations

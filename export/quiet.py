@@ -1,4 +1,4 @@
-"""Silence for exporters that remark on their own workings: what they guess at is compared afterwards."""
+"""Silence the remarks of torch's and onnx's exporters; their results are compared afterwards."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Weights drawn anew, so that every tensor of a model is heard: the places where wiring is proven.
+"""Random weights with which every tensor of a model affects its output, for checking the wiring of graphs.
 
-A base's own numbers may leave a part unheard: an output layer that starts at zero, ReLUs that are all inactive, keys
-that hardly differ. Which tensor arrives where in a graph does not depend on its numbers, so it is proven with others.
+With a base's own weights a tensor may have no effect: an output layer initialised to zero, ReLUs that are all inactive,
+keys that hardly differ. The wiring of a graph does not depend on the weights, so it is checked with others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stacks of equal blocks: a few are traced, the rest are written as copies of the last one.
 
-Tracing costs some tens of milliseconds for each node, more than everything else for a deep model; the twelfth block of
-a stack is the second one with other weights. What the copies compute is proven as all of a graph is, against torch.
+Tracing takes tens of milliseconds for each node, more than everything else for a deep model; the twelfth block of a
+stack is the second one with other weights. The copies are compared with torch like the rest of a graph.
 """
 
 from __future__ import annotations

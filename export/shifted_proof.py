@@ -1,8 +1,8 @@
-"""Proof that a bundle of int8 or float16 weights forecasts with shifted biases as it does with merged ones.
+"""Check that a bundle with int8 or float16 weights forecasts with shifted biases as it does with merged ones.
 
-Torch has no such model, so the shifted graph is held to the bundle's own forecast graph. The two round alike but for
-the order of sums, and an activation on the edge between two integers may fall on either side: so what is compared is
-the move that each bias makes, as `export.deviation` compares a tensor's.
+Torch has no such model, so the shifted graph is compared with the bundle's own forecast graph. The two round in the
+same way except for the order of sums, and an activation near a tie may be rounded either way. So what is compared is
+the change made by each bias, as `export.deviation` does for a tensor.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def check_reduced(bundle: Bundle, learning: Learning) -> ShiftedParity:
                 if moves[name] > 0 and mean_deviation(got, wanted, context) <= MISSED * moves[name]:
                     break
             else:
-                raise ExportError(f"{name}: shifted, it does not move forecasts as it does merged")
+                raise ExportError(f"{name}: shifted, it does not change forecasts as it does when merged")
         together = {
             name: perturbed(tensor, ELSEWHERE, seed=number) for number, (name, tensor) in enumerate(tensors.items())
         }

@@ -1,7 +1,7 @@
-"""How far each tensor of a torch model moves its response, told where all of them are drawn anew.
+"""How much each tensor of a torch model changes its response, measured with all of them redrawn at random.
 
-A base's own numbers say little of that: a tensor behind an output layer of zeros has no slope, one whose effect is
-small drowns in rounding. Where everything is drawn to be heard (`export.redraw`), what moves nothing can move nothing.
+A base's own weights show little of that: a tensor before an output layer of zeros has no gradient, and a small effect
+is lost in rounding. With weights drawn for this (`export.redraw`), a tensor that changes nothing has no effect at all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONTEXTS, LENGTH = 4, 64
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Torch with all tunable tensors drawn anew; sizes are root mean squares, relative to that of the response."""
+    """Torch with all tunable tensors redrawn at random; sizes are root mean squares relative to the response."""
 
     seed: int
     context: FloatArray  # [B, L]
@@ -50,7 +50,7 @@ class Place:
 
 
 def survey(model: Any, respond: Respond, originals: Mapping[str, FloatArray], *, longest: int = LENGTH) -> list[Place]:
-    """Evaluate torch where all parameters of ``originals`` (name → the base's own numbers) are drawn anew.
+    """Evaluate torch with all parameters of ``originals`` (name → the base's own values) redrawn at random.
 
     ``respond`` is the model's response to contexts ``[B, L]``, differentiable; contexts have at most ``longest`` steps.
     """
@@ -101,7 +101,7 @@ def _moves(model: Any, response: Tensor, names: Collection[str]) -> dict[str, fl
 
 @contextmanager
 def differentiable(model: Any, names: Collection[str]) -> Iterator[None]:
-    """Let torch take gradients with respect to ``names`` and nothing else."""
+    """Enable torch gradients for ``names`` only."""
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
         for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Chronos-T5 for the exporter: its two graphs (`export.t5_graphs`), its manifest, and what torch says of it."""
+"""Chronos-T5 for the exporter: its two graphs (`export.t5_graphs`), its manifest, and torch's reference results."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How Chronos-T5 draws a token: the same arithmetic in the device's graph and in torch's training and evaluation.
 
-Needs nothing but torch: who trains has no onnx.
+Needs only torch: training does not need onnx.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Proof that every tunable tensor arrives where torch has it, in a number of sessions that does not grow with theirs.
+"""Check that every tunable tensor is wired as in torch, with a number of sessions that does not depend on their number.
 
-All tunable tensors are drawn anew at once, and the runtime, opened as a device opens it, must compute what torch
-computes with the same numbers. Beforehand torch says how far each tensor *alone* moves the response there: one whose
-move is `SEEN` times what the comparison allows cannot be missing, exchanged or turned round without being noticed. So
-the comparison proves all of them together (docs/adr/0019).
+All tunable tensors are redrawn at random, and the runtime, opened as on a device, must compute what torch computes with
+the same weights. Before, torch measures how much each tensor *alone* changes the response there: if that is `SEEN`
+times the allowed error, the tensor cannot be missing, swapped or transposed unnoticed. So a single comparison covers
+all of them (docs/adr/0019).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PARTS = 4  # of a large model's tensors, each merged in a session of its own
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
-    """What the runtime showed with all tunable tensors drawn anew, relative to the response."""
+    """The runtime's results with all tunable tensors redrawn at random, relative to the response."""
 
     error: float  # of the runtime against float64, root mean square, at the worst place
     float32: float  # of torch in float32, there
@@ -51,7 +51,7 @@ def check_wiring(model: Any, bundle: Bundle, places: Sequence[Place]) -> Wiring:
     manifest = bundle.manifest
     names = [entry.name for entry in manifest.tensors]
     if silent := unheard(places, names):
-        raise ExportError(f"{silent[0]}: tunable, but it moves no forecast: nothing proves it wired")
+        raise ExportError(f"{silent[0]}: tunable, but changing it changes no forecast, so it may not be wired")
     originals = StoredTensors(bundle.path, manifest.tensors)
     errors = []
     for place, merged in merges(places, {entry.name: entry.size for entry in manifest.tensors}):
@@ -60,8 +60,8 @@ def check_wiring(model: Any, bundle: Bundle, places: Sequence[Place]) -> Wiring:
         error = distance(got, place.response)
         if not error <= place.allowed:
             raise ExportError(
-                f"all tunable tensors drawn anew, the runtime differs from torch by {error:.3g} of the response, "
-                f"allowed {place.allowed:.3g} (torch's own rounding: {place.float32:.3g}): "
+                f"with all tunable tensors redrawn at random, the runtime differs from torch by {error:.3g} of the "
+                f"response, allowed {place.allowed:.3g} (torch's own rounding: {place.float32:.3g}): "
                 + _culprit(model, manifest.family, originals, place, got)
             )
         errors.append(error)

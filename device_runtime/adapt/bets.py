@@ -1,17 +1,17 @@
-"""Whether a candidate may forecast, and whether it still may: bets on one finished stay after another.
+"""Decide whether a candidate is promoted, and whether it stays promoted: an e-process over finished stays.
 
-Each stay gives the losses of what the monitor was given (frozen), of what runs and of the candidate, all made before
+Each stay gives the losses of the frozen model, the running one and the candidate, all for forecasts made before
 anything was learnt from that stay. `device_runtime.quality.evidence` bets on the bounded paired differences, so that
-the question may be asked after every stay, for ever: if the candidate is never better, it is ever promoted with a
-probability of at most 1 / ``promote_evidence``.
+the test may be checked after every stay: if the candidate is never better, the probability that it is ever promoted is
+at most 1 / ``promote_evidence``.
 
-How much a stay can say follows the candidate: at first it is near what runs, and bets on differences that are a tenth
-of their bound cannot grow. So the bound is tracked: about one stay in seven lies beyond it (`Bound`). It is fixed
-before a stay is scored, which is all that a fair bet needs. What it cuts off of rare gross losses is looked at without
-any bound: nothing is promoted whose summed loss is not the smaller one.
+The clipping bound of a stay's difference follows the candidate: an early candidate is close to the running model, and
+bets on differences of a tenth of their bound cannot grow. So the bound is tracked such that about one stay in seven
+exceeds it (`Bound`). It is fixed before a stay is scored, which is all that a fair bet needs. Clipping hides rare gross
+losses, so a candidate is promoted only if its summed, unclipped loss is also the smaller one.
 
-A candidate is poor at first, and what was lost on it then would have to be won back. So the stake is laid in parts that
-begin to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter from the 25th stay on,
+An early candidate is poor, and what was lost on it would have to be won back. So the stake is divided into parts that
+start to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter from the 25th stay on,
 an eighth from the 50th, and so on.
 """
 
@@ -127,7 +127,7 @@ class Bets:
         return float(self.rules.promote_evidence * 2.0 ** min(self.demotions, 50))
 
     def begin(self) -> None:
-        """Ask anew: another candidate, or another one that runs."""
+        """Reset the evidence: for another candidate, or another running model."""
         self.better, self.worse, self.bound, self.gained = Evidence(), Evidence(), Bound(), 0.0
 
     def to_value(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Bets:
         }
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote. Raises what `evidence_of` does; then nothing is changed."""
+        """Restore what `to_value` wrote. Raises what `evidence_of` does; then nothing is changed."""
         demotions, clip, gained = value["demotions"], value["clip"], value["gained"]
         if type(demotions) is not int or demotions < 0:
             raise FormatError(f"evidence: {demotions!r} demotions")

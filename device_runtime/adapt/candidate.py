@@ -1,4 +1,4 @@
-"""From a shift to an ordinary adapter: what the running one carries, and a Dense delta for each tensor that moved."""
+"""From a shift to an ordinary adapter: the running adapter's deltas, and a Dense delta for each tensor that moved."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Artefacts leave a stay before anything is learnt from it or judged on it; how many is counted.
+"""Remove and count the artefacts of a stay before anything is learnt from it or judged on it.
 
-What is spoilt in all of a ward's records would be learnt, and the evidence, being collected on the same records, would
-agree (docs/results/adaptation.md): so what cannot be a reading goes first, by rules that know no model.
+An artefact in all of a ward's records would be learnt, and the evidence, which is collected on the same records, would
+support it (docs/results/adaptation.md). So implausible values are removed first, by rules that use no model.
 """
 
 from __future__ import annotations

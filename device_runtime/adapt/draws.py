@@ -1,4 +1,4 @@
-"""Random numbers that a learner can write down and go on with: a seed and how many were drawn."""
+"""Random numbers whose state can be saved and resumed: a seed and how many were drawn."""
 
 from __future__ import annotations
 

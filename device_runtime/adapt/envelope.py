@@ -1,7 +1,7 @@
 """The envelope of adaptation: what a monitor may learn by itself, how far, and who may let it (FORMAT.md §12).
 
-A file of one line of canonical JSON and the signatures behind it, which are a blob's under another domain prefix. Pure:
-bytes in, values out. A monitor's settings can only be stricter; without an envelope nothing that was learnt forecasts.
+A file of one line of canonical JSON followed by signatures, which are a blob's with another domain prefix. Pure: bytes
+in, values out. A monitor's settings can only be stricter; without an envelope no learnt adapter forecasts.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Envelope:
         if further(mode, self.most):
             return self.most, f"the envelope allows {self.most} at most"
         if further(mode, Mode.SHADOW) and by not in self.enabled_by:
-            who = f"{by!r}" if by else "nobody, as enabled_by is not set,"
+            who = f"{by!r}" if by else "nobody, since enabled_by is not set,"
             return Mode.SHADOW, f"{who} may not enable {mode}: the envelope names {', '.join(self.enabled_by)}"
         return mode, ""
 
@@ -138,7 +138,7 @@ def decode(data: bytes) -> Envelope:
 
 
 def join(text: bytes, signatures: bytes) -> bytes:
-    """Put signatures behind an envelope's JSON: the file that is published."""
+    """Append signatures to an envelope's JSON: the file that is published."""
     return text + b"\n" + signatures
 
 

@@ -1,8 +1,8 @@
 """`Learner`: finished stays in; a candidate, evidence on it, and a log out. Pure: no clock, no disk, no ONNX Runtime.
 
-Work is cut into single steps (`Learner.step`), so that a forecast never waits for more than one: first a stay is
-scored, by what the monitor was given, what runs and the candidate, then it is learnt from. Same stays, rules and seed:
-same bits on the same processor, which the log's digests prove.
+Work is divided into single steps (`Learner.step`), so that a forecast never waits for more than one. A stay is first
+scored with the frozen model, the running one and the candidate, and then learnt from. The same stays, rules and seed
+give the same bits on the same processor, which the log's digests show.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Learner:
     # --- what a host says ----------------------------------------------------------------------------------------
 
     def promote(self, shift: FloatArray) -> None:
-        """Take it that a blob made of the candidate forecasts now; ``shift`` is what that blob carries, rounded.
+        """Note that a blob made from the candidate forecasts now; ``shift`` is the rounded one in that blob.
 
         Raises `StateError` while there is no candidate.
         """
@@ -172,7 +172,7 @@ class Learner:
         self.bets.begin()
 
     def demote(self, *, by_evidence: bool = False) -> None:
-        """Take it that what the monitor was given forecasts again; the candidate begins anew, windows are kept.
+        """Note that the installed model forecasts again; the candidate starts afresh, windows are kept.
 
         Raises `StateError` while nothing was learnt.
         """
@@ -334,7 +334,7 @@ class Learner:
         }
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
+        """Restore what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
         try:
             held = self._held(value)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""What a monitor may do with what it learns, and what a candidate goes through: two pure tables.
+"""What a monitor may do with what it learns, and the states of a candidate: two pure tables.
 
 Rule 1: everything that decides a transition lives in this file. Rule 2: this file reads no clock, disk or network.
 `docs/guides/adaptation.md` holds the diagram that `diagram` prints, and a test compares them.

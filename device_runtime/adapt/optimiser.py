@@ -1,4 +1,4 @@
-"""Adam (Kingma and Ba 2015) on a shift, the moving average of its iterates, and bounds that no step leaves."""
+"""Adam (Kingma and Ba 2015) on a shift, the moving average of its iterates, and bounds that hold after every step."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Optimiser:
         return norm
 
     def _bounded(self, moved: FloatArray) -> FloatArray:
-        """Bring an iterate within what a day may move, then each tensor within its cap."""
+        """Limit an iterate to the allowed change of a day, then each tensor to its cap."""
         day, held = self._within(moved - self.morning, self.rules.cap_day)
         out = self.morning + day if held else moved
         at = 0
@@ -83,7 +83,7 @@ class Optimiser:
 
     @property
     def digest(self) -> str:
-        """What says in 16 characters that two learners hold the same bits."""
+        """A digest of 16 characters, equal if two learners have the same bits."""
         return sha256(b"".join(getattr(self, name).tobytes() for name in ARRAYS)).hexdigest()[:16]
 
     def to_value(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Optimiser:
         }
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote.
+        """Restore what `to_value` wrote.
 
         Raises `FormatError`, `KeyError` or `TypeError` for anything else; then nothing is changed.
         """

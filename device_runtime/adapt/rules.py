@@ -1,4 +1,4 @@
-"""How a monitor learns: a table of its settings, and of the bounds that none of them goes beyond."""
+"""How a monitor learns: a table of its settings and their bounds."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def _check(rules: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CleanRules:
-    """``[adapt.clean]``: what is no reading, and neither taught nor scored. Valid once built."""
+    """``[adapt.clean]``: which values are removed before learning and scoring. Valid once built."""
 
-    jump_spreads: float = 6.0  # a step between neighbours beyond so many mean steps of the stay is a jump,
-    jump_share: float = 0.2  # where it is also beyond this share of the stay's median
-    jump_steps: int = 16  # an excursion that comes back within so many steps is an artefact; one that stays is a change
-    flat_steps: int = 0  # more equal values one behind another are a sensor that hangs; 0: 120, or those of 10 minutes
+    jump_spreads: float = 6.0  # a difference between neighbours above so many mean ones of the stay is a jump,
+    jump_share: float = 0.2  # if it is also above this share of the stay's median
+    jump_steps: int = 16  # an excursion that returns within so many steps is an artefact; one that stays is a change
+    flat_steps: int = 0  # more equal values in a row mean that the sensor is stuck; 0: 120, or those of 10 minutes
 
     def __post_init__(self) -> None:
         """Refuse rules that mean nothing."""
@@ -92,38 +92,34 @@ class AdaptRules:
 
     mode: Mode = Mode.OFF  # what a monitor may do with what it learns
     # --- memory
-    windows: int = 1_024  # of finished stays, kept to learn from again
-    new_windows: int = 8  # in each batch while the stay is new
-    kept_windows: int = 40  # of each stay that are kept
+    windows: int = 1_024  # windows of finished stays that are kept to learn from again
+    new_windows: int = 8  # windows of the new stay in each batch
+    kept_windows: int = 40  # windows of each stay that are kept
     keep_windows: Keep = "memory"  # "disk": also in the learner's state on disk
     stride: int = 0  # steps between two windows to learn from; 0: a sixth of a forecast on dense streams, else half
     # --- learning
-    steps: int = 0  # Adam's, for each finished stay; 0: 5 on dense streams, else 4
-    batch: int = 32  # windows in a step; what is not new is drawn from those kept
+    steps: int = 0  # steps of Adam for each finished stay; 0: 5 on dense streams, else 4
+    batch: int = 32  # windows in a step; those that are not new are drawn from the kept ones
     first_windows: int = 0  # no step before so many windows were seen; 0: 8 on dense streams, else 64
-    rate: float = 0.0  # Adam's; 0: 0.003 on dense streams, else 0.001
-    average: float = (
-        0.0  # what the candidate, the iterates' moving average, keeps at a step; 0: 0.9 if dense, else 0.98
-    )
-    anchor: float = 0.0  # weight of the squared shift in the loss: pulls towards what the monitor was given
-    clip_norm: float = 1.0  # of the gradient
-    clip_spreads: float = 20.0  # targets are brought within so many spreads of their context
-    cap_tensor: float = 0.2  # root mean square of one tensor's shift, at most
-    cap_day: float = 0.1  # root mean square of what the shift moves in one day, at most
+    rate: float = 0.0  # learning rate of Adam; 0: 0.003 on dense streams, else 0.001
+    average: float = 0.0  # decay of the iterates' moving average, the candidate; 0: 0.9 on dense streams, else 0.98
+    anchor: float = 0.0  # weight of the squared shift in the loss: pulls towards the installed model
+    clip_norm: float = 1.0  # largest norm of the gradient
+    clip_spreads: float = 20.0  # targets are clipped at so many standard deviations of their context
+    cap_tensor: float = 0.2  # largest root mean square of one tensor's shift
+    cap_day: float = 0.1  # largest root mean square of the change of the shift in one day
     # --- evidence
-    scored_windows: int = 32  # of each stay, at most: evenly spread, three within a forecast's length
-    promote_evidence: float = 20.0  # of the bet that the candidate is better
-    promote_stays: int = 0  # that it was scored on, at least; 0: 25 on dense streams, else 100
-    demote_evidence: float = 20.0  # of the bet that what was promoted is worse than what the monitor was given
-    # --- one person's stream
-    long_stream: bool = (
-        False  # follow it by calibration offsets, too: days of one person, a step every 5 minutes at most
-    )
-    offset_rate: float = 0.001  # in band widths, for each target
-    width_rate: float = 0.0  # of the width factor, for each forecast; 0: not moved
-    cap_tracking: float = 0.5  # widths that an offset moves a level at most; the factor lies within 1 ± so much
-    # --- else
-    seed: int = 0  # of the windows that are drawn
+    scored_windows: int = 32  # most scored windows of each stay: evenly spaced, three within a forecast's length
+    promote_evidence: float = 20.0  # evidence needed that the candidate is better
+    promote_stays: int = 0  # least number of stays that it was scored on; 0: 25 on dense streams, else 100
+    demote_evidence: float = 20.0  # evidence that demotes: the promoted model is worse than the installed one
+    # --- one patient's stream
+    long_stream: bool = False  # also track it by calibration offsets: days of one patient, a step every 5 min or less
+    offset_rate: float = 0.001  # step of the offsets for each target, in interval widths
+    width_rate: float = 0.0  # step of the width factor for each forecast; 0: the factor stays 1
+    cap_tracking: float = 0.5  # most widths by which an offset moves a level; the factor stays within 1 ± this
+    # --- other
+    seed: int = 0  # for drawing windows
     clean: CleanRules = field(default_factory=CleanRules)
 
     def __post_init__(self) -> None:

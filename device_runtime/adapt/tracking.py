@@ -1,12 +1,12 @@
-"""What follows one person's stream: calibration offsets by quantile tracking, and one factor on the width.
+"""Track one patient's stream: calibration offsets by quantile tracking, and one factor for the width.
 
-Quantile tracking (Angelopoulos et al. 2023, arXiv 2307.16895) moves the offset of each lead and level towards the share
-of targets that its level promises; adaptive conformal inference (Gibbs and Candès 2021, arXiv 2106.00193) widens all
-levels about the median while the band covers too little. No gradient, no memory of values: ``H * Q + 1`` numbers.
+Quantile tracking (Angelopoulos et al. 2023, arXiv 2307.16895) adjusts the offset of each lead and level until the level
+has its nominal share of targets below it; adaptive conformal inference (Gibbs and Candès 2021, arXiv 2106.00193) widens
+all levels around the median while the interval covers too little. No gradient, no stored values: ``H * Q + 1`` numbers.
 
-**Bits.** The C library has the same functions and gives the same bits. Everything held is a double; a forecast is
-float32. The only operations are ``+ - * /`` and comparisons, each rounded once to double in the order that is written
-here (no fused multiply-add), and one rounding of the result to float32. Nothing is summed but whole numbers.
+**Bits.** The C library has the same functions and gives the same bits. The state is in doubles; a forecast is float32.
+The only operations are ``+ - * /`` and comparisons, each rounded once to double in the order that is written here (no
+fused multiply-add), and one rounding of the result to float32. Only integers are summed.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Tracking:
         return {"offsets": self.offsets.tolist(), "factor": self.factor, "updates": self.updates}
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
+        """Restore what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
         try:
             offsets = np.array(value["offsets"], dtype=np.float64)
             factor, updates = float(value["factor"]), value["updates"]

@@ -1,4 +1,4 @@
-"""Windows of finished stays: cut, and a bounded number of them kept to learn from again."""
+"""Windows of finished stays, a bounded number of which is kept to learn from again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cut(
 
 
 def clip_targets(contexts: FloatArray, targets: FloatArray, spreads: float) -> FloatArray:
-    """Bring targets within ``spreads`` standard deviations of their context's mean: one value teaches no more."""
+    """Clip targets at ``spreads`` standard deviations from their context's mean, to limit a value's influence."""
     mean = np.nanmean(contexts.astype(np.float64), axis=1, keepdims=True)
     spread = np.nanstd(contexts.astype(np.float64), axis=1, keepdims=True)
     clipped: FloatArray = np.clip(targets, mean - spreads * spread, mean + spreads * spread).astype(np.float32)
@@ -82,7 +82,7 @@ class Reservoir:
         }
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote.
+        """Restore what `to_value` wrote.
 
         Raises `FormatError`, `KeyError` or `TypeError` for anything else; then nothing is changed.
         """

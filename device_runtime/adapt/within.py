@@ -1,7 +1,7 @@
-"""Whether an adapter that a monitor made itself keeps to its envelope: what moved, how far, and nothing else.
+"""Check that an adapter made on the monitor keeps to its envelope: which tensors moved, and how far.
 
-It is asked before each promotion and at every start, over the bytes that are then used: who can write into a monitor's
-state folder can so put no more into its forecasts than the envelope's signers allowed.
+This is checked before each promotion and at every start, on the bytes that are then used. So whoever can write to a
+monitor's state folder cannot change its forecasts by more than the envelope's signers allowed.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ ROUNDING = 1e-3  # of a cap: int16 numbers with a scale for each tensor, and nor
 
 
 def check(own: Adapter, parent: bytes | None, envelope: Envelope, manifest: Manifest, *, cap: float) -> None:
-    """Refuse an own adapter that says or does more than what it stands on with the envelope's tensors moved.
+    """Refuse an own adapter that differs from its parent in more than the envelope's tensors.
 
-    ``parent`` is the blob it stands on, None: the base; ``cap`` is the root mean square that one tensor may move.
+    ``parent`` is the parent's blob, None: the base; ``cap`` is the root mean square that one tensor may move.
     Raises `SettingsError` and `BaseMismatchError`.
     """
     if envelope.base != manifest.digest.hex():
@@ -34,14 +34,14 @@ def check(own: Adapter, parent: bytes | None, envelope: Envelope, manifest: Mani
     under = None if parent is None else decode(parent)
     said = own.metadata.get("parent")
     if own.metadata.get("origin") != ORIGIN or said != (None if parent is None else hashlib.sha256(parent).hexdigest()):
-        raise SettingsError("what was learnt does not say that it was learnt here on what is installed")
+        raise SettingsError("the blob does not say that it was learnt here on the installed adapter")
     if own.forced or own.version != (0 if under is None else under.version):
-        raise SettingsError("what was learnt has another version than what it stands on")
+        raise SettingsError("the blob made here has another version than its parent")
     moved = tensors_of(envelope, manifest)
     if _others(own, moved) != (None if under is None else _others(under, moved)):
-        raise SettingsError("what was learnt changes more than the tensors that the envelope names")
+        raise SettingsError("the blob made here changes more than the tensors that the envelope names")
     if under is not None and own.binding != under.binding:
-        raise SettingsError("what was learnt is for something else than what it stands on")
+        raise SettingsError("the blob made here is for something else than its parent")
     for index, shape in moved:
         rms = float(np.sqrt(np.mean(shift_of(own, under, [(index, shape)]).astype(np.float64) ** 2)))
         if not rms <= cap * (1 + ROUNDING):  # nor is NaN

@@ -35,7 +35,7 @@ VERBS = {
 )
 @click.version_option(package_name="edge-tsfm", prog_name="edge-tsfm-device")
 def cli() -> None:
-    """Forecast on the monitor: verify, merge, prove, then forecast. Never torch."""
+    """Forecast on the monitor: verify, merge, run the known-answer test, then forecast. Needs no torch."""
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ def command() -> None:
 @config_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: print]")
 def export_command(config_path: Path, out: Path | None) -> None:
-    """Write the log, one entry a line, each chained to the one before."""
+    """Write the log, one entry per line, each chained to the one before."""
     from device_runtime.files import write_atomic
 
     with device(config_path, change=False) as (_, slots):
@@ -32,7 +32,7 @@ def export_command(config_path: Path, out: Path | None) -> None:
 
 @command.command("verify")
 @click.argument("log", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--head", help="Hash the log must end with, from a status report.")
+@click.option("--head", help="Hash that the log must end with, from a status report.")
 def verify_command(log: Path, head: str | None) -> None:
     """Check the chain of an exported LOG; say where it breaks."""
     from device_runtime.errors import ChecksumError

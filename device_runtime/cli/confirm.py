@@ -11,10 +11,10 @@ from device_runtime.cli.device_options import config_option, device, report_chan
 
 @click.command()
 @config_option
-@click.option("--reason", required=True, help="On what grounds, for the log.")
+@click.option("--reason", required=True, help="The reason, for the log.")
 @who_option
 def command(config_path: Path, reason: str, who: str) -> None:
-    """Trust the adapter on trial by hand, without waiting for the health window."""
+    """Confirm the adapter on trial by hand, without waiting for the health window."""
     with device(config_path) as (config, slots):
         slots.confirm(reason, who=who)
         entry = slots.record.current

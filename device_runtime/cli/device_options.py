@@ -47,7 +47,7 @@ def device(config_path: Path, *, change: bool = True) -> Iterator[tuple[DeviceCo
 
 
 def say_what_runs(slots: Slots, *, as_json: bool, before: str = "") -> None:
-    """Say what forecasts after a change, ``before`` it what was done."""
+    """Print what was done (``before``), and what forecasts after it."""
     runs = slots.record.runs
     if as_json:
         click.echo(json.dumps({"runs": runs and runs.adapter}))

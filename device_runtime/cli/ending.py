@@ -1,4 +1,4 @@
-"""What a command that waits for input does when it is told to end: the line under way is finished, then it ends."""
+"""How a command that waits for input ends on a signal: it finishes the current line first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Ending:
     """Ends a command's loop by a signal between two lines, never within one; a second signal ends it at once.
 
     Used around the loop and what must follow it; `pass_on` behind that ends the process as the signal would have.
-    A signal that whoever started the process has it ignore stays ignored. Outside of the main thread it does nothing.
+    A signal that the process was started to ignore stays ignored. Outside the main thread this does nothing.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Ending:
         return whole
 
     def pass_on(self) -> None:
-        """End as the signal that came would have ended the process, so that whoever waits for it can tell."""
+        """End as the received signal would have ended the process, so that the parent process can tell."""
         if self.number:
             signal.signal(self.number, signal.SIG_DFL)
             os.kill(os.getpid(), self.number)

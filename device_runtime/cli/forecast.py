@@ -75,10 +75,10 @@ def command(
 ) -> None:
     """Forecast the series of a CSV file with a BUNDLE, merged with an adapter if one is given.
 
-    The file is read by the rules of SERIES.md, as the workstation reads it; an empty cell is a missing value. Without a
-    column of times each row is the next step of its item. With --future-covariate each series ends with
-    --prediction-length rows that hold what is known ahead and nothing else. Nothing is forecast unless the adapter
-    passes its known-answer test; one for another signal, unit or interval than the file's is refused.
+    The file is read by the rules of SERIES.md, as on the workstation; an empty cell is a missing value. Without a time
+    column each row is the next step of its item. With --future-covariate each series must end with --prediction-length
+    rows that hold only values known ahead. Nothing is forecast unless the adapter passes its known-answer test; an
+    adapter for another signal, unit or interval than the file's is refused.
 
     An item that cannot be forecast is named on standard error and left out; the others are forecast, and the command
     exits with status 4. CSV has 7 significant digits, JSON reads back as exactly the float32 that were forecast.

@@ -19,9 +19,9 @@ from device_runtime.cli.options import json_option
 @who_option
 @json_option
 def command(adapter: Path, config_path: Path, activate: bool, who: str, as_json: bool) -> None:
-    """Take a signed ADAPTER into a slot: check signatures, base and version, run its known-answer test, stage it.
+    """Install a signed ADAPTER in a slot: check signatures, base and version, run its known-answer test, stage it.
 
-    What runs goes on until the trial begins.
+    The running adapter continues until the trial begins.
     """
     from device_runtime.files import about, read_bounded
     from device_runtime.monitor import installer_of

@@ -49,7 +49,11 @@ def session_options(function: F) -> F:
     """Add the options of `device_runtime.forecast.session.SessionSettings`."""
     for option in (
         click.option("--provider", "providers", multiple=True, help="ONNX Runtime execution provider, in order."),
-        click.option("--spinning/--no-spinning", default=False, help="Let threads wait busily: faster, takes a core."),
+        click.option(
+            "--spinning/--no-spinning",
+            default=False,
+            help="Let threads spin while they wait: faster, but occupies a core.",
+        ),
         click.option("--threads", type=click.IntRange(1, 64), default=2, help="Threads of one forecast."),
     ):
         function = option(function)
@@ -57,7 +61,7 @@ def session_options(function: F) -> F:
 
 
 def require_use_said(forecaster: Forecaster) -> None:
-    """Refuse a bound adapter where nobody said which signal, or how long a step, the data are; say by which option.
+    """Refuse a bound adapter if the signal or the interval of the data is not given; name the option.
 
     Raises `SignalMismatchError`.
     """
@@ -85,13 +89,13 @@ def said_use(forecast: Forecast) -> dict[str, Any]:
 
 
 def warn_of_use(forecaster: Forecaster) -> None:
-    """Say on standard error that an adapter does not say what it is for."""
+    """Print on standard error that an adapter does not say what it is for."""
     if forecaster.adapter is not None and forecaster.binding is None:
         click.echo("the adapter is unbound: it does not say which signal or interval it is for", err=True)
 
 
 def warn_of_accepted(forecast: Forecast) -> None:
-    """Say on standard error in what an adapter was used otherwise than it is for, because a person accepted that."""
+    """Print on standard error in what an adapter was used otherwise than it is for, because a person accepted that."""
     if forecast.accepted_differences:
         names = ", ".join(forecast.accepted_differences)
         click.echo(f"the adapter is for {forecast.binding}; used for another {names}, accepted by hand", err=True)
@@ -115,6 +119,6 @@ def context_steps(forecaster: Any, asked: int | None) -> int:
 
         raise InputError(
             f"--context-length {asked}: base {forecaster.bundle.manifest.name} reads at most {most} steps",
-            hint=f"--context-length {most} or less; a longer one changes nothing",
+            hint=f"--context-length {most} or less; a longer one has no effect",
         )
     return asked or (most if forecaster.binding is None else min(most, int(forecaster.binding.context_length)))

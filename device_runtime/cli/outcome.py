@@ -1,4 +1,4 @@
-"""What surrounds every verb of both commands: an error becomes text and an exit status, never a traceback."""
+"""Error handling of every verb of both commands: an error becomes text and an exit status, never a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILED = 1
 LEFT_OUT = 4  # some items were left out and named, the rest was done
 STATUSES = {
     0: "done",
-    FAILED: "an error, told as text",
+    FAILED: "an error, printed as text",
     2: "wrong usage",
     LEFT_OUT: "done, but some items were left out and are named",
 }
@@ -42,7 +42,7 @@ def reported(
     it in silence.
     """
     for standard, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, standard) is None:  # closed by whoever started this: nobody speaks, nobody listens
+        if getattr(sys, standard) is None:  # closed by the parent process: there is nothing to write to
             setattr(sys, standard, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -78,7 +78,7 @@ def fail(name: str, message: str, hint: str | None, status: int = FAILED) -> Non
         if hint:
             click.echo(f"hint: {hint}", err=True)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A full disk behind standard output has been told; do not tell it again at the end.
+        # A full disk behind standard output has been reported; do not report it again at the end.
         try:
             sys.stdout.flush()
         except OSError:

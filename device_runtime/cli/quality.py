@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def command(config_path: Path, as_json: bool) -> None:
-    """Say how good this monitor's forecasts were, once their targets had come: by signal, beside the frozen base.
+    """Show how accurate this monitor's forecasts turned out to be: by signal, beside the frozen base.
 
-    Figures are of what `stream --config`, or the process that hosts the forecasts, wrote last: at most `save_seconds`
-    of its settings ago. Times are the feed's. The drift flag says that forecasts of late are worse than the frozen
-    base's; it is a flag for people who look after adapters, and nothing else follows from it.
+    Figures are those last written by `stream --config`, or the process that hosts the forecasts, at most
+    `save_seconds` of its settings ago. Times are the feed's. The drift flag says that recent forecasts are worse than
+    the frozen base's; it is information for those who maintain adapters and changes nothing by itself.
     """
     from device_runtime.update.settings import read_config
 
@@ -46,7 +46,7 @@ def figures_of(config: DeviceConfig) -> dict[str, Any]:
 def lines(value: Mapping[str, Any]) -> Iterator[str]:
     """Give the lines for people."""
     if not value["signals"]:
-        yield "nothing was scored yet"
+        yield "nothing has been scored yet"
     for signal, forecasters in value["signals"].items():
         for place, one in enumerate(forecasters):
             yield f"{signal if not place else 'before':<10}{_named(one['adapter'])}, {_span(one)}"
@@ -73,7 +73,7 @@ def line_of(value: Mapping[str, Any]) -> str:
 
 
 def said_beside(name: str, beside: Mapping[str, Any]) -> str:
-    """Say a comparison."""
+    """Format a comparison."""
     who = "the base" if beside["adapter"] is None else _named(beside["adapter"])
     title = who if name == "base" else f"{name}, {who},"
     text = f"beside {title} over {beside['other']['steps']:,.0f} steps: "
@@ -92,7 +92,7 @@ def said_beside(name: str, beside: Mapping[str, Any]) -> str:
 
 
 def said_figures(one: Mapping[str, Any]) -> str:
-    """Say the figures of one forecaster."""
+    """Format the figures of one forecaster."""
     coverage = "" if one["coverage"] is None else f", coverage of the 80 % band {100 * one['coverage']:.1f} %"
     mase = "" if one["mase"] is None else f", MASE {_number(one['mase'])}"
     missing = "" if one["missing"] is None else f", {100 * one['missing']:.1f} % of targets missing"
@@ -112,7 +112,7 @@ def _number(value: float | None) -> str:
 
 
 def _time(t_ms: int) -> str:
-    """Say a moment of the feed; a feed may count from anywhere."""
+    """Format a moment of the feed; a feed may count from anywhere."""
     try:
         return f"{dt.datetime.fromtimestamp(t_ms / 1_000, dt.UTC):%Y-%m-%d %H:%M}"
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""The options of every command that reads a file of series, and what they make."""
+"""The options of every command that reads a file of series, and how they are turned into `ReadOptions`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # In the order of --help. ``where`` is a tuple, empty when not given; the others are None.
 _OPTIONS = (
-    click.option("--id-column", help="Column of the patient.  [default: recognised]"),
+    click.option("--id-column", help="Column of the patient's id.  [default: recognised]"),
     click.option("--timestamp-column", help="Column of the time, or of a step number.  [default: recognised]"),
     click.option("--interval", help="Time between steps, such as 1h or 5min.  [default: the file's own]"),
     click.option("--max-gap", help="Longest time without a row inside one series.  [default: 48 intervals]"),
@@ -19,13 +19,13 @@ _OPTIONS = (
     click.option("--value-column", help="Event table: column of the values."),
     click.option("--unit-column", help="Column of each value's unit."),
     click.option("--unit", help="Unit of the values, such as kPa or degF.  [default: the file's, or the signal's]"),
-    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal mark.  [default: as the file shows]"),
+    click.option("--decimal", type=click.Choice([".", ","]), help="Decimal separator.  [default: detected]"),
     click.option(
         "--duplicates",
         type=click.Choice(["mean", "last", "median", "error"]),
-        help="Rows of one time that disagree.  [default: median, refused above 1 %]",
+        help="For rows of the same time that disagree.  [default: median, refused above 1 %]",
     ),
-    click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Read only rows that have it; repeatable."),
+    click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Read only rows with this value; repeatable."),
 )
 
 

@@ -1,4 +1,4 @@
-"""Options under a new name, of which the old one still works for a release."""
+"""Renamed options, whose old name still works for one release."""
 
 from __future__ import annotations
 

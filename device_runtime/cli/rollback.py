@@ -12,12 +12,12 @@ from device_runtime.cli.device_options import config_option, device, report_chan
 @click.command()
 @config_option
 @click.option("--reason", required=True, help="Why, for the log.")
-@click.option("--to-base", is_flag=True, help="Past every adapter, to the base alone.")
+@click.option("--to-base", is_flag=True, help="Roll back to the base alone.")
 @who_option
 def command(config_path: Path, reason: str, to_base: bool, who: str) -> None:
-    """Take back what runs: a trial ends, a confirmed adapter gives way to the previous one, that one to the base.
+    """Roll back: from a trial or a confirmed adapter to the previous adapter, and from that one to the base.
 
-    The sequence that was taken back is not tried again here.
+    The sequence that was rolled back is not tried again on this monitor.
     """
     with device(config_path) as (config, slots):
         slots.fall_back(reason, who=who)

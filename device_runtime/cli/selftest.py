@@ -13,9 +13,7 @@ from device_runtime.cli.options import bundle_argument, json_option, session_opt
 
 @click.command()
 @bundle_argument
-@click.option(
-    "--adapter", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Adapter blob to prove."
-)
+@click.option("--adapter", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Adapter blob to test.")
 @session_options
 @json_option
 def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:

@@ -1,6 +1,6 @@
-"""What a monitor's settings say about adapters that are given as a path: signed ones only, or any.
+"""Whether a monitor's settings allow unsigned adapters that are given by their path.
 
-A guard against mistakes: who may run programs of their own on a monitor is not stopped by it
+This prevents mistakes; it does not stop anybody who may run other programs on the monitor
 (docs/reference/threat-model.md).
 """
 

@@ -28,9 +28,9 @@ DAY = 86_400.0  # seconds
 @config_option
 @json_option
 def command(config_path: Path, as_json: bool) -> None:
-    """Say which base and adapter run on this monitor, what waits, and how long ago it heard of the publisher.
+    """Show which base and adapter run on this monitor, what is staged, and when it last polled the publisher.
 
-    A "problem" says why something else runs than is installed; it is on standard error too.
+    A "problem" says why something other than what is installed runs; it is also on standard error.
     """
     from device_runtime.errors import DeviceRuntimeError
     from device_runtime.forecast.bundle import Bundle
@@ -78,7 +78,7 @@ def command(config_path: Path, as_json: bool) -> None:
 
 
 def _unusable(slots: Slots) -> str:
-    """Say why what the record names could not be brought up now, as far as that shows without opening it."""
+    """Return why the record's adapter could not be opened now, as far as that is visible without opening it."""
     from device_runtime.errors import DeviceRuntimeError
 
     entry = slots.record.runs
@@ -116,7 +116,7 @@ def _polls(last: Polled, now: float) -> Iterator[str]:
         yield "polled    never"
         return
     failed = f"; since then {last.problem}" if last.problem else ""
-    yield f"polled    {_ago(last.good, now) if last.good else 'never with success'}{failed}"
+    yield f"polled    {_ago(last.good, now) if last.good else 'never successfully'}{failed}"
     if last.revocations_signed:
         yield f"revoked   list signed {_ago(last.revocations_signed, now)}"
     if last.expires:
@@ -125,7 +125,7 @@ def _polls(last: Polled, now: float) -> Iterator[str]:
 
 
 def _ago(moment: float, now: float) -> str:
-    """Say how long ago a moment was."""
+    """Describe how long ago a moment was."""
     seconds = now - moment
     if seconds < 0:
         return "in the future: look at this monitor's clock"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A monitor's settings: forecast with what is installed, in place of BUNDLE and --adapter.",
+    help="A monitor's settings: forecast with what is installed, instead of BUNDLE and --adapter.",
 )
 @renamed_option(
     "--signal",
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--context-length", type=click.IntRange(1), default=48, help="Steps to keep for each signal.")
 @click.option("--prediction-length", type=click.IntRange(1), default=6, help="Steps to forecast.")
 @click.option(
-    "--min-observed", type=click.IntRange(1), default=12, help="Observed steps below which nothing is forecast."
+    "--min-observed", type=click.IntRange(1), default=12, help="Least number of observed steps for a forecast."
 )
 @accept_option
 @session_options
@@ -67,20 +67,20 @@ def command(
 ) -> None:
     """Read samples ``name,t_ms,value`` from standard input, one a line; print a forecast for each new step as JSON.
 
-    An empty value is a missing one. A line that cannot be read (bytes that are no text, too, and more than 4,096 of
-    them), or a signal with too little to forecast from, is answered with a JSON line that has an "error"; the stream
-    goes on. The quantiles read back as exactly the float32 that were forecast. ``name,t_ms,end`` says that a stay is
-    over, and ``name,t_ms,value,item`` whose a sample is: another item begins another stay.
+    An empty value is a missing one. A line that cannot be read (also one that is not text or longer than 4,096 bytes),
+    or a signal with too few values to forecast, is answered with a JSON line that has an "error"; the stream continues.
+    The quantiles read back as exactly the float32 values that were forecast. ``name,t_ms,end`` says that a stay is
+    over; ``name,t_ms,value,item`` names the item of a sample, and a new item begins a new stay.
 
-    With --config the stream runs what `install` and `update` put in place, takes over what they change while it
-    runs, and judges an adapter on trial by its forecasts: confirmed after the health window, taken back on failure.
-    Forecasts are then scored once their targets have come, beside the frozen base: `quality` says how good they were.
-    Where its settings have [adapt], the monitor learns from finished stays while no line waits: `adapt` says how far.
+    With --config the stream runs what `install` and `update` installed, picks up what they change while it runs, and
+    judges an adapter on trial by its forecasts: it is confirmed after the health window, or rolled back on failure.
+    Forecasts are scored once their targets have arrived, beside the frozen base's: `quality` shows the scores.
+    If the settings have [adapt], the monitor learns from finished stays while no line waits: `adapt` shows what.
 
-    While something else has to run than is installed, each forecast has a "fallback" that says why, standard error
-    says it once, and what the machine kept from coming up is tried again.
+    If it must run something other than what is installed, each forecast has a "fallback" that says why, standard error
+    says it once, and after a fault of the machine the installed adapter is tried again.
 
-    SIGTERM, SIGINT and SIGHUP end it behind the line under way, as the end of the input does: figures are written.
+    SIGTERM, SIGINT and SIGHUP end it after the current line, like the end of the input: figures are written.
     """
     from device_runtime.forecast.forecaster import Forecaster
     from device_runtime.forecast.stream import Stream
@@ -171,10 +171,10 @@ def _said_own(forecast: Any) -> dict[str, Any]:
 
 
 def _say_problem(forecaster: Any, said: str) -> str:
-    """Say on standard error why something else runs than was installed, once for each reason; return the reason."""
+    """Print on standard error why something else runs than was installed, once for each reason; return the reason."""
     problem = str(getattr(forecaster, "problem", ""))
     if problem != said:
-        click.echo(f"fallback: {problem}" if problem else "fallback: over, what is installed runs again", err=True)
+        click.echo(f"fallback: {problem}" if problem else "fallback: ended, the installed adapter runs again", err=True)
     return problem
 
 

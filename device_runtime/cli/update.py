@@ -20,23 +20,25 @@ from device_runtime.errors import MissingLibraryError
 
 @click.command()
 @config_option
-@click.option("--repository", help="Another repository for this time: an address, or a folder such as a stick.")
-@click.option("--activate", is_flag=True, help="Begin the trial now, whatever the policy says but an inhibit file.")
+@click.option("--repository", help="Use another repository this time: an address, or a folder such as a USB stick.")
+@click.option(
+    "--activate", is_flag=True, help="Begin the trial now regardless of the policy, unless an inhibit file forbids it."
+)
 @click.option("--deadline", type=click.IntRange(1), default=300, help="Seconds after which a hanging poll is ended.")
 @click.option(
     "--every",
     type=FiniteRange(60, 30 * 86_400),
-    help="Poll for ever, this many seconds apart, with jitter and backoff.",
+    help="Poll repeatedly, this many seconds apart, with jitter and backoff.",
 )
 @who_option
 @json_option
 def command(config_path: Path, every: float | None, as_json: bool, **options: Any) -> None:
-    """Poll the repository once: verify, fetch, prove and stage what is rolled out for this monitor.
+    """Poll the repository once: verify, fetch, test and stage what is rolled out for this monitor.
 
-    The exit status is 0 also when there is nothing to do, and 1 when something was refused or failed; what runs goes
-    on in either case. Run it from a timer with jitter, or let it wait by itself with --every: each interval is drawn
-    within 20 %, and doubled after each failure, up to a day. With --every each poll is a process of its own: one that
-    hangs until its deadline, or dies, counts as a failure, and the next one follows.
+    The exit status is 0 also if there is nothing to do, and 1 if something was refused or failed; the running adapter
+    continues in either case. Run it from a timer with jitter, or repeatedly with --every: each interval is randomised
+    by 20 %, and doubled after each failure, up to a day. With --every each poll is a separate process: one that hangs
+    until its deadline, or dies, counts as a failure, and the next one follows.
     """
     try:
         from device_runtime.update.agent.poll import next_poll

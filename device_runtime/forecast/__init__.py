@@ -1,1 +1,1 @@
-"""A forecast: a base and an adapter merged, proven and run; samples in, quantiles out."""
+"""Forecasting: merge a base and an adapter, run the known-answer test and forecast; samples in, quantiles out."""

@@ -25,5 +25,5 @@ def read_adapter(manifest: Manifest, adapter: bytes | Path | str) -> tuple[Adapt
         with about(adapter):
             return read_adapter(manifest, data)
     blob = adapter[: blob_size(adapter)]
-    check_base(manifest, read_header(blob)[0])  # first: of another base's adapter nothing else matters
+    check_base(manifest, read_header(blob)[0])  # first, since an adapter for another base is refused anyway
     return decode(blob), hashlib.sha256(blob).hexdigest()

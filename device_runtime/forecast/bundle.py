@@ -1,7 +1,7 @@
 """A base bundle on disk: opened once, every file checked against the manifest, never written.
 
-The files stay open: one that is replaced by another later is not looked at. What goes to a model is read into memory
-and checked there (`Bundle.in_memory`), so the bytes that were checked are the bytes that are used.
+The files stay open, so a file that is replaced later is not used. What a model gets is read into memory and checked
+there (`Bundle.in_memory`), so the bytes that were checked are the bytes that are used.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Bundle:
 
     def _read(self, name: str, offset: int, size: int) -> memoryview:
         """Read a part of a file. Raises `BaseMismatchError` where the file ends before it, `StorageError`."""
-        # Pages of its own, given back as soon as nobody uses them: a freed heap block of this size may stay with us.
+        # Separate pages, released as soon as they are unused: a freed heap block of this size may stay allocated.
         data = mmap.mmap(-1, size) if size >= CHUNK else bytearray(size)
         view = memoryview(data)
         try:

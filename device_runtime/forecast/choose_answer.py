@@ -1,7 +1,7 @@
 """Choosing a known-answer test: a synthetic context on which the adapter visibly differs from its base.
 
-Its tolerance is measured, not set: see `tolerances` and docs/adr/0020. The exporter chooses one for what was trained, a
-monitor for what it learnt.
+Its tolerance is measured, not fixed: see `tolerances` and docs/adr/0020. The exporter chooses one for a trained
+adapter, a monitor for one that it learnt.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def choose_known_answer(
 
     It is moved from what ``beside`` forecasts, merged tensors too: the base alone unless others are said.
     ``level`` and ``spread`` are the target's typical mean and standard deviation: the contexts are synthetic, so a
-    blob carries nobody's values. Raises `SelfTestError` when no candidate tells the adapter from its base.
+    blob has no patient's values. Raises `SelfTestError` if no candidate distinguishes the adapter from its base.
     """
     contexts = synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=level, spread=spread, seed=seed)
     expected = probes(bundle, merged, contexts)  # [N, size]
@@ -67,7 +67,7 @@ def choose_known_answer(
     if not fit or margins[best] < SEEN:
         raise SelfTestError(
             f"known-answer test: the adapter moves no synthetic forecast by more than {margins[best]:.2g} tolerances, "
-            f"want {SEEN:g}: it could not be told from its base on another processor"
+            f"want {SEEN:g}: on another processor it could not be distinguished from its base"
         )
     answer = KnownAnswer(context=contexts[best], expected=expected[best], tolerance=float(allowed[best]))
     return answer, float(margins[best])

@@ -1,4 +1,4 @@
-"""Synthetic contexts to compare torch and the runtime on, and to put into known-answer tests: nobody's data."""
+"""Synthetic contexts, without patient data, for comparing torch with the runtime and for known-answer tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A live feed's lines to samples: bytes in, for no byte of a serial line may stop the stream."""
+"""From the lines of a live feed to samples. Input is bytes, so that no byte of a serial line can stop the stream."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _fields(line: bytes, number: int) -> list[str]:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
     except UnicodeDecodeError as error:
         shown = line.strip()[:80].decode("ascii", "backslashreplace")
-        raise InputError(f"line {number}: byte {error.start + 1} is no UTF-8 text: {shown}") from error
+        raise InputError(f"line {number}: byte {error.start + 1} is not UTF-8 text: {shown}") from error
     return [field.strip() for field in text.split(",")]
 
 

@@ -1,4 +1,4 @@
-"""`Forecaster`: a base, perhaps an adapter, proven by its known-answer test, forecasting contexts."""
+"""`Forecaster`: a base, optionally with an adapter, checked by its known-answer test; forecasts contexts."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ class Forecast:
     adapter: str | None  # SHA-256 of the adapter blob, hex; None: the frozen base alone
     adapter_version: int | None
     binding: Binding | None  # what the adapter is for; None: the base alone, or an unbound adapter
-    accepted_differences: tuple[str, ...] = ()  # in what it was used otherwise, because a person accepted that by name
-    generation: int | None = None  # of what this monitor learnt itself; None: the publisher's adapter, or the base
-    tracked: int | None = None  # forecasts of this stay by which the quantiles were moved; None: they are the model's
-    width_factor: float | None = None  # on the width, where they were moved
+    accepted_differences: tuple[str, ...] = ()  # differences from its binding that a person accepted by name
+    generation: int | None = None  # of an adapter made on this monitor; None: the publisher's adapter, or the base
+    tracked: int | None = None  # number of this stay's forecasts that tracking has used; None: not tracked
+    width_factor: float | None = None  # of tracking
 
     @property
     def unbound(self) -> bool:
-        """Whether an adapter made it that does not say what it is for (a blob of format 1)."""
+        """Whether it was made with an adapter that does not state what it is for (a blob of format 1)."""
         return self.adapter is not None and self.binding is None
 
     @property
     def median(self) -> FloatArray:
-        """The 0.5 quantile, ``[H]`` or ``[B, H]``. Raises `InputError` when it was not asked for."""
+        """The 0.5 quantile, ``[H]`` or ``[B, H]``. Raises `InputError` if it was not requested."""
         if 0.5 not in self.quantile_levels:
-            raise InputError("the median was not among the quantile_levels asked for")
+            raise InputError("the median was not among the requested quantile_levels")
         return self.quantiles[..., self.quantile_levels.index(0.5)]
 
 
@@ -76,7 +76,7 @@ class Forecaster:
         self.adapter_digest = adapter_digest
         self.use = use or Use()  # what is forecast, unless a forecast says otherwise
         self.accepted = frozenset(accepted)  # differences from the adapter's binding, by name
-        self.generation: int | None = None  # set by whoever opens what a monitor learnt itself
+        self.generation: int | None = None  # set by the code that opens an adapter made on the monitor
         self._model = model
 
     @classmethod
@@ -90,14 +90,14 @@ class Forecaster:
         accept: Collection[str] = (),
         allow_unproven: bool = False,
     ) -> Forecaster:
-        """Open a bundle, merge an adapter and prove the merge by its known-answer test.
+        """Open a bundle, merge an adapter and check the merge by its known-answer test.
 
-        ``adapter`` is a blob's bytes or path; signatures behind the blob are not looked at here (that is
-        `device_runtime.format.envelope`, before an installed adapter gets this far). ``use`` says what will be
-        forecast: an adapter that is for another signal, unit or interval is refused with `SignalMismatchError`,
-        unless ``accept`` names that difference (`device_runtime.format.binding.DIFFERENCES`); then every forecast
-        says so. What ``use`` leaves out is not checked. A blob without a known-answer test is refused unless
-        ``allow_unproven``, which is for whoever is about to make one. Raises every `DeviceRuntimeError` but those of
+        ``adapter`` is a blob's bytes or path; signatures after the blob are not checked here (that is done by
+        `device_runtime.format.envelope` when an adapter is installed and started). ``use`` states what will be
+        forecast: an adapter for another signal, unit or interval is refused with `SignalMismatchError`, unless
+        ``accept`` names that difference (`device_runtime.format.binding.DIFFERENCES`); then every forecast says so.
+        What ``use`` leaves out is not checked. A blob without a known-answer test is refused unless
+        ``allow_unproven``, which is for making one. Raises every `DeviceRuntimeError` but those of
         signatures and storage state; on an error nothing is left open.
         """
         check_names(accept)
@@ -116,7 +116,7 @@ class Forecaster:
             with about(adapter):
                 return cls.open(bundle, data, settings=settings, use=use, accept=accept, allow_unproven=allow_unproven)
         blob = adapter[: blob_size(adapter)]
-        check_base(bundle.manifest, read_header(blob)[0])  # first: of another base's adapter nothing else matters
+        check_base(bundle.manifest, read_header(blob)[0])  # first, since an adapter for another base is refused anyway
         decoded = decode(blob)
         if decoded.binding is not None and use is not None:
             check(decoded.binding, use, accept)
@@ -133,8 +133,8 @@ class Forecaster:
     def self_test(self) -> float | None:
         """Run the known-answer test, the adapter's or that of the base alone; return the largest absolute difference.
 
-        It is in the target's unit. Raises `SelfTestError` when it exceeds the tolerance, or when the tolerance is so
-        wide that passing would prove nothing (FORMAT.md §7). None: there is no test, so nothing is proven.
+        It is in the target's unit. Raises `SelfTestError` if it exceeds the tolerance, or if the tolerance is so wide
+        that passing would prove nothing (FORMAT.md §7). Returns None if there is no test.
         """
         return prove(self.bundle.manifest, self.adapter, self._model.probe)
 
@@ -153,21 +153,21 @@ class Forecaster:
     ) -> Forecast:
         """Forecast one context ``[L]`` or a batch ``[B, L]``, NaN for missing values, latest value last.
 
-        ``prediction_length`` defaults to what the adapter was judged with, else the base's own; more than the adapter
-        was judged with is refused with `SignalMismatchError` unless that difference is accepted. ``quantile_levels``
-        default to the levels that the base was trained for. A context is cut at the left to what the adapter was
-        trained with, else to the base's longest. ``use`` says what this context is, in place of what `open` was told.
-        ``num_samples`` and ``seed`` are for a base that samples (Chronos-T5): how many paths the quantiles are read
-        off, and which; equal arguments give equal forecasts.
+        ``prediction_length`` defaults to the length that the adapter was evaluated with, else the base's own; a longer
+        one than the adapter's is refused with `SignalMismatchError` unless that difference is accepted.
+        ``quantile_levels`` default to the levels that the base was trained for. A context is cut at the left to the
+        adapter's training length, else to the base's longest. ``use`` states what this context is, instead of the
+        ``use`` given to `open`. ``num_samples`` and ``seed`` are for a base that samples (Chronos-T5): the number of
+        paths from which quantiles are computed, and their seed; equal arguments give equal forecasts.
 
-        The rest is for a base that mixes series (Chronos-2), in chronos-forecasting's words. ``groups`` ``[B]``: series
-        of one number are forecast together, as its multivariate targets are; without it each alone.
+        The rest is for a base that mixes series (Chronos-2), in chronos-forecasting's terms. ``groups`` ``[B]``: series
+        with the same number are forecast jointly, like its multivariate targets; without it each alone.
         ``past_covariates``: name → values beside the target, ``[L]``, or ``[N, L]`` for N groups in the order of their
         first series (without ``groups`` one for each series). ``future_covariates``: those of them that are known
         ahead, ``[H]`` or ``[N, H]``. Only targets are returned.
 
-        Raises `InputError` for a context that cannot be forecast from, or for samples, groups or covariates asked of a
-        base that has none, and `ForecastError` when the model's output is not finite.
+        Raises `InputError` for a context that cannot be forecast, or for samples, groups or covariates with a base
+        that does not support them, and `ForecastError` if the model's output is not finite.
         """
         manifest = self.bundle.manifest
         steps = self._steps(prediction_length)

@@ -1,7 +1,7 @@
 """Targets and covariates as rows of groups: what a base that mixes series (Chronos-2) forecasts from.
 
 The names are chronos-forecasting's: ``past_covariates`` are measured beside the target, ``future_covariates`` are those
-of them that are known ahead.
+of them that are also known ahead.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def arrange(
     if without:
         raise InputError(
             f"future_covariates: {without[0]!r} is not among past_covariates",
-            hint="what is known ahead is needed for the past as well: it is scaled by it",
+            hint="a future covariate also needs its past, by which it is scaled",
         )
     largest = int(np.bincount(own).max()) + len(past)
     if largest > MAX_GROUP:

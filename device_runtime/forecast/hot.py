@@ -1,7 +1,7 @@
 """Many adapters on one base in one process: a batch of contexts, each forecast with its own adapter, in one run.
 
-An adapter that only moves biases is a shift of them, and the shifted graph takes one for each row. So a central
-station keeps one session and some kilobytes for each bed, where `Forecaster` keeps a session for each adapter.
+An adapter that only changes biases is a shift of them, and the shifted graph takes a shift for each row. So a central
+station needs one session and a few kilobytes for each bed, while `Forecaster` needs a session for each adapter.
 """
 
 from __future__ import annotations

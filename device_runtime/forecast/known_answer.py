@@ -1,4 +1,4 @@
-"""The known-answer test: what a merged model says to a short context, compared with what it must say (FORMAT.md §7)."""
+"""The known-answer test: a merged model's output for a short context, compared with the expected one (FORMAT.md §7)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float32]
 
 
 def prove(manifest: Manifest, adapter: Adapter | None, probe: Callable[[FloatArray, int], FloatArray]) -> float | None:
-    """Ask ``probe`` (context ``[L]`` and size to that many numbers) the adapter's question, or that of the base alone.
+    """Run the known-answer test of the adapter, or of the base alone, by ``probe`` (context ``[L]``, size → numbers).
 
     Returns the largest absolute difference, in the target's unit; None where there is no test, so nothing is proven.
     Raises `SelfTestError` when it exceeds the tolerance, or when that is so wide that passing would prove nothing.

@@ -1,7 +1,7 @@
 """A base's learning graphs in ONNX Runtime: the loss, its gradient by the biases, and the forecast with them shifted.
 
-`LearningSession` is a `device_runtime.adapt.learnable.Learnable`. A shift is added to the biases that the running
-forecaster has: the base's, with an adapter merged where one runs.
+`LearningSession` is a `device_runtime.adapt.learnable.Learnable`. A shift is added to the biases of the running
+forecaster: the base's, with an adapter merged if one runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Merging: base plus adapter, as new arrays. The base is never touched."""
+"""Merging: base plus adapter, as new arrays. The base is never changed."""
 
 from __future__ import annotations
 

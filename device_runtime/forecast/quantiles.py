@@ -18,7 +18,7 @@ def at_levels(quantiles: FloatArray, trained: Sequence[float], wanted: Sequence[
 
     Trained levels are returned as they are. Others are interpolated linearly as chronos-forecasting 2.3 does: over an
     evenly spaced grid with the outermost quantiles repeated at 0 and 1. The quantiles ascend (`ascending`). Raises
-    `InputError` for levels that the model was not trained to reach, instead of returning the nearest in silence.
+    `InputError` for levels that the model was not trained to reach, instead of silently returning the nearest.
     """
     if not wanted:
         raise InputError("quantile_levels: want at least one level")
@@ -42,7 +42,7 @@ def at_levels(quantiles: FloatArray, trained: Sequence[float], wanted: Sequence[
 
 
 def ascending(quantiles: FloatArray) -> FloatArray:
-    """Put the levels of quantiles ``[B, H, Q]`` in ascending order at every step.
+    """Sort the levels of quantiles ``[B, H, Q]`` in ascending order at every step.
 
     A model may cross them: its 0.9 quantile below its 0.8 (on trends most of all, chronos-forecasting does the same).
     Sorted levels are quantiles again, and never score worse by the pinball loss.

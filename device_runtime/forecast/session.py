@@ -44,7 +44,7 @@ def open_session(
     """Open one graph of a bundle with ``merged`` in place of the tensors of those indices.
 
     Merged tensors go in through ``add_external_initializers``, which replaces them before any optimisation and
-    refuses a wrong name, shape or type; ``add_initializer`` would be folded away in silence (docs/adr/0002).
+    refuses a wrong name, shape or type; ``add_initializer`` would silently be folded away (docs/adr/0002).
     Raises `MissingLibraryError` for a provider that is not there, `StorageError` when the graph cannot be loaded and
     `MergeError` when ONNX Runtime refuses a tensor.
     """
@@ -86,13 +86,13 @@ def _created(graph: bytes | str, name: str, options: ort.SessionOptions, setting
 
 
 def _of_machine(error: Exception) -> bool:
-    """Whether ONNX Runtime ran out of something: no tensor and no graph is to blame for that."""
+    """Whether ONNX Runtime ran out of a resource, which is not the fault of a tensor or graph."""
     said = str(error).lower()
     return isinstance(error, MemoryError | OSError) or any(sign in said for sign in OUT_OF)
 
 
 def _run_error(error: Exception) -> ForecastError | StorageError:
-    """Say whose fault it is that a session did not run."""
+    """Return whose fault it is that a session did not run."""
     return (StorageError if _of_machine(error) else ForecastError)(f"onnxruntime: {error}")
 
 

@@ -1,4 +1,4 @@
-"""Samples in one at a time, a context out: one buffer for each signal, on a regular grid of steps.
+"""From single samples to contexts: one buffer for each signal, on a regular grid of steps.
 
 Documented rules (docs/guides/stream.md), each with a count in `Stream.counts`:
 
@@ -50,7 +50,7 @@ class Watched(Protocol):
         """Take a sample that the stream took."""
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
-        """Take it that the feed begins anew."""
+        """Restart, since the feed starts afresh."""
 
     def forecast(
         self, context: ArrayLike, prediction_length: int | None = None, *, use: Use | None = None, series: str = ""
@@ -158,7 +158,7 @@ class Stream:
         return False
 
     def of_item(self, name: str, item: str) -> None:
-        """Take it that what comes is one ``item``'s, as a patient's: another one than before begins another stay.
+        """Note that the next samples are of ``item``, a patient for example; a new item begins a new stay.
 
         It is held in memory, compared, and goes nowhere else. Raises `InputError` for an unknown name.
         """
@@ -168,7 +168,7 @@ class Stream:
         self._items[name] = item
 
     def end_stay(self, name: str) -> None:
-        """Say that a stay is over: the buffer is emptied. Raises `InputError` for an unknown name."""
+        """Note that a stay is over: the buffer is emptied. Raises `InputError` for an unknown name."""
         kind = self._known(name)
         self.counts["ended"] += 1
         self._items.pop(name, None)
@@ -188,7 +188,7 @@ class Stream:
         return self._signals[name]
 
     def _tell(self, kind: StreamSignal, t_ms: int, value: float) -> None:
-        """Tell a forecaster that scores itself of a sample that counts."""
+        """Pass an accepted sample to a forecaster that scores itself."""
         if isinstance(self.forecaster, Watched):
             self.forecaster.observe(str(kind.use.signal), t_ms, value, series=kind.name, interval_ms=kind.interval_ms)
 

@@ -1,4 +1,4 @@
-"""What an adapter is once it is decoded: values only, valid by construction."""
+"""A decoded adapter: values only, valid by construction."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an adapter is for: the signal, unit, interval and lengths that it was trained and judged with (FORMAT.md §4).
+"""What an adapter is for: the signal, unit, interval and lengths of its training and evaluation (FORMAT.md §4).
 
-A binding travels inside of the blob, under its signature. Whoever forecasts says what it forecasts (`Use`), and
-`check` refuses what differs, unless a person accepted exactly that difference by its name.
+A binding is inside the blob, under its signature. The caller states what it forecasts (`Use`), and `check` refuses a
+difference, unless a person accepted exactly that difference by its name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Binding:
     name: str  # "MAP", or the column's name in another domain
     code_system: CodeSystem = CodeSystem.NONE
     code: str = ""  # "8478-0"
-    unit: str = ""  # UCUM: "mm[Hg]"; empty where nobody said
+    unit: str = ""  # UCUM: "mm[Hg]"; empty if not stated
     interval_us: int = 0  # microseconds between steps; 0: steps of no stated length
     context_length: int  # steps
     prediction_length: int  # steps
@@ -130,7 +130,7 @@ class Binding:
         return f"{named} every {self.interval or 'step'}, {self.context_length} steps to {self.prediction_length}"
 
     def is_signal(self, name: str) -> bool:
-        """Say whether ``name`` means this signal: its code, its name, or another name of the same vital sign."""
+        """Return whether ``name`` means this signal: its code, its name, or another name of the same vital sign."""
         plain = name.strip(" ").lower() if name.isascii() else ""  # what is not ASCII is no name here, however it folds
         if plain and plain in (self.name.lower(), self.code.lower()):
             return True
@@ -140,7 +140,7 @@ class Binding:
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """What somebody is about to forecast; None or 0 where they did not say."""
+    """What a caller is about to forecast; None or 0 for what is not stated."""
 
     signal: str | None = None
     unit: str | None = None  # UCUM
@@ -192,18 +192,18 @@ def check(binding: Binding, use: Use, accepted: Collection[str] = ()) -> tuple[s
 
 
 def require_said(binding: Binding, use: Use) -> None:
-    """Raise `SignalMismatchError` where nobody said which signal, or at which interval, the adapter will forecast.
+    """Raise `SignalMismatchError` if the signal or the interval to forecast is not stated.
 
-    For whoever forecasts data that say what they are; arrays do not, and `check` passes over what was not said.
+    For callers whose data state what they are; arrays do not, and `check` ignores what is not stated.
     """
     if use.signal is None:
-        raise SignalMismatchError(f"the adapter is for {binding}: nobody said which signal this is")
+        raise SignalMismatchError(f"the adapter is for {binding}: the signal here is not stated")
     if binding.interval_us and not use.interval_us:
-        raise SignalMismatchError(f"the adapter is for {binding}: nobody said how long a step is here")
+        raise SignalMismatchError(f"the adapter is for {binding}: the interval here is not stated")
 
 
 def check_names(accepted: Collection[str]) -> None:
     """Raise `InputError` for a difference that does not exist."""
     unknown = [what for what in accepted if what not in DIFFERENCES]
     if unknown:
-        raise InputError(f"no difference is called {unknown[0]!r}: want any of {', '.join(DIFFERENCES)}")
+        raise InputError(f"no difference is named {unknown[0]!r}: want any of {', '.join(DIFFERENCES)}")

@@ -109,7 +109,7 @@ def blob_size(data: bytes) -> int:
     if not layout.HEADER.size <= total <= layout.MAX_BLOB_SIZE:
         raise SizeError(f"R3: total_size {total}: want {layout.HEADER.size} to {layout.MAX_BLOB_SIZE}")
     if total > len(data):
-        raise SizeError(f"R3: total_size {total}, but only {len(data)} bytes are there")
+        raise SizeError(f"R3: total_size {total}, but there are only {len(data)} bytes")
     return total
 
 

@@ -1,8 +1,8 @@
 """Canonical JSON: one byte string for each value, so that a digest of it means something.
 
-ASCII, keys sorted, no white space, no escapes, no exponents and no duplicate keys: what a reader in C of a hundred
-lines can take apart without memory of its own (FORMAT.md §2). That reader has no shortest-digits algorithm either, so
-numbers with a point are written with 15 significant digits at most: up to there each double has one shortest text.
+ASCII, keys sorted, no white space, no escapes, no exponents and no duplicate keys: a reader of a hundred lines of C can
+parse it without allocating memory (FORMAT.md §2). That reader has no shortest-digits algorithm either, so numbers with
+a point have at most 15 significant digits, with which each double has a unique shortest text.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""How a few parameters become an array that is added to a named tensor.
+"""From a few parameters to the array that is added to a named tensor.
 
-Whatever a method does, it adds ``Delta.dense(base)`` to one tensor; most kinds make that array without looking at the
-tensor itself (docs/adr/0027). The numeric contract (FORMAT.md §6) makes that array
+Every method ends in adding ``Delta.dense(base)`` to a tensor; most kinds compute that array without the tensor itself
+(docs/adr/0027). The numeric contract (FORMAT.md §6) makes that array
 the same, bit for bit, in numpy and in C on any processor: **every inner sum is a sum of integers smaller than 2^53**,
-so neither the order of summation nor BLAS nor fused multiply-add can change it; what remains are single double
+so neither the order of summation nor BLAS nor fused multiply-add can change it; the other operations are single double
 operations per element in a stated order, and `merge` rounds once to float32.
 """
 

@@ -1,8 +1,8 @@
-"""What an Ed25519 signature and key must be before a library is asked: FORMAT.md §8. Whole numbers only.
+"""Checks of an Ed25519 signature and key before a library verifies it: FORMAT.md §8. Integer arithmetic only.
 
-Libraries differ in what else they accept: points of small order, numbers in a second encoding, an equation with the
-cofactor or without. Where S is below the order and both points have prime order in their one encoding, all agree, so
-one signature has one verdict in Python, in C and on a secure element.
+Libraries differ in what else they accept: points of small order, non-canonical encodings, the equation with or without
+the cofactor. If S is below the order and both points have prime order in their canonical encoding, all agree, so a
+signature has the same verdict in Python, in C and on a secure element.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Signatures behind an adapter blob: FORMAT.md §8. Pure: bytes in, bytes out.
+"""Signatures after an adapter blob: FORMAT.md §8. Pure: bytes in, bytes out.
 
-Invariants, in the order they are checked: what follows the blob is whole 80-byte signatures, at most eight; each starts
-with ``ETSG``; those of another version, algorithm or key are passed over; ``threshold`` *different* trusted keys signed
-exactly these bytes.
+Invariants, in the order they are checked: the blob is followed by complete 80-byte signatures, at most eight; each
+starts with ``ETSG``; those of another version, algorithm or key are ignored; ``threshold`` *different* trusted keys
+signed exactly these bytes.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def verify(
     if len(good) < threshold:
         raise SignatureError(
             f"{len(good)} of {threshold} wanted signatures by {sum(map(len, keys.values()))} trusted keys are good",
-            hint="the adapter is not one that was approved for this fleet",
+            hint="the adapter was not approved for this fleet",
         )
     return frozenset(good)
 

@@ -1,7 +1,7 @@
 """The format's own number generator: a few lines of 64-bit integer arithmetic, the same in numpy and in C.
 
-A blob carries a 32-bit seed where it can instead of thousands of numbers, so every reader must expand that seed to
-the same numbers for ever. Library generators promise no such thing; this one is FORMAT.md §5.
+If possible a blob carries a 32-bit seed instead of thousands of numbers, so every reader must always expand that seed
+to the same numbers. Library generators do not guarantee that; this one is defined in FORMAT.md §5.
 The mixing function is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014).
 """
 

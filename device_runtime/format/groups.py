@@ -1,6 +1,6 @@
 """The records of a blob that change tensors: one entry of `GROUPS` for each kind of delta (FORMAT.md §4).
 
-A record is a *group* of tensors of one shape treated alike, so that what they share is said once.
+A record is a *group* of tensors of the same shape and kind, so that what they share is stored once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A bundle's learning manifest (``learning.json``): the graphs that learn on a base, and the digest of every file.
 
-It lies beside ``bundle.json`` and is not part of it, so that graphs can be added to a base that is in the field: what
-a base is, and every blob for it, stays as it was (docs/adr/0029). Pure: bytes in, values out. FORMAT.md has the fields.
+It is a file beside ``bundle.json``, so that graphs can be added to a base in the field: the base and every blob for it
+do not change (docs/adr/0029). Pure: bytes in, values out. FORMAT.md has the fields.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which files an ONNX graph opens beside itself: the locations of its external tensors, read off the protobuf bytes.
+"""Which other files an ONNX graph opens: the locations of its external tensors, parsed from the protobuf bytes.
 
-A graph may keep tensors in other files. Only those that the manifest pins are the base; a graph that names any other
-would run on bytes that nobody checked (FORMAT.md §2). Walked without the onnx package, and without reading weights:
-a message that does not hold the word "location" holds no such place.
+A graph may keep tensors in other files. Only files that the manifest pins belong to the base; a graph that names any
+other would run on unchecked bytes (FORMAT.md §2). The parser needs no onnx package and reads no weights: a message
+without the word "location" cannot name a file.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Field quality: forecasts remembered until their targets are in, then scored, beside the frozen base. No I/O."""
+"""Field quality: forecasts are kept until their targets have arrived, then scored, beside the frozen base. No I/O."""

@@ -1,4 +1,4 @@
-"""What runs beside one other forecaster, on the same forecasts: paired sums, evidence, drift."""
+"""The running forecaster compared with one other, on the same forecasts: paired sums, evidence, drift."""
 
 from __future__ import annotations
 

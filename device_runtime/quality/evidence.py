@@ -1,11 +1,11 @@
-"""Evidence on which of two forecasters is better that may be looked at after every forecast: e-processes by betting.
+"""Evidence on which of two forecasters is better, valid at any time: e-processes by betting.
 
-A *unit* (`device_runtime.quality.units`) gives the summed losses A of what runs and B of what it is compared with.
-``x = clip((A - r B) / (A + r B), -c, c) / c`` lies in [-1, 1] whatever the losses are; ``r`` is the ratio of losses
-that is still allowed. While what runs is allowed, x has a mean of at most 0 given all before it, so ``prod(1 + b x)``
-is a fair bet or worse for each b in (0, 1), and so is the mean over several b: by Ville's inequality it ever reaches
-1 / alpha with a probability of at most alpha, however often it is looked at. docs/reference/field-quality.md has the
-derivation.
+A *unit* (`device_runtime.quality.units`) gives the summed losses A of the running forecaster and B of the other.
+``x = clip((A - r B) / (A + r B), -c, c) / c`` lies in [-1, 1] whatever the losses are; ``r`` is the allowed ratio of
+losses. While the running forecaster is within it, x has a mean of at most 0 given the past, so ``prod(1 + b x)`` is a
+nonnegative supermartingale for each b in (0, 1), and so is the mean over several b. By Ville's inequality the
+probability that it ever reaches 1 / alpha is at most alpha, however often it is checked.
+docs/reference/field-quality.md has the derivation.
 """
 
 from __future__ import annotations

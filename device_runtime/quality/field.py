@@ -66,7 +66,7 @@ class FieldQuality:
         return count
 
     def end_stay(self, signal: str, *, series: str = "") -> int:
-        """Say that a stay is over, or that the clock was set: what waits is scored with what came. Returns how many."""
+        """End a stay, also if the clock was set: score pending forecasts with the targets so far; return how many."""
         feed = self._series.get((signal, series))
         if feed is None:
             return 0
@@ -75,7 +75,7 @@ class FieldQuality:
         return count
 
     def wants(self, signal: str, steps: int, levels: int, *, series: str = "") -> tuple[bool, bool]:
-        """Say whether the next forecast, ``steps`` at ``levels``, is remembered, and whether others make it too."""
+        """Return whether the next forecast, ``steps`` at ``levels``, is remembered, and whether others make it too."""
         feed = self._series.get((signal, series))
         if feed is None or (signal not in self._signals and len(self._signals) >= MAX_SIGNALS):
             self.left_out += feed is not None
@@ -180,7 +180,7 @@ class FieldQuality:
         return Judgement(verdict=Verdict.OPEN, why=why or "nothing was scored beside the base yet")
 
     def _said(self, signal: str, beside: Against) -> str:
-        """Say a comparison's figures, for the log."""
+        """Format a comparison's figures, for the log."""
         other = "the base" if beside.adapter is None else f"adapter {beside.adapter[:16]}"
         return (
             f"{signal} WQL {beside.own.wql:.6g}, {beside.percent:+.2f} % against {other}'s {beside.other.wql:.6g}, "
@@ -240,7 +240,7 @@ class FieldQuality:
         }
 
     def restore(self, value: Any) -> None:
-        """Go on with what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
+        """Restore what `to_value` wrote. Raises `FormatError` for anything else; then nothing is changed."""
         try:
             if value["version"] != VERSION:
                 raise FormatError(f"quality: version {value['version']!r}, this release reads {VERSION}")

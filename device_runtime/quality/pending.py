@@ -1,9 +1,9 @@
 """Forecasts of one series that wait for their targets, in bounded memory.
 
-Steps are those of `device_runtime.forecast.stream`: ``floor(t / interval)``; of the newest step the sample with the
-latest time stamp stands for it, an earlier step that is still missing is filled by a late sample, anything else is
-dropped. A forecast made when ``newest`` was the newest step is of the steps behind it. It is scored when the newest
-step is ``late_steps`` past the one behind its last target: then every target has had its sample, or is missing.
+Steps are those of `device_runtime.forecast.stream`: ``floor(t / interval)``; for the newest step the sample with the
+latest timestamp is used, a late sample fills an earlier step that is still missing, any other is dropped. A forecast
+made when ``newest`` was the newest step covers the steps after it. It is scored when the newest step is ``late_steps``
+past the one after its last target: then every target has arrived or is missing.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Series:
             self._targets[step] = value
 
     def _arrived(self, upto: float) -> Iterator[Arrived]:
-        """Take the forecasts that end at or before a step, and forget targets that nobody waits for any more."""
+        """Take the forecasts that end at or before a step, and drop targets that no forecast waits for."""
         # All have the same length, or nearly always: the oldest ends first.
         while self._waiting and self._waiting[0].end <= upto:
             forecast = self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""How a monitor watches the quality of its forecasts: a table of its settings."""
+"""The settings of field quality on a monitor."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class QualityRules:
 
     shadow_every: int = 4  # one forecast in so many is also made by the frozen base; 0: none
     late_steps: int = 2  # steps that a forecast waits for late samples once its last target's step has begun
-    half_life_days: float = 7.0  # of the figures that forget
-    unit: Unit = "block"  # what one bet is on: a block of horizons, or a whole stay
-    min_reported: int = 100  # scored steps behind every number that a report carries, and between two of them
-    save_seconds: float = 300.0  # between two writes of the figures: what a power cut may cost
+    half_life_days: float = 7.0  # of the exponentially weighted figures
+    unit: Unit = "block"  # one observation in the evidence: a block of horizons, or a whole stay
+    min_reported: int = 100  # least scored steps behind every figure in a report, and between those of two reports
+    save_seconds: float = 300.0  # between two writes of the figures: the most that a power cut may lose
 
     def __post_init__(self) -> None:
         """Refuse rules that mean nothing."""

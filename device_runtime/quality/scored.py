@@ -1,4 +1,4 @@
-"""What one forecaster's forecasts of one signal were worth: all of them, of late, day by day, and beside others."""
+"""The scores of one forecaster on one signal: in total, recently, day by day, and compared with others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Scored:
             del self.days[old]
 
     def beside(self, name: str, adapter: str | None, ratio: float | None) -> Against:
-        """Return the comparison with another forecaster; with another one under the name it begins anew."""
+        """Return the comparison with another forecaster; it restarts if the name now stands for a different one."""
         found = self.against.get(name)
         if found is None or found.adapter != adapter:
             count = len(self.levels)

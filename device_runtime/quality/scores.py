@@ -1,7 +1,7 @@
-"""Scores of one forecast against the targets that came: sums only, so that any set of forecasts adds up.
+"""Scores of one forecast against the targets that arrived: sums only, so that any set of forecasts can be added up.
 
-The definitions are those of the workstation's evaluation, which reads the same functions: `Sums` over the same windows
-gives the figures that ``edge-tsfm evaluate`` gives. A missing target enters nothing but the count of missing ones.
+The workstation's evaluation uses the same functions: `Sums` over the same windows gives the same figures as
+``edge-tsfm evaluate``. A missing target is only counted as missing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def in_context_scale(context: NDArray[np.floating]) -> FloatArray:
 
 
 def reaches(levels: FloatArray, level: float) -> bool:
-    """Whether a level can be read off quantiles at ``levels`` ``[Q]``."""
+    """Whether a level can be computed from quantiles at ``levels`` ``[Q]``."""
     return bool(levels[0] - 1e-6 <= level <= levels[-1] + 1e-6)
 
 

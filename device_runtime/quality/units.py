@@ -1,8 +1,8 @@
-"""From overlapping forecasts to units that may be bet on one after another, for each series.
+"""From overlapping forecasts to units on which one can bet one after another, for each series.
 
-Forecasts of one stay overlap and depend on one another. A *block* is a stretch of `BLOCK` horizons of one stay; it
-holds the forecasts that lie in it whole, so no target is in two blocks, and a block's difference is known before the
-next block's first target comes. A *stay* as the unit is one block that only the end of the stay closes.
+Forecasts of one stay overlap and depend on one another. A *block* covers `BLOCK` horizons of one stay and has the
+forecasts that lie wholly within it, so no target is in two blocks, and a block's difference is known before the next
+block's first target arrives. With *stay* as the unit, a block ends only at the end of the stay.
 """
 
 from __future__ import annotations

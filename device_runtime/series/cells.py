@@ -41,7 +41,7 @@ class Cells:
         return tuple(self.columns)
 
     def is_text(self, name: str) -> bool:
-        """Say whether a column holds text."""
+        """Return whether a column holds text."""
         return self.columns[name].dtype == object
 
     def some(self, name: str) -> Column:
@@ -123,7 +123,7 @@ def over_distinct(column: Column, say: Callable[[Any], str]) -> NDArray[np.objec
 
 
 def is_missing(text: str) -> bool:
-    """Say whether a cell says that there is no value: empty, ``NA``, ``NULL``, ``---``, ``***``, ``#DIV/0!``."""
+    """Return whether a cell says that there is no value: empty, ``NA``, ``NULL``, ``---``, ``***``, ``#DIV/0!``."""
     said = text.strip().casefold()
     return said in _MISSING or _PLACEHOLDER.fullmatch(said) is not None
 

@@ -1,4 +1,4 @@
-"""Which column of a table is what: as said by a person, as known of a public layout, or by the columns' names."""
+"""The role of each column of a table: from options, from a known public layout, or from the columns' names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from device_runtime.series.words import (
 
 
 def find_layout(cells: Cells, options: ReadOptions, known: Layout | None = None) -> Layout:
-    """Say which column is what. Raises `InputError` when a named column is absent or no timestamp is found."""
+    """Return which column is what. Raises `InputError` when a named column is absent or no timestamp is found."""
     said = {
         option: None if name is None else named_column(cells.names, name, option=option, source=cells.source)
         for option, name in options.named().items()
@@ -65,7 +65,7 @@ def _time_column(cells: Cells, names: Sequence[str]) -> str | None:
         raise InputError(
             f"{cells.source}: column {first!r} holds dates alone, and column {unread!r} beside it is no time of day "
             "in every row (such as 14:05, or an hour from 0 to 23)",
-            hint=f"mend {unread}, or say --timestamp-column {first} if a row is of a whole day",
+            hint=f"correct {unread}, or give --timestamp-column {first} if a row is of a whole day",
         )
     return others[0] if others else first
 

@@ -56,7 +56,7 @@ def decode(data: bytes, where: str) -> tuple[str, tuple[str, ...]]:
         notes = (f"read as {encoding.upper()}",)
     if "\0" in text:
         raise InputError(
-            f"{where}: character {text.index(chr(0))} is a NUL byte: not a text file, or UTF-16 without its mark",
+            f"{where}: character {text.index(chr(0))} is a NUL byte: no text file, or UTF-16 without a byte order mark",
             hint="save it as UTF-8",
         )
     return (text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text), notes
@@ -125,7 +125,7 @@ def split_rows(
 
 
 def may_hold_commas(body: str, delimiter: str) -> bool:
-    """Say whether some cell of a table may hold a comma."""
+    """Return whether some cell of a table may hold a comma."""
     return '"' in body if delimiter == "," else "," in body
 
 

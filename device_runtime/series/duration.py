@@ -60,7 +60,7 @@ def parse_duration(text: str, *, what: str = "interval") -> int:
     if total <= 0 or total > LONGEST_US:
         raise InputError(f"{what} {text!r} is {'not longer than nothing' if total <= 0 else 'too long'}", hint=_HINT)
     if total.denominator != 1:
-        raise InputError(f"{what} {text!r} is no whole number of microseconds", hint=_HINT)
+        raise InputError(f"{what} {text!r} is not a whole number of microseconds", hint=_HINT)
     return int(total)
 
 

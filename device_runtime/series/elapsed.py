@@ -1,4 +1,4 @@
-"""Times since a start, written as a clock shows them: ``36:15``, ``1 days 02:30:00``."""
+"""Times since a start, written like a clock: ``36:15``, ``1 days 02:30:00``."""
 
 from __future__ import annotations
 

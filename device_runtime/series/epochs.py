@@ -49,7 +49,7 @@ def epoch_times(
             raise InputError(
                 f"column {name!r} of {cells.source}: {high:.0f} looks like {unit} since 1970, {low:.0f} does not "
                 f"({cells.where(row)})",
-                hint="mend or leave out the rows whose time is not one",
+                hint="correct or leave out the rows whose time is not one",
             )
     if high > _LATEST_S and not steps:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Columns that say whether a row counts: errors, validity, status, quality. Known words only, and every use is said."""
+"""Columns that flag rows as valid or not: errors, validity, status, quality. Known words only; each use is reported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FLAGS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
 
 
 def is_flag_word(text: str) -> bool:
-    """Say whether a cell says that a row is good, bad, normal or an anomaly."""
+    """Return whether a cell says that a row is good, bad, normal or an anomaly."""
     return fold(text) in frozenset(
         f"{_YES} {_NO} {_GOOD_WORDS} {_BAD_WORDS} anomaly anomalous abnormal outlier".split()
     )
@@ -81,7 +81,7 @@ def flagged(
 
 
 def _kind(text: str, keep: frozenset[str], drop: frozenset[str]) -> bool | None:
-    """Say whether a cell takes its row out; None where it is no flag's. An empty one keeps it."""
+    """Return whether a cell removes its row; None if it is not a flag's. An empty one keeps it."""
     word = fold(text.removesuffix(".0"))
     if is_missing(text) or word in keep:
         return False

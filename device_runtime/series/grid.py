@@ -1,7 +1,7 @@
-"""Measurements at any time onto a regular clock: one stated rule, nothing invented.
+"""From measurements at any time to a regular clock, by one rule and without interpolation.
 
 Values of one part that fall into the same bin ``[t, t + interval)`` become their median; an empty bin is NaN;
-a stretch of more than ``max_gap`` without a row cuts the series in two. When every row already lies on its
+a gap of more than ``max_gap`` without a row splits the series in two. If every row already lies on its
 part's own clock (first time plus whole intervals) the bins start there; otherwise they start at whole
 intervals since 1970-01-01 00:00 UTC (or step 0), so that they do not depend on when a patient arrived.
 """
@@ -80,7 +80,7 @@ def conflicts(*keys: NDArray[np.int64], value: NDArray[np.float32]) -> tuple[int
 
 
 def _same(*keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say of each row but the first whether it has the keys of the one before."""
+    """Return for each row except the first whether it has the keys of the one before."""
     same = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
     for key in keys:
         same &= key[1:] == key[:-1]
@@ -117,7 +117,7 @@ def common_interval(rows: Ordered) -> int | None:
 
 
 def off_clock(rows: Ordered, interval_us: int) -> NDArray[np.bool_]:
-    """Say for each row whether it is not a whole number of intervals after its part's first, ``[R]``."""
+    """Return for each row whether it is not a whole number of intervals after its part's first, ``[R]``."""
     off: NDArray[np.bool_] = (rows.time_us - rows.time_us[_first_of_part(rows.part)]) % interval_us != 0
     return off
 

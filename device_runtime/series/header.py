@@ -1,4 +1,4 @@
-"""Where a table of text begins: lines before the header, its names, the delimiter, a line of units below it."""
+"""The head of a text table: lines before the header, its names, the delimiter, a line of units below it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a column's name says of whose measurements a row holds: patients, stays, records, places, sites."""
+"""Names of id columns: patients, stays, records, places, sites."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def id_tier(name: str) -> Tier | None:
 
 
 def ends_as_an_id(name: str) -> bool:
-    """Say whether a name that nobody knows is written as an id's (``RID``, ``horse_id``, ``Kennnummer``).
+    """Return whether an unknown name is written like an id's (``RID``, ``horse_id``, ``Kennnummer``).
 
     It is one only where the table's structure says so too: orders, alarms and sites have ids as well.
     """

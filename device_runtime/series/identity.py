@@ -1,4 +1,4 @@
-"""Whose rows these are: parts of a table by id and stay, and what to do where nobody knows."""
+"""Which rows belong to which item: parts of a table by id and stay, and what to do if there is no id."""
 
 from __future__ import annotations
 

@@ -177,12 +177,12 @@ def _clock_alone(cells: Cells) -> tuple[str, ...]:
 
 
 def is_date_alone(cells: Cells, name: str) -> bool:
-    """Say whether a column holds dates without a time of day, and no other column has that."""
+    """Return whether a column holds dates without a time of day, and no other column has that."""
     return _is_date_name(name) and _holds_days(cells, name) and time_columns(cells, name) == (name,)
 
 
 def holds_stamps(cells: Cells, name: str) -> bool:
-    """Say whether a column holds dates with a time of day."""
+    """Return whether a column holds dates with a time of day."""
     if cells.columns[name].dtype.kind == "M":
         return not _all(cells, name, is_day)
     texts = distinct(cells.texts(name))[1]
@@ -197,7 +197,7 @@ def _all(cells: Cells, name: str, test: Callable[[str], bool]) -> bool:
 
 
 def _is_clock(text: str) -> bool:
-    """Say whether a text is a time of day, or a whole hour of one."""
+    """Return whether a text is a time of day, or a whole hour of one."""
     return _is_time_of_day(text) or (text.isdigit() and len(text) < 3 and int(text) <= 23)
 
 

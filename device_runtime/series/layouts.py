@@ -1,4 +1,4 @@
-"""What a layout is, and the public ones that are known as a whole: MIMIC, eICU, PhysioNet 2019."""
+"""The layout of a table, and the public layouts that are recognised as a whole: MIMIC, eICU, PhysioNet 2019."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as text: which mark is the decimal one is decided once for a file, over all of its rows."""
+"""Numbers as text: the decimal separator is decided once for a file, over all of its rows."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def decide(cells: Cells, skip: Iterable[str], *, decimal: str | None = None) -> 
         (a, one), (b, other) = seen["."], seen[","]
         raise InputError(
             f"{cells.source} writes numbers in two ways: {one!r} in column {a!r}, {other!r} in column {b!r}",
-            hint="write all of them with one decimal mark",
+            hint="write all of them with the same decimal separator",
         )
     if seen:
         (mark,) = seen
@@ -107,7 +107,7 @@ def decide(cells: Cells, skip: Iterable[str], *, decimal: str | None = None) -> 
         return Numerals(mark, note=note)
     if doubtful is not None and (cells.delimiter == ";" or "," in doubtful[1]):
         raise InputError(
-            f"{cells.source}: is {doubtful[1]!r} in column {doubtful[0]!r} a thousand and more, or a decimal number?",
+            f"{cells.source}: {doubtful[1]!r} in column {doubtful[0]!r} may have a thousands or a decimal separator",
             hint=_HINT,
         )
     return Numerals()
@@ -132,14 +132,14 @@ def read_numbers(cells: Cells, name: str, numerals: Numerals) -> NDArray[np.floa
     if column.dtype.kind in "fiu":
         return column.astype(np.float64)
     if column.dtype != object:
-        raise InputError(f"column {name!r} of {cells.source} holds {column.dtype.name}, where numbers are wanted")
+        raise InputError(f"column {name!r} of {cells.source} holds {column.dtype.name}, where numbers are needed")
     codes, texts = distinct(column)
     numbers = [numerals.number(text) for text in texts]
     if None in numbers:
         bad = np.array([number is None for number in numbers])[codes]
         row = int(np.argmax(bad))
         raise InputError(
-            f"column {name!r} has {column[row]!r} where a number is wanted ({cells.where(row)}; {int(bad.sum())} such "
+            f"column {name!r} has {column[row]!r} where a number is needed ({cells.where(row)}; {int(bad.sum())} such "
             "rows)",
             hint="leave the field empty where nothing was measured",
         )

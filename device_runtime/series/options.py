@@ -1,4 +1,4 @@
-"""What a person may say about a file, the same for every command that reads one."""
+"""The options for reading a file, the same for every command that reads one."""
 
 from __future__ import annotations
 

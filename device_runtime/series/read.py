@@ -140,7 +140,7 @@ def _refuse_wrong_unit(cells: Cells, wanted: Target, cleaned: Cleaned, bounds: t
 def _identify(
     cells: Cells, layout: Layout, times: Times, value: NDArray[np.float32], options: ReadOptions, otherwise: str
 ) -> tuple[Layout, NDArray[np.object_]]:
-    """Say whose each row is; where no column's name says so, by the table's structure."""
+    """Find the item of each row; without a telling column name, from the table's structure."""
     if layout.id_column is None and layout.timestamp_columns and cells.rows > 1 and options.duplicates is None:
         used = {*layout.timestamp_columns, layout.name_column, layout.value_column, layout.unit_column}
         order = np.sort(times.time_us)

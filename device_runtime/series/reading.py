@@ -1,4 +1,4 @@
-"""What a table says of one signal: series on a regular clock, and all that was decided to know them."""
+"""One signal of a table: series on a regular clock, and everything that was decided in reading them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reading:
     layout: Layout
     target: Target
     clock: Clock
-    every_us: int  # the interval; `STEP_US` a step where nobody said how long one is
+    every_us: int  # the interval; `STEP_US` a step if its length is not stated
     parts: Parts
     times: Times
     kept: NDArray[np.int64]  # [R], which rows of the table speak of this signal

@@ -1,4 +1,4 @@
-"""Which rows of a table speak of the target: not a sheet's empty ones, and those that meet the conditions."""
+"""Which rows of a table hold the target: those that are not empty and meet the conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several signals of one table on one clock: targets and covariates, of every item its latest stretch."""
+"""Several signals of one table on one clock: targets and covariates, the latest series of every item."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Signal:
 
 # Item ids: the union of MIMIC-Extract's resources/itemid_to_variable_map.csv (rows of these variables that are
 # "ready") and mimic-code's concepts (mimic-iii pivoted_vital.sql, mimic-iv vitalsign.sql); from the former's list of
-# labels also the MetaVision items that nobody mapped and that say the same thing: 227242 (manual, right), 226329
+# labels also the MetaVision items that are not mapped and mean the same thing: 227242 (manual, right), 226329
 # (blood, CCO), 227632 and 227634 (Arctic Sun / Alsius, patient), 228640 and 1817 (EtCO2). Left out: rates that are
 # set on a ventilator or spontaneous only, skin temperature, blood gases (834, 220227), alarm limits.
 # Names: the columns of MIMIC, eICU (vitalPeriodic, vitalAperiodic, nurseCharting and its pivoted concept), PhysioNet

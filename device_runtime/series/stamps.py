@@ -66,19 +66,19 @@ def parse_time_of_day(text: str) -> int | None:
 
 
 def is_day(text: str) -> bool:
-    """Say whether a text is a date without a time of day."""
+    """Return whether a text is a date without a time of day."""
     stamp = parse_stamp(text)
     return stamp is not None and stamp[0] % DAY_US == 0 and ":" not in text and len(text.strip()) <= 10
 
 
 def is_midnight(text: str) -> bool:
-    """Say whether a text is the first moment of a day, which is how a date without a time of day may be written."""
+    """Return whether a text is the first moment of a day, which is how a date without a time of day may be written."""
     stamp = parse_stamp(text)
     return stamp is not None and stamp[0] % DAY_US == 0
 
 
 def is_ambiguous_day(text: str) -> bool:
-    """Say whether a text begins with a date whose first number may be the day or the month (``03/04/2026``)."""
+    """Return whether a text begins with a date whose first number may be the day or the month (``03/04/2026``)."""
     return _DATES_WITH_SLASHES.fullmatch(text.strip()) is not None
 
 

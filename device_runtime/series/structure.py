@@ -1,4 +1,4 @@
-"""Whose rows these are where no name says so: what times that come twice, go back or break off tell of a column."""
+"""Finding the id column without a telling name: from times within its values that repeat, go back or jump."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def identity_of_runs(
     """Return the column that must be the id of rows of which no two have one time, and what to say of others.
 
     It is the only one written as ids are whose cells are runs in time. Raises `InputError` where such a column is
-    no run, and where time breaks off, or goes back, at the changes of another: nobody can say whose they are.
+    no run, and where time jumps or goes back at the changes of another: it cannot be told whose they are.
     """
     order = np.argsort(time_us, kind="stable")
     steps = np.diff(time_us[order])
@@ -106,7 +106,7 @@ def _dividing(cells: Cells, used: set[str | None]) -> Iterator[tuple[str, NDArra
 
 
 def _fractions(values: list[object]) -> bool:
-    """Say whether cells are measurements: numbers with fractions, not ids written as floats (``101.0``)."""
+    """Return whether cells are measurements: numbers with fractions, not ids written as floats (``101.0``)."""
     return any(isinstance(value, str) and _FRACTION.fullmatch(value.strip()) for value in values)
 
 

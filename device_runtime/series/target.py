@@ -30,7 +30,7 @@ class Target:
 
 
 def find_target(cells: Cells, layout: Layout, target: str | None, own: Signal | None = None) -> Target:
-    """Say which column is the target: by name, by another name of the vital sign, or the only value column.
+    """Return which column is the target: by name, by another name of the vital sign, or the only value column.
 
     ``--target MAP`` on a table whose value column is called ``target``, ``y`` or ``value`` says what that column is.
     ``own`` is a signal that the table of signals has not, known by its name. Raises `InputError` when there is none, or
@@ -71,7 +71,7 @@ def find_target(cells: Cells, layout: Layout, target: str | None, own: Signal | 
 
 
 def _refuse_if_used(cells: Cells, layout: Layout, generic: str, target: str) -> None:
-    """Refuse values whose names nobody understands, where the target has no column of its own."""
+    """Refuse values whose names are unknown, if the target has no column of its own."""
     own_column = any(fold(name) == fold(target) != fold(generic) for name in cells.names)
     signal = find_signal(target)
     if not own_column and not (signal and any(find_signal(name) is signal for name in cells.names)):
@@ -107,7 +107,7 @@ def _find_event(cells: Cells, layout: Layout, name_column: str, target: str | No
 
 
 def event_is(event: str, target: str, signal: Signal | None) -> bool:
-    """Say whether an event's name is the target's, in any spelling or by its item id."""
+    """Return whether an event's name is the target's, in any spelling or by its item id."""
     if signal is not None:
         return find_event(event) is signal
     return event.strip().casefold() == target.strip().casefold()
@@ -124,7 +124,7 @@ def take_values(
     with np.errstate(over="ignore"):
         value = read_numbers(cells, target.column, numerals).astype(np.float32).astype(np.float64)
     signal = target.signal
-    if signal is None or not signal.unit:  # of an adapter's own signal nobody may have said the unit
+    if signal is None or not signal.unit:  # an adapter's own signal may have no stated unit
         if options.unit is not None:
             raise OptionError(
                 f"--unit {options.unit}: {target.name} is not a vital sign of the table of signals",

@@ -40,7 +40,7 @@ def read_times(cells: Cells, names: Sequence[str], *, step_us: int | None, numer
     """Return microseconds ``[R]`` from the column ``names[0]``, or from those that make up the time together.
 
     ``step_us`` is how long 1 is in a column of plain step numbers. Raises `InputError` for an empty or unreadable
-    field, or when some stamps have a time zone and others have none.
+    field, or when some timestamps have a time zone and others have none.
     """
     if len(names) > 1:
         times, clock, notes = read_joined(cells, names, numerals)
@@ -48,7 +48,7 @@ def read_times(cells: Cells, names: Sequence[str], *, step_us: int | None, numer
     (name,) = names
     if fold(name) in OF_DAY:
         raise InputError(
-            f"column {name!r} of {cells.source} counts through a day, and no column says of which",
+            f"column {name!r} of {cells.source} is the time of a day, and no column says of which day",
             hint="add a column date, or day with its number; or name another column with --timestamp-column",
         )
     column = cells.columns[name]
@@ -103,12 +103,12 @@ def _stamps(cells: Cells, name: str, codes: NDArray[np.int64], words: Sequence[s
         elif parse_time_of_day(words[place]) is not None:
             hint = "a time of day needs its date: in the same column, or in one called date beside it"
         raise InputError(
-            f"column {name!r} has {words[place]!r} where a timestamp is wanted ({cells.where(row)})", hint=hint
+            f"column {name!r} has {words[place]!r} where a timestamp is needed ({cells.where(row)})", hint=hint
         )
     if kinds.min() != kinds.max():
         row = int(np.argmax(kinds[codes] != kinds[codes[0]]))
         raise InputError(
-            f"column {name!r}: some stamps have a time zone and others have none ({cells.where(row)})",
+            f"column {name!r}: some timestamps have a time zone and others have none ({cells.where(row)})",
             hint="give all of them the same form, such as 2026-03-01T12:00:00Z",
         )
     return times

@@ -36,7 +36,7 @@ def variable_column(cells: Cells) -> str | None:
 
 
 def _names_signals(cells: Cells, name: str) -> bool:
-    """Say whether a column of text names two vital signs or more."""
+    """Return whether a column of text names two vital signs or more."""
     if not cells.is_text(name):
         return False
     sample = cells.columns[name][:: max(1, cells.rows // SAMPLE)]

@@ -1,4 +1,4 @@
-"""The words that columns go by, whatever their capitals and separators: times, variables, values, units."""
+"""Names of columns of times, variables, values and units, compared without case and separators."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What runs, durably: the life of an adapter on a monitor. Never imports a forecaster: it is given one to open with."""
+"""Which adapter runs, stored durably. Never imports the forecaster: it is given a function that opens adapters."""

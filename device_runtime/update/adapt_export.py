@@ -1,4 +1,4 @@
-"""What was learnt, as a file for the fleet: the blob, perhaps a signature, and an in-toto statement on it."""
+"""Export of a learnt adapter for the fleet: the blob, an optional signature, and an in-toto statement."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def export(config: DeviceConfig, slots: Slots, key: Path | None, *, who: str) ->
     own, current = slots.record.own, slots.record.current
     if own is None:
         raise StateError(
-            "nothing that was learnt here runs, so there is nothing to export",
+            "no adapter that was learnt here runs, so there is nothing to export",
             hint="edge-tsfm-device adapt status says what is missing",
         )
     blob = slots.load(own)

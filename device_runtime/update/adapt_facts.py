@@ -1,4 +1,4 @@
-"""What a learner says of itself to people and to the log: counts and scores, no measured value."""
+"""What is reported about a learner, to people and to the log: counts and scores, no measured value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Losses:
             self._stay = [0.0, 0.0, 0.0]
 
     def begin(self) -> None:
-        """The evidence begins anew."""
+        """Reset the evidence."""
         self.sums = [0.0, 0.0, 0.0]
 
     def restore(self, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Promoting by hand: the same conditions as the device's own, another one who decides when."""
+"""Promoting by hand: under the same conditions as the device, but when a person decides."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Prepared:
 
     blob: bytes
     entry: Entry
-    over: str | None  # SHA-256 of the adapter it stands on, hex; None: the base
+    over: str | None  # SHA-256 of the parent adapter, hex; None: the base
     facts: dict[str, Any]
 
     def promote(self, slots: Slots, reason: str, *, who: str) -> None:
-        """Let it forecast. Raises `StateError` where something else is installed by now."""
+        """Let it forecast. Raises `StateError` if something else has been installed meanwhile."""
         slots.promote(self.blob, self.entry, over=self.over, reason=reason, who=who, learnt=self.facts)
 
 
@@ -49,7 +49,7 @@ def prepare(config: DeviceConfig, slots: Slots, workshop: Workshop[object] | Non
     current = slots.record.current
     over = current.adapter if current else None
     if kept is None or not kept.body or kept.subject.parent != (over or ""):
-        raise StateError("nothing was learnt on what is installed", hint=HINT)
+        raise StateError("nothing was learnt on the installed adapter", hint=HINT)
     parent = slots.load(current) if current else None
     learner: Learner = workshop.learner(parent, may.rules, envelope.tensors)
     learner.restore(kept.body.get(LEARNT))
@@ -57,7 +57,7 @@ def prepare(config: DeviceConfig, slots: Slots, workshop: Workshop[object] | Non
     if learner.proposal is not Proposal.PROMOTE:
         said = facts_of(learner)
         raise StateError(
-            f"nothing is proven: evidence {said['evidence']:g} of {said['evidence_wanted']:g} over "
+            f"the evidence is not enough: evidence {said['evidence']:g} of {said['evidence_wanted']:g} over "
             f"{said['stays_judged']} stays",
             hint=HINT,
         )

@@ -1,4 +1,4 @@
-"""How far what a monitor learns may go, and by which rules: its settings, bounded by its envelope. Pure."""
+"""The mode and the rules of learning in force: the monitor's settings, limited by its envelope. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning again from a recorded feed: whether a monitor did what its log says."""
+"""Learning again from a recorded feed, to check that a monitor did what its log says."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Replayed:
 
     @property
     def said(self) -> str:
-        """Say it for people."""
+        """Format it for people."""
         if not self.compared:
             return f"{self.steps} steps from {self.stays} stays; the monitor has kept none of them to compare with"
         if self.first_difference is not None:

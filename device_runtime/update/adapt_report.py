@@ -1,4 +1,4 @@
-"""What a monitor says of its learning to people: from its settings, its envelope, its record and the learner's file."""
+"""The report on a monitor's learning: from its settings, its envelope, its record and the learner's file."""
 
 from __future__ import annotations
 

@@ -17,16 +17,16 @@ MS_A_MINUTE = 60_000.0
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptSettings(AdaptRules):
-    """Off unless somebody says otherwise. It concerns the one signal that the settings name. Valid once built."""
+    """``[adapt]``: off by default, and only for the signal that the settings name. Valid once built."""
 
-    enabled_by: str = ""  # who let it go further than shadow: one of those whom the envelope names
-    promote: Promoter = "device"  # "hand": what was proven waits for `adapt promote`
-    context_length: int = 48  # steps that are learnt from and forecast from, where no adapter says more exactly
-    prediction_length: int = 6  # steps that are learnt to forecast
-    ms_per_minute: float = 200.0  # that learning takes at most, while no forecast waits
-    gap_steps: int = 0  # without a sample, after which a stay is over; 0: 48, or as many as 10 minutes have
-    kib_per_day: int = 4_096  # that learning writes to the disk, at most
-    policy: Policy | None = None  # when it may learn; left out: whenever no input waits
+    enabled_by: str = ""  # who allows more than shadow: one of the names in the envelope
+    promote: Promoter = "device"  # "hand": a candidate that has passed waits for `adapt promote`
+    context_length: int = 48  # steps of context in learning, unless the adapter says otherwise
+    prediction_length: int = 6  # steps forecast in learning
+    ms_per_minute: float = 200.0  # most processor time for learning, while no forecast waits
+    gap_steps: int = 0  # steps without a sample that end a stay; 0: 48, or those of 10 minutes
+    kib_per_day: int = 4_096  # most that learning writes to the disk
+    policy: Policy | None = None  # when it may learn; None: whenever no input waits
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -52,5 +52,5 @@ class AdaptSettings(AdaptRules):
             )
 
     def may_learn(self, now: dt.datetime) -> tuple[bool, str]:
-        """Say whether it may learn at the local time ``now``, and if not, why."""
+        """Return whether it may learn at the local time ``now``, and if not, why."""
         return (True, "") if self.policy is None else self.policy.allows(now)

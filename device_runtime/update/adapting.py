@@ -1,7 +1,7 @@
-"""The host's learner: finished stays in, idle work, and what may come of it. Never in a forecast's way.
+"""The host's learner: takes finished stays, works while idle, promotes and demotes. It never delays a forecast.
 
-A fault of learning, of its file or of its graph never reaches who forecasts: `problem` says it, and it is tried again
-an hour later. It learns on what was installed (an adapter, or the base); where that changes, learning begins anew.
+A fault of learning, of its file or of its graph never affects forecasts: `problem` reports it, and it is tried again
+an hour later. It learns on top of the installed adapter or the base; if that changes, learning starts afresh.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Adapting(Generic[F]):
 
     @property
     def forbids_own(self) -> str:
-        """Why what was learnt may not forecast here, as far as that is certain; empty where it may, or nobody knows."""
+        """Why what was learnt may not forecast here, if that is certain; empty if it may, or if it is not known."""
         if self.allowed.may.promote and (self.envelope is not None or self.unread):
             return ""
         return (
@@ -141,7 +141,7 @@ class Adapting(Generic[F]):
         self._losses.begin()
 
     def _agree(self, learner: Learner) -> None:
-        """Let the learner know what runs: what was promoted or taken back while it did not look."""
+        """Update the learner with what runs: promotions and demotions since it last looked."""
         if self._own is None:
             if learner.promoted is not None:
                 self._demoted(learner)
@@ -263,7 +263,7 @@ class Adapting(Generic[F]):
                 self._losses.restore(body.get(LOSSES))
                 learner.restore(body.get(LEARNT))
             except FormatError as error:
-                self.problem = f"what was learnt cannot be used, learning begins anew from what is frozen: {error}"
+                self.problem = f"what was learnt cannot be used, learning starts afresh from the frozen model: {error}"
                 learner = workshop.learner(data, rules, tensors)
                 self._losses.begin()
         if rules.keep_windows != "disk" and learner.reservoir.held:
@@ -305,7 +305,7 @@ class Adapting(Generic[F]):
         return self._parent[0] or None if self._parent is not None else None
 
     def _demoted(self, learner: Learner, *, by_evidence: bool = False) -> None:
-        """What is frozen forecasts again: what was proven counts no more."""
+        """Note that the frozen model forecasts again; earlier evidence no longer counts."""
         if learner.state is not State.GATHERING:
             learner.demote(by_evidence=by_evidence)
         self._losses.begin()
@@ -313,12 +313,12 @@ class Adapting(Generic[F]):
         self._keep(now=True)
 
     def demoted_by_evidence(self) -> None:
-        """What was promoted was shown to be worse than what is frozen, and was taken back."""
+        """The promoted model was shown to be worse than the frozen one, and was demoted."""
         assert self._learner is not None
         self._demoted(self._learner, by_evidence=True)
 
     def fail(self, why: str) -> None:
-        """Say what keeps it from learning, or from promoting; forecasts go on."""
+        """Describe what prevents learning or promoting; forecasts continue."""
         self._keep()
         self._fail(why)
 

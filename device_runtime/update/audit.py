@@ -1,9 +1,9 @@
 """The device's log: one JSON line for each change, chained by SHA-256, so that a missing or altered line shows.
 
-The state record carries the last entries itself and is what commits them: so the log holds what was committed and
-nothing else. Behind the commit they are written to the log's file; what a cut or a full disk kept from it is *owed*
-and is written with the next change. A line that was torn off is cut away; whole lines are never rewritten. A log that
-is full, or cannot be read, becomes the older one. Format: ``<sha256 of previous hash and body> <body>``.
+The state record carries the last entries itself and commits them, so the log has exactly what was committed. After the
+commit they are written to the log's file; entries that a power cut or a full disk kept out of it are *owed* and written
+with the next change. An incomplete last line is cut off; complete lines are never rewritten. A log that is full, or
+cannot be read, is renamed to the older one. Format: ``<sha256 of previous hash and body> <body>``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read_lines(data: bytes, *, previous: str | None = None) -> Iterator[Line]:
             raise ChecksumError(f"audit log line {number}: not an entry: {error}") from error
         if (previous is not None and follows != previous) or link(follows, body).encode() != digest:
             raise ChecksumError(
-                f"audit log line {number}: the chain is broken", hint="a line was altered, removed or put in"
+                f"audit log line {number}: the chain is broken", hint="a line was altered, removed or inserted"
             )
         previous = digest.decode()
         yield Line(hash=previous, body=value)

@@ -1,8 +1,8 @@
-"""A number outside of the state folder that only rises: with it a copy of the folder that is put back is noticed.
+"""A monotonic counter outside the state folder, which reveals that an old copy of the folder was restored.
 
 Every write of the floor has a number; the counter is raised to it afterwards. A floor below its counter is an old copy:
-then no adapter runs until a poll has read again what was revoked. ``docs/reference/threat-model.md`` says what each
-kind of counter protects against.
+then no adapter runs until a poll has read the revocations again. ``docs/reference/threat-model.md`` says what each kind
+of counter protects against.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class FileCounter:
 class TpmCounter:
     """An NV counter of a TPM 2.0, through ``tpm2-tools``: it cannot be lowered, not even by root.
 
-    It is made once, by whoever provisions the monitor: ``tpm2_nvdefine 0x1500016 -C o -a "ownerread|ownerwrite|
+    It is created once, when the monitor is provisioned: ``tpm2_nvdefine 0x1500016 -C o -a "ownerread|ownerwrite|
     authread|authwrite|nt=counter"`` and one ``tpm2_nvincrement``. The monitor's number starts where the TPM's did.
     """
 
@@ -123,13 +123,13 @@ def counter_for(setting: str, here: Path) -> Counter:
 
 
 def check(counter: Counter, number: int) -> None:
-    """Refuse a floor that is older than the counter. Raises `StorageError` when it is, or when nobody can tell."""
+    """Refuse a floor that is older than the counter. Raises `StorageError` if it is, or if that cannot be told."""
     try:
         known = counter.read()
     except DeviceRuntimeError as error:
-        raise StorageError(f"nobody can tell whether the state is an old copy: {error}") from error
+        raise StorageError(f"it cannot be told whether the state is an old copy: {error}") from error
     if number < known:
         raise StorageError(
             f"the state is an old copy: its floor has number {number}, this monitor has counted to {known}",
-            hint="the next poll that succeeds reads again what was revoked",
+            hint="the next successful poll reads the revocations again",
         )

@@ -1,9 +1,9 @@
-"""The few file operations that device state is made of, as a Protocol, and their POSIX implementation.
+"""The few file operations on device state, as a Protocol, and their POSIX implementation.
 
-Everything the slots, the floor and the audit log write goes through here, one primitive at a time: so a test can
-record the primitives and enumerate every state that a power cut may leave (``tests/simulators/disk.py``). Names are
-relative to the state folder. ``write``, ``append``, ``cut``, ``link``, ``rename`` and ``unlink``
-promise nothing until ``sync`` (a file's data) and ``sync_folder`` (its name) have returned.
+Everything that the slots, the floor and the audit log write goes through here, one primitive at a time, so that a test
+can record the primitives and enumerate every state that a power cut may leave (``tests/simulators/disk.py``). Names are
+relative to the state folder. ``write``, ``append``, ``cut``, ``link``, ``rename`` and ``unlink`` are not durable until
+``sync`` (a file's data) and ``sync_folder`` (its name) have returned.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def replace_in_reserve(disk: Disk, name: str, data: bytes) -> None:
 
 
 def reserve(disk: Disk, name: str, size: int) -> None:
-    """Hold room for one replacement of a file by up to ``size`` bytes. Raises `StorageError` when there is none."""
+    """Reserve space for one replacement of a file by up to ``size`` bytes. Raises `StorageError` when there is none."""
     temporary = f".tmp-{name}"
     try:
         held = disk.read(temporary, max(size, 1 << 20))
@@ -233,7 +233,7 @@ class PosixDisk:
 
 
 def _is_ours(handle: int) -> bool:
-    """Whether an open file has one name and belongs to this user: what is written to it, no other file gets."""
+    """Whether an open file has a single hard link and belongs to this user, so that writing changes no other file."""
     found = os.fstat(handle)
     return found.st_nlink == 1 and found.st_uid == os.geteuid()
 

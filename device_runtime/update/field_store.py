@@ -1,7 +1,7 @@
-"""The field quality's file: sums of scores in the state folder, whole after a power cut, or begun anew.
+"""The file of field quality: sums of scores in the state folder, complete after a power cut, or started afresh.
 
-It decides nothing by itself and holds no sample and no forecast. What a cut costs is what was scored since the last
-write (`QualityRules.save_seconds`), and the forecasts that waited.
+It decides nothing by itself and holds no sample and no forecast. A power cut loses what was scored since the last write
+(`QualityRules.save_seconds`), and the pending forecasts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_SIZE = 4_194_304  # bytes: more than the most signals, forecasters, levels a
 
 
 def load(disk: Disk, field: FieldQuality) -> str:
-    """Go on with the sums on a disk; return why they are begun anew, empty where they are not."""
+    """Continue with the sums on the disk; return why they start afresh, empty if they do not."""
     try:
         data = disk.read(QUALITY, MAX_SIZE)
         if data is not None:

@@ -1,8 +1,8 @@
-"""What a device never goes below, kept outside of TUF's cache.
+"""The versions below which a device never goes, kept outside TUF's cache.
 
-python-tuf forgets its rollback protection when its cache is emptied (a power cut can do that); this floor does not. It
-only rises, is kept in two copies, and is raised before what it protects is committed. Whatever became of one copy, the
-higher of each limit counts. Both are replaced within room that is held for them: a full disk takes a revocation.
+python-tuf loses its rollback protection when its cache is emptied (a power cut can do that); this floor is not lost. It
+only rises, is kept in two copies, and is raised before what it protects is committed. Of two copies that differ, the
+higher value of each limit counts. Both are replaced within reserved space, so a revocation works on a full disk too.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def write(disk: Disk, floor: Floor) -> None:
 
 
 def reserve(disk: Disk, floor: Floor) -> None:
-    """Hold room for the next change of both copies. Raises `StorageError` when there is none."""
+    """Reserve space for the next change of both copies. Raises `StorageError` when there is none."""
     for name in COPIES:
         files.reserve(disk, name, room(floor))
 
@@ -224,5 +224,5 @@ def read(disk: Disk, *, fresh: bool) -> Floor:
         return Floor()
     raise StorageError(
         f"no copy of the floor can be read: nothing new is installed{': ' if problem else ''}{problem}",
-        hint="what runs goes on; have the device's storage looked at, then enrol it again",
+        hint="what runs continues; have the device's storage checked, then enrol it again",
     )

@@ -1,7 +1,7 @@
-"""Following one person's stream while a stay lasts: calibration offsets and the width's factor, on what is issued.
+"""Tracking one patient's stream during a stay: calibration offsets and the width factor, applied to issued forecasts.
 
-It holds numbers in memory alone, a few for each series, and forgets them at the end of a stay. What is learnt from is
-the forecast as it was issued. It changes quantiles, never an adapter, and never keeps a forecast from being made.
+Its state is a few numbers for each series, in memory only, and is discarded at the end of a stay. It learns from the
+forecasts as they were issued. It changes quantiles, never an adapter, and never prevents a forecast.
 """
 
 from __future__ import annotations

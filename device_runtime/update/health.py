@@ -26,8 +26,8 @@ class HealthRules:
     min_forecasts: int = 10
     max_failures: int = 0
     latency_budget: float = 1.0  # seconds for one forecast; a slower one is a failure
-    max_wql_vs_base_percent: float | None = None  # how much worse than the frozen base it may be; None: not judged
-    min_scored: int = 200  # steps that were scored beside the base before its WQL is judged
+    max_wql_vs_base_percent: float | None = None  # allowed excess of its WQL over the frozen base's; None: not judged
+    min_scored: int = 200  # least steps forecast by both before its WQL is judged
 
     def __post_init__(self) -> None:
         """Refuse a window that proves nothing."""

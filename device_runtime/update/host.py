@@ -1,8 +1,8 @@
 """`Host`: forecasts with the adapter a device has installed, and judges one on trial by the forecasts it makes.
 
 The process that forecasts and the one that updates share nothing but the device's state: the host looks at the record
-before every forecast, so an update, a confirmation or a rollback takes effect at the next one. What the machine kept
-from coming up is tried again, and said until it has come up (`Host.problem`).
+before every forecast, so an update, a confirmation or a rollback takes effect at the next one. If a machine fault keeps
+an adapter from opening, it is reported (`Host.problem`) and tried again until it opens.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from device_runtime.update.watch import F, Forecasting, Watch, one_name
 from device_runtime.update.workshop import Workshop
 
 START_WAIT = 30.0  # seconds for another process to finish its change
-FIRST_RETRY, LAST_RETRY = 1.0, 900.0  # seconds until the next attempt at what the machine kept from coming up
-PROBE_EVERY = 3_600.0  # seconds after which the known answer is asked again of what runs
+FIRST_RETRY, LAST_RETRY = 1.0, 900.0  # seconds until the next attempt after a fault of the machine
+PROBE_EVERY = 3_600.0  # seconds between known-answer tests of the running model
 
 
 class Host(Generic[F]):
@@ -49,7 +49,7 @@ class Host(Generic[F]):
         changed: Callable[[], None] | None = None,
         workshop: Workshop[Forecasting[F]] | None = None,
     ) -> None:
-        """Start what the record names, or the next safer thing.
+        """Start the adapter that the record names, or a safer one.
 
         ``open_adapter`` is `Installer.open`; ``clock`` counts seconds and never goes back; ``changed`` is called after
         this process changed the record, to report it; ``workshop`` is `device_runtime.monitor.workshop_of`, without
@@ -66,7 +66,7 @@ class Host(Generic[F]):
         self._down: DeviceRuntimeError | None = None
         self._watch: Watch[F] = Watch(config, clock=clock)
         self._adapting: Adapting[F] = Adapting(config, workshop, clock=clock)
-        self._own: Entry | None = None  # what was learnt here and promoted, whether it came up or not
+        self._own: Entry | None = None  # the adapter that was learnt here and promoted, whether it opened or not
         self._said: tuple[str, str, str] = (Mode.OFF, "", "")
         self.started: Started[Forecasting[F]]
         with self._slots(wait=START_WAIT) as slots:
@@ -76,14 +76,14 @@ class Host(Generic[F]):
 
     @property
     def problem(self) -> str:
-        """Why something else runs than the record names; empty when nothing went wrong."""
+        """Why something other than the record's adapter runs; empty if nothing went wrong."""
         return "; ".join(self.started.failures)
 
     def refresh(self) -> bool:
-        """Take over what another process activated, confirmed or took back; return whether the record had changed.
+        """Pick up what another process activated, confirmed or rolled back; return whether the record had changed.
 
         Most of the time it has not, and one small file is read to see that, without the lock. Raises `StorageError`
-        while the record cannot be read, and what the base alone raises when nothing comes up.
+        while the record cannot be read, and what the base alone raises if nothing opens.
         """
         if not self._differs(self._open_slots()):
             return False
@@ -94,7 +94,7 @@ class Host(Generic[F]):
         return True
 
     def _differs(self, slots: Slots) -> bool:
-        """Whether the record is another one. Raises `StorageError` when nobody can tell now."""
+        """Whether the record has changed. Raises `StorageError` if that cannot be told now."""
         if slots.unreadable:
             raise StorageError(slots.unreadable)
         return slots.record.generation != self._generation
@@ -110,7 +110,7 @@ class Host(Generic[F]):
     ) -> F:
         """Forecast as `Forecaster.forecast` does, and count the result for a trial's health window.
 
-        A forecast of one context is remembered until its targets are in, where `observe` is told the samples of its
+        A forecast of one context is kept until its targets have arrived, if `observe` is given the samples of its
         signal (``use`` or the settings say which, ``series`` which feed of it).
 
         A context that cannot be forecast from, one that the adapter is not for, or a machine without memory, is no
@@ -118,7 +118,7 @@ class Host(Generic[F]):
         safer adapter's. Raises what keeps everything from coming up, when what ran was taken back and not even the
         base alone opens.
         """
-        # A change that is being written, or a disk that cannot be read: its turn comes at the next forecast.
+        # A change that is being written, or a disk that cannot be read, is handled at the next forecast.
         with contextlib.suppress(StorageError):
             if not self.refresh():
                 self._try_again()
@@ -161,7 +161,7 @@ class Host(Generic[F]):
             self._adapting.observe(t_ms, value, interval_ms=span // 1_000, series=series)
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
-        """Say that a patient has left, or that the feed's clock was set: no forecast waits for what comes now."""
+        """Note that a patient has left, or that the feed's clock was set: no forecast waits for later samples."""
         self._watch.end_stay(signal, series=series)
         self._look_at_scores()
         if self._learns(signal):
@@ -221,7 +221,7 @@ class Host(Generic[F]):
             self._adapting.fail(f"nothing was promoted: {type(error).__name__}: {error}")
 
     def _take_back_own(self, reason: str, **facts: object) -> None:
-        """Let what an own adapter stands on run again; on a disk that refuses, or is locked, for this start alone."""
+        """Let the parent of an own adapter run again; if the disk refuses, or is locked, for this start only."""
         slots, unlocked = self._open_slots(), ""
         with contextlib.ExitStack() as stack:
             try:
@@ -291,7 +291,7 @@ class Host(Generic[F]):
                 self._begin(slots, failed=f"health window: {self._window.reason}")
 
     def _begin(self, slots: Slots, *, failed: str = "", keep: Started[Forecasting[F]] | None = None) -> None:
-        """Bring up what the record names, with a new window if it is on trial; what ``failed`` does not come up."""
+        """Open what the record names, with a new window if it is on trial; ``failed``: see `start`."""
         before, now = slots.record.generation, self._clock()
         self._check_own(slots)
         open_own = self._adapting.open_own if self._adapting.opens_own else None
@@ -303,7 +303,7 @@ class Host(Generic[F]):
             self._down = (
                 error
                 if isinstance(error, DeviceRuntimeError)
-                else StorageError(f"nothing comes up: {type(error).__name__}: {error}")
+                else StorageError(f"nothing opens: {type(error).__name__}: {error}")
             )
             raise self._down from error
         self._down = None
@@ -327,7 +327,7 @@ class Host(Generic[F]):
                 slots.demote(why, who="device")
 
     def _learn_on(self, slots: Slots) -> None:
-        """Let it learn on what is installed, and know what runs over that."""
+        """Let it learn on top of the installed adapter, and know what runs instead of that."""
         current, own = slots.record.current, slots.record.own
         self._own = own
         self._adapting.begin(
@@ -346,7 +346,7 @@ class Host(Generic[F]):
             leave(self._config.state, LEARNING, note)
 
     def _look_beside(self, slots: Slots) -> None:
-        """Let the frozen base forecast beside an adapter, and on trial what ran before it."""
+        """Let the frozen base forecast beside an adapter, and during a trial also the previous one."""
         adapter, before = self.started.running.adapter_digest, slots.record.current
         on_trial = self.started.state is State.TRIAL and before is not None
         self._watch.beside(
@@ -380,12 +380,12 @@ class Host(Generic[F]):
         leave(self._config.state, RUNNING, note)
 
     def _report(self) -> None:
-        """Tell whoever reports that the record has changed."""
+        """Call the reporter, since the record has changed."""
         if self._changed is not None:
             self._changed()
 
     def _slots(self, *, wait: float = 0.0) -> AbstractContextManager[Slots]:
-        """Open the device's state, locked; where no lock can be had it is only read, as on a read-only disk."""
+        """Open the device's state, locked; without a lock, as on a read-only disk, it is only read."""
         return locked_slots(self._config, wait=wait)
 
     def _open_slots(self) -> Slots:

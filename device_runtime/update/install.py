@@ -1,4 +1,4 @@
-"""From bytes to a proven adapter: the load order of FORMAT.md §11, each step before the next."""
+"""From bytes to a tested adapter, in the load order of FORMAT.md §11."""
 
 from __future__ import annotations
 
@@ -78,23 +78,25 @@ class Installer(Generic[R]):
             self._check_machine(error)
             raise
         except (OSError, MemoryError, ImportError) as error:
-            raise StorageError(f"this machine kept it from being proven: {type(error).__name__}: {error}") from error
+            raise StorageError(
+                f"a fault of this machine kept it from being tested: {type(error).__name__}: {error}"
+            ) from error
         return entry
 
     def _check_machine(self, error: DeviceRuntimeError) -> None:
-        """Blame this machine when not even its base alone comes up. Raises `StorageError`."""
+        """Blame this machine if not even the base alone opens. Raises `StorageError`."""
         if self.base_test is None:
             return
         try:
             self.base_test()
         except (DeviceRuntimeError, OSError, MemoryError) as cause:
             raise StorageError(
-                f"this monitor's base does not come up, so nothing is said of the adapter: {cause}",
+                f"this monitor's base does not open, so the adapter could not be tested: {cause}",
                 hint="edge-tsfm-device selftest BUNDLE --adapter FILE, after copying the bundle again",
             ) from error
 
     def failed_on(self, error: DeviceRuntimeError) -> str | None:
-        """Say with what an adapter failed: empty for good, None where the adapter is not to blame.
+        """Return how an adapter failed: empty for success, None if the adapter is not at fault.
 
         A base, trusted keys or a runtime that this monitor gets later may be what the adapter was made for.
         """

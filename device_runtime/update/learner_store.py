@@ -1,9 +1,9 @@
-"""What a monitor has learnt, in its state folder: whole after a power cut, or begun anew from the frozen forecaster.
+"""What a monitor has learnt, in its state folder: complete after a power cut, or started afresh from the frozen model.
 
-It decides nothing: what forecasts is a blob in a slot. The file belongs to the base, the learning graph, the adapter
-and the signal that it names; for others it is no state at all. It keeps its size, and room for its next write is held,
-so that a disk that fills up keeps the last one. On one day of the monitor's clock no more is written than the settings
-allow. Measured values are in it only where the settings say that windows are kept on the disk.
+It decides nothing: forecasts use a blob in a slot. The file belongs to the base, the learning graph, the adapter and
+the signal that it names, and is ignored for others. It has a constant size, and space for its next write is reserved,
+so that a full disk keeps the last state. On one day of the monitor's clock no more is written than the settings allow.
+It has measured values only if the settings say that windows are kept on the disk.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ DAY = 86_400.0  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What was learnt on: of anything else it says nothing."""
+    """What was learnt on; the state is only valid for that."""
 
     base: str  # SHA-256 of bundle.json, hex
     learning: str  # SHA-256 of learning.json, hex
-    parent: str  # SHA-256 of the adapter it stands on, hex; empty: the base alone
+    parent: str  # SHA-256 of the parent adapter, hex; empty: the base alone
     signal: str
     interval: str
 
@@ -63,21 +63,21 @@ class LearnerStore:
         self._last = _digest(disk)  # of the file as it was read or written here
 
     def changed(self) -> bool:
-        """Whether somebody else wrote the file since; what cannot be read now was not."""
+        """Whether another process has written the file since; a file that cannot be read now counts as unchanged."""
         try:
             return _digest(self._disk) != self._last
         except StorageError:
             return False
 
     def load(self) -> tuple[Mapping[str, Any] | None, str]:
-        """Return what was learnt, None where there is nothing, and why it is begun anew.
+        """Return what was learnt, None if there is nothing, and why learning starts afresh.
 
         Raises `StorageError` where it cannot be read now: that says nothing of what is in it.
         """
         try:
             kept = read_kept(self._disk)
         except (FormatError, IrregularError) as error:
-            return None, f"what was learnt cannot be used, learning begins anew from what is frozen: {error}"
+            return None, f"what was learnt cannot be used, learning starts afresh from the frozen model: {error}"
         self._last = _digest(self._disk)
         if kept is None or not kept.body:
             return None, ""
@@ -85,7 +85,7 @@ class LearnerStore:
             self._written = kept.written
         if kept.subject != self._subject:
             changed = [name for name, value in asdict(kept.subject).items() if value != getattr(self._subject, name)]
-            return None, f"learning begins anew: another {' and '.join(changed)}"
+            return None, f"learning starts afresh: another {' and '.join(changed)}"
         return kept.body, ""
 
     def save(self, body: Mapping[str, Any], *, now: bool = False) -> bool:

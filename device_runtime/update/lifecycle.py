@@ -1,4 +1,4 @@
-"""What an adapter goes through on a device: a pure table.
+"""The states of an adapter on a device: a pure table.
 
 Rule 1: everything that decides a transition lives in this file. Rule 2: this file reads no clock, disk or network.
 `docs/guides/deploy.md` holds the diagram that `diagram` prints from the table, and a test compares them.
@@ -125,7 +125,7 @@ class Record:
 
     @property
     def installed(self) -> Entry | None:
-        """The publisher's adapter that a start loads, or what was learnt here stands on; None is the base alone."""
+        """The publisher's adapter that a start loads, or the parent of what was learnt here; None is the base alone."""
         return self.candidate if self.state is State.TRIAL else self.current
 
     @property
@@ -167,16 +167,16 @@ def step(
 ) -> Record:
     """Return the record after ``event``. Raises `StateError` when the state does not allow it.
 
-    Whatever takes what an own adapter stands on takes the own adapter, too.
+    Whatever removes the parent of an own adapter removes the own adapter too.
     """
     target = TRANSITIONS.get((record.state, event))
     if target is None:
         raise StateError(
             f"{event.value} is not possible in state {record.state.value}",
-            hint="edge-tsfm-device status says what runs",
+            hint="edge-tsfm-device status shows what runs",
         )
     if event is Event.DEMOTE and record.own is None:
-        raise StateError("nothing that was learnt here runs", hint="edge-tsfm-device adapt status says what does")
+        raise StateError("no adapter that was learnt here runs", hint="edge-tsfm-device adapt status shows what runs")
     base = replace(record, generation=record.generation + 1, reason=reason)
     match event:
         case Event.PROMOTE | Event.DEMOTE:
@@ -219,12 +219,12 @@ def bar(record: Record, sequence: int, *, failed_on: str = "") -> Record:
 
 
 def barred(record: Record, sequence: int, known: Collection[str]) -> bool:
-    """Whether a sequence failed here before, and would again with what the monitor has: ``known``."""
+    """Whether a sequence failed here before, and would fail again with the monitor's current ``known`` state."""
     return sequence <= record.failed_sequence and (not record.failed_on or record.failed_on in known)
 
 
 def expire(record: Record, *, reason: str) -> Record:
-    """End a trial that nobody ended: what ran before runs again, and the adapter may be tried another time."""
+    """End a trial that nobody ended: the previous adapter runs again, and this one may be tried another time."""
     return step(record, Event.EXPIRE if record.current else Event.EXPIRE_TO_BASE, reason=reason)
 
 
@@ -238,7 +238,7 @@ def give_up_candidate(record: Record, *, failed: bool, reason: str) -> Record:
 
 
 def fall_back(record: Record, *, reason: str) -> Record:
-    """Take back what runs: a trial ends, an own adapter gives way to what it stands on.
+    """Roll back: a trial ends, an own adapter is replaced by its parent.
 
     A confirmed adapter gives way to the previous one, and that to the base.
     """
@@ -253,7 +253,7 @@ def fall_back(record: Record, *, reason: str) -> Record:
 def revoke(record: Record, revoked: Collection[str], *, below: int = 0, reason: str = "revoked") -> Record:
     """Drop every adapter whose file is ``revoked`` or whose sequence is below ``below``; unchanged when none is.
 
-    An own adapter has no sequence of the publisher's: it goes with its file, or with what it stands on.
+    An own adapter has no sequence of the publisher's: it is removed with its file, or with its parent.
     """
 
     def gone(entry: Entry | None) -> bool:

@@ -1,4 +1,4 @@
-"""The device's one lock: who changes its state holds it, for as long as a change takes."""
+"""The device's one lock: whatever changes the state holds it for the duration of the change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCK_WAIT = 10.0  # seconds a command waits for another one to finish its change
 
 @contextlib.contextmanager
 def locked(root: Path, name: str = STATE_LOCK, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold the device's one lock, for as long as a change takes and never while a network is waited for.
+    """Hold the device's one lock for the duration of a change, never while waiting for a network.
 
     ``name`` is another one for polls, so that two agents do not fetch the same. Raises `LockedError` when another
     process holds it for more than ``wait`` seconds.
@@ -28,7 +28,7 @@ def locked(root: Path, name: str = STATE_LOCK, *, wait: float = 0.0) -> Iterator
         root.mkdir(parents=True, exist_ok=True)
         try:
             handle = open_regular(root / name, os.O_RDWR | os.O_CREAT, 0o640)
-        except IrregularError:  # nobody holds such a lock, and a revocation must not wait for a person
+        except IrregularError:  # no process holds such a lock, and a revocation must not wait for a person
             files.put_aside(root / name)
             handle = open_regular(root / name, os.O_RDWR | os.O_CREAT, 0o640)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""What the processes of a monitor leave for `status` and reports: the last poll, and what really runs.
+"""Notes of a monitor's processes for `status` and reports: the last poll, and what actually runs.
 
-Notes decide nothing and are not flushed: one that is lost or cannot be written is only missing in what is said.
+Notes decide nothing and are not flushed: one that is lost or cannot be written is only missing from the reports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a monitor may do what can wait: try a staged adapter, or learn."""
+"""When a monitor may do deferrable work: try a staged adapter, or learn."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Policy:
         return first, last
 
     def inhibited(self) -> bool:
-        """Whether the host forbids every activation now; a file that cannot be looked for counts as there."""
+        """Whether the host forbids every activation now; if the file cannot be checked, it counts as present."""
         try:
             return self.inhibit_file is not None and self.inhibit_file.exists()
         except OSError:
             return True
 
     def allows(self, now: dt.datetime) -> tuple[bool, str]:
-        """Say whether a trial may begin at the local time ``now``, and if not, why."""
+        """Return whether a trial may begin at the local time ``now``, and if not, why."""
         if self.inhibited():
             return False, f"inhibited by {self.inhibit_file}"
         if self.activation == "manual":

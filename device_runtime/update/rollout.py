@@ -24,7 +24,7 @@ class Rollout:
     permille: int = 0
     groups: tuple[str, ...] = ()
     salt: str = ""
-    halt: bool = False  # nobody starts on it any more; those who did go on
+    halt: bool = False  # no further monitor starts on it; those that did continue
 
     def __post_init__(self) -> None:
         """Check every field."""

@@ -1,4 +1,4 @@
-"""Small JSON records that know whether they are whole: a body and the SHA-256 of its bytes."""
+"""Small JSON records with a checksum: a body and the SHA-256 of its bytes."""
 
 from __future__ import annotations
 

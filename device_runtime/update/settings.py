@@ -25,14 +25,14 @@ MAX_CONFIG_SIZE = 65_536  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
-    """Who this monitor is, what it trusts, and where it looks."""
+    """A monitor's identity, trusted keys, and sources."""
 
     device_id: str
-    ring: str  # of the fleet: monitors that are offered the same
-    signal: str = ""  # what this monitor's adapter will forecast, as "MAP"; empty: only unbound adapters may run
-    unit: str = ""  # UCUM, as "mm[Hg]"
-    interval: str = ""  # time between two steps, as "1h"
-    accept_differences: tuple[str, ...] = ()  # a person's consent, by name, to run an adapter for something else
+    ring: str  # the monitors that are offered the same adapter
+    signal: str = ""  # what this monitor's adapter will forecast, such as "MAP"; empty: only unbound adapters may run
+    unit: str = ""  # UCUM, such as "mm[Hg]"
+    interval: str = ""  # time between two steps, such as "1h"
+    accept_differences: tuple[str, ...] = ()  # differences from the adapter's binding that a person accepted, by name
     bundle: Path
     state: Path
     trusted_keys: tuple[bytes, ...]  # Ed25519 public keys, 32 bytes each
@@ -42,9 +42,9 @@ class DeviceConfig:
     root: Path | None = None  # the factory's root.json
     report_to: str = ""  # a folder, or https://…
     report_token: Path | None = None  # file with a bearer token for reports over HTTP
-    signed_only: bool = False  # also `forecast`, `stream` and `selftest` with --adapter take nothing unsigned
-    counter: str = ""  # where the floor's number is kept too: a file on another partition, or tpm2:INDEX
-    trial_days: float = 14.0  # after which a trial that nobody ended is over
+    signed_only: bool = False  # `forecast`, `stream` and `selftest` with --adapter refuse unsigned files too
+    counter: str = ""  # second place of the floor's number: a file on another partition, or tpm2:INDEX
+    trial_days: float = 14.0  # after which a trial ends that nobody has ended
     policy: Policy = field(default_factory=Policy)
     health: HealthRules = field(default_factory=HealthRules)
     quality: QualityRules = field(default_factory=QualityRules)
@@ -125,10 +125,10 @@ def _check_owner(path: Path) -> None:
     if found.st_mode & 0o022:
         raise SettingsError(
             f"{path} may be written by others (mode {found.st_mode & 0o7777:o}): the keys in it are not trusted",
-            hint=f"look what it says, then chmod go-w {path}",
+            hint=f"check its content, then chmod go-w {path}",
         )
     if found.st_uid not in (0, os.geteuid()):
         raise SettingsError(
             f"{path} belongs to user {found.st_uid}: the keys in it are not trusted",
-            hint=f"look what it says, then chown root {path}",
+            hint=f"check its content, then chown root {path}",
         )

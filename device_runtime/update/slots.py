@@ -1,9 +1,10 @@
 """The only writer of device state: slots named by content, one state record, the floor, the audit log.
 
 The record alone says what runs, and replacing it is the only commit point: it carries its own log entry. Order within
-a change: slot, floor, record, then the log's file. A slot is never overwritten but to mend it; the bytes that will be
-used are the bytes that are hashed. A damaged record means the base alone, never a guess; one that cannot be read now
-is left as it is. Room for record and floor is held before anything is installed, so that a full disk takes them back.
+a change: slot, floor, record, then the log's file. A slot is never overwritten except to repair it; the bytes that will
+be used are the bytes that are hashed. With a damaged record the base runs alone; nothing is guessed. A record that
+cannot be read at the moment is left as it is. Space for record and floor is reserved before anything is installed, so
+that rollback and revocation work on a full disk.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Slots:
 
     @property
     def problem(self) -> str:
-        """Why the record does not say what was last written; empty where it does."""
+        """Why the record is not what was last written; empty if it is."""
         return self.damaged or self.unreadable
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ class Slots:
     def load(self, entry: Entry) -> bytes:
         """Read a slot whole and check that it is what its name says. Raises `StorageError`.
 
-        Bytes that changed on this disk are this machine's fault, not that of whoever signed them.
+        Bytes that changed on this disk are this machine's fault, not the signer's.
         """
         try:
             data = self.disk.read(f"{SLOTS}/{entry.file}", MAX_FILE_SIZE)
@@ -112,7 +113,7 @@ class Slots:
         return data
 
     def lacks(self, entry: Entry) -> bool:
-        """Whether a slot has to be filled again: it is not there, or holds other bytes."""
+        """Whether a slot must be filled again: it is missing, or has other bytes."""
         try:
             data = self.disk.read(f"{SLOTS}/{entry.file}", MAX_FILE_SIZE)
         except (FormatError, IrregularError):
@@ -153,7 +154,7 @@ class Slots:
             self.disk.sync_folder("")  # the slots' folder may be new
 
     def stage(self, data: bytes, entry: Entry, ring: str, *, who: str) -> None:
-        """Put a verified and proven adapter into its slot; what runs goes on.
+        """Put a verified and tested adapter into its slot; the running one continues.
 
         Raises `RollbackError` below the floor, `StorageError` when it cannot be written.
         """
@@ -200,21 +201,21 @@ class Slots:
         self._commit(lifecycle.step(self.record, Event.CONFIRM, reason=reason), "confirm", who)
 
     def fall_back(self, reason: str, *, who: str) -> None:
-        """Take back what runs: to what an own adapter stands on, the confirmed one, the previous one, or the base."""
+        """Roll back: to the parent of an own adapter, the confirmed one, the previous one, or the base."""
         if self.record.runs_own:
             self.demote(reason, who=who)
             return
         self._commit(lifecycle.fall_back(self.record, reason=reason), "roll back", who)
 
     def promote(self, data: bytes, entry: Entry, *, over: str | None, reason: str, who: str, **facts: object) -> None:
-        """Let a proven adapter that was learnt here run in place of what it stands on.
+        """Let a tested adapter that was learnt here run instead of its parent.
 
         ``over`` is that adapter's SHA-256, hex, None for the base; ``facts`` go into the log. Raises `StateError` where
         something else is installed by now, `StorageError` when it cannot be written.
         """
         current = self.record.current
         if (current.adapter if current else None) != over:
-            raise StateError("another adapter was installed meanwhile: what was learnt does not stand on it")
+            raise StateError("another adapter was installed meanwhile: what was learnt is not based on it")
         record = lifecycle.step(self.record, Event.PROMOTE, own=entry, reason=reason)
         self._check_writable()
         self.reserve()
@@ -225,7 +226,7 @@ class Slots:
                      over=over, **facts)  # fmt: skip
 
     def demote(self, reason: str, *, who: str, **facts: object) -> None:
-        """Take back what was learnt here; what it stands on runs again. Raises `StateError` where there is nothing."""
+        """Demote what was learnt here; its parent runs again. Raises `StateError` if there is nothing."""
         record, own = lifecycle.step(self.record, Event.DEMOTE, reason=reason), self.record.own
         assert own is not None
         named = {"adapter": own.adapter, "version": own.version, "sequence": own.sequence}
@@ -361,7 +362,7 @@ def slots_of(config: DeviceConfig, *, clock: Callable[[], float] = time.time) ->
 
 @contextlib.contextmanager
 def locked_slots(config: DeviceConfig, *, wait: float = 0.0) -> Iterator[Slots]:
-    """Hold a device's state, locked; where no lock can be had it is only read, as on a read-only disk.
+    """Open a device's state, locked; without a lock, as on a read-only disk, it is only read.
 
     Raises `LockedError` when another process holds it for more than ``wait`` seconds.
     """

@@ -1,10 +1,10 @@
-"""Starting on a device: load what the record names, or the next safer thing, down to the base alone.
+"""Starting on a device: load the adapter that the record names, or a safer one, down to the base alone.
 
-Invariants: a trial's try is counted durably before its bytes are loaded, so a crash, a hang or a watchdog during the
-load costs a try; what cannot be counted is not tried. Signature and hash are checked at every start, over the bytes
-that are then used. Only the adapter's own fault is written down, and only once something safer has come up on the same
-machine: a full disk, no memory, no file handles or a damaged base cost no adapter, only this start, and neither do
-settings that say that this monitor forecasts something else than the adapter is for.
+Invariants: an attempt to start a trial is counted durably before its bytes are loaded, so a crash, a hang or a watchdog
+reset during the load uses up an attempt; without counting there is no attempt. Signature and hash are checked at every
+start, on the bytes that are then used. Only a fault of the adapter itself is recorded, and only once something safer
+runs on the same machine. A full disk, no memory, no file handles, a damaged base, or settings for another signal affect
+only this start and remove no adapter.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from device_runtime.update.slots import Slots
 T = TypeVar("T")
 # Verifies signatures, merges and proves: blob with signatures, or None for the base alone. Raises when it must not run.
 Opener = Callable[[bytes | None], T]
-# The same for a blob that was learnt here, which nobody signed; second, the signed file it stands on, None: the base.
+# The same for a blob that was learnt here, which is unsigned; second, its parent's signed file, None: the base.
 OwnOpener = Callable[[bytes, bytes | None], T]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Generic[T]):
-    """What runs now, and what did not come up on the way to it."""
+    """What runs now, and what failed to open before it."""
 
     running: T
     entry: Entry | None  # None: the base alone
@@ -60,12 +60,12 @@ def start(
     keep: Started[T] | None = None,
     open_own: OwnOpener[T] | None = None,
 ) -> Started[T]:
-    """Bring up the adapter the record names, or fall back. Raises only when the base alone does not come up.
+    """Open the adapter that the record names, or fall back. Raises only if the base alone does not open.
 
-    ``ring`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why what
-    the record names must not run any more: then begin with the fall-back. ``keep`` is what runs already: it goes on
-    where the fall-back ends at the same adapter. ``open_own`` opens what was learnt here; without it what that stands
-    on runs.
+    ``ring`` is the device's: its security minimum holds for whatever runs, as at a poll. ``failed`` says why the
+    adapter in the record must not run any more: then start with the fallback. ``keep`` is what runs already: it
+    continues if the fallback ends at the same adapter. ``open_own`` opens what was learnt here; without it the parent
+    of that runs.
     """
     rung = _fall_back(slots, slots.record, failed) if failed else slots.record
     tries = slots.record.tries
@@ -115,7 +115,7 @@ def _count(slots: Slots, entry: Entry, rung: Record, ring: str) -> Record:
 
 
 def _open(slots: Slots, entry: Entry, rung: Record, open_adapter: Opener[T], open_own: OwnOpener[T] | None) -> T:
-    """Open a slot: a signed adapter, or what was learnt here with what it stands on."""
+    """Open a slot: a signed adapter, or one that was learnt here with its parent."""
     if not rung.runs_own:
         return open_adapter(slots.load(entry))
     if open_own is None:
@@ -142,7 +142,10 @@ def _check_floor(slots: Slots, entry: Entry, ring: str, *, own: bool) -> None:
 
 
 def _fault(error: Exception) -> Fault:
-    """Say whose fault it is that an installed adapter did not come up."""
+    """Decide whose fault it is that an installed adapter did not open.
+
+    It was proven on this monitor, with its base and its runtime: should these be others now, the monitor has changed.
+    """
     if isinstance(error, _SpentError):
         return Fault.SENDER
     return installed_fault(error.code) if isinstance(error, DeviceRuntimeError) else fault_of(error)
@@ -153,7 +156,7 @@ def _text(error: Exception) -> str:
 
 
 def _comes_up(open_adapter: Opener[T], failures: list[_Failure]) -> bool:
-    """Whether the base alone comes up now: where it does not, the machine is to blame for what failed beside it."""
+    """Whether the base alone opens now: if it does not, the failure of an adapter is the machine's fault."""
     if not any(failure.fault is Fault.SENDER for failure in failures):
         return True
     try:

@@ -1,8 +1,8 @@
-"""From a feed of samples to the values of finished stays, in bounded memory: what a monitor learns from.
+"""From a feed of samples to the values of finished stays, in bounded memory, to learn from.
 
-A stay is what one series brought between two ends: an event, another item, a gap, or a clock that was set. Steps are
-those of `device_runtime.forecast.stream`: of the newest step the sample with the latest time stamp stands for it, an
-earlier step that is still missing is filled by a late sample, anything else is dropped.
+A stay is the part of a series between two ends: an event, another item, a gap, or a clock that was set. Steps are those
+of `device_runtime.forecast.stream`: for the newest step the sample with the latest timestamp is used, a late sample
+fills an earlier step that is still missing, any other is dropped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float32]
 MAX_STEPS = 16_384  # of one stay that are kept, the latest: 64 KiB
 MAX_SERIES = 64
 QUEUE = 32  # finished stays that wait for an idle moment; the oldest gives way
-LEAST_GAP, LEAST_GAP_MS = 48, 600_000  # a gap is the longer of both, where nobody says how long one is
+LEAST_GAP, LEAST_GAP_MS = 48, 600_000  # a gap is the longer of both, if its length is not set
 
 
 class Feed:
@@ -103,7 +103,7 @@ class Feeds:
             self._queue(feed.end(), newest)
 
     def _queue(self, values: FloatArray | None, end_ms: int) -> None:
-        """Let a finished stay wait."""
+        """Queue a finished stay."""
         if values is None:
             return
         if len(self._waiting) >= QUEUE:

@@ -1,4 +1,4 @@
-"""The host's eye on the quality of its forecasts: shadows beside them, scores of them, and their file."""
+"""The host's measurement of field quality: shadow forecasts, scores, and their file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from device_runtime.update import field_store
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.settings import DeviceConfig
 
-RETRY = 3_600.0  # seconds until a shadow that did not come up, or did not forecast, is tried again
+RETRY = 3_600.0  # seconds until a shadow that did not open, or did not forecast, is tried again
 
 
 class Quantiles(Protocol):
@@ -59,7 +59,7 @@ class Forecasting(Protocol[F_co]):
         """Forecast a context ``[L]`` or a batch ``[B, L]``."""
 
     def self_test(self) -> float | None:
-        """Ask for the known answer. Raises `SelfTestError`."""
+        """Run the known-answer test. Raises `SelfTestError`."""
 
 
 class Watch(Generic[F]):
@@ -81,7 +81,7 @@ class Watch(Generic[F]):
 
     @property
     def problem(self) -> str:
-        """Why figures are missing; empty where nothing is."""
+        """Why figures are missing; empty if none are."""
         return "; ".join(filter(None, (self._file_problem, self._shadow_problem)))
 
     def beside(
@@ -104,14 +104,14 @@ class Watch(Generic[F]):
             span = self._config.use.interval_us
             if not span or span % 1_000:
                 raise InputError(
-                    "observe: nobody said how long a step is in whole milliseconds",
+                    "observe: the length of a step in whole milliseconds is not given",
                     hint='give interval_ms, or add interval = "1h" to the settings',
                 )
             interval_ms = span // 1_000
         self._scored(self.field.observe(one_name(signal), t_ms, value, interval_ms=interval_ms, series=series))
 
     def end_stay(self, signal: str, *, series: str) -> None:
-        """Say that a stay is over."""
+        """Note that a stay is over."""
         self._scored(self.field.end_stay(one_name(signal), series=series))
 
     def remember(self, forecast: F, context: ArrayLike, use: Use, *, series: str) -> None:
@@ -138,7 +138,7 @@ class Watch(Generic[F]):
         return self.field.judge(adapter, min_scored)
 
     def unlogged_drift(self) -> dict[tuple[str | None, str], str]:
-        """Return the drift flags, by adapter and signal, that `logged` was not told of, with their figures."""
+        """Return the drift flags, by adapter and signal, that are not yet in `logged`, with their figures."""
         if not self._news:
             return {}
         risen = self.field.drifts()
@@ -148,7 +148,7 @@ class Watch(Generic[F]):
         return found
 
     def logged(self, keys: Iterable[tuple[str | None, str]]) -> None:
-        """Take it that the log has these drift flags."""
+        """Note that the log has these drift flags."""
         self._logged.update(keys)
         self._news = False
 
@@ -180,7 +180,7 @@ class Watch(Generic[F]):
     def _shadow(
         self, name: str, context: NDArray[np.float32], steps: int, levels: Sequence[float], use: Use
     ) -> Made | None:
-        """Let another forecaster forecast the same; None where it cannot, whatever keeps it."""
+        """Let another forecaster forecast the same; None if it cannot, for whatever reason."""
         try:
             if name not in self._shadows:
                 self._shadows[name] = self._open[name]()

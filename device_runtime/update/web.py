@@ -1,7 +1,7 @@
-"""HTTP(S) by the standard library, and nothing else that its openers would follow: no files, no FTP, no downgrade.
+"""HTTP(S) by the standard library, without the other schemes of its openers: no files, no FTP, no downgrade.
 
-Every exchange has an end: a clock runs around looking the name up, connecting, headers and body, however slowly they
-come and however often a server says that it goes on.
+Every exchange has a deadline that covers name resolution, connecting, headers and body, however slowly they arrive and
+however many interim responses a server sends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _SaferRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: object, code: int, msg: str, headers: object, newurl: str
     ) -> urllib.request.Request | None:
-        """Say where to go next, or None to take the answer for an error."""
+        """Return the redirect to follow, or None to treat the answer as an error."""
         if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
             return None
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]  # as given to us
@@ -47,7 +47,7 @@ class Deadline:
 
     @property
     def over(self) -> bool:
-        """Whether the moment has come."""
+        """Whether it is time."""
         return time.monotonic() >= self.until
 
     def connect(self, address: tuple[str, int], timeout: float, source: Any = None) -> socket.socket:
@@ -91,13 +91,13 @@ class Deadline:
         try:
             found = answers.get(timeout=max(self.until - time.monotonic(), 0.0))
         except queue.Empty:
-            raise OSError(f"{host} could not be looked up in time") from None
+            raise OSError(f"{host} could not be resolved in time") from None
         if isinstance(found, OSError):
             raise found
         return found
 
     def end(self) -> None:
-        """Shut every connection down: whoever reads from one gets an end or an error."""
+        """Shut every connection down: a reader of one gets an end of file or an error."""
         for made in self._sockets:
             with contextlib.suppress(OSError):
                 # Of the connection below TLS: an `SSLSocket`'s own shutdown is not for other threads.
@@ -197,6 +197,8 @@ def check_address(what: str, address: str, *, secret: bool = False) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(f"{what}: want a folder, or an address of http or https")
     if parts.username is not None or parts.password is not None:
-        raise SettingsError(f"{what}: no name or password in an address: addresses are written to logs")
+        raise SettingsError(f"{what}: an address must have no name or password: addresses are written to logs")
     if secret and parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise SettingsError(f"{what}: a token goes over https only", hint="everybody on the way could read it")
+        raise SettingsError(
+            f"{what}: a token is sent over https only", hint="otherwise anybody on the way could read it"
+        )

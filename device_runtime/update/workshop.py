@@ -1,4 +1,4 @@
-"""What the shell of adaptation needs of whoever has the model: a protocol.
+"""The protocol by which adaptation uses the model.
 
 `device_runtime.own.OwnAdapters` implements it with ONNX Runtime; a test may do without.
 """
@@ -23,7 +23,7 @@ class Made:
     """A blob of what was learnt, proven on this monitor."""
 
     blob: bytes
-    version: int  # the adapter's that it stands on; 0 on the base
+    version: int  # of the parent adapter; 0 on the base
     shift: NDArray[np.float32]  # [n], as the blob carries it, rounded
     steps: int  # that it forecasts at most
 

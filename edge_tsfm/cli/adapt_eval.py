@@ -50,31 +50,37 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     type=click.Choice(["shadow", "active", "bounded"]),
     default="shadow",
     show_default=True,
-    help="What the monitor may do: learn unseen, forecast with what it learnt, or follow each stream by tracking.",
+    help="What the monitor may do: learn in shadow, forecast with what it learnt, or also track each stream.",
 )
-@split_option("validation", whose="Whose stays: choose rules on validation patients, look at test patients once.")
+@split_option("validation", whose="Whose stays: choose rules on validation patients, use test patients once.")
 @click.option("--config", type=FILE, help="TOML file with an [adapt] table, as a monitor's.  [default: the defaults]")
-@click.option("--ward", type=click.IntRange(2), help="Stays in a ward, whole patients.  [default: all in one]")
-@click.option("--wards", type=click.IntRange(1), help="Put through so many wards.  [default: all]")
+@click.option(
+    "--ward", type=click.IntRange(2), help="Stays in a ward; patients are not split.  [default: all in one ward]"
+)
+@click.option("--wards", type=click.IntRange(1), help="Number of wards to run.  [default: all]")
 @click.option("--seeds", type=click.IntRange(1), default=2, show_default=True, help="Orders of the patients.")
-@click.option("--every", type=click.IntRange(1), help="bounded: steps between forecasts.  [default: one's length]")
-@click.option("--offline/--no-offline", default=True, help="Also train on the same stays at once: the ceiling.")
-@click.option("--faults", is_flag=True, help="Also with faults from the middle of each ward's history on.")
+@click.option(
+    "--every", type=click.IntRange(1), help="bounded: steps between forecasts.  [default: the prediction length]"
+)
+@click.option(
+    "--offline/--no-offline", default=True, help="Also train on all of the same stays at once, as an upper reference."
+)
+@click.option("--faults", is_flag=True, help="Run also with faults from the middle of each ward's history on.")
 @click.option(
     "--simulate",
     "simulated",
     type=click.IntRange(0),
     default=200,
     show_default=True,
-    help="Wards in which nothing is to be gained, simulated to count false promotions.",
+    help="Number of simulated wards without any possible gain, to count false promotions.",
 )
-@click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of patients.")
+@click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of the bootstrap.")
 @length_options(context="the adapter's, or 48", prediction="the adapter's, or 6")
 @min_observed_option("12, or as many as the context has steps")
 @read_options
 @accept_option
 @click.option(
-    "--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write one page with it all."
+    "--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write everything as one HTML page."
 )
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -91,11 +97,11 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Put DATA, a ward's history, through a monitor's own learning: what it would have learnt, promoted, taken back.
+    """Run a monitor's own learning on DATA, a ward's history: what it would have learnt, promoted and demoted.
 
-    Stays come one behind another. Each is forecast by what was learnt from those before it, scored, and then learnt
-    from. With several wards (--ward), what one ward taught is also scored on the next, beside training on the same
-    stays at once.
+    Stays follow one another. Each is forecast with what was learnt from those before it, scored, and then learnt
+    from. With several wards (--ward), what was learnt on one is also scored on the next, beside training on all of the
+    same stays at once.
     """
     from device_runtime.files import write_atomic
     from edge_tsfm.report.adapt import page, text
@@ -167,6 +173,6 @@ def _predict(forecaster: Forecaster, lengths: Lengths) -> Predict:
 
 
 def _json(found: AdaptEval, runs: Forecaster, split: str) -> str:
-    """Say it all for machines."""
+    """Return everything for JSON."""
     origin = {"bundle": runs.bundle.digest.hex(), "adapter": runs.adapter_digest, "split": split}
     return json.dumps({**origin, **found.to_value()}, indent=2, allow_nan=False)

@@ -18,7 +18,7 @@ from edge_tsfm.errors import ConfigError
 @click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True),
-    help="A config.json: that shape, weights as its own library draws them.",
+    help="A config.json: a model of that shape, with randomly initialised weights.",
 )
 @click.option(
     "--bundle", type=click.Path(path_type=Path, exists=True), help="A bundle of --base.  [default: export one]"
@@ -27,25 +27,25 @@ from edge_tsfm.errors import ConfigError
     "--precision",
     type=click.Choice(["float32", "int8", "float16"]),
     default="float32",
-    help="Of the frozen weights in the bundle that is exported.",
+    help="Precision of the frozen weights in the exported bundle.",
 )
-@click.option("--keep", help="With --precision: what adapters may touch, as in export base.")
+@click.option("--keep", help="With --precision: what adapters may change, as in export base.")
 @click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="Adapter blob to activate.")
-@click.option("--threads", type=click.IntRange(1), default=2, help="For torch and for the runtime.")
+@click.option("--threads", type=click.IntRange(1), default=2, help="Threads for torch and for the runtime.")
 @click.option("--runs", type=click.IntRange(3), default=100, help="Timed forecasts of each.")
 @click.option(
-    "--profile", type=click.Path(path_type=Path), help="Also write ONNX Runtime's profile of one forecast here."
+    "--profile", type=click.Path(path_type=Path), help="Write ONNX Runtime's profile of one forecast to this file."
 )
 @click.option(
     "--optimum/--no-optimum",
     default=None,
-    help="Also time Hugging Face optimum's ORTModelForSeq2SeqLM.  [default: for Chronos-T5, where it is installed]",
+    help="Also time Hugging Face optimum's ORTModelForSeq2SeqLM.  [default: for Chronos-T5, if it is installed]",
 )
 @click.option(
     "--clock",
     type=click.Choice(["wall", "processor"]),
     default="wall",
-    help="processor: of forecasts the time that processors worked, for a busy machine; with --threads 1.",
+    help="processor: measure processor time instead of wall time, for a busy machine; with --threads 1.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -64,8 +64,8 @@ def command(
 ) -> None:
     """Time the device runtime against the torch pipeline and optimum's: forecasts, start, memory, activation.
 
-    They run in turn in one process, so read the ratios; start-up and memory come from processes of their own. Run it
-    on an idle machine.
+    They run in turn in one process, so only the ratios carry over to other machines; start-up and memory are measured
+    in separate processes. Run it on an idle machine.
     """
     from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.models import BUNDLED, load_base

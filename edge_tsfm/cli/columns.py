@@ -84,7 +84,7 @@ def _column(cells: Cells, name: str, layout: Layout | None, numerals: Numerals) 
 
 
 def _role(name: str, layout: Layout | None) -> str | None:
-    """Say what a column is that is no signal."""
+    """Describe what a column is that is no signal."""
     if layout is None:
         return None
     if name in (layout.id_column, layout.part_column):
@@ -160,7 +160,7 @@ def column_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _amount(row: dict[str, Any]) -> str:
-    """Say how much there is of one column, event or signal."""
+    """Describe how much there is of one column, event or signal."""
     if "records" in row:
         return f"in {row['records']:,} records, {' or '.join(row['units'])}"
     share = 100 * row["missing"] / max(1, row["values"] + row["missing"])

@@ -10,9 +10,9 @@ import click
 
 @click.command()
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), help="Folder for what it makes."
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), help="Folder for the output."
 )
-@click.option("--patients", type=click.IntRange(60), default=1_500, help="In each of the two wards.")
+@click.option("--patients", type=click.IntRange(60), default=1_500, help="Patients in each ward.")
 @click.option("--steps", type=click.IntRange(50), default=300, help="Training steps of each method.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(out: Path, patients: int, steps: int, as_json: bool) -> None:

@@ -29,46 +29,49 @@ WAIT = 60.0  # seconds for another evaluation to write the same files
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @split_option(
-    "test", whose="Which patients (or, of a run split by time, which stretch); all is for data of another hospital."
+    "test", whose="Which patients to score (or, with a split by time, which part); all is for data of another hospital."
 )
-@click.option("--allow-trained-patients", is_flag=True, help="Score patients the run was trained on, and say so.")
 @click.option("--target", help="Signal or column.  [default: what the run was trained on]")
 @read_options
 @min_observed_option("as the run")
-@click.option("--block-length", type=click.IntRange(1), help="Split by time: steps drawn together.  [default: as run]")
-@click.option("--subgroup", "subgroups", multiple=True, help="Also by this column, such as Gender; repeatable.")
+@click.option(
+    "--block-length",
+    type=click.IntRange(1),
+    help="With a split by time: length of the bootstrap's blocks.  [default: the run's]",
+)
+@click.option("--subgroup", "subgroups", multiple=True, help="Report also by this column, such as Gender; repeatable.")
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Also the adapter with calibrated quantiles, fitted on the run's validation patients.",
+    help="Score also the adapter with quantiles calibrated on the run's validation patients.",
 )
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Also what the device's runtime forecasts with this bundle, in its precision; needs --adapter.",
+    help="Score also the device runtime's forecasts with this bundle, in its precision; needs --adapter.",
 )
 @click.option(
     "--adapter",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The blob exported from the run for --bundle.",
+    help="Blob exported from the run for --bundle.",
 )
 @click.option(
     "--windows",
     "most",
     type=click.IntRange(1),
-    help="Score at most so many windows, drawn by the seed.  [default: all]",
+    help="Most windows to score, drawn by the seed.  [default: all]",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Of the bootstrap and of windows drawn and shown.",
+    help="Seed of the bootstrap and of the windows drawn and plotted.",
 )
-@click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of patients.")
+@click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of the bootstrap.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write every figure as CSV.")
 @click.option(
-    "--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write one page with it all."
+    "--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write everything as one HTML page."
 )
 @click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for its pictures as PNG.")
 @accept_option
@@ -88,10 +91,10 @@ def command(
     target: str | None,
     **given: Any,
 ) -> None:
-    """Score a RUN's adapter on the test patients of DATA, left out: the data it was trained on.
+    """Score a RUN's adapter on the test patients of DATA, by default the data it was trained on.
 
-    Beside it stand its frozen base, persistence, the window's mean, a linear trend and exponential smoothing, with
-    intervals by bootstrap over patients. Says plainly when the adapter does not beat its base.
+    Compares it with its frozen base, persistence, the window's mean, a linear trend and exponential smoothing, with
+    intervals by bootstrap over patients. Says so if the adapter does not beat its base.
     """
     from edge_tsfm.report.text import report_csv, report_text
     from edge_tsfm.runs.evaluate import Options, evaluate_run, read_for
@@ -160,7 +163,7 @@ def _write_together(files: Mapping[Path, bytes]) -> None:
     from edge_tsfm.one_writer import only_writer
 
     with ExitStack() as stack:
-        for folder in sorted({path.resolve().parent for path in files}):  # in one order: nobody waits for each other
+        for folder in sorted({path.resolve().parent for path in files}):  # a fixed order prevents a deadlock
             stack.enter_context(only_writer(folder, wait=WAIT))
         for path, data in files.items():
             write_atomic(path, data)

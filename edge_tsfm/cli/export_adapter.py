@@ -17,16 +17,21 @@ if TYPE_CHECKING:
 
 @click.command("adapter")
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Bundle of the base the run adapted.")
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), required=True, help="Bundle of the base that the run adapted."
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Blob to write (.etsa).")
 @click.option(
-    "--adapter-version", type=click.IntRange(1, 2**63 - 1), default=1, help="Monotonic; a device never goes back."
+    "--adapter-version",
+    type=click.IntRange(1, 2**63 - 1),
+    default=1,
+    help="Version number of the adapter; increase it each time.",
 )
 @click.option("--dtype", type=click.Choice(["int16", "int8"]), default="int16", help="How tuned parameters are stored.")
 @click.option(
     "--calibrate",
     is_flag=True,
-    help="Add offsets, fitted on validation patients, with which the quantiles cover what they promise.",
+    help="Add offsets, fitted on validation patients, that correct the coverage of the quantiles.",
 )
 @click.option("--force", is_flag=True, help="Export a run that the gate refused; the blob says so.")
 @click.option(
@@ -46,8 +51,8 @@ def export_adapter_command(
 ) -> None:
     """Write a RUN's adaptation as a blob bound to exactly one bundle, with its known-answer test.
 
-    The runtime's forecasts with the blob are compared with torch's on windows of validation patients first; nothing
-    is written when they differ, nor from a run that the gate refused, unless with --force.
+    The runtime's forecasts with the blob are first compared with torch's on windows of validation patients. Nothing
+    is written if they differ, or, without --force, if the gate refused the run.
     """
     from device_runtime.files import write_atomic
     from edge_tsfm.runs.export import export_run

@@ -45,7 +45,7 @@ Progress = Callable[[str, int, int], None]
     "--precision",
     type=click.Choice(["float32", "int8", "float16", "fp16"]),
     default="float32",
-    help="How frozen weights are stored; what adapters may touch stays float32.",
+    help="How frozen weights are stored; what adapters may change stays float32.",
 )
 @click.option(
     "--keep",
@@ -55,22 +55,22 @@ Progress = Callable[[str, int, int], None]
 @click.option(
     "--max-deviation",
     type=FiniteRange(1e-4, 1),
-    help="Largest mean deviation of forecasts from float32, of the contexts' scale.  [default: 0.01]",
+    help="Largest mean deviation of forecasts from float32, in units of the contexts' scale.  [default: 0.01]",
 )
 @click.option(
     "--added-biases",
     is_flag=True,
-    help="Give linear layers without a bias a zero one, for adapters of bitfit with --biases added.",
+    help="Add a zero bias to linear layers without one, for adapters of bitfit with --biases added.",
 )
 @click.option(
     "--learnable",
     type=learnable_type,
-    help="Add the graphs that a monitor learns these with (export learning).  [default: none]",
+    help="Add the graphs with which a monitor learns these (export learning).  [default: none]",
 )
 @click.option(
     "--run",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Measure on this run's validation patients too, and how much of its adapter's effect is kept.",
+    help="Measure also on this run's validation patients, and how much of its adapter's effect is kept.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="The run's data.  [default: what the run used]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -88,9 +88,9 @@ def export_base_command(
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a base once, and prove it equal to torch: forecasts, and every tunable tensor drawn anew.
+    """Write a base once, after comparing its forecasts with torch's, also with every tunable tensor redrawn at random.
 
-    Nothing is written when the proof fails; in int8 or float16, when forecasts deviate from float32 by more than
+    Nothing is written if they differ, or, in int8 or float16, if forecasts deviate from float32 by more than
     --max-deviation. --layout optimum compares optimum's greedy decoding with torch's instead.
     """
     from edge_tsfm.models import load_base
@@ -272,7 +272,7 @@ def _say(name: str, result: BaseExport, reduced: PrecisionExport | None) -> None
         f"{len(result.dead)} dead parameters left out"
     )
     for tensor in (*result.silent, *(reduced.silent if reduced else ())):
-        click.echo(f"  {tensor}: no forecast hears it, whatever it holds; frozen, not tunable")
+        click.echo(f"  {tensor}: has no effect on any forecast; frozen, not tunable")
     parity = result.parity
     click.echo(
         f"  against torch in float64: base {parity.base:.1e} of the scale (torch in float32 {parity.float32:.1e}), "

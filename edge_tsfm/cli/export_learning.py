@@ -21,14 +21,14 @@ learnable_type = click.Choice(LEARNABLE)
 
 @click.command("learning")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--base", "name", default="edge-bolt-micro", help="What the bundle was exported from.")
+@click.option("--base", "name", default="edge-bolt-micro", help="Base that the bundle was exported from.")
 @click.option("--learnable", type=learnable_type, default="biases", help="What a monitor may learn.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export_learning_command(bundle: Path, name: str, learnable: str, as_json: bool) -> None:
-    """Add the graphs that a monitor learns with to a BUNDLE that is there already; it stays the same base.
+    """Add the graphs with which a monitor learns to an existing BUNDLE; it stays the same base.
 
-    Training's loss, its gradient and forecasts with shifted biases are compared with torch first; nothing is written
-    when they differ. Chronos-Bolt only.
+    The training loss, its gradient and forecasts with shifted biases are first compared with torch; nothing is written
+    if they differ. Chronos-Bolt only.
     """
     from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.models import load_base

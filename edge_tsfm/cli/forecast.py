@@ -59,9 +59,9 @@ def command(
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
 
-    Forecasts what follows the last row of each series. With --future-covariate: the last --prediction-length rows of
-    each item, which hold what is known ahead and nothing else. The table has a row for each item, target and step, with
-    the time of the step: UTC where the data have a time zone, the step's number where they count steps.
+    Forecasts the steps after the last row of each series. With --future-covariate it forecasts the steps of the last
+    --prediction-length rows of each item, which hold only values known ahead. The table has a row for each item, target
+    and step, with the time of the step: UTC if the data have a time zone, the step number if they count steps.
 
     A series that cannot be forecast is named on standard error and left out; the others are forecast, and the command
     exits with status 4. CSV has 7 significant digits; JSON and Parquet hold exactly the float32 that were forecast.

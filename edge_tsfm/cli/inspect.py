@@ -26,10 +26,10 @@ TRAINING = {
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(path: Path, as_json: bool, **asked: Any) -> None:
-    """Say what a bundle, an adapter blob, a training run or a data file holds.
+    """Show what a bundle, an adapter blob, a training run or a data file contains.
 
-    Of data, with --target and the options of train: exactly what train would read, how it would be split, and a small
-    plot. Without --target: which columns there are.
+    For data, with --target and the options of train: exactly what train would read, how it would be split, and a small
+    plot. Without --target: the columns.
     """
     facts, lines = inspect(path, **asked)
     if as_json:
@@ -76,7 +76,7 @@ def inspect(
     except DataError as error:
         data = "data" if nameless else "such data"
         raise DataError(
-            f"{path} is no bundle, no adapter blob, no run, and no {data}: {error}", hint=error.hint
+            f"{path} is neither a bundle, an adapter blob, a run nor {data}: {error}", hint=error.hint
         ) from error
 
 

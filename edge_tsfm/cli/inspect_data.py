@@ -1,4 +1,4 @@
-"""What `inspect` says of data: exactly what `train` would read, by the same options and the same functions."""
+"""What `inspect` shows of data: exactly what `train` would read, with the same options and the same functions."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _parts(dataset: Dataset, config: TrainConfig) -> dict[str, dict[str, int]]:
 
 
 def _span(series: Series) -> str:
-    """Say from when to when a series goes."""
+    """Format from when to when a series goes."""
     import pandas as pd
 
     if series.start is None or not isinstance(series.interval, pd.Timedelta):
@@ -73,7 +73,7 @@ def _span(series: Series) -> str:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    """Put what the import's report does not say in words."""
+    """Describe what the import's report does not contain."""
     named = ", ".join(facts["items_by_name"]) + (", ..." if facts["items"] > MOST_NAMED else "")
     lines = [f"values {facts['low']:g} to {facts['high']:g}, median {facts['median']:g}", f"items {named}"]
     if empty := facts["empty_items"]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.argument("base", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test")
-@click.option("--limit", type=click.IntRange(min=1), help="Windows per signal; all when left out.")
+@click.option("--limit", type=click.IntRange(min=1), help="Windows per signal.  [default: all]")
 @click.option("--other-limit", type=click.IntRange(min=1), default=200, help="Windows per series of other domains.")
 @click.option(
     "--samples",

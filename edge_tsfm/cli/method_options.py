@@ -1,4 +1,4 @@
-"""What may be chosen about a method, as options of a command: `edge_tsfm.options` declares them."""
+"""The options of methods on the command line, as `edge_tsfm.options` declares them."""
 
 from __future__ import annotations
 

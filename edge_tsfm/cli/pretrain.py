@@ -26,27 +26,29 @@ CONFIGS = Path(__file__).resolve().parent.parent / "research" / "pretraining" / 
 @click.option("--config", "config_name", metavar="NAME|FILE", help="A built-in configuration or a TOML file.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the run.")
 @click.option("--list", "list_them", is_flag=True, help="List the built-in configurations.")
-@click.option("--pace", is_flag=True, help="Measure series per second of generator and trainer, and stop.")
-@click.option("--steps", type=click.IntRange(min=1), help="Steps in all; a resumed run may change them.")
-@click.option("--decay-steps", type=click.IntRange(min=0), help="The last steps, over which the rate falls to zero.")
+@click.option("--pace", is_flag=True, help="Only measure the series per second of generator and trainer.")
+@click.option("--steps", type=click.IntRange(min=1), help="Total steps; may change when a run is resumed.")
+@click.option(
+    "--decay-steps", type=click.IntRange(min=0), help="Last steps, over which the learning rate decays to zero."
+)
 @click.option(
     "--validate-on",
     type=click.Path(path_type=Path, exists=True),
-    help="Real data to look at, never to train on.",
+    help="Real data for validation only, never for training.",
 )
 @click.option("--target", "targets", multiple=True, help="Column of that data; may be repeated.")
 @click.option(
-    "--validation-windows", type=click.IntRange(min=1), default=1000, help="Real windows per target and look."
+    "--validation-windows", type=click.IntRange(min=1), default=1000, help="Real windows per target and validation."
 )
 @click.option(
     "--base",
     default=None,
     metavar="NAME|FOLDER|HUB_ID",
-    help="Continue from this base instead of starting one.",
+    help="Continue from this base instead of starting from scratch.",
 )
 @click.option("--method", help="Tune only what this method attaches (fourierft, bitfit, norms, …); needs --base.")
-@click.option("--device", help="cpu, cuda or cuda:N; the GPU when there is one if left out.")
-@click.option("--resume/--no-resume", default=True, help="Go on from the run's last checkpoint.")
+@click.option("--device", help="cpu, cuda or cuda:N.  [default: a GPU if there is one]")
+@click.option("--resume/--no-resume", default=True, help="Continue from the run's last checkpoint.")
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(

@@ -1,4 +1,4 @@
-"""What long commands show of their progress, on standard error: a bar in a terminal, else a line now and then."""
+"""Progress of long commands on standard error: a bar in a terminal, otherwise a line from time to time."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Progress:
 
 @contextmanager
 def export_bar(label: str, *, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show an export's stages as a bar, off when nobody watches."""
+    """Show an export's stages as a bar, only in a terminal."""
     with click.progressbar(length=100, label=label, hidden=hidden or not sys.stderr.isatty(), file=sys.stderr) as bar:
 
         def progress(stage: str, done: int, total: int) -> None:

@@ -13,7 +13,7 @@ from device_runtime.cli.read_options import read_options as of_a_table
 _ids_across_files = click.option(
     "--ids-across-files",
     type=click.Choice(["same", "per-file"]),
-    help="An id in several files: one patient, or one for each file.  [default: refused where times overlap]",
+    help="An id in several files: one patient, or one for each file.  [default: refused if times overlap]",
 )
 
 

@@ -40,37 +40,37 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.argument("data")
 @click.option("--bundle", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Base.")
 @click.option("--adapter", type=FILE, required=True, help="Blob on trial.")
-@click.option("--against", required=True, metavar="base|BLOB", help="What it is judged against, in shadow.")
+@click.option("--against", required=True, metavar="base|BLOB", help="What it is compared with, in shadow.")
 @click.option("--target", help="Signal or column.  [default: what the adapter is for]")
-@split_option("test", whose="Whose stays: an adapter is judged too well on patients it was trained on.")
-@click.option("--stays", "most", type=click.IntRange(1), help="Replay the first so many.  [default: all]")
+@split_option("test", whose="Whose stays: on patients that it was trained on an adapter looks too good.")
+@click.option("--stays", "most", type=click.IntRange(1), help="Number of stays to replay.  [default: all]")
 @click.option(
     "--max-wql-percent",
     type=FiniteRange(-90, 1000),
     default=2.0,
     show_default=True,
-    help="How much worse than the other it may be: a monitor's max_wql_vs_base_percent.",
+    help="Allowed excess of its WQL over the other's: a monitor's max_wql_vs_base_percent.",
 )
 @click.option(
     "--min-scored",
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Steps scored beside the other before a verdict.",
+    help="Steps forecast by both before a verdict.",
 )
 @click.option(
     "--shadow-every",
     type=click.IntRange(1),
     default=4,
     show_default=True,
-    help="One forecast in so many is made by the other too.",
+    help="The other also makes one forecast in so many.",
 )
 @click.option(
     "--judge-by",
     type=click.Choice(["block", "stay"]),
     default="block",
     show_default=True,
-    help="What one piece of evidence is: a block of two horizons, or a whole stay.",
+    help="One observation in the evidence: a block of two horizons, or a whole stay.",
 )
 @length_options(context="what the adapter is for", prediction="what the adapter is for")
 @min_observed_option("12, or as many as the context has steps")
@@ -91,11 +91,11 @@ def command(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Run DATA, a ward's history, through the monitor's own code: what it would have decided of an adapter, and when.
+    """Run the monitor's own code on DATA, a ward's history: what it would have decided about an adapter, and when.
 
-    Stays come one behind another, as they would to one bed. The trial is taken back when its forecasts are shown to be
-    worse than what is allowed, and passes when they are shown not to be; it may end with neither. Without a trial's end
-    or behind it, the drift flag says that forecasts became worse than the other's.
+    Stays follow one another, as at one bed. The trial is rolled back when its forecasts are shown to be worse than
+    allowed, and passes when they are shown not to be; it may end without either. The drift flag, also after the trial,
+    says that forecasts have become worse than the other's.
     """
     from device_runtime.quality.rules import QualityRules
     from device_runtime.update.health import HealthRules
@@ -155,7 +155,7 @@ def _opened(
 
 
 def _lines(found: Replay) -> Iterator[str]:
-    """Say it for people."""
+    """Format it for people."""
     other = "the base alone" if found.against is None else f"adapter {found.against[:16]}"
     yield f"adapter {found.adapter[:16]} against {other}: {found.verdict}"
     yield f"{found.stays:,} stays of {found.signal}, {found.forecasts:,} forecasts"

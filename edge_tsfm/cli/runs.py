@@ -1,4 +1,4 @@
-"""Opening a run for a command: what is doubtful about it is said."""
+"""Opening a run for a command, with its warnings on standard error."""
 
 from __future__ import annotations
 

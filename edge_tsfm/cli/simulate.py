@@ -36,10 +36,10 @@ def command(
     signals: str,
     as_json: bool,
 ) -> None:
-    """Write vital signs of a ward that does not exist: seeded, so the same command writes the same patients.
+    """Simulate the vital signs of a ward: seeded, so the same command writes the same patients.
 
-    They have day and night, drift, episodes and their treatment, artefacts, rounding and missing stretches;
-    sites A and B differ strongly enough that an adapter trained on one pays there.
+    They have circadian rhythms, drift, episodes and their treatment, artefacts, rounding and missing stretches;
+    sites A and B differ enough that an adapter trained on one helps there.
     """
     from device_runtime.files import write_atomic
     from edge_tsfm.data.simulate import check_ending, encode_table, simulate_ward, summarise

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 @click.argument("study", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the study.")
-@click.option("--jobs", type=click.IntRange(1), help="Cells at a time.  [default: one for each GPU, else each core]")
-@click.option("--ray", help="Instead over the Ray cluster at this address; auto, or local to start one here.")
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Cells run in parallel.  [default: one for each GPU, else for each core]"
+)
+@click.option("--ray", help="Use the Ray cluster at this address instead; auto, or local to start one here.")
 @click.option("--dry-run", is_flag=True, help="Only list the cells, and which are done.")
 @click.option("--tabulate", is_flag=True, help="Only make the table of what is finished.")
 @quiet_option
@@ -42,7 +44,7 @@ def command(
 ) -> None:
     """Compare methods on DATA as STUDY.toml says, beside baselines, and write one table.
 
-    Every cell is a run folder under OUT. Started again, the same command goes on where it stopped.
+    Every cell is a run folder under OUT. If it is started again, the same command continues where it stopped.
     """
     from edge_tsfm.research.study.config import load_study
     from edge_tsfm.research.study.pool import default_jobs

@@ -30,24 +30,28 @@ from edge_tsfm.progress import Work
 @method_options
 @click.option("--context-length", type=click.IntRange(1), help="Steps of context.  [default: 48]")
 @click.option("--prediction-length", type=click.IntRange(1), help="Steps to forecast.  [default: 6]")
-@click.option("--steps", type=click.IntRange(1), help="Training steps at most.  [default: 800]")
+@click.option("--steps", type=click.IntRange(1), help="Most training steps.  [default: 800]")
 @click.option("--batch-size", type=click.IntRange(1), help="Windows in a step.  [default: 256]")
-@click.option("--learning-rate", type=FiniteRange(), help="Peak.  [default: the method's own]")
+@click.option("--learning-rate", type=FiniteRange(), help="Peak learning rate.  [default: the method's own]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Same seed, same adapter (on CPU).  [default: 0]")
 @read_options
 @min_observed_option("12")
 @click.option(
     "--split-by",
     type=click.Choice(["item", "time"]),
-    help="What is split: items, or the time of a few.  [default: item]",
+    help="Split by item, or by time for a few long series.  [default: item]",
 )
-@click.option("--block-length", type=click.IntRange(1), help="By time: steps drawn together.  [default: a context]")
-@click.option("--season", help="For a seasonal baseline when evaluated: 1d, or steps.")
+@click.option(
+    "--block-length",
+    type=click.IntRange(1),
+    help="With --split-by time: length of the bootstrap's blocks.  [default: a context]",
+)
+@click.option("--season", help="Season of a seasonal baseline in evaluations: 1d, or steps.")
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML with the same options."
 )
 @click.option("--resume", is_flag=True, help="Continue a run that was killed.")
-@click.option("--force", is_flag=True, help="Accept an adapter the gate refuses; recorded in run and blob.")
+@click.option("--force", is_flag=True, help="Accept an adapter that the gate refuses; recorded in run and blob.")
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record as JSON.")
 def command(
@@ -63,8 +67,8 @@ def command(
 ) -> None:
     """Adapt a frozen base to DATA with a few hundred to a few thousand parameters.
 
-    Trains on the patients of the training split, stops early on validation patients, and asks the gate on other
-    validation patients: an adapter that is not better than its frozen base beyond chance is not accepted (exit 3).
+    Trains on the patients of the training split and stops early on validation patients. The gate then compares the
+    adapter with its frozen base on other validation patients; without a significant gain it is not accepted (exit 3).
     A few long series are split by time instead: --split-by time.
     """
     from edge_tsfm.report.verdict import RunVerdict
@@ -74,7 +78,7 @@ def command(
     if len(targets) > 1:
         raise ConfigError(
             f"--target {' --target '.join(targets)}: an adapter is trained on one target at a time",
-            hint="train one for each; forecasting several together (Chronos-2) takes any of them",
+            hint="train one for each; several can be forecast jointly (Chronos-2) with any of these adapters",
         )
     options["target"] = targets[0] if targets else None
     if options["target_modules"]:

@@ -15,7 +15,7 @@ import click
 def command(blob: Path, bundle: Path, as_json: bool) -> None:
     """Check a BLOB as a device does: every rule of the format, the base, the merge, the known-answer test.
 
-    Also says exactly which tensors it changes and by how much, and that every other file of the base is as pinned.
+    Also shows exactly which tensors it changes and by how much, and checks every other file of the base.
     """
     import numpy as np
 

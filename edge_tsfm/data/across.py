@@ -26,7 +26,7 @@ def ids_across_files(
     ``file`` ``[R]`` is each row's file, ``names`` their names without endings. ``how`` None: an id in several files is
     one patient where its times in one end before those in the next begin, as in a table that grows by a file a month.
     ``same``: it is one patient, whatever its times. ``per-file``: ids count within their file, which becomes part of
-    the id (``siteA/1``). Raises `DataError` for an id whose times in two files overlap, where nobody said how.
+    the id (``siteA/1``). Raises `DataError` for an id whose times in two files overlap without the option.
     """
     if how == "per-file":
         return np.array([f"{names[at]}/{one}" for at, one in zip(file, ids, strict=True)], dtype=object), None

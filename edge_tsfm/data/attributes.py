@@ -1,4 +1,4 @@
-"""What stays the same throughout each stay: age, sex, unit ... for reports by subgroup."""
+"""Columns that are constant within each stay (age, sex, unit ...), for reports by subgroup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several signals of one source on one clock: what a forecast of several targets, or with covariates, is made from."""
+"""Several signals of one source on one clock, for forecasts of several targets or with covariates."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -82,7 +82,7 @@ def lay_beside(series: Series, others: Iterable[Series]) -> NDArray[np.float32]:
         part = other.target[begin - shift : end - shift]
         seen = np.isfinite(part)
         if np.isfinite(values[begin:end][seen]).any():
-            raise DataError(f"item {series.item_id}: two stretches of {other.signal} speak of one time")
+            raise DataError(f"item {series.item_id}: two series of {other.signal} cover the same time")
         values[begin:end][seen] = part[seen]
     return values
 
@@ -176,7 +176,7 @@ def _unfit(
     ahead: int,
     min_observed: int,
 ) -> str:
-    """Say why a stretch cannot be forecast; nothing when it can."""
+    """Return why a series cannot be forecast; nothing if it can."""
     length = len(one.series) - ahead
     if length < 1:
         return f"{len(one.series)} places, want more than the {ahead} to forecast"

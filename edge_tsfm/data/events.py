@@ -1,4 +1,4 @@
-"""Event tables in pieces: a vital sign is a few million of the 300 million rows of MIMIC-IV chartevents."""
+"""Event tables in chunks: a vital sign is a few million of the 300 million rows of MIMIC-IV chartevents."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""A name for exactly the rows used, the same whatever file format they came from."""
+"""A digest of exactly the values used, independent of the file format."""
 
 import struct
 from collections.abc import Iterable

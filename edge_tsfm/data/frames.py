@@ -85,5 +85,5 @@ def _texts(values: pd.Series[Any]) -> Column:
 
 
 def _is_missing(cell: object) -> bool:
-    """Say whether a cell is one of the ways in which pandas writes that there is nothing."""
+    """Return whether a cell is one of pandas' representations of a missing value."""
     return cell is None or cell is pd.NaT or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell))

@@ -46,7 +46,7 @@ def flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def zone_of(frame: pd.DataFrame, timestamp_column: str | None) -> object:
-    """Return the time zone of a frame's times, None where they have none or nobody can tell which column they are."""
+    """Return the time zone of a frame's times, None if they have none or their column is unknown."""
     columns = {str(name): column for name, column in flat(frame).items()}
     named = [columns[timestamp_column]] if timestamp_column in columns else list(columns.values())
     zoned = [column.dt.tz for column in named if isinstance(column.dtype, pd.DatetimeTZDtype)]

@@ -9,5 +9,5 @@ __all__ = ["Layout", "names_an_id"]
 
 
 def names_an_id(columns: Sequence[str]) -> bool:
-    """Say whether some column's name says that it tells items apart."""
+    """Return whether some column is named like an id."""
     return any(id_tier(name) for name in columns)

@@ -1,4 +1,4 @@
-"""What the monitor and the chart make of the body: artefacts, rounding, readings that are missing."""
+"""Simulated recording effects of monitor and chart: artefacts, rounding, missing readings."""
 
 import numpy as np
 from numpy.typing import NDArray

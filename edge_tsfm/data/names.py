@@ -1,4 +1,4 @@
-"""File names: endings that say what a file is, and the rest, which names whose it is."""
+"""File names: the extension gives the kind of file, the rest the item."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _NO_DATA = ("readme", "license", "licence", "copying", "changes", "changelog", "
 
 
 def has_ending(path: PurePath, endings: tuple[str, ...]) -> bool:
-    """Say whether a file's name ends so, in any capitals."""
+    """Return whether a file's name ends so, in any capitals."""
     return path.name.casefold().endswith(endings)
 
 
@@ -26,12 +26,12 @@ def stem(path: PurePath) -> str:
 
 
 def is_litter(path: PurePath) -> bool:
-    """Say whether a path below a folder is hidden, or what an operating system left there."""
+    """Return whether a path below a folder is hidden, or what an operating system left there."""
     return any(part.startswith(".") or part.casefold() in _LITTER for part in path.parts)
 
 
 def is_about(path: PurePath) -> bool:
-    """Say whether a text file's name says that it tells of data and holds none."""
+    """Return whether a text file, by its name, is documentation and not data."""
     return path.name.casefold().startswith(_NO_DATA)
 
 

@@ -1,4 +1,4 @@
-"""What a person may say of data: of a table as on the device, and of a folder of them."""
+"""The options for reading data: those of the device for a table, and those for a folder."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def read_parquet(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         plain = _plain(column)
         if plain is None and (id_tier(name) or fold(name) in TIMESTAMPS):
             raise DataError(
-                f"{path}: column {name!r} holds {column.type}, where an id or a time is wanted",
+                f"{path}: column {name!r} holds {column.type}, where an id or a time is needed",
                 hint="write one row for each time: an exploded table, not one of lists",
             )
         if plain is None:
@@ -81,7 +81,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _is_large(column: pa.ChunkedArray) -> bool:
-    """Say whether whole numbers are beyond what a float64 (with empty cells) or an int64 holds: ids, most often."""
+    """Return whether whole numbers are beyond what a float64 (with empty cells) or an int64 holds: ids, most often."""
     if pa.types.is_decimal(column.type) and column.type.scale > 0:
         return False
     ends = [abs(int(end)) for end in pc.min_max(column).as_py().values() if end is not None]

@@ -1,10 +1,10 @@
-"""Which windows train, stop, judge and test: split by item, or by time for a few long series.
+"""The windows for training, early stopping, gate and test: split by item, or by time for a few long series.
 
-By item (patients) is the default, and the only split whose figures hold for items that nobody has seen. By time, the
-first 60 % of the time that the data span train, 10 % stop training, 10 % are the gate's, the last 20 % test: the
-12, 4 and 4 months that the field takes of ETT. Edges are common to all series, so that no series tells another its
-future. A window belongs to the part that holds all of it, context and target; one that straddles an edge belongs to
-none, so between the targets of two parts lies at least a context and no value is in windows of both.
+By item (patients) is the default, and the only split whose figures hold for unseen items. By time, the first 60 % of
+the time span are for training, 10 % for early stopping, 10 % for the gate, the last 20 % for the test: the proportions
+of the usual 12, 4 and 4 months of ETT. Edges are the same for all series, so no series leaks another one's future.
+A window belongs to the part that contains all of it, context and target; one that straddles an edge belongs to none. So
+the targets of two parts are at least a context apart, and no value is in windows of both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -117,7 +117,7 @@ class Split:
             kinds = ("times", "step numbers")
             raise DataError(
                 f"the run was split by {kinds[not self.timed]}, these data have {kinds[not timed]}",
-                hint="give data with the same kind of time stamps",
+                hint="give data with the same kind of timestamps",
             )
         blocks = _blocks((at + step * windows.cutoff)[inside], step[inside] * self.block_length, timed=timed)
         return replace(windows.keep(inside), unit="block", block=blocks)
@@ -144,7 +144,7 @@ class Split:
 
 
 def is_timed(series: Sequence[Series]) -> bool:
-    """Say whether series have times and not only step numbers."""
+    """Return whether series have times and not only step numbers."""
     return bool(series) and series[0].start is not None
 
 

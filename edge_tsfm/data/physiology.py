@@ -1,4 +1,4 @@
-"""What the body does: levels, day and night, care, noise with a long memory, episodes, all of it coupled."""
+"""Simulated physiology: levels, circadian rhythm, care, noise with long correlations, episodes, all of it coupled."""
 
 import numpy as np
 from numpy.typing import NDArray

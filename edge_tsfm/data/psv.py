@@ -26,7 +26,7 @@ def read_psv_folder(files: Sequence[Path], *, source: Path) -> Table:
         body = body.strip()
         if not first.strip() or not body:
             what = "column names but no rows" if first.strip() else "nothing in it"
-            raise DataError(f"{file} has {what}", hint="the download broke off? fetch it again, or remove it")
+            raise DataError(f"{file} has {what}", hint="the download may be incomplete: fetch it again, or remove it")
         head = head or first.strip()
         if first.strip() != head:
             raise DataError(f"{file} has other columns than {files[0]}")

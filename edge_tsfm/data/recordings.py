@@ -1,4 +1,4 @@
-"""Recordings as one table: whose each is, what is known of the patient, and which recording of several."""
+"""Recordings as one table: the patient of each, the patient's attributes, and the number of the recording."""
 
 import re
 from collections.abc import Callable, Sequence

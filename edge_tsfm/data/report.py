@@ -1,4 +1,4 @@
-"""The account of an import: what was read, what was changed, what is missing."""
+"""The report of an import: what was read, what was changed, what is missing."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What every reader returns: series on a regular clock, and the record of how they came to be."""
+"""What every reader returns: series on a regular clock, and the report of how they were read."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

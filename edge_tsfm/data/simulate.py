@@ -1,4 +1,4 @@
-"""Plausible vital signs of a ward that does not exist, so that everything can be tried offline."""
+"""Simulated vital signs of a ward, so that everything can be tried offline."""
 
 import math
 from collections.abc import Callable, Sequence

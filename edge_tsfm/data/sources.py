@@ -85,7 +85,7 @@ def _noting(table: Table, folder: Path, read: Sequence[Path], below: Sequence[Pa
 
 
 def _belongs(path: Path, records: set[tuple[Path, str]], table: Table) -> bool:
-    """Say whether a file is a part of a record that is read: its samples, its Fix file, its other signals."""
+    """Return whether a file is a part of a record that is read: its samples, its Fix file, its other signals."""
     if table.layout is None:
         return False
     if table.layout.name.startswith("WFDB"):

@@ -29,5 +29,5 @@ def split_digit(item_id: str) -> int:
 
 
 def split_of(item_id: str) -> SplitName:
-    """Say where a patient belongs: digits 0-6 train, 7-8 validation, 9 test."""
+    """Return where a patient belongs: digits 0-6 train, 7-8 validation, 9 test."""
     return _PARTS[split_digit(item_id)]

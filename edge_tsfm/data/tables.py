@@ -50,7 +50,7 @@ def read_table(path: Path) -> Table:
     if path.name.casefold().endswith(CSV_SUFFIXES):
         return _read_csv(path)
     raise DataError(
-        f"{path}: do not know how to read a file called {path.name}",
+        f"{path}: cannot read a file of this name: {path.name}",
         hint="give a .csv, .csv.gz, .parquet or WFDB .hea file, or a folder of .psv or WFDB files",
     )
 
@@ -120,7 +120,7 @@ def _split(body: str, names: list[str], delimiter: str, source: Path, first: int
 
 
 def _has_blank(body: str, delimiter: str) -> bool:
-    """Say whether a line holds nothing but blanks; of a table parted by tabs, nothing but spaces."""
+    """Return whether a line holds nothing but blanks; of a table parted by tabs, nothing but spaces."""
     if "\n\n" in body or body.startswith("\n"):
         return True
     return re.search(r"\n +\n" if delimiter == "\t" else r"\n[ \t]+\n", body) is not None

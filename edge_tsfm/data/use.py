@@ -1,4 +1,4 @@
-"""What a dataset is, in the words that adapters are bound in."""
+"""The `Use` of a dataset: its signal, unit and interval, as adapters are bound to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_tsfm.data.series import Dataset
 
 
 def use_of(dataset: Dataset) -> Use:
-    """Say which signal, in which unit and at which interval, ``dataset`` holds."""
+    """Return which signal, in which unit and at which interval, ``dataset`` holds."""
     known = find_signal(dataset.signal)
     return Use(
         signal=dataset.signal,

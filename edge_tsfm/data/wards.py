@@ -1,4 +1,4 @@
-"""Two simulated wards: who lies there, how they are cared for, and how their monitors write things down.
+"""Two simulated wards: their patients, their care, and how their monitors record.
 
 Levels, spreads, autocorrelations, missing shares and steps between readings of ward A are near those of an
 adult intensive care unit in public hourly data (PhysioNet/CinC Challenge 2019, hospital A). Ward B differs in

@@ -156,7 +156,7 @@ def _samples(name: Path, signal: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     import wfdb
 
     try:
-        # Not smoothed: the mean of a frame in which a zero says "not measured" would be a value nobody had.
+        # Not smoothed: the mean of a frame in which a zero says "not measured" would be a value never measured.
         record = wfdb.rdrecord(str(name), channel_names=[signal], smooth_frames=False)
     except _UNREADABLE as error:
         raise DataError(f"{name}.hea: its samples cannot be read: {error}") from error

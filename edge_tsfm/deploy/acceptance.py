@@ -27,7 +27,7 @@ SAME_WINDOWS = ("context_length", "prediction_length", "windows", "patients", "s
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What one metric must keep to."""
+    """The bound of one metric."""
 
     metric: str
     vs_base_percent: float  # the adapter may be at most this much worse than the base; negative: must be better
@@ -45,7 +45,7 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What was written down: bounds, and the columns by which an evaluation must be broken down."""
+    """The pinned gate: bounds, and the columns by which an evaluation must be broken down."""
 
     bounds: tuple[Bound, ...]
     subgroups: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Check:
 
     @property
     def sentence(self) -> str:
-        """Say the outcome in words."""
+        """Format the outcome in words."""
         if self.got is None:
             return f"{self.what}: {self.note}"
         return f"{self.what}: {self.got:.6g}, at most {self.bound:g}"
@@ -205,7 +205,7 @@ def _of_field(group: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Say in what two evaluations were not made on the same windows with the same base; empty when they were."""
+    """Return in what two evaluations were not made on the same windows with the same base; empty when they were."""
     pairs = {key: (one.get(key), other.get(key)) for key in SAME_WINDOWS}
     pairs |= {key: (one.get("data", {}).get(key), other.get("data", {}).get(key)) for key in SAME_DATA}
     unlike = [key for key, (first, second) in pairs.items() if first != second]

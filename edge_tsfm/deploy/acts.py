@@ -25,10 +25,10 @@ MEANS = {  # act -> what monitors do then
     "start": "monitors of the first stage fetch it at their next poll, prove it and try it",
     "advance": "monitors of the next stage fetch it too",
     "finish": "every monitor of the last stage was offered it; nothing changes",
-    "stop": "nobody else gets it; those who have it keep it",
+    "stop": "no further monitor installs it; those that have it keep it",
     "pause": "the stage is not widened",
     "resume": "the stage may be widened again",
-    "halt": "nobody else gets it; those who have it keep it",
+    "halt": "no further monitor installs it; those that have it keep it",
     "revoke": "monitors that have it go back at their next poll, to the previous adapter or the base",
     "downgrade": "monitors take the earlier adapter again, under a new sequence, as an update",
 }
@@ -87,7 +87,7 @@ def acts(repository: Repository, ring: str, act: str) -> list[Act]:
 
 
 def _named(ring: Ring, file: str) -> dict[str, Any]:
-    """Name an adapter as monitors do, and its signed file; a signed file that nobody approved here is all there is."""
+    """Name an adapter as monitors do, and its signed file; one that was not approved here only by its signed file."""
     return {"adapter": ring.adapters.get(file), "signed_file": file}
 
 
@@ -108,7 +108,7 @@ def _online(repository: Repository) -> list[str]:
 
 
 def _offer(ring: Ring, state: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Say what a ring is offered after the act."""
+    """Describe what a ring is offered after the act."""
     if state is None:
         return None
     stage = state["stages"][state["stage"]]

@@ -172,7 +172,7 @@ def _check_subject(evaluation: dict[str, Any], adapter: Adapter, blob: bytes, we
     if not names_run(adapter.metadata, run.get("numbers")):
         raise DeployError(
             f"{where} is of run {str(run.get('numbers'))[:16]}, the adapter was exported from run {made}",
-            hint="edge-tsfm evaluate RUN --json of the very run that `export adapter` wrote the blob from",
+            hint="edge-tsfm evaluate RUN --json of the run that `export adapter` wrote the blob from",
         )
     base = _object(run, "base").get("digest")
     if weights is not None and base != weights:
@@ -253,7 +253,7 @@ def _pinned_gate(repository: Repository) -> tuple[Gate, str]:
 
 
 def _reasons(acceptance: Acceptance, adapter: Adapter) -> str:
-    """Say why an adapter is refused."""
+    """Return why an adapter is refused."""
     reasons = [check.sentence for check in acceptance.checks if not check.passed]
     reasons += ["the blob says it was accepted by hand (forced)"] if adapter.forced else []
     return "; ".join(reasons)
@@ -271,5 +271,5 @@ def _prove(bundle: Bundle, blob: bytes) -> None:
     from device_runtime.forecast.forecaster import Forecaster
 
     if decode(blob).known_answer is None:
-        raise DeployError("the adapter has no known-answer test: a device could not prove its merge")
+        raise DeployError("the adapter has no known-answer test: a device could not check its merge")
     Forecaster.open(bundle, blob)

@@ -30,18 +30,18 @@ FIGURES = {  # limit of a stage -> whom it compares with
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One widening of a roll-out. Valid once built."""
+    """One stage of a roll-out. Valid once built."""
 
     permille: int
     groups: tuple[str, ...] = ()
     min_reports: int = 1  # devices that must have confirmed or failed before anything is decided
-    success_percent: float = 90.0  # of those, confirmed at least
+    success_percent: float = 90.0  # least share of those that must have confirmed
     max_failures: int = 0  # more stops the roll-out
     max_failure_percent: float = 5.0  # more stops the roll-out, once min_reports are in
     soak_hours: float = 24.0  # since the stage began
-    approval: bool = False  # a person must say yes before the next stage
-    max_wql_vs_base_percent: float | None = None  # how much worse than the frozen base, in the field; None: not asked
-    max_wql_vs_previous_percent: float | None = None  # than what ran before it
+    approval: bool = False  # a person must approve the next stage
+    max_wql_vs_base_percent: float | None = None  # allowed excess of WQL over the base's, in the field; None: no limit
+    max_wql_vs_previous_percent: float | None = None  # the same against the previous adapter
 
     def __post_init__(self) -> None:
         """Refuse thresholds that mean nothing."""
@@ -134,7 +134,7 @@ def count(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> 
 
 
 def why_failed(reports: Iterable[Mapping[str, Any]], *, ring: str, sequence: int) -> str:
-    """Say which device that failed a sequence gave which reason, as its health window's figures; empty without any.
+    """Return which device that failed a sequence gave which reason, as its health window's figures; empty without any.
 
     Reports come from machines that may be broken: what cannot be printed is left out, and a long reason is cut.
     """
@@ -214,7 +214,7 @@ def decide(
     for name, percent in stage.limits.items():
         figure = field.get(FIGURES[name])
         if figure is None:
-            return say(Action.WAIT, f"too little was scored against the {FIGURES[name]} for {name}", name)
+            return say(Action.WAIT, f"not enough steps were scored against the {FIGURES[name]} for {name}", name)
         if figure.high > percent:
             return say(
                 Action.WAIT, f"WQL against the {FIGURES[name]} {figure}: not yet within {name} {percent:g}", name

@@ -1,7 +1,7 @@
 """Approving an envelope of adaptation: judge its evidence, sign it, name it in the approved role, record.
 
-The evidence is `edge-tsfm adapt-eval --json` of exactly these rules on this base, on patients whom nobody chose the
-rules by. Bounds are fixed here: a hospital's own can only be tighter.
+The evidence is `edge-tsfm adapt-eval --json` for exactly these rules on this base, on patients who were not used to
+choose the rules. Bounds are fixed here: a hospital's own can only be tighter.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def approve_envelope(
     if not acceptance.passed:
         path = _record(repository, "refused", signed=None, approvals={}, **facts)
         failed = "; ".join(check.sentence for check in acceptance.checks if not check.passed)
-        raise GateRefusedError(f"the evidence does not carry it: {failed}", hint=f"recorded in {path}")
+        raise GateRefusedError(f"the evidence is not sufficient: {failed}", hint=f"recorded in {path}")
     text = encode(envelope)
     trailer, signed_by = signatures_of(
         text, repository.signers("adapter"), repository.threshold("adapter"), prefix=PREFIX

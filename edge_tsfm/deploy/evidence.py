@@ -1,4 +1,4 @@
-"""What must be in an evaluation, a change record or a bill's source for it to be used: kinds, not figures."""
+"""Which keys and types an evaluation, a change record or the source of a bill of materials must have to be used."""
 
 from __future__ import annotations
 

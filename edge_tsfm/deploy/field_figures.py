@@ -1,9 +1,9 @@
-"""How good an adapter is in the field, over the monitors that report: intervals that may be looked at often.
+"""How accurate an adapter is in the field, over the monitors that report: intervals that may be checked repeatedly.
 
-Monitors report sums over units of paired losses (docs/reference/field-quality.md): how many, of A (what ran), B (the
-other), A², AB and B². The ratio of the sums is the ratio of the WQLs. Its interval is an asymptotic confidence
-sequence (Waudby-Smith et al. 2021): it holds at every step of a roll-out together, not at one. Its variance is that
-over units or that over monitors, whichever is larger: an adapter may suit one ward and not another.
+Monitors report sums over units of paired losses (docs/reference/field-quality.md): their number, and the sums of A (the
+running adapter), B (the other), A², AB and B². The ratio of the sums is the ratio of the WQLs. Its interval is an
+asymptotic confidence sequence (Waudby-Smith et al. 2021), which holds at all steps of a roll-out simultaneously. Its
+variance is that over units or over monitors, whichever is larger: an adapter may suit one ward and not another.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Figure:
     units: int
 
     def __str__(self) -> str:
-        """Say it for people."""
+        """Format it for people."""
         return (
             f"{self.percent:+.2f} % ({self.low:+.2f} to {self.high:+.2f} %) over {self.monitors} monitors, "
             f"{self.steps:,} scored steps"

@@ -1,7 +1,7 @@
-"""What the publisher remembers of each ring, beside the signed metadata: what was approved, revoked and offered.
+"""The publisher's records of each ring, beside the signed metadata: what was approved, revoked and offered.
 
-People know an adapter by the SHA-256 of its blob, as forecasts, monitors and reports do. The repository serves the blob
-with its signatures, under the hash of that *signed file*; the ledger is where the one becomes the other.
+People, forecasts, monitors and reports name an adapter by the SHA-256 of its blob. The repository serves the blob with
+its signatures, under the hash of that *signed file*; the ledger maps one to the other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PREFIX = 4  # characters of a hash that a person must give at least
 
 @dataclass(frozen=True, kw_only=True)
 class Ring:
-    """What a ring's devices have been told so far."""
+    """What has been published to a ring's devices so far."""
 
     name: str
     signal: str = ""  # what its monitors forecast, as "MAP"; empty until `describe` has said it
@@ -56,21 +56,21 @@ class Ring:
         return found[0]
 
     def require_signal(self) -> None:
-        """Raise `DeployError` while nobody has said what the ring's monitors forecast."""
+        """Raise `DeployError` if it is not set what the ring's monitors forecast."""
         if not self.signal:
             raise DeployError(
-                f"ring {self.name}: nobody has said what its monitors forecast",
+                f"ring {self.name}: it is not set what its monitors forecast",
                 hint=f"edge-tsfm deploy ring REPOSITORY {self.name} --signal MAP --interval 1h",
             )
 
     @property
     def use(self) -> Use:
-        """What the ring's monitors forecast. Raises `DeployError` while nobody has said it."""
+        """What the ring's monitors forecast. Raises `DeployError` if it is not set."""
         self.require_signal()
         return Use.of(self.signal, interval=self.interval, unit=self.unit)
 
     def called(self, file: str) -> str:
-        """Say which adapter an approved file is, as people and monitors name it: ``adapter 77b4da6014840a1c``."""
+        """Return which adapter an approved file is, as people and monitors name it: ``adapter 77b4da6014840a1c``."""
         return f"adapter {self.adapters[file][:16]}"
 
     def live(self, file: str) -> bool:
@@ -122,7 +122,7 @@ def read_ring(repository: Repository, name: str) -> Ring:
 
 
 def describe(repository: Repository, name: str, *, signal: str, interval: str, unit: str = "") -> Ring:
-    """Say once what a ring's monitors forecast; only adapters for that are approved for it.
+    """Set what a ring's monitors forecast; only adapters for that are approved for it.
 
     Raises `DeployError` for a ring that says otherwise already, for a unit that is not the signal's, and
     `InputError` for an interval that is no span of time.
@@ -138,7 +138,7 @@ def describe(repository: Repository, name: str, *, signal: str, interval: str, u
     if ring.signal and before != (said, unit, interval):
         raise DeployError(
             f"ring {name} forecasts {ring.signal} every {ring.interval or 'step'}: that does not change",
-            hint="give monitors that forecast something else a ring of their own",
+            hint="use another ring for monitors that forecast something else",
         )
     ring = replace(ring, signal=said, unit=unit, interval=interval)
     write_ring(repository, ring)

@@ -1,8 +1,8 @@
 """The update repository: TUF metadata as static files, and the few ways they may change.
 
-Invariants: nothing a device reads is ever changed in place (names carry versions; ``timestamp.json`` is replaced last,
-whole); a role is written only when the keys present meet its threshold, checked as a client would; what a command would
-leave unusable is refused before anything is written.
+Invariants: nothing a device reads is ever changed in place (names have versions; ``timestamp.json`` is replaced last,
+as a whole); a role is written only if the available keys meet its threshold, checked as a client would; a command that
+would leave the repository unusable is refused before anything is written.
 
     DIR/deploy.json     who signs what (public keys, thresholds, lifetimes)
     DIR/public/         what a web server or a stick carries: metadata/ and targets/
@@ -50,7 +50,7 @@ class RepositoryFile:
     gate: str  # SHA-256 of the pinned gate
 
     def __post_init__(self) -> None:
-        """Refuse a repository in which nobody signs for something."""
+        """Refuse a repository with a role that nobody signs."""
         for group in ROLES:
             if group not in self.keys or group not in self.thresholds:
                 raise DeployError(f"{group}: want its keys and its threshold")
@@ -181,7 +181,7 @@ class Repository:
         if len(data) > limit:
             raise DeployError(
                 f"role {role} would have {len(data)} bytes, a monitor reads {limit}",
-                hint="edge-tsfm deploy revoke … --older takes back many at the cost of one",
+                hint="edge-tsfm deploy revoke … --older revokes many at the cost of one",
             )
         try:
             for one in [delegator] if delegator else self._delegators(role, copy):
@@ -189,8 +189,8 @@ class Repository:
         except (UnsignedMetadataError, ValueError) as error:
             raise DeployError(
                 f"role {role}: {error}",
-                hint=f"the {group} keys must be at hand: {self.threshold(group)} of {len(self.refs(group))} (--keys); "
-                f"looked in {', '.join(map(str, (self.keys, *self.more_keys)))}",
+                hint=f"the {group} keys must be available: {self.threshold(group)} of {len(self.refs(group))} (--keys)"
+                f"; looked in {', '.join(map(str, (self.keys, *self.more_keys)))}",
             ) from error
         self.metadata.mkdir(parents=True, exist_ok=True)
         name = "timestamp.json" if role == "timestamp" else f"{signed.version}.{role}.json"
@@ -219,7 +219,7 @@ class Repository:
     def roles(self) -> list[str]:
         """Name every targets role that something delegates to."""
         names = self._versions().keys() - {"root", "snapshot"}
-        if any(name.startswith(BIN_PREFIX) for name in names):  # bins nobody names are left by a change that was cut
+        if any(name.startswith(BIN_PREFIX) for name in names):  # unreferenced bins are left by interrupted changes
             names = {name for name in names if not name.startswith(BIN_PREFIX)} | (
                 set(self.approved_roles()) - {"approved"}
             )
@@ -235,7 +235,7 @@ class Repository:
         known.threshold = self.threshold(KEYS_OF[role])
 
     def delegate(self, *, extra_signers: list[Any] | None = None) -> None:
-        """Let root, targets and approved name the keys of the settings, where they do not: a change of keys.
+        """Bring the keys in root, targets and approved up to date with the settings, after a change of keys.
 
         ``extra_signers`` sign a root beside its new keys. Raises `DeployError` when the keys for that are not here.
         """

@@ -1,7 +1,7 @@
 """Roll-outs on a repository: start, step, pause, halt, revoke, downgrade; each change signed, published and logged.
 
-What was decided is written down first, then logged, then signed and published: should a command die in between, the
-next one that publishes (`publish` from its timer) carries the decision out.
+A decision is first recorded, then logged, then signed and published. If a command dies in between, the next one that
+publishes (`publish` from its timer) carries the decision out.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def pause(repository: Repository, ring: str, *, paused: bool, who: str, why: str
 
 
 def halt(repository: Repository, ring: str, *, who: str, why: str) -> None:
-    """Offer the adapter to nobody else, also after the last stage; those who have it keep it."""
+    """Stop offering the adapter, also after the last stage; monitors that have it keep it."""
     state = read_rollout(repository, ring)
     if state is None:
         raise DeployError(f"nothing is rolled out on ring {ring}")
@@ -158,7 +158,7 @@ def read_reports(folder: Path) -> list[dict[str, Any]]:
     counted. A device that is there twice counts once, with what it changed last.
     """
     if not folder.is_dir():
-        raise DeployError(f"{folder} is no folder of reports")
+        raise DeployError(f"{folder} is not a folder of reports")
     reports: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json"))[:MAX_REPORTS]:
         try:
@@ -200,7 +200,7 @@ def publish(repository: Repository) -> int:
 
 
 def _document(state: dict[str, Any]) -> Rollout:
-    """Return what monitors are told of a roll-out."""
+    """Return what is published to monitors about a roll-out."""
     stage = state["stages"][state["stage"]]
     return Rollout(
         channel=state["channel"],

@@ -25,7 +25,7 @@ THRESHOLDS = {"root": 2, "targets": 2, "quality": 2, "rollout": 1, "online": 1, 
 def keygen(folder: Path, counts: dict[str, int] | None = None) -> dict[str, list[KeyRef]]:
     """Make every key of a repository in ``folder`` and list the public parts in ``keys.json``."""
     if (folder / PUBLIC).exists():
-        raise DeployError(f"{folder / PUBLIC} is there already", hint="keys are never overwritten")
+        raise DeployError(f"{folder / PUBLIC} already exists", hint="keys are never overwritten")
     keys = {
         group: [make_file_key(folder, f"{group}-{number}") for number in range(1, count + 1)]
         for group, count in {**ROLES, **(counts or {})}.items()
@@ -49,7 +49,7 @@ def init(
     The gate's digest goes into the offline ``targets`` role: it is pinned before any adapter is judged.
     """
     if (folder / "deploy.json").exists():
-        raise DeployError(f"{folder} is a repository already")
+        raise DeployError(f"{folder} is already a repository")
     path = keys / PUBLIC
     known = read_json(path, limit=1 << 20, error=DeployError, hint=f"edge-tsfm deploy keygen {keys}")
     bind_value(Mapping[str, tuple[KeyRef, ...]], known, str(path), error=DeployError)
@@ -57,7 +57,7 @@ def init(
     for group, threshold in wanted.items():
         have = len({json.dumps(value["public"]["keyval"], sort_keys=True) for value in known.get(group, ())})
         if not 1 <= threshold <= have:
-            raise DeployError(f"{group}: threshold {threshold}, but {have} keys", hint="nobody could ever sign for it")
+            raise DeployError(f"{group}: threshold {threshold}, but {have} keys", hint="nobody could sign for it")
     shared = {value["keyid"] for value in known["online"]} & {value["keyid"] for value in known["root"]}
     if shared:
         raise DeployError("a root key is also the online key: it would have to stay on a server")
@@ -176,7 +176,7 @@ def rotate_key(repository: Repository, group: str, old: str, new: KeyRef) -> Non
     try:
         repository.delegate(extra_signers=extra)
     except DeployError:
-        if versions == (repository.version("root"), repository.version("targets")):  # nobody was told of it
+        if versions == (repository.version("root"), repository.version("targets")):  # nothing was published
             repository.config["keys"][group] = [ref.to_value() for ref in refs]
             repository.save_config()
         raise

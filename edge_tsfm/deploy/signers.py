@@ -1,4 +1,4 @@
-"""Keys of the publisher: made here, used by URI, never seen by anything else.
+"""Keys of the publisher: made here and used by URI; no other module reads them.
 
 A key is named by its public part and a URI that says where the private part is: ``file2:NAME.pem`` (in the keys folder,
 PKCS#8, mode 0600) or ``hsm:…`` (PKCS#11, through securesystemslib). No cryptography of our own.
@@ -61,7 +61,7 @@ def make_file_key(folder: Path, name: str) -> KeyRef:
         raise DeployError(f"key name {name!r}: want a-z, 0-9 and -")
     path = folder / f"{name}.pem"
     if path.exists():
-        raise DeployError(f"{path} is there already", hint="a key is never overwritten; choose another folder")
+        raise DeployError(f"{path} already exists", hint="a key is never overwritten; choose another folder")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     signer = CryptoSigner.generate_ed25519()
     private = signer._private_key  # the library offers no public way to write the key it made
@@ -99,7 +99,7 @@ def signer_for(ref: KeyRef, folder: Path) -> Any | None:
         if path.stat().st_mode & 0o077:
             raise DeployError(
                 f"{path} can be read by others (mode {path.stat().st_mode & 0o777:o}): it is not used",
-                hint=f"chmod 600 {path}; a stick without Unix modes is mounted with umask=077",
+                hint=f"chmod 600 {path}; mount a stick without Unix modes with umask=077",
             )
         uri = FILE + str(path)
     try:
@@ -109,7 +109,7 @@ def signer_for(ref: KeyRef, folder: Path) -> Any | None:
 
 
 def _ask(secret: str) -> str:
-    """Ask for a PIN; from the environment where nobody can be asked."""
+    """Ask for a PIN; take it from the environment if there is no terminal."""
     import os
 
     return os.environ.get("EDGE_TSFM_PIN") or getpass(f"{secret}: ")

@@ -1,4 +1,4 @@
-"""Honest figures: an adapter beside its frozen base and simple baselines, with intervals over patients, and the gate.
+"""Evaluation: an adapter beside its frozen base and simple baselines, with intervals over patients, and the gate.
 
 No torch here: forecasts come in as arrays, or from functions that return them.
 """

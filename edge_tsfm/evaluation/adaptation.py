@@ -1,4 +1,4 @@
-"""Figures of what a monitor learnt: against the same forecaster frozen, by age, and for whom it became worse."""
+"""Figures on what a monitor learnt: against the same forecaster frozen, by age, and which patients became worse."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Simple baselines that use nothing but the context; an adapter that does not beat them is not worth shipping.
 
-Each returns a point and the standard deviation of its forecast error, both ``[N, H]``. Deviations come from the
-method's own errors inside the context, by the textbook's formulas (Hyndman and Athanasopoulos, Forecasting: Principles
-and Practice, 3rd ed., §5.5, §7.6 and §8.7) but for persistence, and the quantiles are Gaussian. A context with a single
-value says nothing about spread: deviation 0.
+Each returns a point and the standard deviation of its forecast error, both ``[N, H]``. Standard deviations come from
+the method's own errors inside the context, by the textbook's formulas (Hyndman and Athanasopoulos, Forecasting:
+Principles and Practice, 3rd ed., §5.5, §7.6 and §8.7) except for persistence, and the quantiles are Gaussian. For a
+context with a single value the standard deviation is 0.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Intervals by resampling patients: windows of one patient rise and fall together, so whole patients are drawn."""
+"""Intervals by resampling patients: windows of the same patient are correlated, so whole patients are drawn."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Split-conformal offsets: bands that cover what they promise, fitted on patients that were not trained on."""
+"""Split-conformal offsets that correct coverage, fitted on patients that were not used for training."""
 
 from __future__ import annotations
 

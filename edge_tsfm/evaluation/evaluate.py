@@ -80,7 +80,7 @@ def evaluate_forecasts(
     every = dict(sorted(forecasts.items(), key=lambda pair: pair[0] != ADAPTER))  # the adapter first
     for name in BASELINES:
         if name in every:
-            raise ConfigError(f"a forecast is called {name!r}, as a baseline is")
+            raise ConfigError(f"a forecast is called {name!r}, like a baseline")
         every[name] = baseline_quantiles(name, windows.context, prediction_length, quantile_levels)
     scores = np.stack([score_windows(q, windows, quantile_levels) for q in every.values()], axis=1)  # [N, K, M, 2]
 

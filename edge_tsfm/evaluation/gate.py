@@ -1,4 +1,4 @@
-"""The gate: an adapter is accepted only when it is better than its frozen base beyond chance."""
+"""The gate: an adapter is accepted only if it is significantly better than its frozen base."""
 
 from __future__ import annotations
 
@@ -115,13 +115,13 @@ def _check_rule(metric: str, confidence: float) -> None:
     """Refuse a rule that decides nothing. Raises `ConfigError`."""
     if metric not in METRICS or METRICS[metric].better != "lower":
         wanted = ", ".join(name for name, one in METRICS.items() if one.better == "lower")
-        raise ConfigError(f"the gate cannot judge by {metric!r}; choose one of {wanted}")
+        raise ConfigError(f"the gate cannot use {metric!r}; choose one of {wanted}")
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence {confidence} must lie in 0 to 1")
 
 
 def say_change(relative: float) -> str:
-    """Say a relative difference: ``3.2 % lower than``, ``the same as``."""
+    """Format a relative difference: ``3.2 % lower than``, ``the same as``."""
     if not abs(relative) >= 5e-4:
         return "the same as"
     return f"{100 * abs(relative):.1f} % {'lower' if relative < 0 else 'higher'} than"

@@ -1,7 +1,7 @@
-"""Scores of forecasts, each as a numerator and a denominator per window, so that any set of windows adds up.
+"""Scores of forecasts, each as a numerator and a denominator per window, so that any set of windows can be added up.
 
 A figure of a test set is the sum of its numerators over the sum of its denominators; a bootstrap over patients
-then needs sums only. A missing target value enters neither.
+then needs sums only. A missing target value is in neither.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class Report:
         }
 
     def beats(self, name: str = BASE, metric: str = "wql") -> bool:
-        """Say whether the adapter's ``metric`` is lower than ``name``'s with the whole interval below zero."""
+        """Return whether the adapter's ``metric`` is lower than ``name``'s with the whole interval below zero."""
         if METRICS[metric].better != "lower":
             raise ValueError(f"lower is not better for {metric}")
         return self.overall.adapter_minus[name][metric].says == "lower"

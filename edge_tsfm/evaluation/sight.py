@@ -1,10 +1,9 @@
-"""What the gate can see: how wide its interval will be, before training; after a refusal, how many patients it takes.
+"""What the gate can detect: the expected width of its interval before training; after a refusal, the patients needed.
 
-The width follows from how much an adapter's difference from its frozen base scatters, between windows and between
-patients. Before training neither is known, so two constants stand for them, each a share of the base's own loss. What
-the windows at hand decide is how many windows and patients they amount to: one with ten times the others' loss counts
-for little more than itself. docs/guides/training.md has how the constants were measured, and how far the widths they
-give were from those that came out.
+The width follows from the variance of an adapter's difference from its frozen base, between windows and between
+patients. Before training neither is known, so two constants are used, each a share of the base's own loss. The given
+windows determine the effective numbers of windows and patients, since a few with a large loss dominate.
+docs/guides/training.md says how the constants were measured, and how the expected widths compare with measured ones.
 """
 
 import math
@@ -49,7 +48,7 @@ class Sight:
         return self.half_width * (1 + normal.inv_cdf(POWER) / normal.inv_cdf((1 + CONFIDENCE) / 2))
 
     def __str__(self) -> str:
-        """Say it before training begins."""
+        """Print it before training starts."""
         if self.patients < FEW_PATIENTS:
             return (
                 f"the gate has {self.patients:,} validation {self.unit}s and needs {FEW_PATIENTS}: it will refuse "
@@ -75,7 +74,7 @@ class Sight:
 
 
 def look_ahead(base_quantiles: NDArray[np.floating], windows: Any, quantile_levels: tuple[float, ...]) -> Sight | None:
-    """Say what the gate will see over ``windows``, from the frozen base's forecasts ``[N, H, Q]`` of them.
+    """Describe what the gate will see over ``windows``, from the frozen base's forecasts ``[N, H, Q]`` of them.
 
     None where nothing can be scored, or the base's loss is zero: the gate itself says so.
     """

@@ -1,4 +1,4 @@
-"""Wards in which nothing is to be gained, simulated: how often the device's own judge promotes all the same."""
+"""Simulated wards without any possible gain: how often the device's own test promotes all the same."""
 
 from __future__ import annotations
 

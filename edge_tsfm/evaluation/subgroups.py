@@ -1,4 +1,4 @@
-"""Labels of windows by what is known of their patients, so that an average cannot hide whom an adapter harms."""
+"""Labels of windows by attributes of their patients, so that an average cannot hide a subgroup that becomes worse."""
 
 from __future__ import annotations
 

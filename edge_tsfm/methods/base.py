@@ -1,4 +1,4 @@
-"""The seam where a tuning method is one small file."""
+"""The interface of a tuning method, which is one small file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Method(Protocol):
         """
 
     def owns(self, name: str) -> bool:
-        """Say whether a trainable parameter, by its name after attaching, is this method's."""
+        """Return whether a trainable parameter, by its name after attaching, is this method's."""
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Return what training added: the base's parameter name → delta."""

@@ -39,7 +39,7 @@ class Combination:
         return names
 
     def owns(self, name: str) -> bool:
-        """Say whether a member does."""
+        """Return whether a member does."""
         return any(member.owns(name) for member in self.members)
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:

@@ -67,7 +67,7 @@ class FourierFT:
         return names
 
     def owns(self, name: str) -> bool:
-        """Say whether a parameter is one that PEFT added."""
+        """Return whether a parameter is one that PEFT added."""
         return "fourierft_" in name
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:

@@ -37,7 +37,7 @@ class IA3:
         return names
 
     def owns(self, name: str) -> bool:
-        """Say whether a parameter is one that PEFT added."""
+        """Return whether a parameter is one that PEFT added."""
         return ".ia3_l." in name
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:

@@ -30,7 +30,7 @@ class Lora:
         return names
 
     def owns(self, name: str) -> bool:
-        """Say whether a parameter is one that PEFT added."""
+        """Return whether a parameter is one that PEFT added."""
         return ".lora_" in name
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:

@@ -1,4 +1,4 @@
-"""An adaptation merged into torch weights: what a device does with a blob, for what takes whole models."""
+"""An adaptation merged into torch weights, as a device merges a blob, for tools that take complete models."""
 
 from __future__ import annotations
 

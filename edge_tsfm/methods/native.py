@@ -29,7 +29,7 @@ class _Native:
         raise NotImplementedError
 
     def owns(self, name: str) -> bool:
-        """Say whether a parameter is of the chosen kind."""
+        """Return whether a parameter is of the chosen kind."""
         raise NotImplementedError
 
     def attach(self, model: nn.Module, parts: Parts, options: Options) -> list[str]:
@@ -113,6 +113,6 @@ class Full(_Native):
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
         """Refuse: there is no small difference to ship."""
         raise TrainError(
-            "full fine-tuning cannot be exported as an adapter: it changes every number of the base",
+            "full fine-tuning cannot be exported as an adapter: it changes every parameter of the base",
             hint="use it as a reference; train fourierft or bitfit to deploy",
         )

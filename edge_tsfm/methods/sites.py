@@ -1,4 +1,4 @@
-"""Which tensors a method would touch, without training it: what a bundle in int8 must keep in float32."""
+"""Which tensors a method would change, without training it: a bundle in int8 must keep them in float32."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class VeraMethod:
         return names
 
     def owns(self, name: str) -> bool:
-        """Say whether a parameter is one that PEFT added."""
+        """Return whether a parameter is one that PEFT added."""
         return "vera_lambda_" in name
 
     def deltas(self, model: nn.Module, options: Options, dtype: Dtype) -> dict[str, Delta]:
@@ -68,6 +68,6 @@ class VeraMethod:
 
 
 def _scaling(layer: Any) -> float:
-    """Bring products of two numbers uniform in (-1, 1) to the size that PEFT's Kaiming initialisation gives them."""
+    """Scale products of two numbers uniform in (-1, 1) to the size of PEFT's Kaiming initialisation."""
     rank, width = layer.vera_A[ADAPTER].shape
     return float(np.float32(6 / np.sqrt(rank * width)))

@@ -109,7 +109,7 @@ def open_pipeline(source: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Say why a base could not be opened: a library's words where they are of files, ours where of objects."""
+    """Return why a base could not be opened: a library's words where they are of files, ours where of objects."""
     first = next(iter(str(error).splitlines()), "")[:REASON]
     if isinstance(error, OSError | ValueError | SafetensorError) and first:
         return first

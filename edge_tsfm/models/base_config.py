@@ -1,8 +1,7 @@
-"""What a base's ``config.json`` must hold, so that a damaged or foreign one is told in words before torch meets it.
+"""What a base's ``config.json`` must contain, so that a damaged or foreign one gets a clear error before torch sees it.
 
-chronos-forecasting and transformers fill their own classes from it; what does not fit ends in theirs with a
-`TypeError` or an `AttributeError` about an object. Only what both take is asked for here: nothing that they can load
-is refused.
+chronos-forecasting and transformers fill their own classes from it; a value that does not fit ends in a `TypeError` or
+an `AttributeError` about some object. Only what both need is checked here: nothing that they can load is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Zero biases on linear layers that have none: numbers for BitFit where a family has hardly any of its own."""
+"""Zero biases on linear layers that have none: parameters for BitFit in families that have hardly any biases."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Chronos-2 as it is trained and judged here: one series at a time, though the device forecasts groups as well.
+"""Chronos-2 as it is trained and evaluated here: one series at a time, though the device forecasts groups as well.
 
-A series alone in its group attends to itself, so the group attention's q and k have no effect; they are found dead.
+A series alone in its group attends to itself, so the group attention's q and k have no effect and are dead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What families that forecast quantiles in one pass have in common: their score, and which windows can teach them."""
+"""What families that forecast quantiles in one pass share: their score, and which windows can be trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workstation asks of a model family; one module implements it for each."""
+"""The interface of a model family on the workstation; one module implements it for each."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def family_of(model: Any) -> str:
 
 
 def device_of(model: Any) -> torch.device:
-    """Say where a model's weights are."""
+    """Return where a model's weights are."""
     first: torch.nn.Parameter = next(iter(model.parameters()))
     return first.device

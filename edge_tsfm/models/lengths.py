@@ -1,4 +1,4 @@
-"""Contexts of like length together: what is missing in front of a series is not computed."""
+"""Batches of contexts of similar length, so that padding in front of a series is not computed."""
 
 from __future__ import annotations
 

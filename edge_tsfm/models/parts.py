@@ -70,7 +70,7 @@ def find_parts(model: Any, family: Any) -> Parts:
 
 
 def _beside_attention(model: Any, block: str) -> bool:
-    """Say whether a norm's block is an attention block."""
+    """Return whether a norm's block is an attention block."""
     try:
         children = dict(model.get_submodule(block).named_children())
     except AttributeError:
@@ -81,7 +81,7 @@ def _beside_attention(model: Any, block: str) -> bool:
 def find_dead(model: Any, family: Any) -> set[str]:
     """Find parameters that no forecast can hear, whatever they hold: what an export leaves out as well.
 
-    Judged where all weights are drawn anew, as an export is (docs/adr/0019), not at the base's own weights, where a
+    Tested with all weights redrawn at random, like an export (docs/adr/0019), not with the base's own weights, where a
     live tensor behind zeros looks dead, and rounding may make a dead one look alive. Embeddings keep their numbers, for
     no method tunes them: what they leave unheard (a start token of zero) is dead.
     """

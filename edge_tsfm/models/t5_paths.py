@@ -107,7 +107,7 @@ class _Decoder:
         self.caches = [[encoded.new_empty(shape) for _ in range(2)] for _ in self.blocks]
 
     def spread(self, samples: int) -> None:
-        """Go on with so many paths of each series, which so far are the same."""
+        """Expand to so many paths of each series, which are equal so far."""
         self.caches = [[cache.repeat(1, samples, 1, 1, 1) for cache in pair] for pair in self.caches]
 
     def step(self, token: Tensor, step: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How a family is timed: beside which pipeline, and at which shapes."""
+"""How a family is timed: against which pipeline, and at which shapes."""
 
 from __future__ import annotations
 

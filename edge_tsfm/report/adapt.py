@@ -63,7 +63,7 @@ def _sections(found: AdaptEval) -> Iterator[Section]:
 
 
 def summary(found: AdaptEval) -> str:
-    """Say what was done."""
+    """Describe what was done."""
     lengths = found.lengths
     return (
         f"{found.signal}, mode {found.mode}: {len(found.wards)} wards in {found.seeds} "
@@ -74,7 +74,7 @@ def summary(found: AdaptEval) -> str:
 
 
 def remarks(found: AdaptEval) -> Iterator[str]:
-    """Say what the monitors would have done, and what it costs."""
+    """Describe what the monitors would have done, and what it costs."""
     for one in found.wards:
         what = ", ".join(f"{change['what']} after {change['stay']} stays" for change in one.changes)
         yield f"order {one.seed}, ward {one.ward + 1} of {one.stays} stays, {one.steps} steps: {what or 'no change'}"
@@ -119,7 +119,7 @@ def _cells(line: Line) -> list[str]:
 
 
 def say(one: Estimate) -> str:
-    """Say an estimate in percent: ``-2.31 (-3.20..-1.12)``."""
+    """Format an estimate in percent: ``-2.31 (-3.20..-1.12)``."""
     return f"{one.value:+.2f} ({one.low:+.2f}..{one.high:+.2f})"
 
 

@@ -1,4 +1,4 @@
-"""A change record as one HTML file that needs nothing else: to read, to print, to sign."""
+"""A change record as one self-contained HTML file: to read, to print, to sign."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JUDGED = {  # the evaluation's name of a forecaster -> in words
 
 
 def _purpose(binding: Mapping[str, Any] | None) -> str:
-    """Say which signal and clock an adapter is for."""
+    """Return which signal and clock an adapter is for."""
     if binding is None:
         return "no stated signal"
     known = ", ".join(part for part in (binding["code_system"], binding["code"], binding["unit"]) if part)
@@ -83,7 +83,7 @@ def _sections(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterato
     yield Section(title="What changes", parts=(_changed(predicate["tensors"]),))
     yield Section(title="What does not", parts=tuple(_unchanged(predicate["frozen"])))
     yield Section(title="Hashes", parts=(facts("SHA-256 of everything named here", *_hashes(value, predicate)),))
-    yield _signed(predicate, "Nobody: a refusal is recorded and not signed.")
+    yield _signed(predicate, "None: a refusal is recorded and not signed.")
     yield _made_with(predicate)
 
 
@@ -193,7 +193,7 @@ def _act_sections(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Ite
 
 
 def _called(one: Mapping[str, Any]) -> str:
-    """Name an adapter as monitors do; one that nobody approved here by its signed file."""
+    """Name an adapter as monitors do; one that was not approved here by its signed file."""
     return f"{one['adapter'][:16]}…" if one["adapter"] else f"signed file {one['signed_file'][:16]}…"
 
 
@@ -225,7 +225,7 @@ def _figures(evaluation: Mapping[str, Any], judged: str, field: Mapping[str, Any
 
 
 def _outcome(check: Mapping[str, Any]) -> str:
-    """Say how a check ended."""
+    """Describe how a check ended."""
     if check["passed"] and check["got"] is None and check["bound"] is not None:
         return "not judged"
     return "passed" if check["passed"] else "failed"

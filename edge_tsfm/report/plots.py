@@ -15,7 +15,7 @@ from edge_tsfm.evaluation.report import ADAPTER, BASE, CALIBRATED, DEVICE, DEVIC
 from edge_tsfm.report.scale import Scale
 
 PERSISTENCE = "persistence"
-# Okabe and Ito: told apart by colour-blind readers, too
+# Okabe and Ito: distinguishable for colour-blind readers too
 COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00", CALIBRATED: "#009e73", PERSISTENCE: "#777777"}
 TRUTH, GUIDE = "#222222", "#999999"
 RULE = "{unit}s drawn at random with seed {seed}, then one of each {unit}'s windows"

@@ -69,7 +69,7 @@ def _lines(report: Report, verdict: RunVerdict | None) -> Iterator[str]:
 
 
 def coverages(group: Group) -> str:
-    """Say what the 80 % band covers without calibration and with it."""
+    """Describe what the 80 % band covers without calibration and with it."""
     said = []
     for name in (BASE, ADAPTER, CALIBRATED):
         if name in group.models:
@@ -82,7 +82,7 @@ UNRATED = {"mape": "targets of 0 from MAPE", "mase": "windows with a constant co
 
 
 def conclusion(report: Report, verdict: RunVerdict | None = None) -> str:
-    """Say the verdict on the run, then how the adapter compares with the best simple baseline, judged by WQL."""
+    """Format the verdict on the run, then how the adapter compares with the best simple baseline, judged by WQL."""
     return "\n".join([*verdict_of(report, verdict).text.splitlines(), *remarks(report)])
 
 

@@ -1,4 +1,4 @@
-"""One verdict on a run, in words: what the gate said of it, what other patients showed, and which of the two decides.
+"""One verdict on a run, in words: the gate's result, the result on other patients, and which of the two decides.
 
 Every page that shows a run takes its sentences from here, so that no two can contradict each other. The gate, on
 validation patients, decides whether a run is accepted; an evaluation is reported beside it and accepts nothing.
@@ -50,12 +50,12 @@ class Seen:
 
     @property
     def sentence(self) -> str:
-        """Say what was found."""
+        """Describe what was found."""
         return f"On {self.who} it {SAYS[self.wql.says]}: WQL {say_relative(self.wql.relative)}."
 
     @property
     def device_sentence(self) -> str:
-        """Say how far the device's forecasts are from those; empty where none were scored."""
+        """Describe how far the device's forecasts are from those; empty where none were scored."""
         if self.device is None:
             return ""
         return f"These are torch's forecasts: WQL {say_relative(self.device.relative)} against the device's own."
@@ -89,7 +89,7 @@ class RunVerdict:
 
     @property
     def headline(self) -> str:
-        """Say the decision and its reason in one sentence: what a page may print in bold."""
+        """Format the decision and its reason in one sentence: what a page may print in bold."""
         if self.gate is None:
             return "No gate has judged this."
         refused = f"the gate refused this run on validation data: {self.gate['reason']}."
@@ -101,7 +101,7 @@ class RunVerdict:
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """Say what is reported beside the decision, and which decides."""
+        """Describe what is reported beside the decision, and which decides."""
         if self.seen is None:
             return () if self.gate is None else ("No evaluation is shown here; edge-tsfm evaluate RUN makes one.",)
         said = [self.seen.sentence, self.seen.device_sentence, DECIDES if self.gate is not None else ""]
@@ -128,7 +128,7 @@ class RunVerdict:
 
 
 def scored_on(count: int, unit: str, *, part: str, trained: int = 0, source: str = "") -> str:
-    """Say who was scored: ``162 test patients``, ``80 patients of other.csv``.
+    """Name who was scored: ``162 test patients``, ``80 patients of other.csv``.
 
     ``part`` is the split's name, ``trained`` on how many of them the run was trained, ``source`` the data, given where
     they are not what it was trained on.
@@ -149,7 +149,7 @@ def say_relative(one: Estimate) -> str:
 
 
 def say_seeds(accepted: int | None, seeds: int) -> str:
-    """Say how many seeds of one method the gate accepted: ``3 of 3``, ``REFUSED (0 of 3)``, ``no gate (3)``."""
+    """Return how many seeds of one method the gate accepted: ``3 of 3``, ``REFUSED (0 of 3)``, ``no gate (3)``."""
     if accepted is None:
         return f"no gate ({seeds})" if seeds else "–"
     return f"{accepted} of {seeds}" if accepted else f"REFUSED ({accepted} of {seeds})"

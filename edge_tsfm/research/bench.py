@@ -1,9 +1,8 @@
-"""The device runtime against the torch pipeline and optimum's, on one machine in one run: ratios, not boasts.
+"""The device runtime against the torch pipeline and optimum's, on one machine in one run, as ratios.
 
-Timings are taken in blocks in turn (torch, runtime, optimum, torch …), so that a machine that slows down slows both,
-with a pause between them, so that neither's idle threads take the other's cores. The runtime is timed twice: with
-waiting threads asleep, as it leaves the factory, and spinning, as torch does. Start-up and memory are taken in
-processes of their own.
+Timings alternate in blocks (torch, runtime, optimum, torch …), so that a slower machine slows all of them, with a pause
+between blocks, so that the idle threads of one do not take the other's cores. The runtime is timed twice: with waiting
+threads asleep, the default, and spinning, as torch does. Start-up and memory are measured in separate processes.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from export.families import find_family
 
 # What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
 PRODUCT_SIZE = 1_024
-# A busy machine stops the clock for nobody; the processor's own counts what a forecast used, on all threads.
+# On a busy machine wall time includes waiting; processor time counts only what a forecast used, on all threads.
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 SETTLE_S = 0.2  # for the other's threads to go to sleep
 
@@ -144,7 +143,7 @@ def _names(chosen: Callable[[Family], bool]) -> str:
 
 
 def optimum_runs(family: str) -> bool:
-    """Say whether optimum is here and has a class for a family."""
+    """Return whether optimum is here and has a class for a family."""
     here = find_spec("optimum") is not None and find_spec("optimum.onnxruntime") is not None
     return here and find_family(family).optimum
 

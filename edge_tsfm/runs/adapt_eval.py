@@ -1,4 +1,4 @@
-"""What a monitor would have learnt from a ward's history, and whether it would have been right to forecast with it."""
+"""What a monitor would have learnt from a ward's history, and whether forecasting with it would have been right."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def adapt_eval(
     work: Work,
     tell: Tell = lambda _: None,
 ) -> AdaptEval:
-    """Put stays through the device's adaptation, ward by ward and seed by seed.
+    """Run the device's adaptation on stays, ward by ward and seed by seed.
 
     ``beside`` are further forecasters to compare with, such as the workstation's adapter. Raises `ConfigError` for a
     mode in which nothing happens, and `DataError` where there is nothing to score.
@@ -102,7 +102,7 @@ def adapt_eval(
 
 
 def _passage(ward: Sequence[Series], learnable: Learnable, rules: AdaptRules, options: Options) -> Passage:
-    """Put one ward through what its mode does."""
+    """Run one ward in the given mode."""
     if rules.mode is Mode.BOUNDED:
         every = options.every or options.lengths.prediction_length
         return follow(ward, learnable, options.levels, rules, options.lengths, every=every)
@@ -204,7 +204,7 @@ class _Gathered:
         rules: AdaptRules,
         seed: int,
     ) -> None:
-        """Put wards through with a fault on one side of their middle."""
+        """Run wards with a fault before or after their middle."""
         for ward in wards:
             middle = len(ward) // 2
             scored, seen = injected(ward, name, middle=middle, seed=seed)

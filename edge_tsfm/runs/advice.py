@@ -1,4 +1,4 @@
-"""What would help a run that the gate refused: read off its own figures."""
+"""What would help a run that the gate refused, from its own figures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def advice(record: Mapping[str, Any], curve: Sequence[tuple[int, float, float]])
 
 
 def _more_patients(gate: Mapping[str, Any], items: int, unit: str) -> list[str]:
-    """Say how many patients would show the measured gain, or that more would not."""
+    """Return how many patients would show the measured gain, or that more would not."""
     judged = int(gate["patients"])
     if judged < FEW_PATIENTS:  # whatever the gain
         times = FEW_PATIENTS / judged
@@ -53,7 +53,7 @@ def _more_patients(gate: Mapping[str, Any], items: int, unit: str) -> list[str]:
 
 
 def _training(record: Mapping[str, Any], curve: Sequence[tuple[int, float, float]]) -> list[str]:
-    """Say what the validation curve says of steps and learning rate."""
+    """Describe what the validation curve says of steps and learning rate."""
     training, config = record["training"], record["config"]
     best, last = int(training["best_step"]), curve[-1][2]
     factor = float(config["learning_rate_factor"])

@@ -1,4 +1,4 @@
-"""The model card beside a run's PEFT checkpoint: what it is, on what evidence, and whether the gate accepted it."""
+"""The model card beside a run's PEFT checkpoint: what it is, the evidence, and whether the gate accepted it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluating a run: its adapter beside its frozen base and simple baselines, on patients it never saw."""
+"""Evaluating a run: its adapter beside its frozen base and simple baselines, on held-out patients."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def evaluate_run(
 ) -> Evaluation:
     """Score a run's adapter on ``dataset``; ``work`` counts how much is left, and ``tell`` is called as it falls.
 
-    Raises `DataError` where there is nothing to score, or patients that the run was trained on and nobody allowed that;
-    `SignalMismatchError` for data of another signal or interval that nobody accepted; what `device_forecasters` raises.
+    Raises `DataError` if there is nothing to score, or if the run was trained on the patients and that is not allowed;
+    `SignalMismatchError` for data of another signal or interval that was not accepted; and like `device_forecasters`.
     """
     scored = scored_series(run, dataset, options.part, allow_trained=options.allow_trained)
     windows = scored_windows(

@@ -1,4 +1,4 @@
-"""Forecasting what follows every series of a file or frame with the device's own runtime: a table with real times."""
+"""Forecasting every series of a file or frame with the device runtime: a table with real times."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def forecast_data(
     if length > (most := forecaster.bundle.manifest.context_length):
         raise ConfigError(
             f"context_length {length}: base {forecaster.bundle.manifest.name} reads at most {most} steps",
-            hint=f"a context length of {most} or less; a longer one changes nothing",
+            hint=f"a context length of {most} or less; a longer one has no effect",
         )
     forecaster.check(replace(forecaster.use, context_length=length, prediction_length=steps))
     contexts = take_contexts(

@@ -1,4 +1,4 @@
-"""Faults put into a ward's history: what the monitor sees then, and what its forecasts are scored on."""
+"""Faults injected into a ward's history: what the monitor then sees, and what its forecasts are scored on."""
 
 from __future__ import annotations
 

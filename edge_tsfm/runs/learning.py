@@ -26,7 +26,7 @@ def add_learning(base: Base, bundle: Bundle, learnable: str, progress: Progress 
         raise ModelError(
             f"{bundle.path} was exported from weights {exported_weights(bundle)[:16]}…, {base.name} has "
             f"{base.digest[:16]}…",
-            hint="name with --base what the bundle was exported from",
+            hint="give the base that the bundle was exported from with --base",
         )
     model = base.model
     own = {name for name, _ in model.named_parameters()}

@@ -1,4 +1,4 @@
-"""An adapted model as a plain folder in the Hugging Face layout, for what knows nothing of adapters."""
+"""An adapted model as a plain folder in the Hugging Face layout, for tools that do not support adapters."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _save_merged(run: Run, out: Path) -> dict[str, Any]:
     own = {name for name, _ in run.base_model.model.named_parameters()}
     if any(name not in own for name in run.record["tensors"]):
         raise TrainError(
-            f"{run.path} added biases to layers that have none: no plain folder has a place for them",
-            hint="export it as an adapter, of a bundle with added biases",
+            f"{run.path} added biases to layers that have none: a plain folder cannot hold them",
+            hint="export it as an adapter, for a bundle with added biases",
         )
     exportable = find_method(run.method).exportable
     model: Any = copy.deepcopy(run.base_model.model) if exportable else run.tuned_model()

@@ -40,7 +40,7 @@ def device_forecasters(
 
 
 def device_facts(forecaster: Forecaster) -> dict[str, Any]:
-    """Say which bundle and blob forecast, in which precision, and whether the blob moves the quantiles."""
+    """Return which bundle and blob forecast, in which precision, and whether the blob moves the quantiles."""
     adapter = forecaster.adapter
     return {
         "bundle": forecaster.bundle.digest.hex(),

@@ -1,7 +1,7 @@
-"""A ward's history through the device's own adaptation: what it would have learnt, promoted and taken back, and when.
+"""A ward's history through the device's own adaptation: what it would have learnt, promoted and demoted, and when.
 
-Prequential: stays come one behind another, and each is forecast by what was learnt from those before it, then scored,
-then learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adapt`); only the clock is the data's.
+Prequential: stays follow one another, and each is forecast with what was learnt from those before it, then scored, then
+learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adapt`); only the clock is the data's.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def learn(
     taught: Sequence[FloatArray] | None = None,
     tell: Tell = lambda _: None,
 ) -> Passage:
-    """Put stays through a learner, one behind another, a day apart; the candidate is kept after each of ``ages`` stays.
+    """Run a learner on stays, one after another, a day apart; the candidate is kept after each of ``ages`` stays.
 
     ``taught`` are the values that the monitor sees of each stay, where they are not the stay's own: forecasts are
     scored on the stay's own. Raises `DataError` where no stay has a window.
@@ -187,7 +187,7 @@ def follow(
     *,
     every: int,
 ) -> Passage:
-    """Follow each person's stream by tracking, with a forecast ``every`` so many steps; a new person begins anew.
+    """Track each patient's stream, with a forecast ``every`` so many steps; tracking restarts with a new patient.
 
     A forecast teaches once its last target is in.
     """

@@ -1,7 +1,7 @@
 """A run's result as a checkpoint that plain PEFT opens, whatever the method.
 
-PEFT does not save FourierFT's entries and draws its own when it loads (a checkpoint of its own kind would silently
-forecast something else), and it has no BitFit. So a run's ``peft/`` folder is a LoRA checkpoint that says the same:
+PEFT does not save FourierFT's entries and draws its own when it loads (a FourierFT checkpoint would silently forecast
+something else), and it has no BitFit. So a run's ``peft/`` folder is an equivalent LoRA checkpoint:
 linear weights as the factors of their change (by singular values, exact to float32), biases as PEFT's
 ``bias="all"``, position tables and norms in ``modules_to_save``. A bias that the base has no place for becomes the
 bias of its layer's second factor (``lora_bias``): PEFT opens it and forecasts the same, and refuses to merge it.
@@ -86,7 +86,7 @@ def _unheard(pattern: str) -> Iterator[None]:
 
 
 def _is_linear_weight(model: nn.Module, name: str) -> bool:
-    """Say whether a parameter is the weight of a linear layer."""
+    """Return whether a parameter is the weight of a linear layer."""
     return name.endswith(".weight") and isinstance(model.get_submodule(name.removesuffix(".weight")), nn.Linear)
 
 

@@ -57,7 +57,7 @@ def prepare(config: TrainConfig, out: Path, source: Source | None = None) -> Set
     if config.context_length > (most := context_of(base)):
         raise ConfigError(
             f"context_length {config.context_length}: base {base.name} reads at most {most} steps",
-            hint=f"--context-length {most} or less; a longer one changes nothing",
+            hint=f"--context-length {most} or less; a longer one has no effect",
         )
     dataset = read_run_data(config, source)
     binding_of(dataset.signal, interval_us(dataset.interval), config)  # better an error now than when it is exported
@@ -84,7 +84,7 @@ def _windows(config: TrainConfig, dataset: Dataset, split: Split) -> dict[str, W
     check_windows(windows["train"], windows["stopping"])
     if not len(windows["gate"]):
         raise TrainError(
-            f"{dataset.report.source}: no window to judge by in the gate's part of the data",
+            f"{dataset.report.source}: no window in the gate's part of the data",
             hint="more patients, or a longer series; docs/guides/data.md says how data are split",
         )
     return windows

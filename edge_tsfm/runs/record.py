@@ -1,4 +1,4 @@
-"""What ``run.json`` must hold for a run to be read: kinds of values, so that a damaged one is told at its door."""
+"""What ``run.json`` must contain for a run to be read: types of values, so that a damaged one gets a clear error."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A ward's history through the device's own code: what a monitor would have decided of an adapter, and when.
+"""A ward's history through the device's own code: what a monitor would have decided about an adapter, and when.
 
-Patients come one behind another, as they would to one bed. The stream, the scores, the evidence and the health window
+Patients follow one another, as at one bed. The stream, the scores, the evidence and the health window
 are the monitor's (`device_runtime`); only the clock is the data's.
 """
 
@@ -55,7 +55,7 @@ class Replay:
 
     @property
     def verdict(self) -> str:
-        """Say what became of the trial."""
+        """Describe what became of the trial."""
         return next((one.what for one in self.events if one.what != "drift"), "still on trial")
 
 
@@ -78,7 +78,7 @@ class _Pair:
         self.news += [None] * scored
 
     def end_stay(self, signal: str, *, series: str = "") -> None:
-        """Take it that the feed begins anew."""
+        """Restart, since the feed starts afresh."""
         self.news += [None] * self.quality.end_stay(signal, series=series)
 
     def forecast(

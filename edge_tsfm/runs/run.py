@@ -1,4 +1,4 @@
-"""A run folder: what was asked, what came of it, and everything to evaluate or export it later."""
+"""A run folder: its configuration, its results, and everything to evaluate or export it later."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FORECAST_BATCH = 1_024
 
 
 def binding_of(signal: str, interval_us: int, config: TrainConfig) -> Binding:
-    """Say what a run of this configuration on this signal is for.
+    """Describe what a run of this configuration on this signal is for.
 
     Raises `TrainError` for a signal whose name no blob can hold.
     """
@@ -56,7 +56,7 @@ def binding_of(signal: str, interval_us: int, config: TrainConfig) -> Binding:
         )
     except ValueError as error:
         raise TrainError(
-            f"a blob could not say what this run is for: {error}",
+            f"a blob could not state what this run is for: {error}",
             hint="rename the column, and give the new name as --target",
         ) from error
 
@@ -163,7 +163,7 @@ class Run:
         if not (self.gate["accepted"] or self.gate.get("forced") or force):
             raise GateRefusedError(
                 f"{self.path}: {RunVerdict(gate=self.gate).headline}",
-                hint="train another; export adapter --force accepts it by hand, and the blob says so",
+                hint="train another; export adapter --force accepts it all the same, and the blob says so",
             )
 
     @property
@@ -230,7 +230,7 @@ class Run:
         weights = exported_weights(bundle)
         if weights != self.base["digest"]:
             raise ModelError(
-                f"{path} is of weights {weights[:16] or 'of no record'}…, "
+                f"{path} is of weights {weights[:16] or 'not recorded'}…, "
                 f"the run adapted {self.base['digest'][:16]}… ({self.base['name']})",
                 hint=f"edge-tsfm export base --base {self.base['source']} --out BUNDLE",
             )
@@ -251,7 +251,7 @@ class Run:
         """
         source = self.config.data if data is None else data
         if isinstance(source, str | Path) and not Path(source).exists():
-            raise DataError(f"{source} is not there any more", hint="give the data with --data")
+            raise DataError(f"{source} no longer exists", hint="give the data with --data")
         dataset = read_run_data(self.config, source)
         check(self.binding, use_of(dataset))
         return dataset

@@ -1,4 +1,4 @@
-"""Whom an evaluation of a run may score: patients it never saw, and what must be said of any others."""
+"""Which patients an evaluation of a run may score: held-out ones, and what must be said about any others."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def scored_series(run: Run, dataset: Dataset, part: Part, *, allow_trained: bool
         said = f"{len(trained)} of {len({one.item_id for one in series})} {words.trained} the run was trained on"
         if not allow_trained:
             raise DataError(
-                f"{said}: scores on them say nothing about {words.new}",
+                f"{said}: scores on them show nothing about {words.new}",
                 hint=f"leave out --split to score test {by}s, or ask for it with --allow-trained-patients",
             )
         notes.append(f"{said}: these are NOT figures for {words.new}")
@@ -115,7 +115,7 @@ def _is_own(run: Run, dataset: Dataset) -> bool:
 
 
 def _trained(run: Run, dataset: Dataset, suspects: set[str]) -> set[str]:
-    """Say which of ``suspects``, patients of the training split, the run was trained on; all where unknown."""
+    """Return which of ``suspects``, patients of the training split, the run was trained on; all where unknown."""
     if _is_own(run, dataset) or not Path(run.config.data).exists():
         return suspects
     return suspects & set(read_run_data(run.config).item_ids)

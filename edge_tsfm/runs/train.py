@@ -98,7 +98,7 @@ def _train(
 
 
 def _record(setting: Setting, tuned: Tuned, out: Path, *, seconds: float) -> dict[str, Any]:
-    """Say what was trained on what, and how; the verdict comes beside it."""
+    """Describe what was trained on what, and how; the verdict comes beside it."""
     base, dataset, fitted = setting.base, setting.dataset, tuned.fit
     return {
         "config": setting.config.to_dict(),

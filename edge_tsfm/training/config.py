@@ -1,4 +1,4 @@
-"""What a training run is asked to do: every option once, from defaults, a TOML file and the command line."""
+"""The configuration of a training run: every option once, from defaults, a TOML file and the command line."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The training loop: frozen base, few trainable parameters, early stopping, exact resume.
 
 The model stays in evaluation mode: dropout would train another function than the one that is deployed, and a few
-thousand parameters do not memorise a ward. So chance enters only through which windows a step sees, and that follows
-from the seed and the step's number.
+thousand parameters do not memorise a ward. So the only randomness is in the windows of a step, which are determined by
+the seed and the step number.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ const char *etsa_err_name(int code)
     }
 }
 
-/* --- canonical JSON, §2: checked whole once, then walked without checks ------------------------------------------ */
+/* --- canonical JSON, §2: checked completely once, then walked without checks ------------------------------------- */
 
 typedef struct json { /* what is left to read */
     const char *at, *end;
@@ -794,7 +794,7 @@ static etsa_err read_binding(etsa_adapter *adapter, const record *r, cursor *in)
         name < 1 || name > ETSA_MAX_NAME_SIZE || adapter->interval_us > ETSA_MAX_INTERVAL) {
         return ETSA_FORMAT_ERROR;
     }
-    /* NaN, told by its bits: a comparison of one sets a floating-point flag. */
+    /* NaN, detected by its bits: a comparison would set a floating-point flag. */
     if ((low & 0x7fffffffu) > 0x7f800000u || (high & 0x7fffffffu) > 0x7f800000u) return ETSA_FORMAT_ERROR;
     if (!(adapter->low < adapter->high)) return ETSA_FORMAT_ERROR;
     return is_plain(adapter->signal_code) && is_plain(adapter->unit) && is_plain(adapter->signal) ? ETSA_OK
@@ -1446,7 +1446,7 @@ static bool is_plain_point(const uint8_t point[32])
     return is_below(y, minus_one) && !is_below(y, two) && memcmp(y, of_order_8[0], 32) != 0 && memcmp(y, of_order_8[1], 32) != 0;
 }
 
-/* What a signature and a key must be before any verifier is asked, §8: not all verifiers look. */
+/* Checks of a signature and a key before a verifier is called, §8: not all verifiers make them. */
 static bool is_plain_signature(const uint8_t signature[64], const uint8_t key[32])
 {
     static const uint8_t order[32] = {0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7,

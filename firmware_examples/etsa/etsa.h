@@ -29,7 +29,7 @@ extern "C" {
 
 /* The library's version; the format has its own. */
 #define ETSA_VERSION "0.1.0"
-#define ETSA_FORMAT_VERSION 2u /* of a blob; version 1 is read as well, unbound: it says not what it is for */
+#define ETSA_FORMAT_VERSION 2u /* of a blob; version 1 is read as well, as unbound: it does not state what it is for */
 #define ETSA_BUNDLE_VERSION 1u
 
 /* Limits, §9. */
@@ -56,7 +56,7 @@ extern "C" {
 #define ETSA_RECORD_SIZE 32u
 #define ETSA_SIGNATURE_SIZE 80u
 
-/* Error codes, §10: shared with the Python runtime and telemetry, never re-used. */
+/* Error codes, §10: shared with the Python runtime and telemetry, never reused. */
 typedef enum etsa_err {
     ETSA_OK = 0,
     ETSA_FORMAT_ERROR = 100,        /* bytes break a rule */
@@ -74,13 +74,13 @@ typedef enum etsa_err {
     ETSA_LOCKED_ERROR = 401,        /* another process holds the state */
     ETSA_STATE_ERROR = 402,         /* what was asked for does not fit what runs */
     ETSA_MISSING_LIBRARY_ERROR = 410, /* a library is not installed */
-    ETSA_OFFLINE_ERROR = 420,       /* nobody answers, or not in time */
+    ETSA_OFFLINE_ERROR = 420,       /* no answer, or not in time */
     ETSA_INPUT_ERROR = 500,         /* the context: empty, all missing, infinite */
     ETSA_FORECAST_ERROR = 501,      /* the model's output is not finite */
     ETSA_SETTINGS_ERROR = 600       /* this device's settings */
 } etsa_err;
 
-/* The error's name in §10, for logs; "?" for a number that is none. */
+/* The error's name in §10, for logs; "?" for an unknown number. */
 const char *etsa_err_name(int code);
 
 /* --- base bundle, §2 ------------------------------------------------------------------------------------------ */
@@ -103,7 +103,7 @@ typedef struct etsa_bundle {
     uint32_t file_count;        /* pinned files, without the manifest */
     etsa_text levels, tensors, files, graphs, parameters; /* JSON, for the functions below */
 
-    /* The base's own known answer, §7; sizes are zero where it states none. etsa_bundle_known_answer reads the numbers. */
+    /* The base's own known answer, §7; sizes are zero if it has none. etsa_bundle_known_answer reads the numbers. */
     uint32_t context_size, expected_size;
     double tolerance; /* largest allowed absolute difference, in the target's unit */
     etsa_text context, expected;
@@ -127,7 +127,7 @@ typedef struct etsa_graph {
     etsa_text tensors; /* JSON list, for etsa_graph_uses */
 } etsa_graph;
 
-/* Check a manifest whole and point into it: the text must outlive the bundle. Codes 100, 102, 103, 110. */
+/* Check a complete manifest and point into it: the text must outlive the bundle. Codes 100, 102, 103, 110. */
 etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bundle);
 /* Fill the tensor table; ETSA_STORAGE_ERROR unless capacity >= bundle->tensor_count. */
 etsa_err etsa_bundle_tensors(const etsa_bundle *bundle, etsa_tensor *tensors, uint32_t capacity);
@@ -141,11 +141,11 @@ bool etsa_bundle_graph(const etsa_bundle *bundle, const char *name, etsa_graph *
 bool etsa_bundle_graph_at(const etsa_bundle *bundle, uint32_t index, etsa_graph *graph);
 /* Whether the graph has the tensor among its external initializers. */
 bool etsa_graph_uses(const etsa_graph *graph, uint32_t tensor);
-/* One of the family's own numbers, as "patch_size"; false when it is not there or not a number. */
+/* One of the family's own numbers, such as "patch_size"; false if it is missing or not a number. */
 bool etsa_bundle_parameter(const etsa_bundle *bundle, const char *name, double *value);
-/* One of the family's own whole numbers, as "num_layers"; false when it is not there, has a point, or needs over 32 bits. */
+/* One of the family's own integers, such as "num_layers"; false if it is missing, has a point, or needs over 32 bits. */
 bool etsa_bundle_count(const etsa_bundle *bundle, const char *name, uint32_t *value);
-/* One of the family's own truth values, as "use_eos_token"; false when it is not there or neither true nor false. */
+/* One of the family's own booleans, such as "use_eos_token"; false if it is missing or neither true nor false. */
 bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value);
 /* Compare with a zero-terminated text. */
 bool etsa_text_is(etsa_text text, const char *what);
@@ -174,9 +174,9 @@ typedef struct etsa_adapter {
     uint32_t record_count;
     const uint8_t *base_digest; /* 32 bytes */
     uint64_t version;           /* monotonic; compare it with the device's floor */
-    bool forced;                /* accepted by hand though it did not beat its base */
+    bool forced;                /* accepted by hand although it did not beat its base */
     uint32_t delta_count;       /* tensors that it changes */
-    uint32_t parameters;        /* tuned parameters in all */
+    uint32_t parameters;        /* tuned parameters in total */
 
     /* Known-answer test; sizes are zero where there is none. */
     uint32_t context_size, expected_size; /* numbers */
@@ -194,7 +194,7 @@ typedef struct etsa_adapter {
     etsa_text signal, signal_code, unit; /* as MAP, LOINC's 8478-0, UCUM's mm[Hg]; code and unit may be empty */
     uint64_t interval_us;                /* microseconds between steps; 0: steps of no stated length */
     uint32_t context_length, prediction_length; /* steps */
-    float low, high;                            /* a reading lies within, in the unit; infinite where unbounded */
+    float low, high;                            /* range of plausible values, in the unit; infinite if unbounded */
 
     /* Where etsa_decode refused: the rule's number in §9, and the first byte of the header or record at fault. */
     uint8_t rule;
@@ -203,9 +203,9 @@ typedef struct etsa_adapter {
 
 /* How many of the bytes are the blob; the rest are signatures. Rules R1 to R3, codes 100 and 102. */
 etsa_err etsa_blob_size(const uint8_t *data, size_t size, uint32_t *blob_size);
-/* Rule R4 alone, code 101: before a signature is looked at, so that damage is not taken for forgery. */
+/* Rule R4 alone, code 101: checked before signatures, so that damage is not mistaken for forgery. */
 etsa_err etsa_checksum(const uint8_t *blob, uint32_t blob_size);
-/* What a blob's header says, before it is decoded: the base it is for, and its version. */
+/* From a blob's header, before it is decoded: the base it is for, and its version. */
 const uint8_t *etsa_base_of(const uint8_t *blob); /* 32 bytes */
 uint64_t etsa_version_of(const uint8_t *blob);
 /* Check exactly one blob against every rule. Codes 100 to 103 and 110; takes 1.2 KB of stack, the most here. */
@@ -228,10 +228,10 @@ typedef struct etsa_delta {
 
 /* Base digest, tensor indices and shapes: ETSA_BASE_MISMATCH_ERROR or ETSA_MERGE_ERROR. Call once before merging. */
 etsa_err etsa_fits(const etsa_adapter *adapter, const etsa_bundle *bundle, const etsa_tensor *tensors);
-/* What a caller is about to forecast; NULL, or 0, where it does not say. */
+/* What a caller is about to forecast; NULL or 0 for what it does not state. */
 typedef struct etsa_use {
-    const char *signal; /* name or code; capitals do not matter */
-    const char *unit;   /* UCUM; capitals matter */
+    const char *signal; /* name or code; case is ignored */
+    const char *unit;   /* UCUM; case matters */
     uint64_t interval_us;
     uint32_t context_length, prediction_length; /* steps; no more than the adapter's */
 } etsa_use;
@@ -244,9 +244,9 @@ enum { /* differences between a use and a binding, as bits */
     ETSA_OTHER_PREDICTION_LENGTH = 16
 };
 
-/* ETSA_SIGNAL_MISMATCH_ERROR where the use differs, §4, in anything but what a person accepted (bits of `accepted`).
+/* ETSA_SIGNAL_MISMATCH_ERROR if the use differs, §4, in anything that a person has not accepted (bits of `accepted`).
  * differences (may be NULL) gets all of them, accepted ones too: name those in every forecast. An unbound adapter
- * differs in nothing: whoever uses one says that it is unbound. */
+ * never differs: the caller must say that it is unbound. */
 etsa_err etsa_is_for(const etsa_adapter *adapter, const etsa_use *use, uint32_t accepted, uint32_t *differences);
 /* Step to the next delta of a decoded adapter; false after the last. */
 bool etsa_next(const etsa_adapter *adapter, etsa_delta *delta);
@@ -265,16 +265,16 @@ etsa_err etsa_merge(const etsa_delta *delta, const uint8_t *base, float *merged,
 bool etsa_known_answer(const etsa_adapter *adapter, float *context, float *expected);
 /* The base's own, for a session of the base alone. */
 bool etsa_bundle_known_answer(const etsa_bundle *bundle, float *context, float *expected);
-/* The widest tolerance that proves anything, §7: a test that allows more is refused with ETSA_SELF_TEST_ERROR. */
+/* The widest tolerance with which the test is meaningful, §7: a wider one is refused with ETSA_SELF_TEST_ERROR. */
 double etsa_widest_tolerance(const float *context, uint32_t context_size);
-/* ETSA_SELF_TEST_ERROR when a number of the probe is off by more than the tolerance, or not finite; worst (may be
+/* ETSA_SELF_TEST_ERROR if a number of the probe differs by more than the tolerance, or is not finite; worst (may be
  * NULL) is the largest absolute difference. */
 etsa_err etsa_compare_probe(const float *expected, const float *probe, uint32_t count, double tolerance, double *worst);
-/* Put the levels of quantiles[steps * levels] (all levels of step 0, then of step 1, ...) in ascending order at every
- * step, §7: a model may cross them. Of every forecast, before etsa_calibrate; not of the known-answer test's probe. */
+/* Sort the levels of quantiles[steps * levels] (all levels of step 0, then of step 1, ...) at every step, §7: a model's
+ * quantiles may cross. For every forecast, before etsa_calibrate; not for the known-answer test's probe. */
 void etsa_sort_levels(float *quantiles, uint32_t steps, uint32_t levels);
-/* Move ascending quantiles[steps * levels] by the adapter's offsets and put each
- * step's in ascending order, §7; no calibration, no change. One beyond all floats becomes infinite: no forecast. */
+/* Shift ascending quantiles[steps * levels] by the adapter's offsets and sort each step's, §7. Without a calibration
+ * nothing changes. A value that does not fit into a float becomes infinite: then there is no forecast. */
 void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t steps, uint32_t levels);
 
 /* --- signature, §8 -------------------------------------------------------------------------------------------- */
@@ -285,13 +285,13 @@ void etsa_calibrate(const etsa_adapter *adapter, float *quantiles, uint32_t step
 #define ETSA_PREFIX_SIZE 21u
 
 /* Ed25519 (RFC 8032) verification: true only for a good signature. etsa_ed25519.h has two to link. etsa_verify has checked
- * the encodings before: S is below the order, R and the key are encoded in their one way and not of small order. What is
- * left of §8 is the verifier's: that R and the key have prime order. */
+ * the encodings before: S is below the order, R and the key are in canonical encoding and not of small order. The
+ * verifier checks the rest of §8: that R and the key have prime order. */
 typedef bool etsa_ed25519(const uint8_t signature[64], const uint8_t *message, size_t size, const uint8_t key[32]);
 
 /* message: ETSA_PREFIX, then the blob of blob_size bytes. signatures: 80 bytes each, one to eight; behind the blob or
  * from a file of their own. key: a trusted public key. ETSA_SIGNATURE_ERROR unless that key signed exactly these
- * bytes; signatures of other keys, versions and algorithms are passed over. */
+ * bytes; signatures of other keys, versions and algorithms are ignored. */
 etsa_err etsa_verify(const uint8_t *message, uint32_t blob_size, const uint8_t *signatures, size_t signatures_size,
                      const uint8_t key[32], etsa_ed25519 *verify);
 
@@ -304,7 +304,7 @@ int32_t etsa_projection(uint32_t seed, uint32_t stream, uint32_t k, uint32_t j);
 /* The number in [0, 1) with which Chronos-T5's path draws its token of a step, §7. */
 float etsa_uniform(uint32_t seed, uint32_t path, uint32_t step);
 
-/* SHA-256 (FIPS 180-4): etsa_sha256.c has it; a device with an engine for it defines these three itself instead. */
+/* SHA-256 (FIPS 180-4): etsa_sha256.c has it; a device with a hardware engine defines these three itself instead. */
 typedef struct etsa_sha256_state {
     uint32_t h[8];
     uint64_t size; /* bytes so far */

@@ -1,4 +1,4 @@
-/* What follows one person's stream: calibration offsets by quantile tracking, and one factor on the width.
+/* Tracking of one patient's stream: calibration offsets by quantile tracking, and one factor for the width.
  *
  * The Python runtime's device_runtime/adapt/tracking.py, bit for bit on every processor and whatever flags you compile
  * with (all but -ffast-math, which the compiler refuses): only + - * / and comparisons, each rounded once to double in
@@ -24,30 +24,30 @@ typedef struct etst_tracking {
     uint32_t level_count, steps, median; /* median: the level's place */
     double offset_rate, width_rate, cap;
     double factor;    /* on the width, within 1 +- cap */
-    uint64_t updates; /* forecasts that were learnt from */
-    double *offsets;  /* caller's memory [steps][level_count], in widths of the outermost band, within +- cap */
+    uint64_t updates; /* forecasts learnt from */
+    double *offsets;  /* caller's memory [steps][level_count], in widths between the outermost levels, within +- cap */
 } etst_tracking;
 
-/* Bytes of offsets; 0 for numbers that no forecast has. */
+/* Bytes of offsets; 0 for impossible numbers. */
 size_t etst_memory(uint32_t steps, uint32_t level_count);
 
-/* Begin with a forecast that is left as it is. `offsets`: at least etst_memory bytes. False for levels that do not ascend
+/* Start with no change to forecasts. `offsets`: at least etst_memory bytes. False for levels that do not ascend
  * in (0, 1) with 0.5 between two others, and for rates (0 to 1) or a cap (above 0, below 1) out of range. */
 bool etst_init(etst_tracking *t, double *offsets, size_t size, const double *levels, uint32_t level_count, uint32_t steps,
                double offset_rate, double width_rate, double cap);
 
-/* Move ascending quantiles [steps][level_count], in place, behind the blob's own calibration, and sort each step's. One
- * beyond all floats becomes infinite: refuse it. False, and nothing is changed, for more steps than were said. */
+/* Move ascending quantiles [steps][level_count], in place, behind the blob's own calibration, and sort each step's. A
+ * value that does not fit into a float becomes infinite: refuse it. False, without a change, for more steps than given. */
 bool etst_apply(const etst_tracking *t, float *quantiles, uint32_t steps);
 
-/* Learn from a forecast that etst_apply returned, once its targets [steps] are in; NaN is missing. A step without a target,
- * or whose levels are all one number, teaches nothing. */
+/* Learn from a forecast that etst_apply returned, once its targets [steps] have arrived; NaN is missing. A step without a
+ * target, or whose levels are all equal, changes nothing. */
 bool etst_learn(etst_tracking *t, const float *issued, const float *target, uint32_t steps);
 
-/* Forget the person: the stay is over. */
+/* Reset at the end of a stay. */
 void etst_reset(etst_tracking *t);
 
-/* After reading `offsets`, `factor` and `updates` back from where they were kept: whether they are within the cap. */
+/* After restoring `offsets`, `factor` and `updates` from storage: whether they are within the cap. */
 bool etst_is_whole(const etst_tracking *t);
 
 #ifdef __cplusplus

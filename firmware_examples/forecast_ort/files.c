@@ -1,5 +1,5 @@
 /* A bundle's files: mapped once and compared with the manifest. Graphs and base weights are read from these mappings;
- * ONNX Runtime maps the weights once more itself, so it is asked afterwards whether they are still the files checked. */
+ * ONNX Runtime maps the weights once more itself, so afterwards it is checked that they are still the same files. */
 #define _DEFAULT_SOURCE /* madvise */
 #include "parts.h"
 

@@ -191,7 +191,7 @@ static etsa_err read_adapter(fc_forecaster *f, const uint8_t *data, size_t size,
     return ETSA_OK;
 }
 
-/* A limit of the adapter's where it is bound and nobody accepted more, else the base's. */
+/* A limit of the adapter's if it is bound and no more was accepted, else the base's. */
 static uint32_t limited(const fc_forecaster *f, uint32_t of_base, uint32_t of_adapter, uint32_t difference)
 {
     bool bound = f->blob != NULL && f->adapter.signal.size > 0 && (f->accepted & difference) == 0;

@@ -38,46 +38,46 @@ typedef struct fc_forecaster fc_forecaster;
 /* What may be loaded. */
 typedef struct fc_policy {
     uint8_t keys[FC_MAX_KEYS][32]; /* public keys, of which one must have signed the adapter */
-    uint32_t key_count;       /* 0: no signature is asked for */
+    uint32_t key_count;       /* 0: no signature is required */
     uint64_t version_floor;   /* lowest adapter version */
     etsa_use use;             /* what it will forecast: a bound adapter for something else is refused */
     uint32_t accepted;        /* differences that a person accepted by name, as ETSA_OTHER_SIGNAL */
-    bool need_use;            /* refuse a bound adapter where `use` leaves out the signal, or an interval it has */
-    bool need_known_answer;   /* refuse an adapter that cannot be proven */
+    bool need_use;            /* refuse a bound adapter if `use` leaves out the signal, or an interval that it has */
+    bool need_known_answer;   /* refuse an adapter without a known-answer test */
 } fc_policy;
 
 /* In the order of FORMAT.md §11: checksum, signature, base, floor, rules, use, merge, session, known answer. data: an .etsa
- * file's bytes, not needed afterwards; NULL: the base alone, which is asked the known answer of its manifest, where that
- * states one. On an error nothing is left open. */
+ * file's bytes, not needed afterwards; NULL: the base alone, which is checked by the known answer of its manifest, if that
+ * has one. On an error nothing is left open. */
 etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **forecaster,
                  fc_message message);
 void fc_close(fc_forecaster *forecaster);
 
 /* How a base that samples (Chronos-T5) draws. Equal numbers give equal forecasts, and those of the Python runtime. */
 typedef struct fc_sampling {
-    uint32_t num_samples; /* paths that the quantiles are read off, at most FC_MAX_SAMPLES; 0: the base's own number */
+    uint32_t num_samples; /* paths from which the quantiles are computed, at most FC_MAX_SAMPLES; 0: the base's own number */
     uint32_t seed;
 } fc_sampling;
 #define FC_MAX_SAMPLES 4096u
 
 /* context[length], latest value last, NaN for missing; quantiles[prediction_length * level_count], all levels of step 0
- * first, of which the first fc_steps steps are the forecast. A context is cut to the adapter's own length. sampling: NULL for the base's number of samples and seed 0; another base refuses samples and seeds. Codes 500
- * and 501. */
+ * first, of which the first fc_steps steps are the forecast. A context is cut to the adapter's own length. sampling: NULL
+ * for the base's number of samples and seed 0; a base that does not sample refuses samples and seeds. Codes 500 and 501. */
 etsa_err fc_forecast(fc_forecaster *forecaster, const float *context, size_t length, const fc_sampling *sampling, float *quantiles,
                      fc_message message);
 
 /* Which adapter: 0 for the base alone. */
 uint64_t fc_adapter_version(const fc_forecaster *forecaster);
-/* The adapter, and so what it is for; NULL for the base alone. */
+/* The adapter, with its binding; NULL for the base alone. */
 const etsa_adapter *fc_adapter(const fc_forecaster *forecaster);
-/* In what a forecast from a context of `length` values differs from what the adapter is for: only what a person accepted.
- * Name these in every forecast. */
+/* Differences between a forecast from a context of `length` values and what the adapter is for; all of them accepted by a
+ * person. Name them in every forecast. */
 uint32_t fc_differences(const fc_forecaster *forecaster, size_t length);
-/* Steps of a forecast that were judged when the adapter was made: at most the base's prediction_length. */
+/* Steps of a forecast that the adapter was evaluated with: at most the base's prediction_length. */
 uint32_t fc_steps(const fc_forecaster *forecaster);
-/* Ask for the known answer again: memory and files are what they were. ETSA_SELF_TEST_ERROR when they are not. */
+/* Repeat the known-answer test: whether memory and files are unchanged. ETSA_SELF_TEST_ERROR if they are not. */
 etsa_err fc_self_test(fc_forecaster *forecaster, fc_message message);
-/* Whether there is a known answer, so that what runs is proven: the adapter's, or that of the base alone. */
+/* Whether there is a known answer, so that the running model is checked: the adapter's, or that of the base alone. */
 bool fc_is_proven(const fc_forecaster *forecaster);
 /* Largest difference of the last known-answer test, in the target's unit. */
 double fc_self_test_difference(const fc_forecaster *forecaster);
@@ -92,7 +92,7 @@ uint32_t fc_read_difference(const char *name);
 /* The name of the lowest bit; "use" where there is none. */
 const char *fc_first_difference(uint32_t differences);
 
-/* Read a regular file of at most `limit` bytes, with room for one more; release it with free(). A FIFO never makes it wait. */
+/* Read a regular file of at most `limit` bytes, with room for one more; release it with free(). Never blocks on a FIFO. */
 etsa_err fc_read_file(const char *path, size_t limit, uint8_t **data, size_t *size, fc_message message);
 
 #endif

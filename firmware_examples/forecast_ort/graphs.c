@@ -1,5 +1,5 @@
 /* Which files a graph opens beside itself: the locations of its external tensors, read off the protobuf bytes. A graph that
- * names a file that the manifest does not pin would run on bytes that nobody checked (FORMAT.md, section 2). */
+ * names a file that the manifest does not pin would run on unchecked bytes (FORMAT.md, section 2). */
 #include "parts.h"
 
 #include <string.h>
@@ -100,7 +100,7 @@ static bool is_pinned(const fc_base *base, bytes name)
     return fc_file_of(base, text) != NULL;
 }
 
-/* "location": a field that comes twice counts as its last, so each value must be pinned. */
+/* "location": of a repeated field the last counts, so each value must be pinned. */
 static etsa_err check_entry(const fc_base *base, bytes in, const char *where, fc_message message)
 {
     const size_t size = sizeof LOCATION - 1;

@@ -1,6 +1,6 @@
 /* Families that read whole patches and forecast all quantiles in one run: Chronos-Bolt, and Chronos-2, whose graph also
  * takes what is known ahead and which series are forecast together. Forecasts are of one series alone; the known answer
- * is of one in a group, so that the tensors between series are proven too. */
+ * is of one in a group, so that the tensors between series are tested too. */
 #include "parts.h"
 
 #include <math.h>

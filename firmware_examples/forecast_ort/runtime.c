@@ -50,7 +50,7 @@ etsa_err fc_load_runtime(fc_base *base, fc_message message)
     return fc_check(base, base->ort->CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &base->cpu), ETSA_STORAGE_ERROR, name, message);
 }
 
-/* Drop the pages of the library's segments that are never written: they are in its file, and come again when they run. */
+/* Drop the pages of the library's read-only segments: they are in its file, and are loaded again when they run. */
 static int forget_code(struct dl_phdr_info *library, size_t size, void *inside)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), address = (uintptr_t)inside;

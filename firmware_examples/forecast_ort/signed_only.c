@@ -45,7 +45,7 @@ static bool signed_only(const char *text)
     return false;
 }
 
-/* Whether every key stands in the settings: in trusted_keys, where else. */
+/* Whether every key is in the settings, in trusted_keys. */
 static bool trusts(const char *text, const fc_policy *policy)
 {
     for (uint32_t i = 0; i < policy->key_count; i++) {

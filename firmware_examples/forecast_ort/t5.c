@@ -37,7 +37,7 @@ typedef struct decoding {
     int64_t *token; /* [rows], before a step and after it */
     int64_t step;
     float *noise;   /* [rows] */
-    float *logits;  /* [rows, tokens], where they were asked for */
+    float *logits;  /* [rows, tokens], if they were requested */
     float **caches; /* [2 * layers], each [rows * heads, room, width] */
     OrtValue **in, **out;
 } decoding;

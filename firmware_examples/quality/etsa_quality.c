@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#define LEAST_REACH 64 /* steps behind the newest within which a value is late, and not of a clock that was set back */
+#define LEAST_REACH 64 /* steps before the newest within which a value is late, and not from a clock that was set back */
 #define MOST_STEPS 65536u
 #define DAY_MS ((int64_t)86400000)
 #define MOST_MS ((int64_t)1 << 53) /* a time beyond it is none: sums of two of them must not overflow */
@@ -233,7 +233,7 @@ static void add_forecast(const etq_series *q, etq_scored *scored, const etq_sums
     if (day != NULL) add(day, own, q->level_count, 1);
 }
 
-/* The comparison with another; with another one in its place it begins anew, and so does evidence on another question. */
+/* The comparison with another; it restarts with a different one in its place, and so does evidence on another question. */
 static etq_against *beside(const etq_series *q, etq_scored *scored, uint32_t which, const etq_id *by)
 {
     etq_against *against = &scored->against[which];

@@ -1,5 +1,5 @@
 /* etsa-service: a daemon around service.h. It reads values as lines from standard input (in a product: your acquisition
- * calls sv_push), writes forecasts as JSON lines to standard output, and reads its adapters anew on SIGHUP. */
+ * calls sv_push), writes forecasts as JSON lines to standard output, and reads its adapters again on SIGHUP. */
 #define _POSIX_C_SOURCE 200809L
 #include "arguments.h"
 #include "health_file.h"
@@ -34,7 +34,7 @@ static const char USAGE[] =
     "  --library FILE     libonnxruntime.so (or set ONNXRUNTIME_LIBRARY)\n"
     "  --threads N        of ONNX Runtime (2)\n"
     "  --prove-every SPAN how often what runs is asked for its known answer, as 1h or 500ms (1h, at most 40 days)\n"
-    "  --quality N        score forecasts once their targets have come; the base forecasts one in N beside (0: none)\n"
+    "  --quality N        score forecasts once their targets have arrived; the base also makes one in N (0: none)\n"
     "  --quality-file FILE  keep the figures there, written every 5 minutes and at the end; `edge-tsfm-device quality`\n"
     "                     reads a monitor's STATE/quality\n"
     "  --max-wql-vs-base PERCENT  each forecast says whether its adapter is shown to be worse than that, or not\n"
@@ -116,7 +116,7 @@ static void on_forecast(void *user, const sv_forecast *f)
         printf("}");
     }
     printf("}\n");
-    if (fflush(stdout) != 0 && !output_lost) { /* nobody reads: end, so that whoever watches can tell */
+    if (fflush(stdout) != 0 && !output_lost) { /* no reader: end, so that the supervisor can tell */
         output_lost = true;
         kill(getpid(), SIGTERM);
     }
@@ -126,7 +126,7 @@ typedef struct options {
     const char *bundle, *adapters[SV_MAX_CHANNELS];
     fc_settings settings;
     sv_settings service;
-    uint32_t named, measured; /* channels whose signal, unit was said */
+    uint32_t named, measured; /* channels whose signal, unit was given */
     const char *quality_file; /* NULL: figures are not kept */
     const char *health_file;  /* NULL: nobody judges from outside */
 } options;
@@ -285,7 +285,7 @@ static double now_ms(void)
     return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
 }
 
-/* Write the figures, from a copy: values and forecasts go on meanwhile. A disk that refuses is said and tried again. */
+/* Write the figures, from a copy: values and forecasts continue meanwhile. A disk error is reported and tried again. */
 static void save_quality(desk *d)
 {
     fc_message message;

@@ -205,7 +205,7 @@ static void put_scored(out *o, const etq_scored *s)
     text(o, "}");
 }
 
-/* What a report says of a forecaster: the last that were scored, where enough was. False where nothing is said. */
+/* A forecaster's figures in a report: those last scored, if there were enough. False if there are none. */
 static bool put_published(out *o, const etq_scored *s, const char *comma)
 {
     if (!s->said && !s->against[ETQ_BASE].said && !s->against[ETQ_PREVIOUS].said) return false;
@@ -336,7 +336,7 @@ etsa_err qf_save(const char *path, const etq_signal *signals, uint32_t count, fc
     return err;
 }
 
-/* --- reading: the one form that is written, keys in their order; the seal says that nobody else wrote it ------------- */
+/* --- reading: only the form that is written, keys in their order; the seal detects any other writer ------------------ */
 
 typedef struct in {
     const char *at; /* ends with a zero */
@@ -474,7 +474,7 @@ static void read_said(in *i, etq_against *a, uint32_t levels)
     expect(i, "}");
 }
 
-/* How many levels there are, which come behind what needs to know. */
+/* The number of levels, which are stored after the fields that need it. */
 static uint32_t count_levels(const in *i)
 {
     const char *at = strstr(i->at, "\"levels\":[");
@@ -557,7 +557,7 @@ static bool read_body(const char *body, etq_signal *signals, uint32_t most, uint
     in i = {.at = body, .good = true};
     expect(&i, "{\"left_out\":");
     (void)read_whole(&i);
-    expect(&i, ",\"published\":"); /* made anew when it is written */
+    expect(&i, ",\"published\":"); /* computed again when it is written */
     const char *rest = i.good ? strstr(i.at, ",\"signals\":{") : NULL;
     if (rest == NULL) return false;
     i.at = rest;

@@ -13,20 +13,20 @@
 #define PROVE_MS 3600000u /* as in the Python runtime */
 #define LATE_STEPS 2u /* that a forecast waits for late values, as in the Python runtime */
 #define HALF_LIFE_MS (7.0 * 86400000.0)
-#define MIN_REPORTED 100.0 /* scored steps behind every number of a report, as in the Python runtime */
+#define MIN_REPORTED 100.0 /* least scored steps behind every figure in a report, as in the Python runtime */
 #define MIN_SCORED 200.0
 #define STRAYS_AHEAD 3u /* strays that move a channel ahead: one wrong clock reading does not */
 #define MOST_MS ((int64_t)1 << 53) /* a time beyond it is none: sums of two of them must not overflow */
 
 typedef struct channel {
     fc_forecaster *current;
-    etsa_err down;        /* not ETSA_OK: what runs failed its known answer and did not come up again */
+    etsa_err down;        /* not ETSA_OK: the running model failed its known-answer test and could not be opened again */
     fc_message why;
     float *steps;         /* [context_length + MAX_PENDING_STEPS], latest value last: the oldest due step has its whole context */
     size_t length;
-    bool begun;           /* a value has come */
+    bool begun;           /* a value has arrived */
     int64_t step;         /* that is being filled */
-    float value;          /* that stands for it: the one with the latest time stamp */
+    float value;          /* used for it: the one with the latest timestamp */
     int64_t stamp;        /* of that value, ms */
     float low, high;      /* a value outside is none: of the adapter's signal; infinite without one */
     uint32_t due;         /* closed steps that were not forecast yet */
@@ -38,7 +38,7 @@ typedef struct channel {
     uint64_t made;        /* forecasts since the adapter began */
     uint64_t swaps;       /* which adapter that is */
     etq_id runs;          /* and by its digest */
-    fc_forecaster *previous; /* what ran before it; NULL: nobody forecasts beside but the base. `using` guards both */
+    fc_forecaster *previous; /* the previous one; NULL: only the base forecasts beside. `using` guards both */
     etq_id before;        /* by its digest */
     sv_health health;     /* of what runs */
 } channel;
@@ -55,7 +55,7 @@ struct sv_service {
     sv_counts counts;
     double prove_at; /* ms; the worker's own */
     bool stopping;
-    bool finished;         /* the worker has ended: of whoever stops it */
+    bool finished;         /* the worker has ended; set by the caller that stops it */
     pthread_mutex_t lock;  /* everything above but what `using` guards */
     pthread_mutex_t using; /* `current`, `down` and `why`: held while a forecaster is in use or replaced. Taken before `lock` */
     pthread_cond_t wake;
@@ -107,7 +107,7 @@ static bool moved(channel *c, int64_t length, int64_t interval_ms, int64_t t_ms)
     return c->strays >= (step > c->step ? STRAYS_AHEAD : (uint32_t)length);
 }
 
-/* A value that came late fills its step where that is still missing. */
+/* A late value fills its step if that is still missing. */
 static bool fill(channel *c, int64_t step, float value)
 {
     int64_t ago = c->step - step; /* 1: the step closed last */
@@ -250,7 +250,7 @@ void sv_quality_go_on(sv_service *s, const etq_signal *signals, uint32_t count)
 {
     pthread_mutex_lock(&s->lock);
     for (uint32_t i = 0; i < count && s->signals != NULL; i++) {
-        etq_signal *held = signal_of(s, signals[i].name); /* also of one that no channel has now: it may come again */
+        etq_signal *held = signal_of(s, signals[i].name); /* also of a signal that no channel has now: it may be used again */
         if (held != NULL) *held = signals[i];
     }
     pthread_mutex_unlock(&s->lock);
@@ -325,7 +325,7 @@ static void remember(sv_service *s, channel *c, const sv_forecast *made, const e
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Say what the field says of what runs so far. Called with the lock held. */
+/* Set the verdict of field quality on the running adapter so far. Called with the lock held. */
 static void say_verdict(const sv_service *s, const channel *c, sv_forecast *forecast)
 {
     const etq_scored *runs = c->quality_memory == NULL ? NULL : etq_find(c->quality.signal, &c->runs);
@@ -441,7 +441,7 @@ static void *work(void *argument)
         s->settings.on_alive(s->settings.user);
         if (any) continue;
         if (s->stopping) break;
-        if (prove_due(s)) continue; /* values came meanwhile */
+        if (prove_due(s)) continue; /* values arrived meanwhile */
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until); /* a clock that is set must not put the worker to sleep */
         until.tv_sec += (time_t)(s->settings.alive_ms / 1000);
@@ -483,7 +483,7 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
     fc_forecaster *before = c->current;
     c->current = next;
     c->down = ETSA_OK;
-    if (!etq_same(&id, &c->runs)) { /* the same one again goes on beside whom it is compared with */
+    if (!etq_same(&id, &c->runs)) { /* the same adapter again continues its comparison */
         older = c->previous;
         c->previous = s->settings.shadow_previous && s->frozen != NULL && c->runs.is_adapter ? before : NULL;
         c->before = c->runs;

@@ -1,7 +1,7 @@
 /* A forecasting service for a monitor's process: values are pushed in from the acquisition's thread, a worker forecasts
  * each channel once a step, and a channel's adapter is replaced without a forecast being dropped.
  *
- * It forecasts. It gives no alarms: what a forecast means is for the device to decide.
+ * It only forecasts and raises no alarms: what a forecast means is for the device to decide.
  */
 #ifndef SERVICE_H
 #define SERVICE_H
@@ -23,31 +23,31 @@ typedef struct sv_forecast {
     uint64_t adapter_version; /* 0: the base alone */
     char signal[ETSA_MAX_NAME_SIZE + 1]; /* what the adapter is for; empty: the base alone, or an unbound adapter */
     bool unbound;            /* there is an adapter, and it does not say what it is for */
-    uint32_t differences;    /* in what its use differs from what it is for: only what a person accepted */
+    uint32_t differences;    /* how its use differs from what it is for; all accepted by a person */
     const float *quantiles;  /* [prediction_length * level_count], all levels of step 0 first; NULL on an error */
     uint32_t steps, levels;
     double latency_ms;
     bool judged;             /* settings.judged, and the frozen base forecasts beside: */
-    etq_verdict verdict;     /* what the field says of the adapter that made this, so far */
-    bool drifts;             /* its drift flag has risen: for whoever looks after adapters, and nothing follows from it */
+    etq_verdict verdict;     /* the verdict of field quality on the adapter that made this, so far */
+    bool drifts;             /* its drift flag is set: for those who maintain adapters; changes nothing by itself */
 } sv_forecast;
 
 /* A base that samples draws its own number of paths with seed 0 each time: equal contexts, equal forecasts.
- * Called in the worker's thread, once for every step of every channel that has begun. What it points to is gone afterwards. */
+ * Called in the worker's thread, once for every step of every channel that has begun. Its pointers are invalid afterwards. */
 typedef void sv_on_forecast(void *user, const sv_forecast *forecast);
-/* Called in the worker's thread after a forecast or the decision that none is due: a place to feed a watchdog. */
+/* Called in the worker's thread after a forecast, or if none is due: the place to feed a watchdog. */
 typedef void sv_on_alive(void *user);
 
 typedef struct sv_settings {
     uint32_t channels;       /* 1 to SV_MAX_CHANNELS */
     int64_t interval_ms;     /* of a step: what the adapter was trained on, as 3,600,000 for hourly data */
-    const char *signals[SV_MAX_CHANNELS]; /* what each channel is, as "MAP"; its adapter must be for that. NULL: not said */
-    const char *units[SV_MAX_CHANNELS];   /* UCUM, as "mm[Hg]"; NULL: not said */
-    uint32_t prove_ms;       /* how often what runs is asked for its known answer; 0: once an hour */
+    const char *signals[SV_MAX_CHANNELS]; /* each channel's signal, such as "MAP", which its adapter must be for; NULL: not stated */
+    const char *units[SV_MAX_CHANNELS];   /* UCUM, such as "mm[Hg]"; NULL: not stated */
+    uint32_t prove_ms;       /* time between known-answer tests of the running model; 0: once an hour */
     uint32_t alive_ms;       /* longest time between two calls of on_alive while idle */
     fc_policy policy;        /* what an adapter must have */
-    bool quality;            /* score forecasts once their targets have come: sv_quality */
-    uint32_t shadow_every;   /* with that: one forecast in so many is made by the frozen base too; 0: none */
+    bool quality;            /* score forecasts once their targets have arrived: sv_quality */
+    uint32_t shadow_every;   /* with that: the frozen base also makes one forecast in so many; 0: none */
     bool shadow_previous;    /* and by the adapter that ran before a swap, until the next one: one more session */
     bool judged;             /* an adapter has a verdict by its WQL against the base's: */
     double allowed;          /* at most so many times that, as 1.02 */
@@ -60,37 +60,38 @@ typedef struct sv_settings {
 
 typedef struct sv_service sv_service;
 
-/* Every channel starts on the base alone. The base must outlive the service. What runs is asked for its known answer every
- * prove_ms, while no forecast is due; what does not give it any more is opened anew, from the same bytes. Until that
+/* Every channel starts on the base alone. The base must outlive the service. The known-answer test of the running model is
+ * repeated every prove_ms, while no forecast is due; a model that fails it is opened again from the same bytes. Until that
  * succeeds, tried at every step, or the channel is swapped, its forecasts are errors that say why. */
 etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **service, fc_message message);
-/* Stop the worker once it has forecast what is due, and wait for it: figures and counts can still be read. */
+/* Stop the worker once it has made the due forecasts, and wait for it: figures and counts can still be read. */
 void sv_finish(sv_service *service);
-/* The same, where it has not been done, then release everything. */
+/* The same, if it has not been done, then release everything. */
 void sv_stop(sv_service *service);
 
-/* One measured value. Step k is [k * interval_ms, (k + 1) * interval_ms); the good value with the latest time stamp stands
- * for it, by the rules of the Python runtime's Stream (docs/guides/stream.md). A value of a later step closes the steps before
- * it, and the worker forecasts; one that comes late fills its step where that is missing, for the forecasts to come, or
- * is dropped and counted. Values that are not good, not finite or no reading of the adapter's signal change nothing but a count. A value a whole context or more away is
- * a stray: three in a row that agree move the channel ahead, as many as a context has steps move it back. Values of
- * unknown channels and of times beyond 2^53 ms are ignored. Never waits for a forecast. */
+/* One measured value. Step k is [k * interval_ms, (k + 1) * interval_ms); the good value with the latest timestamp is
+ * used for it, by the rules of the Python runtime's Stream (docs/guides/stream.md). A value of a later step closes the
+ * steps before it, and the worker forecasts. A late value fills its step if that is missing, for later forecasts, or is
+ * dropped and counted. Values that are not good, not finite or outside the range of the adapter's signal are only
+ * counted. A value a whole context or more away is a stray: three in a row that agree move the channel ahead, as many as
+ * a context has steps move it back. Values of unknown channels and of times beyond 2^53 ms are ignored. Never waits for a
+ * forecast. */
 void sv_push(sv_service *service, uint32_t channel, int64_t t_ms, float value, int quality);
 typedef struct sv_counts {
     uint64_t rejected; /* values that were not good, not finite, or no reading of the adapter's signal */
     uint64_t late;    /* values that came too late to be used, or twice */
-    uint64_t stray;   /* values whose time lies too far from the others' */
-    uint64_t skipped; /* steps without a forecast, since 64 were waiting for the worker: it stood still, or time jumped */
+    uint64_t stray;   /* values whose time is too far from the others' */
+    uint64_t skipped; /* steps without a forecast, since 64 were waiting for the worker: it was blocked, or time jumped */
 } sv_counts;
 sv_counts sv_count(sv_service *service);
 
-/* How good the forecasts of what a channel runs were, by etsa_quality.h; false without settings.quality. The figures are
+/* How accurate a channel's forecasts were, by etsa_quality.h; false without settings.quality. The figures are
  * etq_wql(&field->runs.total, field->runs.level_count) and its like; zeros where nothing was scored yet. Channels of one
  * signal have their figures together. */
 typedef struct sv_field {
     etq_scored runs;
     etq_verdict verdict; /* against the base */
-    uint64_t dropped;    /* forecasts that nobody could score */
+    uint64_t dropped;    /* forecasts that could not be scored */
 } sv_field;
 bool sv_quality(sv_service *service, uint32_t channel, sv_field *field);
 
@@ -117,9 +118,9 @@ bool sv_health_of(sv_service *service, uint32_t channel, sv_health *health);
 uint32_t sv_quality_all(sv_service *service, etq_signal signals[SV_MAX_CHANNELS]);
 void sv_quality_go_on(sv_service *service, const etq_signal *signals, uint32_t count);
 
-/* Replace a channel's adapter (data NULL: back to the base alone). It is verified, merged and proven in the caller's
- * thread while forecasts go on, then takes over between two of them. On any error what ran keeps running. The same bytes
- * again are opened anew, and their figures go on. */
+/* Replace a channel's adapter (data NULL: back to the base alone). It is verified, merged and tested in the caller's
+ * thread while forecasts continue, then takes over between two of them. On any error the old adapter keeps running. If the
+ * bytes are the same, the adapter is opened again and its figures continue. */
 etsa_err sv_swap(sv_service *service, uint32_t channel, const uint8_t *data, size_t size, fc_message message);
 
 #endif

@@ -127,7 +127,7 @@ def test_a_bias_in_the_wrong_place_is_refused(
     for module in ("layers", "t5_graphs", "chronos2"):
         monkeypatch.setattr(f"export.{module}.joined_projections", swapped)
     provenance = {"source": "test", "weights": base.digest, "licence": "none"}
-    with pytest.raises(ExportError, match="drawn anew, the runtime differs"):
+    with pytest.raises(ExportError, match="redrawn at random, the runtime differs"):
         export_base(base.model, family=family, name="dummy", out=tmp_path / "b", provenance=provenance)
 
 

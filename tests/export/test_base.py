@@ -77,7 +77,7 @@ def test_numbers_that_are_not_the_models_are_refused_and_the_model_keeps_its_own
     name = "output_patch_embedding.output_layer.bias"
     moved = base.model.get_parameter(name).numpy() + 0.01
     with replaced(base.model, {name: moved}):
-        with pytest.raises(ExportError, match=f"{name}: the bundle holds other numbers"):
+        with pytest.raises(ExportError, match=f"{name}: the bundle has other values"):
             check_base(base.model, bundle)
         np.testing.assert_array_equal(base.model.get_parameter(name).numpy(), moved)
 

@@ -78,5 +78,5 @@ def test_an_adapter_that_rounding_hides_is_refused(float32_bundle: Bundle, merge
     ((index, tensor),) = merged.items()
     base = float32_bundle.tensor(index)
     hardly = {index: (base + 1e-6 * (tensor - base)).astype(np.float32)}
-    with pytest.raises(ExportError, match="could not be told from its base on another processor"):
+    with pytest.raises(ExportError, match="on another processor it could not be distinguished from its base"):
         choose_known_answer(float32_bundle, hardly, level=80.0, spread=10.0)

@@ -176,7 +176,7 @@ def test_a_tensor_that_moves_nothing_is_frozen_after_all(
     assert made.silent == (adapted[0],)
     assert [entry.name for entry in Bundle.open(made.path).manifest.tensors] == sorted(adapted)[1:]
     assert adapted[0] in json.loads((made.path / "bundle.json").read_text())["dead"]
-    with pytest.raises(ExportError, match="none of the adapted tensors moves a forecast"):
+    with pytest.raises(ExportError, match="none of the adapted tensors changes a forecast"):
         export_precision(float32_bundle, out=tmp_path / "c", precision="float16", adapted=adapted[:1])
 
 

@@ -19,4 +19,4 @@ VERBS = {
 
 @click.group(cls=LazyGroup, package=__name__, verbs=VERBS)
 def command() -> None:
-    """Look after what this monitor learns by itself: nothing forecasts unless a signed envelope allows it."""
+    """Manage what this monitor learns by itself: it forecasts with it only if a signed envelope allows that."""

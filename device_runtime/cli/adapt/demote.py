@@ -12,9 +12,9 @@ from device_runtime.cli.device_options import change_options, device, report_cha
 @click.command()
 @change_options
 def command(config_path: Path, reason: str, who: str, as_json: bool) -> None:
-    """Take back what was learnt: what was installed, or the base, forecasts again at the next forecast.
+    """Return to the installed adapter, or the base, at the next forecast.
 
-    Learning goes on in shadow and begins anew; to keep it from ever coming back, set mode = "shadow" or "off".
+    Learning starts afresh in shadow; to prevent another promotion, set mode = "shadow" or "off".
     """
     with device(config_path) as (config, slots):
         slots.demote(reason, who=who)

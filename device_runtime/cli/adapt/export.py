@@ -17,15 +17,16 @@ from device_runtime.cli.options import json_option
 @click.option(
     "--key",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Ed25519 key (PEM, PKCS#8) of this device: its signature goes behind the blob.",
+    help="Ed25519 key (PEM, PKCS#8) of this device: its signature is appended to the blob.",
 )
 @who_option
 @json_option
 def command(config_path: Path, out: Path, key: Path | None, who: str, as_json: bool) -> None:
-    """Write what was learnt and forecasts as an adapter file, and beside it OUT.json, a statement in in-toto's form.
+    """Write the promoted adapter as a file, and beside it OUT.json, an in-toto statement.
 
-    The statement says what it stands on, under which envelope and by which evidence it was promoted. It has counts and
-    scores; no measured value leaves the monitor. Other monitors take it only once the publisher has approved it.
+    The statement says what the adapter is based on, and under which envelope and by which evidence it was promoted. It
+    has counts and scores; no measured value leaves the monitor. Other monitors install the adapter only after the
+    publisher has approved it.
     """
     from device_runtime.files import write_atomic
     from device_runtime.update.adapt_export import export

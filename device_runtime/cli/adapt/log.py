@@ -14,10 +14,10 @@ from device_runtime.cli.options import json_option
 
 @click.command()
 @config_option
-@click.option("--steps", is_flag=True, help="The last steps of learning in place of decisions.")
+@click.option("--steps", is_flag=True, help="Print the last steps of learning instead of decisions.")
 @json_option
 def command(config_path: Path, steps: bool, as_json: bool) -> None:
-    """Print every promotion, return, envelope and reset that this monitor's log has, one a line, with both scores.
+    """Print every promotion, demotion, envelope and reset in this monitor's log, one per line, with both scores.
 
     The log's chain is checked (`audit verify` checks an exported one).
     """
@@ -37,7 +37,7 @@ def command(config_path: Path, steps: bool, as_json: bool) -> None:
 
 
 def _said(learnt: object) -> str:
-    """Say both scores of a decision."""
+    """Format both scores of a decision."""
     if not isinstance(learnt, dict) or not isinstance(learnt.get("loss"), dict):
         return ""
     return " (losses: " + ", ".join(f"{name} {value:g}" for name, value in learnt["loss"].items()) + ")"

@@ -13,9 +13,9 @@ from device_runtime.cli.device_options import change_options, device, report_cha
 @click.command()
 @change_options
 def command(config_path: Path, reason: str, who: str, as_json: bool) -> None:
-    """Let what was proven forecast: for settings with promote = "hand", where the device does not do it by itself.
+    """Promote a candidate that has passed: for settings with promote = "hand", where the device does not do it itself.
 
-    It wants what the device itself would want: mode active in settings and envelope, and the evidence.
+    The conditions are the same as for the device: mode active in settings and envelope, and the evidence.
     """
     from device_runtime.monitor import workshop_of
     from device_runtime.update.adapt_hand import prepare

@@ -17,9 +17,9 @@ from device_runtime.cli.options import json_option
 @config_option
 @json_option
 def command(feed: Path, config_path: Path, as_json: bool) -> None:
-    """Learn again from a recorded FEED of this monitor, from the beginning, and compare with the steps that it kept.
+    """Learn again from a recorded FEED of this monitor, from the beginning, and compare with the recorded steps.
 
-    FEED has the lines that `stream` took since learning began. Nothing on the monitor changes. Exit status 1 where a
+    FEED has the lines that `stream` read since learning began. Nothing on the monitor changes. Exit status 1 if a
     step differs: other samples, other rules, another processor, or another release.
     """
     from device_runtime.monitor import recorded_stays, workshop_of

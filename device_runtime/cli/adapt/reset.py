@@ -12,9 +12,9 @@ from device_runtime.cli.device_options import change_options, device, report_cha
 @click.command()
 @change_options
 def command(config_path: Path, reason: str, who: str, as_json: bool) -> None:
-    """Forget everything that was learnt, kept windows too, on the disk and in the process that hosts the forecasts.
+    """Delete everything that was learnt, kept windows too, on the disk and in the process that hosts the forecasts.
 
-    What was promoted is taken back first. The hosting process forgets at its next forecast.
+    A promoted adapter is demoted first. The hosting process deletes its copy at its next forecast.
     """
     with device(config_path) as (config, slots):
         slots.forget_learnt(reason, who=who)

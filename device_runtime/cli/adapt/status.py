@@ -16,11 +16,10 @@ from device_runtime.cli.options import json_option
 @config_option
 @json_option
 def command(config_path: Path, as_json: bool) -> None:
-    """Say what this monitor learns by itself, how far that may go and why not further, and what the evidence is.
+    """Show what this monitor learns by itself, the mode in force and what limits it, and the evidence.
 
-    Figures are of what the process that hosts the forecasts wrote last. Evidence of 20 is reached once in a monitor's
-    life, with a probability of 5 %, where nothing is gained. Losses are of finished stays that nothing was learnt from
-    before.
+    Figures are those last written by the process that hosts the forecasts. If nothing is gained, the probability that
+    the evidence ever reaches 20 is at most 5 %. Losses are of finished stays, before anything was learnt from them.
     """
     from device_runtime.update.adapt_report import status_of
 
@@ -38,7 +37,7 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
     if envelope:
         yield f"envelope  {envelope['sequence']}, {envelope['most']} at most, {len(envelope['tensors'])} tensors"
     else:
-        yield "envelope  none: shadow is the most"
+        yield "envelope  none: shadow at most"
     own = value["own"]
     runs = f"own adapter {own['adapter'][:16]}, generation {own['generation']}" if own else "what is installed"
     yield f"runs      {runs}"
@@ -57,7 +56,7 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
         f"{name.replace('_', ' ')} {count}" for name, count in values.items() if name != "values" and count
     )
     if learnt.get("missed"):
-        yield f"missed    {learnt['missed']} stays, for want of an idle moment"
+        yield f"missed    {learnt['missed']} stays, for lack of idle time"
     if learnt.get("spoilt"):
-        yield f"spoilt    {learnt['spoilt']} stays, no readings by more than half"
+        yield f"spoilt    {learnt['spoilt']} stays, of which more than half are no readings"
     yield f"values    {values['values']} looked at{f'; left out: {gone}' if gone else ''}"

@@ -1,4 +1,4 @@
-"""What the runtime asks of a family's merged model."""
+"""The interface of a family's merged model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contexts as families that read patches want them: a whole number of patches, missing values in front."""
+"""Contexts for families that read patches: padded in front with missing values to a whole number of patches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a sampled forecast's randomness comes from: a seed, the same numbers for it in every language and for ever."""
+"""Random numbers of a sampled forecast: a seed gives the same numbers in every language and every release."""
 
 from __future__ import annotations
 

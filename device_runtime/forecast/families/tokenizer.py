@@ -1,7 +1,7 @@
-"""Chronos-T5's tokenizer in numpy: values divided by their mean size fall into uniform bins, a token for each.
+"""Chronos-T5's tokenizer in numpy: values divided by their mean absolute value, in uniform bins with a token each.
 
-Equal to ``MeanScaleUniformBins`` of chronos-forecasting 2.3 token for token, but for a value that lies within rounding
-of a bin's edge; tests compare the two.
+Equal to ``MeanScaleUniformBins`` of chronos-forecasting 2.3 token for token, except for a value within rounding of a
+bin's edge; tests compare the two.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The update agent: one poll of a signed repository, and what it reads it with."""
+"""The update agent: one poll of a signed repository."""

@@ -48,7 +48,7 @@ class HttpFetcher(_InMemory):
         self._until = math.inf
 
     def begin(self, seconds: float) -> None:
-        """Let everything that is fetched from now on be over in ``seconds``."""
+        """Set a deadline of ``seconds`` for everything fetched from now on."""
         self._until = time.monotonic() + seconds
 
     def _fetch(self, url: str) -> Iterator[bytes]:
@@ -87,7 +87,7 @@ class FolderFetcher(_InMemory):
         self._until = math.inf
 
     def begin(self, seconds: float) -> None:
-        """Let everything that is fetched from now on be over in ``seconds``; one file of a share that hangs is not."""
+        """Set a deadline of ``seconds`` for everything fetched from now on; a file on a hanging share may exceed it."""
         self._until = time.monotonic() + seconds
 
     def _fetch(self, url: str) -> Iterator[bytes]:

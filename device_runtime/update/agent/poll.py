@@ -1,9 +1,9 @@
-"""One poll of the update agent: read, decide, fetch, prove, stage, perhaps begin the trial, report.
+"""One poll of the update agent: read, decide, fetch, test, stage, perhaps begin the trial, report.
 
-Invariants: the roll-out document and the approved role name the same bytes, or nothing is installed; the floor is
-raised before anything that depends on it; an error leaves what runs untouched and is in the outcome with its code; a
-revocation is obeyed before anything else the repository says. The device's lock is never held while the network or a
-self-test is waited for: what was decided before is looked at again after.
+Invariants: nothing is installed unless the roll-out document and the approved role name the same bytes; the floor is
+raised before anything that depends on it; an error does not change what runs, and is in the outcome with its code; a
+revocation is obeyed before anything else in the repository. The device's lock is never held while waiting for the
+network or a self-test; what was decided before is checked again afterwards.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Agent:
         return Outcome(received=self.fetcher.received - before, **outcome)
 
     def _leave_note(self, outcome: dict[str, Any]) -> None:
-        """Say when this poll was, and what it read: `status` shows it."""
+        """Record the time of this poll and what it read, for `status`."""
         before, now = polled(self.config.state), round(self.clock(), 3)
         problem = outcome["reason"] if "code" in outcome else ""
         view = self._view_of_poll
@@ -190,7 +190,7 @@ class Agent:
     def _view(self, floor: Floor) -> Repository:
         """Open the repository."""
         if self.config.root is None or not self.config.repository:
-            raise SettingsError("update needs repository and root, the factory's root.json to trust it by")
+            raise SettingsError("update needs repository and root, the root.json installed at the factory")
         root = read_bounded(self.config.root, ROOT_LIMIT)
         return Repository(self.config.state / "tuf", self.url, self.fetcher, root, floor, now=self.clock())
 
@@ -242,7 +242,7 @@ class Agent:
         return rollout, None
 
     def _answer(self, slots: Slots, rollout: Rollout) -> str:
-        """Say why this device should not install what an acceptable roll-out offers; empty when it should."""
+        """Return why this device should not install what an acceptable roll-out offers; empty when it should."""
         sequence, record = rollout.sequence, slots.record
         if record.state is State.TRIAL and record.candidate and record.candidate.sequence >= sequence:
             return RUNNING

@@ -1,9 +1,9 @@
-"""Reading a repository through TUF, with what python-tuf leaves open closed here.
+"""Reading a repository through TUF, with the gaps closed that python-tuf leaves.
 
-The factory's root is always the bootstrap (a damaged link to root.json heals); limits are a monitor's; expiry is judged
-by the later of the clock and the time floor; the versions that were accepted go to the durable floor; and the cache is
-flushed to disk. A cache that led below the floor is thrown away, and so is one with anything in it that is not a plain
-file; where the disk takes none, a cache in memory serves for this poll: a revocation is read on a full disk too.
+The factory's root is always the bootstrap (a damaged link to root.json is repaired); limits are set for a monitor;
+expiry is judged by the later of the clock and the time floor; accepted versions are stored in the durable floor; and
+the cache is flushed to disk. A cache that led below the floor is discarded, and so is one that has anything but plain
+files. If the disk is full, a cache in memory is used for this poll, so that a revocation is read all the same.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Repository:
         try:
             self._refresh_somewhere()
         except StaleError:
-            # The time floor is what the old timestamp keys vouched for: whoever stole them may have signed any date.
+            # The time floor comes from the old timestamp keys: a thief of those may have signed any date.
             if self._reference <= self._now or self._keys("timestamp") == self.floor.time_keys:
                 raise
             self._begin(self._now)
@@ -196,7 +196,7 @@ class Repository:
             raise StorageError(f"TUF cache {self.cache}: {error.strerror or error}") from error
 
     def _accept(self) -> Floor:
-        """Hold every role read so far against the floor."""
+        """Compare every role read so far with the floor."""
         trusted = self._trusted
         root = trusted.root
         _check_distinct("root", root.keys, root.roles)

@@ -17,8 +17,8 @@ VERBS = {
     "refresh": "sign a role again, unchanged, for another lifetime",
     "rollout": "offer an approved adapter to a ring stage by stage",
     "status": "say what is offered and approved, and when signatures expire",
-    "halt": "stop a ring's roll-out: nobody else gets it",
-    "revoke": "take an adapter back from every monitor of a ring, for ever",
+    "halt": "stop a ring's roll-out: no further monitor installs it",
+    "revoke": "revoke an adapter on every monitor of a ring, permanently",
     "downgrade": "offer an earlier adapter again, under a new sequence",
     "rotate-key": "replace a key, and sign again what it signed",
     "sbom": "write a bill of materials: packages, bases and approved adapters",
@@ -29,6 +29,6 @@ VERBS = {
 def command() -> None:
     """Sign, approve, publish and roll out adapters.
 
-    A repository is a folder; its public/ is served by any web server or carried on a stick. Nothing reaches a monitor
-    unless quality keys approved it and the roll-out key offers it, by the same hash.
+    A repository is a folder; its public/ is served by any web server or carried on a USB stick. A monitor installs
+    only what the quality keys approved and the roll-out key offers, by the same hash.
     """

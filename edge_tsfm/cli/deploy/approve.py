@@ -26,8 +26,8 @@ from edge_tsfm.cli.deploy.options import (
 @repository_argument
 @click.argument("adapter", type=FILE)
 @keys_option
-@renamed_option("--ring", old="--channel", required=True, help="Monitors it is for.")
-@click.option("--bundle", type=FOLDER, required=True, help="The base it adapts.")
+@renamed_option("--ring", old="--channel", required=True, help="Ring of the monitors it is for.")
+@click.option("--bundle", type=FOLDER, required=True, help="Bundle of the base it adapts.")
 @click.option("--evaluation", type=FILE, required=True, help="What `edge-tsfm evaluate --json` wrote.")
 @click.option("--field-evaluation", type=FILE, help="The same for the adapter now in the field, on the same windows.")
 @click.option("--data-digest", help="SHA-256 of the training data, for the record.  [default: the evaluation names it]")
@@ -35,9 +35,9 @@ from edge_tsfm.cli.deploy.options import (
 @click.option("--why", default="", help="Why, for the record.")
 @json_option
 def command(repository: Path, adapter: Path, keys: tuple[Path, ...], as_json: bool, **facts: Any) -> None:
-    """Judge an ADAPTER by the pinned gate, against the base and the adapter in the field; sign it when it passes.
+    """Judge an ADAPTER by the pinned gate, against the base and the adapter in the field; sign it if it passes.
 
-    The evaluations must be of the very runs that the adapters were exported from, on the same windows. Either way a
+    The evaluations must be of the runs that the adapters were exported from, on the same windows. In either case a
     change record is written (JSON and HTML). Exit status 3: refused. Monitors see nothing before `publish` or
     `rollout`.
     """

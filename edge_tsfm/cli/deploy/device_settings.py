@@ -14,7 +14,7 @@ from edge_tsfm.cli.deploy.options import keys_option, open_repository, repositor
 @keys_option
 @ring_argument
 @click.argument("device_id")
-@click.option("--url", required=True, help="Where the monitor finds public/.")
+@click.option("--url", required=True, help="Address or folder where the monitor finds public/.")
 def command(repository: Path, keys: tuple[Path, ...], ring: str, device_id: str, url: str) -> None:
     """Print a monitor's device.toml."""
     from edge_tsfm.deploy.setup import device_settings

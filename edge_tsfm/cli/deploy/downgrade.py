@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Offer an earlier ADAPTER again: a new sequence for the old bytes, so that monitors accept it.
 
-    Stage by stage like any other. What was revoked stays revoked.
+    It is rolled out in stages like any other. What was revoked stays revoked.
     """
     from edge_tsfm.deploy import rings
     from edge_tsfm.deploy.ledger import read_ring

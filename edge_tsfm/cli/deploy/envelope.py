@@ -25,10 +25,10 @@ from edge_tsfm.cli.deploy.options import (
 @repository_argument
 @ring_argument
 @keys_option
-@click.option("--file", "source", type=FILE, help="Who may enable what, rules and plan, as TOML.")
-@click.option("--bundle", type=FOLDER, help="The base, with its learning graphs.")
+@click.option("--file", "source", type=FILE, help="TOML file: who may enable what, rules and plan.")
+@click.option("--bundle", type=FOLDER, help="Bundle of the base, with its learning graphs.")
 @click.option("--evidence", type=FILE, help="What `edge-tsfm adapt-eval --json` wrote.")
-@click.option("--withdraw", is_flag=True, help="Take the ring's envelope back.")
+@click.option("--withdraw", is_flag=True, help="Withdraw the ring's envelope.")
 @who_option
 @why_option
 @json_option
@@ -44,11 +44,11 @@ def command(
     why: str,
     as_json: bool,
 ) -> None:
-    """Say what the monitors of a RING may learn by themselves: judge the evidence, and sign it when it passes.
+    """Set what the monitors of a RING may learn by themselves: judge the evidence, and sign the envelope if it passes.
 
-    The evidence must be of exactly the rules in the file, on this base; further than shadow, on test patients, within
-    the bounds (docs/guides/adaptation-quality.md). Either way a record is written. Exit status 3: refused. Monitors see
-    nothing before `publish`. With --withdraw they take back what they learnt at their next poll.
+    The evidence must be for exactly the rules in the file, on this base; for more than shadow, on test patients and
+    within the bounds (docs/guides/adaptation-quality.md). In either case a record is written. Exit status 3: refused.
+    Monitors see nothing before `publish`. With --withdraw they drop what they learnt at their next poll.
     """
     from edge_tsfm.deploy import envelope as envelopes
 

@@ -13,7 +13,7 @@ from edge_tsfm.cli.deploy.options import for_the_record, old_name, on_a_ring, op
 @on_a_ring
 @for_the_record
 def command(repository: Path, ring: str, keys: tuple[Path, ...], who: str, why: str, as_json: bool) -> None:
-    """Stop a RING's roll-out: nobody else gets it. Those who have it keep it; `revoke` takes it from them."""
+    """Stop a RING's roll-out: no further monitor installs it. Those that have it keep it; `revoke` removes it."""
     from edge_tsfm.deploy import rings
 
     opened = open_repository(repository, keys)

@@ -17,7 +17,8 @@ from edge_tsfm.cli.deploy.options import FILE, json_option, keys_option, reposit
 def command(repository: Path, keys: tuple[Path, ...], gate: Path, as_json: bool) -> None:
     """Make an update REPOSITORY and publish it empty. The gate's hash is signed into it.
 
-    Wants every group's threshold of keys at hand, once, and the keys.json that `keygen` wrote in the first --keys.
+    Needs the threshold of keys of every group, only this once, and the keys.json that `keygen` wrote in the first
+    --keys.
     """
     from edge_tsfm.deploy.setup import init as run
 

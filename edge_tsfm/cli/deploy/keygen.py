@@ -16,7 +16,7 @@ def command(folder: Path, as_json: bool) -> None:
     """Make every key of a repository in FOLDER.
 
     Root, targets, quality and adapter keys belong on separate offline media; rollout and online keys on the publisher.
-    Key files are not encrypted (mode 600): encrypt the media they lie on, or take keys from an HSM with `rotate-key`.
+    Key files are not encrypted (mode 600): encrypt the media they are on, or take keys from an HSM with `rotate-key`.
     """
     from edge_tsfm.deploy.setup import keygen as run
 

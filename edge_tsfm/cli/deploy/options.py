@@ -23,9 +23,9 @@ keys_option = click.option(
     type=FOLDER,
     multiple=True,
     envvar="EDGE_TSFM_KEYS",
-    help="Where key files are; repeatable, for two people with a stick each.  [default: REPOSITORY/keys]",
+    help="Folder of key files; repeatable, for two people with a USB stick each.  [default: REPOSITORY/keys]",
 )
-who_option = click.option("--who", required=True, help="Who decides, for the records.")
+who_option = click.option("--who", required=True, help="Who decides, for the record.")
 why_option = click.option("--why", required=True, help="Why, for the records.")
 plan_option = click.option("--plan", type=FILE, help="Stages as TOML.  [default: 1 %, 10 %, all]")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -16,8 +16,8 @@ from edge_tsfm.cli.deploy.options import json_option, keys_option, open_reposito
 def command(repository: Path, keys: tuple[Path, ...], as_json: bool) -> None:
     """Sign a new snapshot and timestamp. Run it daily from a timer: a timestamp lives seven days.
 
-    Wants the online and rollout keys alone. Renews what they signed, carries out what a command that died left undone,
-    and warns when what offline keys signed has less than 30 days to live.
+    Needs only the online and rollout keys. Renews what they signed, completes what an interrupted command left undone,
+    and warns if metadata signed by offline keys expire within 30 days.
     """
     from edge_tsfm.deploy.rings import publish as run
     from edge_tsfm.deploy.status import ageing

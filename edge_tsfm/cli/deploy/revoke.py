@@ -12,15 +12,15 @@ from edge_tsfm.cli.deploy.options import for_the_record, old_name, on_a_ring, op
 @click.command()
 @on_a_ring
 @click.argument("adapter")
-@click.option("--older", is_flag=True, help="And everything approved before it.")
+@click.option("--older", is_flag=True, help="Revoke also everything approved before it.")
 @for_the_record
 def command(
     repository: Path, ring: str, adapter: str, keys: tuple[Path, ...], older: bool, who: str, why: str, as_json: bool
 ) -> None:
-    """Take an ADAPTER (start of its name) back from every monitor of a RING, for ever.
+    """Revoke an ADAPTER (first digits of its name) on every monitor of a RING, permanently.
 
     At its next poll a monitor that has it returns to the previous adapter that is not revoked, or to the base alone.
-    Wants the quality keys: it is quality's decision, and a stolen online key cannot undo it.
+    Needs the quality keys: it is quality's decision, and a stolen online key cannot undo it.
     """
     from edge_tsfm.deploy import rings
 

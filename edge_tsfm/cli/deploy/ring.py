@@ -11,14 +11,14 @@ from edge_tsfm.cli.deploy.options import json_option, old_name, on_a_ring, open_
 
 @click.command()
 @on_a_ring
-@click.option("--signal", required=True, help="What its monitors forecast, as MAP.")
-@click.option("--interval", default="", help="Time between two steps, as 1h.  [default: steps of no stated length]")
-@click.option("--unit", default="", help="UCUM, as mm[Hg].  [default: the signal's own]")
+@click.option("--signal", required=True, help="Signal that its monitors forecast, such as MAP.")
+@click.option("--interval", default="", help="Time between steps, such as 1h.  [default: not stated]")
+@click.option("--unit", default="", help="UCUM unit, such as mm[Hg].  [default: the signal's own]")
 @json_option
 def command(
     repository: Path, ring: str, keys: tuple[Path, ...], signal: str, interval: str, unit: str, as_json: bool
 ) -> None:
-    """Say once what the monitors of a RING forecast: no adapter for anything else is approved for it."""
+    """Set what the monitors of a RING forecast: no adapter for anything else is approved for it."""
     from edge_tsfm.deploy.ledger import describe
 
     opened = open_repository(repository, keys)

@@ -23,13 +23,13 @@ from edge_tsfm.cli.deploy.options import (
 @click.command()
 @on_a_ring
 @click.option(
-    "--adapter", help="Start: offer this approved adapter (start of its name, as status and reports give it)."
+    "--adapter", help="Start: offer this approved adapter (first digits of its name, as in status and reports)."
 )
 @plan_option
 @click.option("--reports", type=FOLDER, help="Step: folder of the monitors' reports.")
-@click.option("--approve", is_flag=True, help="With --reports: a person's yes to the next stage.")
-@click.option("--pause", "paused", flag_value=True, type=bool, default=None, help="Stay at this stage.")
-@click.option("--resume", "paused", flag_value=False, type=bool, help="Go on.")
+@click.option("--approve", is_flag=True, help="With --reports: a person approves the next stage.")
+@click.option("--pause", "paused", flag_value=True, type=bool, default=None, help="Pause at this stage.")
+@click.option("--resume", "paused", flag_value=False, type=bool, help="Continue after a pause.")
 @who_option
 @json_option
 def command(
@@ -44,7 +44,7 @@ def command(
     who: str,
     as_json: bool,
 ) -> None:
-    """Offer an approved adapter to a RING stage by stage: start it with --adapter, step it with --reports.
+    """Offer an approved adapter to a RING stage by stage: start with --adapter, continue with --reports.
 
     A step reads the reports and advances, waits, asks for approval or halts; run it from a timer. Every decision is in
     REPOSITORY/decisions.

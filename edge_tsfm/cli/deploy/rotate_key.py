@@ -14,8 +14,8 @@ from edge_tsfm.cli.deploy.options import json_option, keys_option, open_reposito
 @click.argument("group", type=click.Choice(["root", "targets", "quality", "rollout", "online", "adapter"]))
 @click.argument("old")
 @keys_option
-@click.option("--name", help="Make a new key file of this name.")
-@click.option("--hsm-token", help="Take a key of the PKCS#11 token of this label (PYKCS11LIB names the module).")
+@click.option("--name", help="Create a new key file with this name.")
+@click.option("--hsm-token", help="Use a key of the PKCS#11 token with this label (PYKCS11LIB names the module).")
 @click.option("--hsm-key", type=click.IntRange(0), default=2, help="Its id on the token.")
 @json_option
 def command(
@@ -28,10 +28,10 @@ def command(
     hsm_key: int,
     as_json: bool,
 ) -> None:
-    """Replace the key OLD (start of its id) of a GROUP, sign everything it signed again, and publish.
+    """Replace the key OLD (first digits of its id) of a GROUP, re-sign everything it signed, and publish.
 
-    Monitors follow by themselves, through every root they missed. Refused when the keys that stay, with the new one,
-    would be too few to sign. Adapter keys are in the monitors' settings and change with those.
+    Monitors follow automatically, through every root they missed. Refused if the remaining keys and the new one would
+    be too few to sign. Adapter keys are in the monitors' settings and are changed there.
     """
     from edge_tsfm.deploy.setup import key_id
     from edge_tsfm.deploy.setup import rotate_key as run

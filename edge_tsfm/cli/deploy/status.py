@@ -15,7 +15,7 @@ from edge_tsfm.cli.deploy.options import json_option, keys_option, open_reposito
 @keys_option
 @json_option
 def command(repository: Path, keys: tuple[Path, ...], as_json: bool) -> None:
-    """Say what each ring is offered, what is approved, and when signatures expire."""
+    """Show what each ring is offered, what is approved, and when signatures expire."""
     from edge_tsfm.deploy.status import lines, status_of
 
     value = status_of(open_repository(repository, keys))

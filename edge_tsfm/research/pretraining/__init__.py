@@ -1,1 +1,1 @@
-"""Pre-train small Chronos bases on synthetic series only, so that the weights carry nobody's data."""
+"""Pre-train small Chronos bases on synthetic series only, so that the weights contain no patient data."""

@@ -1,4 +1,4 @@
-"""What stands between a quantity and its record: holds, rounding, artefacts, dropouts, missing values, short
+"""Recording effects between a quantity and its record: holds, rounding, artefacts, dropouts, missing values, short
 records.
 """
 
@@ -23,7 +23,7 @@ def observe(series: Tensor, draw: Draw) -> Tensor:
 
 
 def hold(series: Tensor, probability: Tensor, draw: Draw) -> Tensor:
-    """Repeat the previous value with ``probability`` [B, 1], as a chart does when nobody measured again."""
+    """Repeat the previous value with ``probability`` [B, 1], as a chart does without a new measurement."""
     rows, length = series.shape
     fresh = draw.chance(probability, rows, length) == 0
     fresh[:, 0] = True

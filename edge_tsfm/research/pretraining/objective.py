@@ -1,11 +1,11 @@
 """What is minimised: quantile loss for Chronos-Bolt, cross-entropy over bins for Chronos-T5.
 
-Targets that explode after scaling. Both families divide by a scale taken from the context. A context that is
-constant has scale zero (Chronos-Bolt then divides by 1e-5, and a target one unit away becomes 100,000): such
-rows say nothing that a model could learn and are left out. A nearly constant context gives finite but huge
-scaled targets: they count as ``target_clip`` context standard deviations away. The gradient of a quantile
-loss is bounded by the number of values, not by their size, so the clip keeps the reported loss and the bf16
-arithmetic sane rather than the optimiser.
+Targets that become very large after scaling: both families divide by a scale taken from the context. A constant
+context has scale zero (Chronos-Bolt then divides by 1e-5, and a target one unit away becomes 100,000): such
+rows carry no information and are left out. A nearly constant context gives finite but huge scaled targets, which
+are clipped at ``target_clip`` standard deviations of the context. The gradient of a quantile
+loss is bounded by the number of values, not by their size, so the clip protects the reported loss and the bf16
+arithmetic rather than the optimiser.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How fast series are generated and learned: a trainer that waits for its generator wastes the machine."""
+"""How fast series are generated and trained on, to see whether the trainer waits for the generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes sharing one run: who this one is, and the mean of everybody's gradients."""
+"""Several processes sharing one run: the rank of this one, and the mean of all gradients."""
 
 from __future__ import annotations
 

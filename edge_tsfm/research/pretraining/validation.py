@@ -1,8 +1,7 @@
 """Zero-shot figures while a base trains: on held-out generated series, and on real patients of the validation
 split.
 
-Real data is only looked at: it never reaches the optimiser, and the patients of the test split are never
-read.
+Real data are only scored: they never reach the optimiser, and the patients of the test split are never read.
 """
 
 from __future__ import annotations

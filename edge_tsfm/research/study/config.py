@@ -122,7 +122,7 @@ class StudyConfig:
     latency: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be told apart, and everything a run would refuse later."""
+        """Refuse ambiguous names, and everything that a run would refuse later."""
         named = {
             "targets": self.targets,
             "bases": self.bases,
@@ -136,7 +136,7 @@ class StudyConfig:
                 raise ConfigError(f"{name}: the same twice in {list(values)}")
         folders = [Path(base).name for base in self.bases]
         if len(set(folders)) != len(folders):
-            raise ConfigError(f"bases: two are called the same: {folders}", hint="rename one's folder")
+            raise ConfigError(f"bases: two have the same name: {folders}", hint="rename one's folder")
         unknown = [name for name in self.baselines if name not in EXTRA_BASELINES]
         if unknown:
             raise ConfigError(f"no baseline {unknown[0]!r}", hint=f"baselines: {', '.join(EXTRA_BASELINES)}")
@@ -217,7 +217,7 @@ def _method(value: str | Mapping[str, Any], where: str, at: Key) -> MethodChoice
         )
     if label in TAKEN:
         raise ConfigError(
-            f"{where}: methods: {label!r} names a row of the table already", hint="give the method another label"
+            f"{where}: methods: {label!r} already names a row of the table", hint="give the method another label"
         )
     return MethodChoice(label=label, method=file.method, options=options)
 

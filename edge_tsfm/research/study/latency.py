@@ -1,7 +1,7 @@
 """How fast a base forecasts on the device runtime, beside the torch pipeline: once for each base, not for each method.
 
-An adapter is merged before it forecasts, so it costs nothing afterwards. Both take turns in one process on this
-machine (`edge_tsfm.research.bench`): the ratio travels to other machines better than the milliseconds do.
+An adapter is merged before forecasting, so it costs nothing afterwards. Both take turns in one process on this machine
+(`edge_tsfm.research.bench`): the ratio carries over to other machines better than the milliseconds do.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Latency:
         return {**asdict(self), "ratio": self.ratio}
 
     def say(self) -> str:
-        """Say what was measured, and on what terms."""
+        """Describe what was measured, and on what terms."""
         return (
             f"On the device runtime a forecast of one series, {self.context_length} → {self.prediction_length}, takes "
             f"{self.runtime_ms:.2f} ms, on the torch pipeline {self.torch_ms:.2f} ms ({self.ratio:.1f}×): medians of "

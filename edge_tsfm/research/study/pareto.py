@@ -1,4 +1,4 @@
-"""Parameters shipped against MSE gained: what one more parameter buys."""
+"""A plot of shipped parameters against gain in MSE."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study's figures as Markdown, CSV and one HTML file that needs nothing else."""
+"""A study's figures as Markdown, CSV and one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _markdown(group: Group) -> Iterator[str]:
 
 
 def about(group: Group) -> str:
-    """Say what was scored, and how fast the device was."""
+    """Describe what was scored, and how fast the device was."""
     speed = "" if group.latency is None else f" {group.latency.say()}"
     return (
         f"{group.windows:,} windows of {group.patients:,} test {group.unit}s, {group.values:,} values. Figures are "
@@ -63,7 +63,7 @@ def about(group: Group) -> str:
 
 
 def verdict(group: Group) -> str:
-    """Say the verdict on a group's methods, and the fewest parameters of an accepted one that keep full's gain."""
+    """Format the verdict on a group's methods, and the fewest parameters of an accepted one that keep full's gain."""
     text = group.verdict
     passed = [row for row in group.rows if row.tallied is not None and row.tallied.passed]
     whole = [row for row in passed if row.method != "full" and row.kept.get("mse") and row.kept["mse"].value >= 1]

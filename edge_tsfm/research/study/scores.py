@@ -40,7 +40,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoresRecord:
-    """What must stand beside the sums."""
+    """The keys required beside the sums."""
 
     config: Mapping[str, Any]
     fingerprint: str

@@ -21,7 +21,7 @@ class Chosen:
 
     @property
     def at_edge(self) -> bool:
-        """Say whether the best was the least or greatest tried: a better one may lie outside."""
+        """Return whether the best was the least or greatest tried: a better one may lie outside."""
         return self.factor in (min(self.tried), max(self.tried))
 
     def to_dict(self) -> dict[str, Any]:

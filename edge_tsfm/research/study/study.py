@@ -1,4 +1,4 @@
-"""The whole study: search, runs, blobs, table. Started again, it goes on where it stopped."""
+"""The whole study: search, runs, blobs, table. If it is started again, it continues where it stopped."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def run_study(
     """Do what is not done yet of ``study`` in ``out`` and write its results there.
 
     ``jobs`` cells at a time here, or all over the Ray cluster at the address ``ray``. ``report`` is called once for
-    each cell, done before or now. A failed cell is told in the result and leaves the others alone. Raises
+    each cell, done before or now. A failed cell is reported in the result and does not affect the others. Raises
     `ConfigError` when a library is missing or ``out`` holds cells of another study, and `InUseError` while another
     process works on it.
     """

@@ -27,7 +27,7 @@ from edge_tsfm.runs.record import RUN_FILE, CellRecord, read_record
 
 FloatArray = NDArray[np.float64]
 CONFIDENCE = 0.95
-SHARED = ("mse", "wql")  # metrics of which a share of full fine-tuning's gain is told
+SHARED = ("mse", "wql")  # metrics for which a share of full fine-tuning's gain is given
 UNDEFINED = Estimate(value=float("nan"), low=float("nan"), high=float("nan"))
 
 
@@ -88,7 +88,7 @@ class Group:
 
     @property
     def verdict(self) -> str:
-        """Say how many methods the gate accepts, how many beat the frozen base on test patients, and who differs."""
+        """Return how many methods the gate accepts, how many beat the frozen base on test patients, and who differs."""
         return tally([row.tallied for row in self.rows if row.tallied is not None], self.unit)
 
 

@@ -42,12 +42,12 @@ def perform(cell: Cell, out: Path) -> None:
 
 
 def is_done(cell: Cell, out: Path) -> bool:
-    """Say whether nothing is left to do. Raises `ConfigError` for a folder made with another configuration."""
+    """Return whether nothing is left to do. Raises `ConfigError` for a folder made with another configuration."""
     return (cell.kind not in TRAINED or is_trained(cell, out)) and (not cell.scored or is_scored(cell, out))
 
 
 def is_trained(cell: Cell, out: Path) -> bool:
-    """Say whether a run folder is finished."""
+    """Return whether a run folder is finished."""
     path = out / cell.folder / RUN_FILE
     if not path.exists():
         return False
@@ -56,7 +56,7 @@ def is_trained(cell: Cell, out: Path) -> bool:
 
 
 def is_scored(cell: Cell, out: Path) -> bool:
-    """Say whether a cell's test scores are there."""
+    """Return whether a cell's test scores are there."""
     path = out / cell.folder / SCORES_FILE
     if not path.exists():
         return False

@@ -28,7 +28,7 @@ def test_a_sample_is_a_name_a_time_and_a_value_or_none() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b"MAP,960000,\xb071\n", r"line 17: byte 12 is no UTF-8 text: MAP,960000,\\xb071"),
+        (b"MAP,960000,\xb071\n", r"line 17: byte 12 is not UTF-8 text: MAP,960000,\\xb071"),
         (b"MAP,1_0,71\n", "want name,t_ms,value"),
         (b"MAP,10,7_1\n", "want name,t_ms,value"),
         ("MAP,10,٧١\n".encode(), "want name,t_ms,value"),  # digits, but not ours
@@ -78,7 +78,7 @@ def test_a_bad_byte_is_an_error_line_and_the_stream_goes_on(dummy_bundle: Path) 
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == 20
     assert answers[16]["line"] == 17
-    assert "no UTF-8 text" in answers[16]["message"]
+    assert "not UTF-8 text" in answers[16]["message"]
     assert "quantiles" in answers[19]
 
 

@@ -78,7 +78,7 @@ def test_data_must_say_what_they_are() -> None:
     require_said(example_binding(), Use(signal="MAP", interval_us=HOUR))
     require_said(example_binding(interval_us=0), Use(signal="MAP"))
     for use in (Use(interval_us=HOUR), Use(signal="MAP")):
-        with pytest.raises(SignalMismatchError, match="nobody said"):
+        with pytest.raises(SignalMismatchError, match="here is not stated"):
             require_said(example_binding(), use)
 
 

@@ -59,7 +59,7 @@ def test_months_and_years_are_refused_in_those_words(text: str) -> None:
         ("01:00:00", "not a span"),
         ("0h", "not longer than nothing"),
         ("-1h", "not longer than nothing"),
-        ("0.1us", "no whole number of microseconds"),
+        ("0.1us", "not a whole number of microseconds"),
         ("99999999999999999d", "too long"),
         ("nan", "not a span"),
     ],

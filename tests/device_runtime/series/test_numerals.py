@@ -79,7 +79,7 @@ def test_evidence_is_taken_from_all_rows_of_all_columns_but_ids() -> None:
 
 @pytest.mark.parametrize("text", ["id;a\n1;1.051\n", 'id,a\n1,"1,051"\n'])
 def test_a_thousand_or_a_fraction_is_asked(text: str) -> None:
-    with pytest.raises(InputError, match="a thousand and more, or a decimal number") as caught:
+    with pytest.raises(InputError, match="may have a thousands or a decimal separator") as caught:
         decided(text)
     assert "--decimal" in (caught.value.hint or "")
     assert decided(text, decimal=",").decimal == ","

@@ -82,7 +82,7 @@ def test_a_context_wants_as_many_observed_values_as_training() -> None:
     [
         ("item_id,value2\na,1\n", "which column is the target"),
         ("item_id,target\n", "no rows"),
-        ("item_id,target\na,1\na,high\n", "'high' where a number is wanted .*line 3"),
+        ("item_id,target\na,1\na,high\n", "'high' where a number is needed .*line 3"),
         ("", "is empty"),
         ("item_id,timestamp,target\na,1,1\na,1,2\n", "1 of 2 values are of a time that has another value"),
     ],

@@ -43,7 +43,7 @@ SETTINGS = AdaptSettings(mode=Mode.ACTIVE, enabled_by=WHO)
         (replace(SETTINGS, mode=Mode.OFF), plain_envelope(1), Mode.OFF, ""),
         (SETTINGS, plain_envelope(1), Mode.ACTIVE, ""),
         (replace(SETTINGS, enabled_by="me"), plain_envelope(1), Mode.SHADOW, "'me' may not enable active"),
-        (replace(SETTINGS, enabled_by=""), plain_envelope(1), Mode.SHADOW, "nobody, as enabled_by is not set"),
+        (replace(SETTINGS, enabled_by=""), plain_envelope(1), Mode.SHADOW, "nobody, since enabled_by is not set"),
     ],
 )
 def test_the_mode_is_the_lesser_of_both(

@@ -118,7 +118,7 @@ def test_a_file_that_is_none_is_said_and_learning_begins_anew(data: bytes) -> No
     disk = MemoryDisk(files={LEARNER: data})
     got, problem = store_on(disk).load()
     assert got is None
-    assert "begins anew from what is frozen" in problem
+    assert "starts afresh from the frozen model" in problem
     store_on(disk).save(body(1))
     assert store_on(disk).load() == (body(1), "")
 
@@ -129,7 +129,7 @@ def test_what_was_learnt_on_something_else_is_no_state() -> None:
     other = Subject(base="b" * 64, learning="c" * 64, parent="d" * 64, signal="RESP", interval="1h")
     got, problem = store_on(disk, subject=other).load()
     assert got is None
-    assert problem == "learning begins anew: another parent"
+    assert problem == "learning starts afresh: another parent"
 
 
 def test_who_wrote_last_is_known() -> None:

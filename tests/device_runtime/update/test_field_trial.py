@@ -302,7 +302,7 @@ def test_an_interval_must_be_said_by_somebody(tmp_path: Path) -> None:
     bed = Bed(tmp_path)
     bed.config = replace(bed.config, interval="")
     host = bed.start()
-    with pytest.raises(InputError, match="how long a step is"):
+    with pytest.raises(InputError, match="length of a step"):
         host.observe("MAP", 0, 80.0)
     host.observe("MAP", 0, 80.0, interval_ms=1_000)
 

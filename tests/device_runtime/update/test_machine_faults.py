@@ -314,7 +314,7 @@ def test_no_memory_for_the_base_is_a_typed_error_and_what_was_taken_back_does_no
         bed.slots.fall_back("by hand", who="operator")
         bed.slots.fall_back("by hand", who="operator")
     for _ in range(2):
-        with pytest.raises(StorageError, match="nothing comes up"):
+        with pytest.raises(StorageError, match="nothing opens"):
             host.forecast(CONTEXT)
     host._open = good
     assert host.forecast(CONTEXT).adapter is None

@@ -111,7 +111,7 @@ def test_a_counter_that_cannot_be_read_means_the_base_and_is_said(bed: Bed, tmp_
     bed.config = dataclasses.replace(bed.config, counter=str(tmp_path / "counter"))
     host = bed.host()
     assert host.forecast(CONTEXT).adapter is None
-    assert "nobody can tell" in host.problem
+    assert "it cannot be told whether" in host.problem
     assert bed.versions == [2, 1]
 
 

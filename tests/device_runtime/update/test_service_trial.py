@@ -57,9 +57,7 @@ def on_trial(files: dict[str, bytes]) -> Slots:
     ],
     ids=["well", "few", "slow", "its fault", "disk", "base", "unknown code"],
 )
-def test_only_what_is_the_adapter_s_fault_counts_against_it(
-    health: ServiceHealth, found: Health, reason: str
-) -> None:
+def test_only_what_is_the_adapter_s_fault_counts_against_it(health: ServiceHealth, found: Health, reason: str) -> None:
     window = health.window(RULES)
     field = FieldQuality(QualityRules()).judge(None, 1)
     assert window.health(2.0, field) is found

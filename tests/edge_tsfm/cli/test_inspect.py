@@ -75,4 +75,4 @@ def test_what_is_nothing_at_all_is_an_error_that_says_so(tmp_path: Path) -> None
     path.write_text("a = 1\n")
     error = inspect(path).exception
     assert isinstance(error, DataError)
-    assert "no bundle, no adapter blob, no run, and no data" in str(error)
+    assert "neither a bundle, an adapter blob, a run nor data" in str(error)

@@ -81,7 +81,7 @@ def test_without_a_target_the_columns_and_errors_name_what_is_there(tmp_path: Pa
     assert all(name in listed.stdout for name in ("item_id", "timestamp", "HR", "MAP"))
     result = invoke(tmp_path / "t.csv", "--target", "SpO2")
     assert isinstance(result.exception, DataError)
-    assert "is no bundle, no adapter blob, no run, and no such data: " in str(result.exception)
+    assert "is neither a bundle, an adapter blob, a run nor such data: " in str(result.exception)
     assert "HR" in f"{result.exception} {result.exception.hint}"
     nothing = tmp_path / "nothing"
     nothing.mkdir()

@@ -40,7 +40,7 @@ def test_times_that_do_not_meet_or_are_told_twice_are_refused() -> None:
     with pytest.raises(DataError, match="not measured at the times of HR"):
         lay_beside(own, [series([7, 8], signal="MAP", start="2026-01-01 06:30")])
     twice = [series([7, 8], signal="MAP", start="2026-01-01 06:00")] * 2
-    with pytest.raises(DataError, match="two stretches of MAP"):
+    with pytest.raises(DataError, match="two series of MAP"):
         lay_beside(own, twice)
 
 

@@ -130,7 +130,7 @@ def test_what_is_not_data(tmp_path: Path) -> None:
     (tmp_path / "broken.csv.gz").write_bytes(b"\x1f\x8b\x08\x00")
     (tmp_path / "empty").mkdir()
     for name, says in (
-        ("a.parquet", "Parquet"), ("a.xlsx", "do not know how"), ("latin.csv", "one row for each item"),
+        ("a.parquet", "Parquet"), ("a.xlsx", "cannot read a file of this name"), ("latin.csv", "one row for each item"),
         ("broken.csv.gz", "cannot be read"), ("empty", "no .hea"), ("absent.csv", "does not exist"),
     ):  # fmt: skip
         with pytest.raises(DataError, match=says):

@@ -175,7 +175,7 @@ LINE = {
 def test_evidence_that_does_not_carry_it_is_refused_and_recorded(
     approve: Callable[..., Any], repository: Repository, changes: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(GateRefusedError, match="does not carry it") as refused:
+    with pytest.raises(GateRefusedError, match="is not sufficient") as refused:
         approve(**changes)
     assert said in str(refused.value)
     (path,) = (repository.folder / "records").glob("*-refused.json")

@@ -84,7 +84,7 @@ def test_an_evaluation_on_something_else_is_no_evidence(offer: Callable[..., Any
 
 
 def test_nothing_is_approved_before_somebody_says_what_a_ring_forecasts(offer: Callable[..., Any]) -> None:
-    with pytest.raises(DeployError, match="nobody has said") as refusal:
+    with pytest.raises(DeployError, match="it is not set") as refusal:
         offer(of(), on="neonatal")
     assert "deploy ring" in str(refusal.value.hint)
 
@@ -103,7 +103,7 @@ def test_a_monitors_settings_say_what_it_forecasts(repository: Repository, tmp_p
     assert 'signal = "MAP"\nunit = "mm[Hg]"\ninterval = "1h"\n' in text
     config = make_device(tmp_path / "bed", repository, "bed")
     assert (config.use.signal, config.use.unit, config.use.interval_us) == ("MAP", "mm[Hg]", HOUR)
-    with pytest.raises(DeployError, match="nobody has said"):
+    with pytest.raises(DeployError, match="it is not set"):
         device_settings(repository, ring="neonatal", device_id="bed", url="x")
 
 

@@ -161,7 +161,7 @@ def test_every_verb_speaks_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 WITH_KEYS, BECAUSE = ["--keys", "keys"], ["--who", "x", "--why", "y"]
 REFUSALS: dict[str, tuple[list[str], str]] = {
-    "keys over keys": (["keygen", "keys"], "is there already"),
+    "keys over keys": (["keygen", "keys"], "already exists"),
     "a repository over a repository": (["init", "repository", *WITH_KEYS, "--gate", "gate.toml"], "already"),
     "no such repository": (["status", "nowhere"], "is not an update repository"),
     "an unknown role": (["refresh", "repository", "nonesuch", *WITH_KEYS], "there is no role"),

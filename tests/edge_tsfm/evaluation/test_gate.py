@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_verdict(windows: Windows) -> None:
 def test_another_metric_may_judge_but_not_coverage(windows: Windows) -> None:
     one, base = mean_forecast(windows), mean_forecast(windows, off=6)
     assert apply_gate(one, base, windows, LEVELS, metric="mse").reason.startswith("MSE ")
-    with pytest.raises(ConfigError, match="cannot judge by 'coverage'; choose one of mse"):
+    with pytest.raises(ConfigError, match="cannot use 'coverage'; choose one of mse"):
         apply_gate(one, base, windows, LEVELS, metric="coverage")
 
 

@@ -86,7 +86,7 @@ def test_the_page_and_the_table_speak_of_blocks(run: Run, tmp_path: Path) -> Non
 def test_the_time_it_was_trained_on_is_refused_unless_asked_for(run: Run, part: str) -> None:
     refused = invoke(run.path, "--split", part)
     assert isinstance(refused.exception, DataError)
-    assert "say nothing about a later time" in str(refused.exception)
+    assert "show nothing about a later time" in str(refused.exception)
     asked = invoke(run.path, "--split", part, "--allow-trained-patients", "--resamples", 100)
     assert "NOT figures for a later time" in asked.stdout
 

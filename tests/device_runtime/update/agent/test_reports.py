@@ -44,7 +44,7 @@ def test_reports_of_broken_or_hostile_machines_are_passed_over(bed: Bed) -> None
 
 def test_a_report_folder_that_is_not_there_is_an_error(bed: Bed) -> None:
     bed.offer(1)
-    with pytest.raises(DeployError, match="no folder of reports"):
+    with pytest.raises(DeployError, match="not a folder of reports"):
         rings.step(bed.publisher, "icu", bed.folder / "nowhere", who="ops")
 
 
