@@ -11,11 +11,12 @@ nor ONNX Runtime.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device_runtime.binder import bind, check_keys
 from edge_tsfm.errors import ConfigError, DataError, GateRefusedError
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ def train(
     from edge_tsfm.training.config import TrainConfig
 
     source = _source(data)
-    known = {field.name for field in fields(TrainConfig)} - {"data"}
-    if unknown := sorted(set(options) - known):
-        raise ConfigError(f"train has no option {unknown[0]!r}", hint=f"options: {', '.join(sorted(known))}")
+    check_keys(options, sorted({field.name for field in fields(TrainConfig)} - {"data"}), "", error=ConfigError)
     named = str(Path(source).resolve()) if isinstance(source, str | Path) else IN_MEMORY
     config = TrainConfig.from_dict({"data": named, "target": target, "method": method, **options})
     run = train_run(
@@ -90,11 +89,12 @@ def evaluate(run: Run | str | Path, data: Any = None, *, target: str | None = No
 
     Raises `DataError` where nothing can be scored, and `SignalMismatchError` for another signal or interval.
     """
+    from edge_tsfm.data.options import DataOptions
     from edge_tsfm.runs.evaluate import Options, evaluate_run, read_for
 
     opened = _run(run)
-    scored = {name: options.pop(name) for name in tuple(options) if name in Options.__dataclass_fields__}
-    dataset = read_for(opened, _given(opened, data), {"target": target, **options})
+    scored, read = _split(options, Options, DataOptions)
+    dataset = read_for(opened, _given(opened, data), DataOptions.of(read), target=target)
     return evaluate_run(opened, dataset, Options(**scored))
 
 
@@ -164,54 +164,42 @@ def forecast(
     *,
     target: str | Sequence[str],
     adapter: bytes | str | Path | None = None,
-    prediction_length: int | None = None,
-    context_length: int | None = None,
-    quantile_levels: Sequence[float] | None = None,
-    past_covariates: Sequence[str] = (),
-    future_covariates: Sequence[str] = (),
-    num_samples: int | None = None,
-    seed: int = 0,
-    min_observed: int | None = None,
-    accept: Sequence[str] = (),
-    **reading: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Forecast what follows every series of ``data`` with the device's runtime, in chronos-forecasting's layout.
+
+    ``options`` are those of `edge_tsfm.runs.forecasts.Asked` (``prediction_length``, ``context_length``,
+    ``quantile_levels``, ``past_covariates``, ``future_covariates``, ``num_samples``, ``seed``, ``min_observed``,
+    ``accept``) and of reading (``interval``, ``id_column``, …). Lengths are in steps; left out, they are what the
+    adapter is for, else 48 and 6.
 
     A row for each item, target and step: ``item_id``, ``timestamp`` of the step (in the time zone of a frame's times;
     UTC for a file's; the step's number where the data count steps), ``target_name``, ``predictions`` (the median) and
     a column for each quantile level. Of an item that was cut where it has a long gap, the last stretch is forecast.
-    ``frame.attrs`` has ``base``, ``adapter`` (digests) and ``left_out``: what could not be forecast, and why. Lengths
-    are in steps; left out, they are what the adapter is for, else 48 and 6.
+    ``frame.attrs`` has ``base``, ``adapter`` (digests) and ``left_out``: what could not be forecast, and why.
 
-    Raises `DataError` when nothing can be forecast, `SignalMismatchError` for an adapter that is for something else
-    and nobody accepted (``accept``), and what `device_runtime.Forecaster` raises.
+    Raises `ConfigError` for an option that is none, `DataError` when nothing can be forecast, `SignalMismatchError`
+    for an adapter that is for something else and nobody accepted (``accept``), and what `device_runtime.Forecaster`
+    raises.
     """
     from edge_tsfm.data.in_memory import zone_of
+    from edge_tsfm.data.options import DataOptions
     from edge_tsfm.runs.forecasts import Asked, forecast_data
 
     source = _source(data)
+    asked, read = _split(options, Asked, DataOptions)
+    reading = DataOptions.of(read)
+    targets = (target,) if isinstance(target, str) else tuple(target)
     found = forecast_data(
         bundle,
         source,
-        Asked(
-            targets=(target,) if isinstance(target, str) else tuple(target),
-            past_covariates=tuple(past_covariates),
-            future_covariates=tuple(future_covariates),
-            prediction_length=prediction_length,
-            context_length=context_length,
-            quantile_levels=None if quantile_levels is None else tuple(quantile_levels),
-            num_samples=num_samples,
-            seed=seed,
-            min_observed=min_observed,
-        ),
+        replace(bind(Asked, asked | {"targets": targets}, "", error=ConfigError), reading=reading),
         adapter=adapter if adapter is None or isinstance(adapter, bytes) else Path(adapter),
-        accept=accept,
-        reading=reading,
     )
     frame = found.frame()
     last = frame.groupby("item_id", sort=False)["segment"].transform("max")
     frame = frame[frame["segment"] == last].drop(columns=["segment", "step"]).reset_index(drop=True)
-    zone = None if isinstance(source, str | Path) else zone_of(source, reading.get("timestamp_column"))
+    zone = None if isinstance(source, str | Path) else zone_of(source, reading.timestamp_column)
     if zone is not None:
         frame["timestamp"] = frame["timestamp"].dt.tz_localize("UTC").dt.tz_convert(zone)
     median = min(found.levels, key=lambda level: abs(float(level) - 0.5))
@@ -220,6 +208,14 @@ def forecast(
         frame.insert(3, "predictions", frame[median])
     frame.attrs = {"base": found.forecast.base, "adapter": found.forecast.adapter, "left_out": dict(found.left_out)}
     return frame
+
+
+def _split(options: Mapping[str, Any], one: type, other: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide options among two dataclasses that declare them. Raises `ConfigError` for one that neither has."""
+    own = [field.name for field in fields(one) if field.name not in ("targets", "reading")]
+    check_keys(options, [*own, *(field.name for field in fields(other))], "", error=ConfigError)
+    first = {name: options[name] for name in options if name in own}
+    return first, {name: options[name] for name in options if name not in first}
 
 
 def _source(data: Any) -> Source:

@@ -119,7 +119,7 @@ def command(
     from device_runtime.forecast.learning import LearningSession
     from device_runtime.forecast.uses import binding_of
     from device_runtime.series.options import MIN_OBSERVED
-    from edge_tsfm.data import read_dataset
+    from edge_tsfm.data import DataOptions, read_dataset
     from edge_tsfm.data.split import DIGITS, split_digit
     from edge_tsfm.report.adapt import page, text
     from edge_tsfm.runs.adapt_eval import Options, adapt_eval, read_rules
@@ -129,7 +129,8 @@ def command(
     rules = replace(read_rules(config) if config else AdaptRules(), mode=Mode(mode))
     bound = binding_of(adapter)
     name = target or (bound.name if bound else None)
-    dataset = read_dataset(data, target=name, signal=bound.own_signal if bound else None, **reading)
+    signal = bound.own_signal if bound else None
+    dataset = read_dataset(data, DataOptions.of(reading), target=name, signal=signal)
     stays = [one for one in dataset.series if split_digit(one.item_id) in DIGITS[split]]
     if not stays:
         raise DataError(f"{data}: none of its {len(dataset.series)} stays is in the {split} split", hint="--split all")

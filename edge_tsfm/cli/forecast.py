@@ -87,6 +87,7 @@ def command(
     """
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{out}: want a name that ends in .csv or .parquet")
+    from edge_tsfm.data import DataOptions
     from edge_tsfm.runs.forecasts import Asked, forecast_data
 
     def opened(forecaster: Forecaster) -> None:
@@ -103,8 +104,10 @@ def command(
         num_samples=num_samples,
         seed=seed,
         min_observed=min_observed,
+        accept=accept,
+        reading=DataOptions.of(reading),
     )
-    found = forecast_data(bundle, data, asked, adapter=adapter, accept=accept, reading=reading, opened=opened)
+    found = forecast_data(bundle, data, asked, adapter=adapter, opened=opened)
     warn_of_accepted(found.forecast)
     for where, why in found.left_out.items():
         leave_out("edge-tsfm", where, why)

@@ -118,7 +118,7 @@ def command(
     from device_runtime.quality.rules import QualityRules
     from device_runtime.series.options import MIN_OBSERVED
     from device_runtime.update.health import HealthRules
-    from edge_tsfm.data import read_dataset
+    from edge_tsfm.data import DataOptions, read_dataset
     from edge_tsfm.data.split import DIGITS, split_digit
     from edge_tsfm.runs.replay import interval_ms_of, replay
 
@@ -126,7 +126,8 @@ def command(
     rules = QualityRules(shadow_every=shadow_every, unit=judge_by)
     bound = binding_of(adapter)
     name = target or (bound.name if bound else None)
-    dataset = read_dataset(data, target=name, signal=bound.own_signal if bound else None, **reading)
+    signal = bound.own_signal if bound else None
+    dataset = read_dataset(data, DataOptions.of(reading), target=name, signal=signal)
     series = [one for one in dataset.series if split_digit(one.item_id) in DIGITS[split]][:most]
     if not series:
         raise DataError(f"{data}: none of its {len(dataset.series)} stays is in the {split} split", hint="--split all")
