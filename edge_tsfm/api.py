@@ -11,7 +11,7 @@ nor ONNX Runtime.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edge_tsfm.data.sources import Source
     from edge_tsfm.runs.evaluate import Evaluation
     from edge_tsfm.runs.run import Run
+    from edge_tsfm.training.callbacks import Callback
 
 IN_MEMORY = "DataFrame"  # a run's record, where it was trained on a frame
 
@@ -35,26 +36,30 @@ def train(
     out: str | Path,
     target: str | None = None,
     method: str = "fourierft",
-    resume: bool = False,
-    force: bool = False,
-    report: Callable[[int, float, float], None] = lambda *_: None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Adapt a frozen base to ``data`` and write the run folder ``out``; ``edge-tsfm train`` has the same options.
 
-    ``options`` are those of the command, with underscores: ``base``, ``steps``, ``context_length``, ``interval``, …
-    ``report`` is called after each step with the step, its loss and the validation score. A run does not keep data:
-    one of a frame is evaluated and exported by giving the frame again.
+    ``options`` are those of the command, with underscores: ``base``, ``steps``, ``context_length``, ``interval``, …;
+    ``resume`` goes on with a run that was killed, ``force`` accepts by hand what the gate refuses, ``log_to`` names
+    tools that log the run (``["tensorboard"]``). ``callbacks`` hear of it as it goes on: `edge_tsfm.Callback`. A run
+    does not keep data: one of a frame is evaluated and exported by giving the frame again.
 
     Raises `GateRefusedError` when the adapter does not beat its frozen base on validation patients, unless ``force``
-    accepts it by hand; the run folder is there, and ``load_run`` opens it. Raises `ConfigError`, `DataError`,
+    is true; the run folder is there, and ``load_run`` opens it. Raises `ConfigError`, `DataError`,
     `TrainError` and `ModelError`.
     """
+    from edge_tsfm.runs.log_to import open_logger
     from edge_tsfm.runs.train import train as train_run
     from edge_tsfm.training.config import TrainConfig
 
     source = _source(data)
-    check_keys(options, sorted({field.name for field in fields(TrainConfig)} - {"data"}), "", error=ConfigError)
+    resume, force = (bool(options.pop(name, False)) for name in ("resume", "force"))
+    log_to = options.pop("log_to", ())
+    log_to = (log_to,) if isinstance(log_to, str) else log_to
+    known = {field.name for field in fields(TrainConfig)} - {"data"} | {"resume", "force", "log_to"}
+    check_keys(options, sorted(known), "", error=ConfigError)
     named = str(Path(source).resolve()) if isinstance(source, str | Path) else IN_MEMORY
     config = TrainConfig.from_dict({"data": named, "target": target, "method": method, **options})
     run = train_run(
@@ -62,7 +67,7 @@ def train(
         Path(out),
         resume=resume,
         force=force,
-        report=report,
+        callbacks=[*callbacks, *(open_logger(name, Path(out)) for name in log_to)],
         source=None if named != IN_MEMORY else source,
     )
     if not run.gate["accepted"] and not force:

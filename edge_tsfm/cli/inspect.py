@@ -18,7 +18,7 @@ from edge_tsfm.errors import DataError, as_data_errors
 # What of train's options says nothing about which data are read, nor how.
 TRAINING = {
     "data", "out", "method", "base", "preset", "target_modules", "n_frequency", "entries", "rank", "norms", "biases",
-    "steps", "batch_size", "learning_rate", "seed", "season", "resume", "force", "quiet", "as_json",
+    "steps", "batch_size", "learning_rate", "seed", "season", "resume", "force", "log_to", "quiet", "as_json",
 }  # fmt: skip
 
 

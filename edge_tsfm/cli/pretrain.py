@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_tsfm.cli.progress import Progress as Display
-from edge_tsfm.cli.progress import quiet_option
+from edge_tsfm.cli.progress import log_to_option, quiet_option
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.progress import Work
 
@@ -47,6 +47,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "research" / "pretraining" / 
 @click.option("--method", help="Tune only what this method attaches (fourierft, bitfit, norms, …); needs --base.")
 @click.option("--device", help="cpu, cuda or cuda:N; the GPU when there is one if left out.")
 @click.option("--resume/--no-resume", default=True, help="Go on from the run's last checkpoint.")
+@log_to_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
@@ -64,6 +65,7 @@ def command(
     method: str | None,
     device: str | None,
     resume: bool,
+    log_to: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -89,7 +91,10 @@ def command(
 
     from edge_tsfm.research.pretraining.few import Continued
     from edge_tsfm.research.pretraining.run import pretrain
+    from edge_tsfm.runs.log_to import open_logger
+    from edge_tsfm.training.callbacks import Several
 
+    heard = Several([open_logger(name, out) for name in log_to])
     steps_in_all, work = config.optimiser.steps, Work()
     since = time.monotonic()
     last: int | None = None
@@ -98,6 +103,9 @@ def command(
         def on_log(progress: Progress) -> None:
             nonlocal since, last
             row, now = progress.curve[-1], time.monotonic()
+            if last is None:
+                heard.on_begin({"config": config.to_dict()})
+            heard.on_step(progress.step, {name: value for name, value in row.items() if name != "step"})
             if last is None:  # the first line of a run or of the rest of one: what was before it is not of its pace
                 done = config.log_every
                 seconds = done * progress.series / progress.step / row["series_per_second"]
@@ -111,18 +119,23 @@ def command(
                 f"{row['series_per_second']:.0f} series/s"
             )
 
-        outcome = pretrain(
-            config,
-            out,
-            continued=None if base is None else Continued(base=base, method=method),
-            validate_on=validate_on,
-            targets=targets,
-            validation_windows=validation_windows,
-            resume=resume,
-            device=device,
-            on_log=on_log,
-        )
-    _say(outcome.to_dict(), as_json)
+        record = None
+        try:
+            outcome = pretrain(
+                config,
+                out,
+                continued=None if base is None else Continued(base=base, method=method),
+                validate_on=validate_on,
+                targets=targets,
+                validation_windows=validation_windows,
+                resume=resume,
+                device=device,
+                on_log=on_log,
+            )
+            record = outcome.to_dict()
+        finally:
+            heard.on_end(record)
+    _say(record, as_json)
 
 
 def _say(report: dict[str, Any], as_json: bool) -> None:
