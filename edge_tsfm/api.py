@@ -173,13 +173,17 @@ def forecast(
 ) -> pd.DataFrame:
     """Forecast what follows every series of ``data`` with the device's runtime, in chronos-forecasting's layout.
 
+    ``bundle`` is a bundle's folder, or the name of a repository of the Hugging Face hub that ``edge-tsfm push`` wrote
+    (``owner/name``): then ``adapter`` is the one that lies there, unless another is given.
+
     ``options`` are those of `edge_tsfm.runs.forecasts.Asked` (``prediction_length``, ``context_length``,
     ``quantile_levels``, ``past_covariates``, ``future_covariates``, ``num_samples``, ``seed``, ``min_observed``,
     ``accept``) and of reading (``interval``, ``id_column``, …). Lengths are in steps; left out, they are what the
     adapter is for, else 48 and 6.
 
     A row for each item, target and step: ``item_id``, ``timestamp`` of the step (in the time zone of a frame's times;
-    UTC for a file's; the step's number where the data count steps), ``target_name``, ``predictions`` (the median) and
+    UTC for a file's; the step's number where the data count
+    steps), ``target_name``, ``predictions`` (the median) and
     a column for each quantile level. Of an item that was cut where it has a long gap, the last stretch is forecast.
     ``frame.attrs`` has ``base``, ``adapter`` (digests) and ``left_out``: what could not be forecast, and why.
 
@@ -190,10 +194,15 @@ def forecast(
     from edge_tsfm.data.in_memory import zone_of
     from edge_tsfm.data.options import DataOptions
     from edge_tsfm.runs.forecasts import Asked, forecast_data
+    from edge_tsfm.runs.hub import is_repository, pull
 
+    if is_repository(bundle):
+        bundle, blob = pull(str(bundle))
+        adapter = blob if adapter is None else adapter
     source = _source(data)
     asked, read = _split(options, Asked, DataOptions)
     reading = DataOptions.of(read)
+    rows = None if isinstance(source, str | Path) else source
     targets = (target,) if isinstance(target, str) else tuple(target)
     found = forecast_data(
         bundle,
@@ -204,7 +213,7 @@ def forecast(
     frame = found.frame()
     last = frame.groupby("item_id", sort=False)["segment"].transform("max")
     frame = frame[frame["segment"] == last].drop(columns=["segment", "step"]).reset_index(drop=True)
-    zone = None if isinstance(source, str | Path) else zone_of(source, reading.timestamp_column)
+    zone = None if rows is None else zone_of(rows, reading.timestamp_column)
     if zone is not None:
         frame["timestamp"] = frame["timestamp"].dt.tz_localize("UTC").dt.tz_convert(zone)
     median = min(found.levels, key=lambda level: abs(float(level) - 0.5))

@@ -125,7 +125,13 @@ def _record(setting: Setting, tuned: Tuned, out: Path, *, seconds: float) -> dic
     return {
         "config": setting.config.to_dict(),
         "channel": dataset.signal,
-        "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
+        "base": {
+            "name": base.name,
+            "source": base.source,
+            "family": base.family,
+            "digest": base.digest,
+            "licence": base.licence,
+        },
         "data": {
             "fingerprint": dataset.fingerprint,
             "interval_us": interval_us(dataset.interval),

@@ -33,6 +33,7 @@ DECODERS = {
     "export/folder.py": "a header written a line before",
     "edge_tsfm/deploy/sbom.py": "what a library wrote a line before",
     "edge_tsfm/runs/train.py": "what was encoded on the same line",
+    "edge_tsfm/runs/hub.py": "what PEFT wrote",
     "edge_tsfm/demo.py": "what our own command printed",
     "edge_tsfm/research/profiling.py": "what ONNX Runtime's profiler wrote a line before",
 }
