@@ -182,7 +182,7 @@ def forecast(
     adapter is for, else 48 and 6.
 
     A row for each item, target and step: ``item_id``, ``timestamp`` of the step (in the time zone of a frame's times;
-    UTC for a file's; the step's number where the data count
+    UTC for a file's; by the calendar where they are days of a zone or months; the step's number where the data count
     steps), ``target_name``, ``predictions`` (the median) and
     a column for each quantile level. Of an item that was cut where it has a long gap, the last stretch is forecast.
     ``frame.attrs`` has ``base``, ``adapter`` (digests) and ``left_out``: what could not be forecast, and why.
@@ -191,6 +191,7 @@ def forecast(
     for an adapter that is for something else and nobody accepted (``accept``), and what `device_runtime.Forecaster`
     raises.
     """
+    from edge_tsfm.data.calendar import by_calendar
     from edge_tsfm.data.in_memory import zone_of
     from edge_tsfm.data.options import DataOptions
     from edge_tsfm.runs.forecasts import Asked, forecast_data
@@ -203,10 +204,11 @@ def forecast(
     asked, read = _split(options, Asked, DataOptions)
     reading = DataOptions.of(read)
     rows = None if isinstance(source, str | Path) else source
+    calendar = None if rows is None or reading.interval else by_calendar(rows, reading.timestamp_column)
     targets = (target,) if isinstance(target, str) else tuple(target)
     found = forecast_data(
         bundle,
-        source,
+        source if calendar is None else calendar.frame,
         replace(bind(Asked, asked | {"targets": targets}, "", error=ConfigError), reading=reading),
         adapter=adapter if adapter is None or isinstance(adapter, bytes) else Path(adapter),
     )
@@ -214,7 +216,9 @@ def forecast(
     last = frame.groupby("item_id", sort=False)["segment"].transform("max")
     frame = frame[frame["segment"] == last].drop(columns=["segment", "step"]).reset_index(drop=True)
     zone = None if rows is None else zone_of(rows, reading.timestamp_column)
-    if zone is not None:
+    if calendar is not None:
+        frame["timestamp"] = calendar.stamps(frame["timestamp"])
+    elif zone is not None:
         frame["timestamp"] = frame["timestamp"].dt.tz_localize("UTC").dt.tz_convert(zone)
     median = min(found.levels, key=lambda level: abs(float(level) - 0.5))
     frame.insert(2, "target_name", frame.pop("target_name"))
@@ -236,6 +240,8 @@ def _source(data: Any) -> Source:
     """Return a path, or a pandas frame of whatever frame it is. Raises `DataError`."""
     if isinstance(data, str | Path):
         return data
+    if hasattr(data, "collect"):
+        raise DataError(f"data: a {type(data).__name__} holds no rows yet", hint="give what its collect() returns")
     frame = data.to_pandas() if hasattr(data, "to_pandas") else data
     import pandas as pd
 
