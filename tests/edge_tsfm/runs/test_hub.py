@@ -19,7 +19,8 @@ import edge_tsfm as et
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import load_base
 from edge_tsfm.runs.card import MODULES, peft_card
-from edge_tsfm.runs.hub import compose, is_repository
+from edge_tsfm.runs.hub import is_repository
+from edge_tsfm.runs.hub import push as share
 from edge_tsfm.runs.run import Run
 from tests.support.hub import TOKEN, Hub, hub
 
@@ -119,6 +120,7 @@ def test_a_repository_forecasts_by_its_name(
     assert again.stdout == first.stdout, again.stderr
 
 
+@pytest.mark.slow
 def test_what_the_hub_refuses_is_told_with_what_to_do(served: Hub, tmp_path: Path, run: Run, ward: Path) -> None:
     for done in (
         push(served, tmp_path, run, HF_TOKEN="hf_wrong"),  # noqa: S106 - opens nothing
@@ -136,19 +138,16 @@ def test_what_the_hub_refuses_is_told_with_what_to_do(served: Hub, tmp_path: Pat
 
 
 def test_what_cannot_be_shared_is_refused_before_anything_is_sent(
-    served: Hub, tmp_path: Path, run: Run, device: tuple[Path, Path]
+    tmp_path: Path, run: Run, device: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = ["-m", "edge_tsfm.cli", "push", str(run.path), "--repo"]
-    for words, says in (
-        ([*refused, "hr", "--force"], "want OWNER/NAME"),
-        ([*refused, REPO, "--force", "--bundle", str(device[0])], "a bundle and a blob go together"),
-    ):
-        done = asked(served, tmp_path, words)
-        assert done.returncode == 1
-        assert says in done.stderr
-    assert served.requests == []
-    with pytest.raises(ConfigError, match="go together"):
-        compose(run, tmp_path / "repository", REPO, adapter=device[1])
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(ConfigError, match="want OWNER/NAME"):
+        share(run, "hr")
+    for one in ({"bundle": device[0]}, {"adapter": device[1]}):
+        with pytest.raises(ConfigError, match="a bundle and a blob go together"):
+            share(run, REPO, **one)
+    with pytest.raises(ConfigError, match="has no PEFT checkpoint"):
+        share(Run(path=tmp_path, record=run.record), REPO)
 
 
 def test_peft_opens_the_run_as_its_card_says(run: Run) -> None:
@@ -191,7 +190,7 @@ def test_the_card_is_filled_in(run: Run) -> None:
         assert f"\n## {heading}\n\n" in card
     gate = run.gate
     shares = (gate["difference"], *gate["interval"])
-    for figure in (f"{gate['base']:.5f}", f"{gate['adapter']:.5f}", *(f"{share:+.1%}" for share in shares)):
+    for figure in (f"{gate['base']:.5f}", f"{gate['adapter']:.5f}", *(f"{one:+.1%}" for one in shares)):
         assert figure in card
     assert run.record["data"]["fingerprint"] in card
     for path in paths_of(run):
