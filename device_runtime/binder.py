@@ -12,13 +12,13 @@ import math
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from difflib import get_close_matches
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from device_runtime.errors import DeviceRuntimeError, FormatError
+from device_runtime.nearest import did_you_mean
 
 T = TypeVar("T")
 Key = tuple[str | int, ...]  # from the top of the file: names of tables and keys, numbers of list entries
@@ -110,8 +110,7 @@ class _Binder:
         """Refuse keys that are not known."""
         unknown = [name for name in value if name not in known]
         if unknown:
-            near = get_close_matches(str(unknown[0])[:SHOWN].lower(), known, n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
+            meant = did_you_mean(str(unknown[0]), known)
             listed = ", ".join(repr(str(name)[:SHOWN]) for name in unknown[:5])
             what = f"unknown key{'s' if len(unknown) > 1 else ''} {listed}"
             raise self.problem(at, what, table=True, hint=f"{meant}keys: {', '.join(known)}")

@@ -14,15 +14,16 @@ import device_runtime as _device_runtime  # noqa: F401 - first: it silences ONNX
 __version__ = "0.1.0"
 
 _VERBS = ("evaluate", "export_adapter", "export_base", "forecast", "load_run", "train")
+_FROM = {**dict.fromkeys(_VERBS, "edge_tsfm.api"), "Callback": "edge_tsfm.training.callbacks"}
 
-__all__ = [*_VERBS, "__version__"]  # noqa: PLE0604 - a list of text, computed once
+__all__ = [*_FROM, "__version__"]  # noqa: PLE0604 - a list of text, computed once
 
 
 def __getattr__(name: str) -> Any:
-    """Import the verb ``name``."""
-    if name not in _VERBS:
+    """Import the public ``name``."""
+    if name not in _FROM:
         raise AttributeError(f"module 'edge_tsfm' has no attribute {name!r}")
-    return getattr(import_module("edge_tsfm.api"), name)
+    return getattr(import_module(_FROM[name]), name)
 
 
 def __dir__() -> list[str]:

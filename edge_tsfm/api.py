@@ -11,11 +11,12 @@ edge_tsfm`` loads neither torch nor ONNX Runtime.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device_runtime.binder import bind, check_keys
 from edge_tsfm.errors import ConfigError, DataError, GateRefusedError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edge_tsfm.data.sources import Source
     from edge_tsfm.runs.evaluate import Evaluation
     from edge_tsfm.runs.run import Run
+    from edge_tsfm.training.callbacks import Callback
 
 IN_MEMORY = "DataFrame"  # a run's record, where it was trained on a frame
 
@@ -34,28 +36,30 @@ def train(
     out: str | Path,
     target: str | None = None,
     method: str = "fourierft",
-    resume: bool = False,
-    force: bool = False,
-    report: Callable[[int, float, float], None] = lambda *_: None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Adapt a frozen base to ``data`` and write the run folder ``out``; ``edge-tsfm train`` has the same options.
 
-    ``options`` are those of the command, with underscores: ``base``, ``steps``, ``context_length``, ``interval``, …
-    ``report`` is called after each step with the step, its loss and the validation score. A run has no copy of data:
-    to evaluate or export one that was trained on a frame, pass the frame again.
+    ``options`` are those of the command, with underscores: ``base``, ``steps``, ``context_length``, ``interval``, …;
+    ``resume`` continues a run that was killed, ``force`` accepts an adapter that the gate refuses, ``log_to`` names
+    tools that log the run (``["tensorboard"]``). ``callbacks`` are called during training: `edge_tsfm.Callback`. A run
+    has no copy of data: to evaluate or export one that was trained on a frame, pass the frame again.
 
     Raises `GateRefusedError` if the adapter does not beat its frozen base on validation patients, unless ``force``
     accepts it all the same; the run folder is kept, and ``load_run`` opens it. Raises `ConfigError`, `DataError`,
     `TrainError` and `ModelError`.
     """
+    from edge_tsfm.runs.log_to import open_logger
     from edge_tsfm.runs.train import train as train_run
     from edge_tsfm.training.config import TrainConfig
 
     source = _source(data)
-    known = {field.name for field in fields(TrainConfig)} - {"data"}
-    if unknown := sorted(set(options) - known):
-        raise ConfigError(f"train has no option {unknown[0]!r}", hint=f"options: {', '.join(sorted(known))}")
+    resume, force = (bool(options.pop(name, False)) for name in ("resume", "force"))
+    log_to = options.pop("log_to", ())
+    log_to = (log_to,) if isinstance(log_to, str) else log_to
+    known = {field.name for field in fields(TrainConfig)} - {"data"} | {"resume", "force", "log_to"}
+    check_keys(options, sorted(known), "", error=ConfigError)
     named = str(Path(source).resolve()) if isinstance(source, str | Path) else IN_MEMORY
     config = TrainConfig.from_dict({"data": named, "target": target, "method": method, **options})
     run = train_run(
@@ -63,7 +67,7 @@ def train(
         Path(out),
         resume=resume,
         force=force,
-        report=report,
+        callbacks=[*callbacks, *(open_logger(name, Path(out)) for name in log_to)],
         source=None if named != IN_MEMORY else source,
     )
     if not run.gate["accepted"] and not force:
@@ -90,11 +94,12 @@ def evaluate(run: Run | str | Path, data: Any = None, *, target: str | None = No
 
     Raises `DataError` if nothing can be scored, and `SignalMismatchError` for another signal or interval.
     """
+    from edge_tsfm.data.options import DataOptions
     from edge_tsfm.runs.evaluate import Options, evaluate_run, read_for
 
     opened = _run(run)
-    scored = {name: options.pop(name) for name in tuple(options) if name in Options.__dataclass_fields__}
-    dataset = read_for(opened, _given(opened, data), {"target": target, **options})
+    scored, read = _split(options, Options, DataOptions)
+    dataset = read_for(opened, _given(opened, data), DataOptions.of(read), target=target)
     return evaluate_run(opened, dataset, Options(**scored))
 
 
@@ -164,55 +169,55 @@ def forecast(
     *,
     target: str | Sequence[str],
     adapter: bytes | str | Path | None = None,
-    prediction_length: int | None = None,
-    context_length: int | None = None,
-    quantile_levels: Sequence[float] | None = None,
-    past_covariates: Sequence[str] = (),
-    future_covariates: Sequence[str] = (),
-    num_samples: int | None = None,
-    seed: int = 0,
-    min_observed: int | None = None,
-    accept: Sequence[str] = (),
-    **reading: Any,
+    **options: Any,
 ) -> pd.DataFrame:
     """Forecast every series of ``data`` with the device runtime, in chronos-forecasting's layout.
 
+    ``bundle`` is a bundle's folder, or the name of a repository of the Hugging Face hub that ``edge-tsfm push`` wrote
+    (``owner/name``): then ``adapter`` defaults to the one in it.
+
+    ``options`` are those of `edge_tsfm.runs.forecasts.Asked` (``prediction_length``, ``context_length``,
+    ``quantile_levels``, ``past_covariates``, ``future_covariates``, ``num_samples``, ``seed``, ``min_observed``,
+    ``accept``) and of reading (``interval``, ``id_column``, …). Lengths are in steps and default to the
+    adapter's, else 48 and 6.
+
     A row for each item, target and step: ``item_id``, ``timestamp`` of the step (in the time zone of a frame's times;
-    UTC for a file's; the step's number where the data count steps), ``target_name``, ``predictions`` (the median) and
+    UTC for a file's; by the calendar where they are days of a zone or months; the step's number where the data count
+    steps), ``target_name``, ``predictions`` (the median) and
     a column for each quantile level. Of an item that was split at a long gap, the last series is forecast.
-    ``frame.attrs`` has ``base``, ``adapter`` (digests) and ``left_out``: what could not be forecast, and why. Lengths
-    are in steps and default to the adapter's, else 48 and 6.
+    ``frame.attrs`` has ``base``, ``adapter`` (digests) and ``left_out``: what could not be forecast, and why.
 
-    Raises `DataError` if nothing can be forecast, `SignalMismatchError` for an adapter for something else, unless
-    ``accept`` names the difference, and what `device_runtime.Forecaster` raises.
+    Raises `ConfigError` for an unknown option, `DataError` if nothing can be forecast, `SignalMismatchError` for an
+    adapter for something else, unless ``accept`` names the difference, and what `device_runtime.Forecaster` raises.
     """
+    from edge_tsfm.data.calendar import by_calendar
     from edge_tsfm.data.in_memory import zone_of
+    from edge_tsfm.data.options import DataOptions
     from edge_tsfm.runs.forecasts import Asked, forecast_data
+    from edge_tsfm.runs.hub import is_repository, pull
 
+    if is_repository(bundle):
+        bundle, blob = pull(str(bundle))
+        adapter = blob if adapter is None else adapter
     source = _source(data)
+    asked, read = _split(options, Asked, DataOptions)
+    reading = DataOptions.of(read)
+    rows = None if isinstance(source, str | Path) else source
+    calendar = None if rows is None or reading.interval else by_calendar(rows, reading.timestamp_column)
+    targets = (target,) if isinstance(target, str) else tuple(target)
     found = forecast_data(
         bundle,
-        source,
-        Asked(
-            targets=(target,) if isinstance(target, str) else tuple(target),
-            past_covariates=tuple(past_covariates),
-            future_covariates=tuple(future_covariates),
-            prediction_length=prediction_length,
-            context_length=context_length,
-            quantile_levels=None if quantile_levels is None else tuple(quantile_levels),
-            num_samples=num_samples,
-            seed=seed,
-            min_observed=min_observed,
-        ),
+        source if calendar is None else calendar.frame,
+        replace(bind(Asked, asked | {"targets": targets}, "", error=ConfigError), reading=reading),
         adapter=adapter if adapter is None or isinstance(adapter, bytes) else Path(adapter),
-        accept=accept,
-        reading=reading,
     )
     frame = found.frame()
     last = frame.groupby("item_id", sort=False)["segment"].transform("max")
     frame = frame[frame["segment"] == last].drop(columns=["segment", "step"]).reset_index(drop=True)
-    zone = None if isinstance(source, str | Path) else zone_of(source, reading.get("timestamp_column"))
-    if zone is not None:
+    zone = None if rows is None else zone_of(rows, reading.timestamp_column)
+    if calendar is not None:
+        frame["timestamp"] = calendar.stamps(frame["timestamp"])
+    elif zone is not None:
         frame["timestamp"] = frame["timestamp"].dt.tz_localize("UTC").dt.tz_convert(zone)
     median = min(found.levels, key=lambda level: abs(float(level) - 0.5))
     frame.insert(2, "target_name", frame.pop("target_name"))
@@ -222,10 +227,20 @@ def forecast(
     return frame
 
 
+def _split(options: Mapping[str, Any], one: type, other: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide options among two dataclasses that declare them. Raises `ConfigError` for one that neither has."""
+    own = [field.name for field in fields(one) if field.name not in ("targets", "reading")]
+    check_keys(options, [*own, *(field.name for field in fields(other))], "", error=ConfigError)
+    first = {name: options[name] for name in options if name in own}
+    return first, {name: options[name] for name in options if name not in first}
+
+
 def _source(data: Any) -> Source:
     """Return a path, or a pandas frame of whatever frame it is. Raises `DataError`."""
     if isinstance(data, str | Path):
         return data
+    if hasattr(data, "collect"):
+        raise DataError(f"data: a {type(data).__name__} holds no rows yet", hint="give what its collect() returns")
     frame = data.to_pandas() if hasattr(data, "to_pandas") else data
     import pandas as pd
 

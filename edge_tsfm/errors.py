@@ -39,6 +39,10 @@ class InUseError(EdgeTsfmError):
     """Another process is writing into the folder."""
 
 
+class HubError(EdgeTsfmError):
+    """The Hugging Face hub refuses something, cannot be reached, or holds something else."""
+
+
 class DeployError(EdgeTsfmError):
     """An update repository or roll-out would become unusable or unsafe."""
 

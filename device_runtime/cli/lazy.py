@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from device_runtime.nearest import did_you_mean
 from device_runtime.renamed import say_renamed
 
 
@@ -45,6 +46,18 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"{self._package}.{cmd_name.replace('-', '_')}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; of one that nobody has, say which may have been meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            meant = did_you_mean(args[0], [*self.list_commands(ctx), *self._renamed]).rstrip()
+            if not meant or args[0].startswith("-"):
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}: {meant}", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing any of them."""

@@ -21,6 +21,11 @@ _OPTIONS = (
     click.option("--unit", help="Unit of the values, such as kPa or degF.  [default: the file's, or the signal's]"),
     click.option("--decimal", type=click.Choice([".", ","]), help="Decimal separator.  [default: detected]"),
     click.option(
+        "--date-format",
+        metavar="FORMAT",
+        help="How dates are written, such as MM/DD/YYYY or DD.MM.YY.  [default: as they show, or refused]",
+    ),
+    click.option(
         "--duplicates",
         type=click.Choice(["mean", "last", "median", "error"]),
         help="For rows of the same time that disagree.  [default: median, refused above 1 %]",

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from device_runtime.errors import InputError
 from device_runtime.forecast.forecaster import Forecast
 from device_runtime.format.binding import Use
+from device_runtime.nearest import did_you_mean
 from device_runtime.series.options import MIN_OBSERVED
 
 STRAYS_AHEAD = 3  # samples
@@ -184,7 +185,8 @@ class Stream:
     def _known(self, name: str) -> StreamSignal:
         """Return one of the stream's signals. Raises `InputError`."""
         if name not in self._signals:
-            raise InputError(f"unknown signal {name!r}; this stream has {', '.join(self._signals)}")
+            meant = did_you_mean(name, self._signals)
+            raise InputError(f"unknown signal {name!r}; {meant}this stream has {', '.join(self._signals)}")
         return self._signals[name]
 
     def _tell(self, kind: StreamSignal, t_ms: int, value: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from device_runtime.errors import InputError, SignalMismatchError
 from device_runtime.format.layout import MAX_CODE_SIZE, MAX_DIMENSION, MAX_INTERVAL, MAX_NAME_SIZE
+from device_runtime.nearest import did_you_mean
 from device_runtime.series.duration import parse_duration, say_duration
 from device_runtime.series.signals import Signal, find_signal
 from device_runtime.series.units import find_unit
@@ -206,4 +207,5 @@ def check_names(accepted: Collection[str]) -> None:
     """Raise `InputError` for a difference that does not exist."""
     unknown = [what for what in accepted if what not in DIFFERENCES]
     if unknown:
-        raise InputError(f"no difference is named {unknown[0]!r}: want any of {', '.join(DIFFERENCES)}")
+        meant = did_you_mean(unknown[0], DIFFERENCES)
+        raise InputError(f"no difference is named {unknown[0]!r}", hint=f"{meant}any of {', '.join(DIFFERENCES)}")

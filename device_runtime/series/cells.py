@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
+from device_runtime.nearest import did_you_mean
+from device_runtime.series.date_formats import DateFormat
 
 Column = NDArray[Any]  # [R]: object (text, "" for an empty cell), float64 (NaN for none), int64 or datetime64[us]
 _MISSING = frozenset(
@@ -33,6 +35,7 @@ class Cells:
     commas: bool = False  # some cell may hold a comma
     notes: tuple[str, ...] = ()
     first_cells: Callable[[str], Column] | None = None  # some of a column, where all of it is dear
+    dates: DateFormat | None = None  # how a person said that dates are written; None: in a form that shows its order
     _texts: dict[str, NDArray[np.object_]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -65,6 +68,11 @@ class Cells:
             return over_distinct(column.astype("datetime64[us]"), lambda cell: "" if np.isnat(cell) else str(cell))
         return over_distinct(column, str)
 
+    @property
+    def date_form(self) -> re.Pattern[str] | None:
+        """The one form of its times, where a person said how dates are written."""
+        return None if self.dates is None else self.dates.form
+
     def keep(self, wanted: NDArray[np.bool_]) -> Cells:
         """Return the rows where ``wanted`` ``[R]`` is true."""
         places = np.flatnonzero(wanted)
@@ -78,6 +86,7 @@ class Cells:
             commas=self.commas,
             notes=self.notes,
             first_cells=self.first_cells,
+            dates=self.dates,
         )
 
 
@@ -143,7 +152,9 @@ def named_column(names: Sequence[str], asked: str, *, option: str, source: str) 
             hint="write it exactly as one of them",
         )
     if not same:
-        raise InputError(f"{source} has no column {asked!r}", hint=f"its columns: {listed(names)}")
+        raise InputError(
+            f"{source} has no column {asked!r}", hint=f"{did_you_mean(asked, names)}its columns: {listed(names)}"
+        )
     return same[0]
 
 

@@ -161,7 +161,15 @@ def _prefix(name: str) -> str:
 
 
 def _holds_days(cells: Cells, name: str) -> bool:
-    return _all(cells, name, is_day) or _all(cells, name, is_midnight)
+    if cells.columns[name].dtype.kind == "M":
+        return _holds_midnights(cells, name)
+    words, form = distinct(cells.texts(name))[1], cells.date_form
+    return all(is_day(word, form) for word in words) or all(is_midnight(word, form) for word in words)
+
+
+def _holds_midnights(cells: Cells, name: str) -> bool:
+    """Say whether a column of times holds none but the first moments of days."""
+    return bool((cells.columns[name].astype("datetime64[us]").astype(np.int64) % DAY_US == 0).all())
 
 
 def _day_number(cells: Cells, chosen: str) -> str | None:
@@ -184,16 +192,13 @@ def is_date_alone(cells: Cells, name: str) -> bool:
 def holds_stamps(cells: Cells, name: str) -> bool:
     """Return whether a column holds dates with a time of day."""
     if cells.columns[name].dtype.kind == "M":
-        return not _all(cells, name, is_day)
+        return not _holds_midnights(cells, name)
     texts = distinct(cells.texts(name))[1]
-    return all(parse_stamp(text) is not None and ":" in text for text in texts)
+    return all(parse_stamp(text, cells.date_form) is not None and ":" in text for text in texts)
 
 
 def _all(cells: Cells, name: str, test: Callable[[str], bool]) -> bool:
-    if cells.columns[name].dtype.kind == "M":
-        times = cells.columns[name].astype("datetime64[us]").astype(np.int64)
-        return test in (is_day, is_midnight) and bool((times % DAY_US == 0).all())
-    return all(map(test, distinct(cells.texts(name))[1]))
+    return cells.columns[name].dtype.kind != "M" and all(map(test, distinct(cells.texts(name))[1]))
 
 
 def _is_clock(text: str) -> bool:
@@ -215,6 +220,11 @@ def _time_of_day(text: str) -> int | None:
     return time
 
 
+def begins_with_date(cells: Cells, names: Sequence[str]) -> bool:
+    """Say whether the first of joined columns holds dates."""
+    return _is_date_name(names[0]) and _holds_days(cells, names[0])
+
+
 def read_joined(
     cells: Cells, names: Sequence[str], numerals: Numerals
 ) -> tuple[NDArray[np.int64], Literal["timestamp", "step"], tuple[str, ...]]:
@@ -229,7 +239,7 @@ def read_joined(
     clock: Literal["timestamp", "step"] = "step"
     for place, name in enumerate(names):
         role = roles.get(name, "")
-        if place == 0 and _is_date_name(name) and _holds_days(cells, name):
+        if place == 0 and begins_with_date(cells, names):
             total += _days(cells, name)
             clock = "timestamp"
         elif place == 0 and fold(name) in (*_NUMBERS, *_OF_YEAR):
@@ -262,7 +272,7 @@ def _days(cells: Cells, name: str) -> NDArray[np.int64]:
     if cells.columns[name].dtype.kind == "M":
         return cells.columns[name].astype("datetime64[us]").astype(np.int64)
     codes, words = distinct(cells.texts(name))
-    return parse_stamps(words)[0][codes]
+    return parse_stamps(words, cells.date_form)[0][codes]
 
 
 def _part(cells: Cells, name: str, role: str, numerals: Numerals) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from device_runtime.errors import InputError
+from device_runtime.series.date_formats import DateFormat, meant
 from device_runtime.series.duration import parse_duration
 from device_runtime.series.signals import Signal
 from device_runtime.series.units import find_unit
@@ -22,7 +23,8 @@ class TableOptions:
     """What a person may say of a table, left out where the file says it itself: keys of a TOML, options of commands.
 
     ``where`` are conditions ``COLUMN=VALUE``; ``duplicates`` says what becomes of rows of one time that disagree
-    (None: their median, refused above a small share); ``unit`` is of the target's values, where it is not the signal's.
+    (None: their median, refused above a small share); ``unit`` is of the target's values, where it is not the signal's;
+    ``date_format`` is how dates are written (``MM/DD/YYYY``), where that does not show.
     """
 
     id_column: str | None = None
@@ -36,6 +38,7 @@ class TableOptions:
     duplicates: str | None = None
     where: tuple[str, ...] = ()
     decimal: str | None = None
+    date_format: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,7 @@ class ReadOptions(TableOptions):
             raise OptionError(f"--duplicates {self.duplicates}: want one of {', '.join(DUPLICATES)}")
         if self.decimal is not None and self.decimal not in (".", ","):
             raise OptionError(f"--decimal {self.decimal}: want . or ,")
+        self.dates()
         own = None if self.signal is None else self.signal.ucum
         if self.unit is not None and self.unit != own and find_unit(self.unit) is None:
             raise OptionError(f"--unit {self.unit} is not a unit known here", hint="such as mmHg, kPa, degC or degF")
@@ -73,6 +77,17 @@ class ReadOptions(TableOptions):
     def max_gap_us(self) -> int | None:
         """Return the longest stretch without a row inside one series in microseconds, None where it was not said."""
         return None if self.max_gap is None else _span(self.max_gap, "max_gap")
+
+    def dates(self) -> DateFormat | None:
+        """Return how dates are written, None where it was not said. Raises `OptionError` for what is no such form."""
+        if self.date_format is None:
+            return None
+        try:
+            return DateFormat(self.date_format)
+        except ValueError as error:
+            near = meant(self.date_format)
+            hint = f"--date-format {near}: a time of day behind it is read as it is" if near else None
+            raise OptionError(f"--date-format {self.date_format}: {error}", hint=hint) from error
 
     def named(self) -> dict[str, str | None]:
         """Return the columns that were named: option → column."""

@@ -29,7 +29,7 @@ from device_runtime.series.reading import Reading
 from device_runtime.series.rows import rows_of, without_empty_rows
 from device_runtime.series.structure import identity_by_structure, identity_of_runs, refuse_restarted
 from device_runtime.series.target import Target, find_target, take_values
-from device_runtime.series.times import STEP_US, Times, read_times
+from device_runtime.series.times import STEP_US, Times, read_times, require_dates_as_text
 from device_runtime.series.units import convertible
 
 # Ids [R], times in microseconds [R] and which rows of the table they are [R] → ids [R], and what to say of them.
@@ -53,7 +53,7 @@ def read(
     id means in several files. Raises `InputError` for a table that cannot be read as asked, `OptionError` for
     impossible options.
     """
-    table = cells
+    table = cells = replace(cells, dates=options.dates())
     cells, full = without_empty_rows(cells, options.timestamp_column)
     layout = find_layout(cells, options, known)
     wanted = find_target(cells, layout, target, options.signal)
@@ -108,6 +108,7 @@ def _times(cells: Cells, layout: Layout, numerals: Numerals) -> Times:
     """Read the times, or count rows within each item where the table has none."""
     if layout.timestamp_columns:
         return read_times(cells, layout.timestamp_columns, step_us=layout.step_us, numerals=numerals)
+    require_dates_as_text(cells, ())
     ids = np.zeros(cells.rows, dtype=np.int64)
     if layout.id_column is not None:
         ids = distinct(cells.texts(layout.id_column))[0]

@@ -13,42 +13,42 @@ DAY_US = 86_400_000_000
 _MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
            "november", "december")  # fmt: skip
 _EPOCH = date(1970, 1, 1).toordinal()
-_ZONE = r"(?P<zone>[zZ]|\s*[+-]\d{2}(?::?\d{2})?|\s*(?:UTC|GMT)|[zZ]?\[UTC\])?"
-_CLOCK = r"(?P<h>\d{1,2}):(?P<min>\d{1,2})(?::(?P<s>\d{1,2})(?P<f>[.,]\d+)?)?(?P<half>\s*[aApP]\.?[mM]\.?)?"
+ZONE = r"(?P<zone>[zZ]|\s*[+-]\d{2}(?::?\d{2})?|\s*(?:UTC|GMT)|[zZ]?\[UTC\])?"
+CLOCK = r"(?P<h>\d{1,2}):(?P<min>\d{1,2})(?::(?P<s>\d{1,2})(?P<f>[.,]\d+)?)?(?P<half>\s*[aApP]\.?[mM]\.?)?"
 _BASIC_CLOCK = r"(?P<h>\d{2})(?:(?P<min>\d{2})(?:(?P<s>\d{2})(?P<f>[.,]\d+)?)?)?"
 _WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+)?"
 _MONTH = r"(?P<mon>[a-z]{3,9})\.?"
 _FORMS = tuple(
     re.compile(form, re.ASCII)
     for form in (
-        rf"(?P<y>\d{{4}})(?P<mark>[-/.])(?P<m>\d{{1,2}})(?P=mark)(?P<d>\d{{1,2}})(?:(?:[Tt]|\s+){_CLOCK}{_ZONE})?",
-        rf"(?P<d>\d{{1,2}})\.(?P<m>\d{{1,2}})\.(?P<y>\d{{4}})(?:(?:[Tt]|,?\s+){_CLOCK}{_ZONE})?",
-        rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})(?:[Tt _-]?{_BASIC_CLOCK}{_ZONE})?",
-        rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})[Tt ]{_CLOCK}{_ZONE}",
-        rf"(?P<y>\d{{4}})-(?P<m>\d{{2}})-(?P<d>\d{{2}})[Tt]{_BASIC_CLOCK}{_ZONE}",
+        rf"(?P<y>\d{{4}})(?P<mark>[-/.])(?P<m>\d{{1,2}})(?P=mark)(?P<d>\d{{1,2}})(?:(?:[Tt]|\s+){CLOCK}{ZONE})?",
+        rf"(?P<d>\d{{1,2}})\.(?P<m>\d{{1,2}})\.(?P<y>\d{{4}})(?:(?:[Tt]|,?\s+){CLOCK}{ZONE})?",
+        rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})(?:[Tt _-]?{_BASIC_CLOCK}{ZONE})?",
+        rf"(?P<y>\d{{4}})(?P<m>\d{{2}})(?P<d>\d{{2}})[Tt ]{CLOCK}{ZONE}",
+        rf"(?P<y>\d{{4}})-(?P<m>\d{{2}})-(?P<d>\d{{2}})[Tt]{_BASIC_CLOCK}{ZONE}",
         r"(?P<y>\d{4})-(?P<m>\d{2})",
         # Months by their English names: 01-Mar-2026, 1 March 2026, 01MAR2026:12:00, Mar 1, 2026.
         rf"(?i:{_WEEKDAY}(?P<d>\d{{1,2}})[-/. ]?\s*{_MONTH}[-/., ]?\s*(?P<y>\d{{4}})"
-        rf"(?:(?:[t:]|,?\s+){_CLOCK}{_ZONE})?)",
-        rf"(?i:{_WEEKDAY}{_MONTH}\s+(?P<d>\d{{1,2}}),?\s+(?P<y>\d{{4}})(?:,?\s+{_CLOCK}{_ZONE})?)",
+        rf"(?:(?:[t:]|,?\s+){CLOCK}{ZONE})?)",
+        rf"(?i:{_WEEKDAY}{_MONTH}\s+(?P<d>\d{{1,2}}),?\s+(?P<y>\d{{4}})(?:,?\s+{CLOCK}{ZONE})?)",
     )
 )
-_TIME_OF_DAY = re.compile(_CLOCK, re.ASCII)
+_TIME_OF_DAY = re.compile(CLOCK, re.ASCII)
 _DATES_WITH_SLASHES = re.compile(r"\d{1,2}[/-]\d{1,2}[/-]\d{2,4}(\s.*)?", re.ASCII)
 
 
-def parse_stamp(text: str) -> tuple[int, bool] | None:
+def parse_stamp(text: str, form: re.Pattern[str] | None = None) -> tuple[int, bool] | None:
     """Return a time in microseconds since 1970, and whether it has a time zone (it is UTC then); None for no time.
 
     Dates with year first (``-``, ``/``, ``.`` or nothing between) or as ``31.12.2026``, hours with or without a
     leading zero or with AM and PM, fractions of any length (cut to microseconds), English months, offsets as ``Z``,
-    ``+02:00``, ``+0200`` or ``+02``.
+    ``+02:00``, ``+0200`` or ``+02``. With a ``form`` in that one alone.
     """
     said = text.strip()
-    for form in _FORMS:
-        if found := form.fullmatch(said):
+    for one in _FORMS if form is None else (form,):
+        if found := one.fullmatch(said):
             parts = found.groupdict()
-            day = _day(int(parts["y"]), _month(parts), int(parts.get("d") or 1))
+            day = _day(_year(parts), _month(parts), int(parts.get("d") or 1))
             clock = _clock(parts)
             offset = _offset(parts.get("zone"))
             if day is None or clock is None or offset is None:
@@ -65,15 +65,15 @@ def parse_time_of_day(text: str) -> int | None:
     return _clock(found.groupdict())
 
 
-def is_day(text: str) -> bool:
+def is_day(text: str, form: re.Pattern[str] | None = None) -> bool:
     """Return whether a text is a date without a time of day."""
-    stamp = parse_stamp(text)
+    stamp = parse_stamp(text, form)
     return stamp is not None and stamp[0] % DAY_US == 0 and ":" not in text and len(text.strip()) <= 10
 
 
-def is_midnight(text: str) -> bool:
+def is_midnight(text: str, form: re.Pattern[str] | None = None) -> bool:
     """Return whether a text is the first moment of a day, which is how a date without a time of day may be written."""
-    stamp = parse_stamp(text)
+    stamp = parse_stamp(text, form)
     return stamp is not None and stamp[0] % DAY_US == 0
 
 
@@ -82,18 +82,20 @@ def is_ambiguous_day(text: str) -> bool:
     return _DATES_WITH_SLASHES.fullmatch(text.strip()) is not None
 
 
-def parse_stamps(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
+def parse_stamps(
+    texts: Sequence[str], form: re.Pattern[str] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
     """Return many times in microseconds ``[N]``, and whether each has a zone (1), none (0), or is no time (-1)."""
     times = np.zeros(len(texts), dtype=np.int64)
     kinds = np.full(len(texts), -1, dtype=np.int8)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-    for length in (16, 19):
+    for length in (16, 19) if form is None else ():
         places = np.flatnonzero(lengths == length)
         if len(places) > 64:
             good, values = _plain_stamps([texts[place] for place in places.tolist()], length)
             times[places[good]], kinds[places[good]] = values[good], 0
     for place in np.flatnonzero(kinds < 0).tolist():
-        if (stamp := parse_stamp(texts[place])) is not None:
+        if (stamp := parse_stamp(texts[place], form)) is not None:
             times[place], kinds[place] = stamp[0], int(stamp[1])
     return times, kinds
 
@@ -129,6 +131,13 @@ def days_from_civil(year: NDArray[np.int64], month: NDArray[np.int64], day: NDAr
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     days: NDArray[np.int64] = era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
     return days
+
+
+def _year(parts: dict[str, str | None]) -> int:
+    """Return a year; one of two digits is of 1969 to 2068."""
+    if (short := parts.get("yy")) is None:
+        return int(parts["y"] or 0)
+    return int(short) + (1900 if int(short) >= 69 else 2000)
 
 
 def _month(parts: dict[str, str | None]) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
+from device_runtime.nearest import did_you_mean
 from device_runtime.series.cells import Cells, distinct, is_missing, listed, named_column
 from device_runtime.series.layouts import Layout
 from device_runtime.series.numerals import Numerals, read_numbers
@@ -66,8 +68,19 @@ def find_target(cells: Cells, layout: Layout, target: str | None, own: Signal | 
             )
     raise InputError(
         f"{cells.source} has no column {target!r}",
-        hint=f"name the values with --target; its columns: {listed(cells.names)}",
+        hint=f"{_meant(target, names)}name the values with --target; its columns: {listed(cells.names)}",
     )
+
+
+def _meant(target: str, names: Sequence[str]) -> str:
+    """Begin a hint with the name that may have been meant: one of ``names``, or of a vital sign that is among them.
+
+    Who names another vital sign meant that one.
+    """
+    if find_event(target) is not None:
+        return ""
+    signals = dict.fromkeys(signal.name for name in names if (signal := find_event(name)))
+    return did_you_mean(target, [*names, *signals])
 
 
 def _refuse_if_used(cells: Cells, layout: Layout, generic: str, target: str) -> None:
@@ -99,7 +112,10 @@ def _find_event(cells: Cells, layout: Layout, name_column: str, target: str | No
     signal = find_event(target)
     mine = tuple(event for event in events if event_is(event, target, signal))
     if not mine:
-        raise InputError(f"{cells.source} has no rows with {name_column} {target!r}", hint=f"it has: {listed(events)}")
+        raise InputError(
+            f"{cells.source} has no rows with {name_column} {target!r}",
+            hint=f"{_meant(target, events)}it has: {listed(events)}",
+        )
     column = layout.value_column
     assert column is not None
     signal = signal or _signal(target, own)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from device_runtime.errors import InputError
 from device_runtime.series.cells import Cells, distinct, is_missing, listed
+from device_runtime.series.date_formats import DateFormat, fitting
 from device_runtime.series.elapsed import elapsed_times
 from device_runtime.series.epochs import epoch_times
-from device_runtime.series.joined import OF_DAY, read_joined
+from device_runtime.series.joined import OF_DAY, begins_with_date, read_joined
 from device_runtime.series.numerals import Numerals
 from device_runtime.series.stamps import is_ambiguous_day, parse_stamps, parse_time_of_day
 from device_runtime.series.words import ZONES, fold
@@ -42,6 +43,7 @@ def read_times(cells: Cells, names: Sequence[str], *, step_us: int | None, numer
     ``step_us`` is how long 1 is in a column of plain step numbers. Raises `InputError` for an empty or unreadable
     field, or when some timestamps have a time zone and others have none.
     """
+    require_dates_as_text(cells, names)
     if len(names) > 1:
         times, clock, notes = read_joined(cells, names, numerals)
         return Times(time_us=times, clock=clock, notes=notes)
@@ -62,6 +64,9 @@ def read_times(cells: Cells, names: Sequence[str], *, step_us: int | None, numer
     texts = cells.texts(name)
     _refuse_empty(cells, name, texts == "")
     codes, words = distinct(texts)
+    if cells.dates is not None:
+        _refuse_several_zones(cells)
+        return Times(time_us=_stamps(cells, name, codes, words)[codes], clock="timestamp")
     numbers = [numerals.number(word) for word in words]
     if all(number is not None and not math.isnan(number) for number in numbers):
         values: NDArray[Any]
@@ -93,17 +98,14 @@ def _from_numbers(cells: Cells, name: str, column: NDArray[Any], step_us: int | 
 
 def _stamps(cells: Cells, name: str, codes: NDArray[np.int64], words: Sequence[str]) -> NDArray[np.int64]:
     """Read the distinct texts of a column as times."""
-    times, kinds = parse_stamps(words)
+    times, kinds = parse_stamps(words, cells.date_form)
     if (kinds < 0).any():
         place = int(np.argmax(kinds < 0))
         row = int(np.argmax(codes == place))
-        hint = f"{ISO}, or a plain step number with --interval"
-        if is_ambiguous_day(words[place]):
-            hint = f"day first or month first cannot be told: {ISO}"
-        elif parse_time_of_day(words[place]) is not None:
-            hint = "a time of day needs its date: in the same column, or in one called date beside it"
+        wanted = "a timestamp" if cells.dates is None else f"a date as {cells.dates.text}, perhaps with a time of day,"
         raise InputError(
-            f"column {name!r} has {words[place]!r} where a timestamp is needed ({cells.where(row)})", hint=hint
+            f"column {name!r} has {words[place]!r} where {wanted} is wanted ({cells.where(row)})",
+            hint=_how_to_write(words, words[place], cells.dates),
         )
     if kinds.min() != kinds.max():
         row = int(np.argmax(kinds[codes] != kinds[codes[0]]))
@@ -112,6 +114,34 @@ def _stamps(cells: Cells, name: str, codes: NDArray[np.int64], words: Sequence[s
             hint="give all of them the same form, such as 2026-03-01T12:00:00Z",
         )
     return times
+
+
+def _how_to_write(words: Sequence[str], unread: str, said: DateFormat | None) -> str:
+    """Say what to do about times ``words`` of which ``unread`` is none, with ``--date-format`` as it was ``said``."""
+    if said is not None and (parse_stamps(words)[1] >= 0).all():
+        return "leave --date-format out: these dates show their order"
+    fit = [f"--date-format {one}" for one in fitting(words)]
+    if fit:
+        told = "the only order that fits them all" if len(fit) == 1 else "day first or month first cannot be told"
+        return f"say {' or '.join(fit)}: {told}"
+    if said is not None:
+        return f"write all of the column as {said.text}, or leave --date-format out"
+    if is_ambiguous_day(unread):
+        return f"no one order of day and month fits all of the column: {ISO}"
+    if parse_time_of_day(unread) is not None:
+        return "a time of day needs its date: in the same column, or in one called date beside it"
+    return f"{ISO}, or a plain step number with --interval"
+
+
+def require_dates_as_text(cells: Cells, names: Sequence[str]) -> None:
+    """Refuse a format of dates for times that ``names`` hold in another way, or that there are none of."""
+    text = bool(names) and cells.is_text(names[0])
+    if cells.dates is None or (text and (len(names) == 1 or begins_with_date(cells, names))):
+        return
+    raise InputError(
+        f"{cells.source}: --date-format {cells.dates.text}: its times are no dates that are text",
+        hint="leave it out, or name the column of the dates with --timestamp-column",
+    )
 
 
 def _refuse_empty(cells: Cells, name: str, empty: NDArray[np.bool_]) -> None:

@@ -12,6 +12,7 @@ from edge_tsfm.errors import EdgeTsfmError, GateRefusedError
 from export.errors import ExportError
 
 EXTRAS = {
+    "huggingface_hub",
     "torch",
     "pandas",
     "chronos",
@@ -39,6 +40,7 @@ VERBS = {
     "inspect": "say what a bundle, blob, run or data file holds",
     "verify": "check a blob against its bundle as a device would",
     "forecast": "forecast a file with a bundle and an adapter",
+    "push": "share a run on the Hugging Face hub",
     "replay": "run a ward's history through the monitor's own verdicts",
     "adapt-eval": "run a ward's history through the monitor's own learning",
     "bench": "time the device runtime against torch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def list_columns(path: Path, options: ReadOptions) -> dict[str, Any]:
     if headers:
         return {"data": path.name, "layout": "WFDB", "records": len(headers), "signals": _wfdb(headers)}
     table = open_source(path, target=None, options=options)
-    cells = cells_of(table, FrameColumns(table.frame))
+    cells = replace(cells_of(table, FrameColumns(table.frame)), dates=options.dates())
     layout, numerals, notes = None, Numerals(), list(cells.notes)
     try:
         with as_data_errors():

@@ -96,6 +96,7 @@ def command(
     Compares it with its frozen base, persistence, the window's mean, a linear trend and exponential smoothing, with
     intervals by bootstrap over patients. Says so if the adapter does not beat its base.
     """
+    from edge_tsfm.data import DataOptions
     from edge_tsfm.report.text import report_csv, report_text
     from edge_tsfm.runs.evaluate import Options, evaluate_run, read_for
 
@@ -103,7 +104,7 @@ def command(
     _check_options(trained, given["bundle"], given["adapter"], block_length)
     scored = taken(Options, given)
     options = Options(part=split, allow_trained=allow_trained_patients, block_length=block_length, **scored)
-    dataset = read_for(trained, data, {"target": target, **given})
+    dataset = read_for(trained, data, DataOptions.of(given), target=target)
     work = Work()
     with Progress("forecast", work, quiet=quiet) as progress:
         found = evaluate_run(trained, dataset, options, work=work, tell=progress.update)

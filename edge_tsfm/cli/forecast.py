@@ -68,16 +68,17 @@ def command(
     """
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"{out}: want a name that ends in .csv or .parquet")
+    from edge_tsfm.data import DataOptions
     from edge_tsfm.runs.forecasts import Asked, forecast_data
 
-    asked = Asked(**taken(Asked, given))
+    asked = Asked(**taken(Asked, given), accept=accept, reading=DataOptions.of(given))
 
     def opened(forecaster: Forecaster) -> None:
         require_use_said(forecaster)
         warn_of_use(forecaster)
         context_steps(forecaster, asked.context_length)
 
-    found = forecast_data(bundle, data, asked, adapter=adapter, accept=accept, reading=given, opened=opened)
+    found = forecast_data(bundle, data, asked, adapter=adapter, opened=opened)
     warn_of_accepted(found.forecast)
     for where, why in found.left_out.items():
         leave_out("edge-tsfm", where, why)

@@ -18,7 +18,7 @@ from edge_tsfm.errors import DataError, as_data_errors
 # What of train's options says nothing about which data are read, nor how.
 TRAINING = {
     "data", "out", "method", "base", "preset", "target_modules", "n_frequency", "entries", "rank", "norms", "biases",
-    "steps", "batch_size", "learning_rate", "seed", "season", "resume", "force", "quiet", "as_json",
+    "steps", "batch_size", "learning_rate", "seed", "season", "resume", "force", "log_to", "quiet", "as_json",
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def inspect(
 ) -> tuple[dict[str, Any], list[str]]:
     """Describe what ``path`` is, for programs and for people. Raises `DataError` when it is none of the four."""
     from device_runtime.format.manifest import MANIFEST_FILE
-    from device_runtime.series.options import ReadOptions
+    from edge_tsfm.data import DataOptions
     from edge_tsfm.runs.record import RUN_FILE
     from edge_tsfm.training.config import load_config
 
@@ -69,7 +69,7 @@ def inspect(
     try:
         if nameless:
             with as_data_errors():
-                options = ReadOptions(**{one.name: asked[one.name] for one in fields(ReadOptions) if one.name in asked})
+                options = DataOptions.of({one.name: asked[one.name] for one in fields(DataOptions)}).of_table()
             return list_columns(path, options)
         config = load_config(config_file, {"data": str(path), "target": targets[0] if targets else None, **asked})
         return read_as_train(config)

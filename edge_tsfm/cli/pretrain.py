@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_tsfm.cli.progress import Progress as Display
-from edge_tsfm.cli.progress import quiet_option
+from edge_tsfm.cli.progress import log_to_option, quiet_option
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
+    from edge_tsfm.training.callbacks import Callback
     from edge_tsfm.research.pretraining.checkpoint import Progress
     from edge_tsfm.research.pretraining.config import PretrainConfig
 
@@ -49,6 +50,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "research" / "pretraining" / 
 @click.option("--method", help="Tune only what this method attaches (fourierft, bitfit, norms, …); needs --base.")
 @click.option("--device", help="cpu, cuda or cuda:N.  [default: a GPU if there is one]")
 @click.option("--resume/--no-resume", default=True, help="Continue from the run's last checkpoint.")
+@log_to_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
@@ -66,6 +68,7 @@ def command(
     method: str | None,
     device: str | None,
     resume: bool,
+    log_to: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -91,21 +94,44 @@ def command(
 
     from edge_tsfm.research.pretraining.few import Continued
     from edge_tsfm.research.pretraining.run import pretrain
+    from edge_tsfm.runs.log_to import open_logger
+    from edge_tsfm.training.callbacks import Several
 
-    work = Work()
-    with Display(f"pretrain {config.name}", work, quiet=quiet) as shown:
-        outcome = pretrain(
-            config,
-            out,
-            continued=None if base is None else Continued(base=base, method=method),
-            validate_on=validate_on,
-            targets=targets,
-            validation_windows=validation_windows,
-            resume=resume,
-            device=device,
-            on_log=_Pace(config, work, shown),
-        )
-    _say(outcome.to_dict(), as_json)
+    heard, work = Several([open_logger(name, out) for name in log_to]), Work()
+    record = None
+    try:
+        with Display(f"pretrain {config.name}", work, quiet=quiet) as shown:
+            outcome = pretrain(
+                config,
+                out,
+                continued=None if base is None else Continued(base=base, method=method),
+                validate_on=validate_on,
+                targets=targets,
+                validation_windows=validation_windows,
+                resume=resume,
+                device=device,
+                on_log=_Lines(config, _Pace(config, work, shown), heard),
+            )
+        record = outcome.to_dict()
+    finally:
+        heard.on_end(record)
+    _say(record, as_json)
+
+
+class _Lines:
+    """Passes each line of a run's curve to the display and to the logs."""
+
+    def __init__(self, config: PretrainConfig, pace: _Pace, heard: Callback) -> None:
+        self._config, self._pace, self._heard, self._begun = config, pace, heard, False
+
+    def __call__(self, progress: Progress) -> None:
+        """Take one line."""
+        if not self._begun:
+            self._heard.on_begin({"config": self._config.to_dict()})
+            self._begun = True
+        row = {name: value for name, value in progress.curve[-1].items() if name != "step"}
+        self._heard.on_step(progress.step, row)
+        self._pace(progress)
 
 
 class _Pace:

@@ -17,6 +17,13 @@ EVERY = 30.0  # seconds between two lines where there is no terminal
 SCALE = 1_000  # places of the bar
 
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress and no remarks on standard error.")
+# `edge_tsfm.runs.log_to.LOGGERS`, which would import torch to show a help text.
+log_to_option = click.option(
+    "--log-to",
+    multiple=True,
+    type=click.Choice(["tensorboard", "mlflow", "wandb"]),
+    help="Log figures there as well; repeatable. Each is an extra: edge-tsfm[tensorboard].",
+)
 
 
 class Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import click
 from device_runtime.cli.options import FiniteRange
 from device_runtime.cli.read_options import min_observed_option
 from edge_tsfm.cli.method_options import method_options
-from edge_tsfm.cli.progress import Progress, quiet_option
+from edge_tsfm.cli.progress import Progress, log_to_option, quiet_option
 from edge_tsfm.cli.reading import read_options
 from edge_tsfm.errors import ConfigError, GateRefusedError
 from edge_tsfm.progress import Work
@@ -52,6 +53,7 @@ from edge_tsfm.progress import Work
 )
 @click.option("--resume", is_flag=True, help="Continue a run that was killed.")
 @click.option("--force", is_flag=True, help="Accept an adapter that the gate refuses; recorded in run and blob.")
+@log_to_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print the run's record as JSON.")
 def command(
@@ -61,6 +63,7 @@ def command(
     config_file: Path | None,
     resume: bool,
     force: bool,
+    log_to: tuple[str, ...],
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -72,7 +75,9 @@ def command(
     A few long series are split by time instead: --split-by time.
     """
     from edge_tsfm.report.verdict import RunVerdict
+    from edge_tsfm.runs.log_to import open_logger
     from edge_tsfm.runs.train import train
+    from edge_tsfm.training.callbacks import Callback, Figures
     from edge_tsfm.training.config import load_config
 
     if len(targets) > 1:
@@ -86,11 +91,17 @@ def command(
     config = load_config(config_file, {"data": os.path.realpath(data) if data else None, **options})
     with Progress(f"train {config.method}", Work(), quiet=quiet) as progress:
 
-        def report(step: int, loss: float, held: float) -> None:
-            text = f"step {step:,} of at most {config.steps:,}, loss {loss:.3f}, validation {held:.5f}"
-            progress.update(text, mark=(step - 1) % config.evaluate_every == 0)  # a score is shown first one step later
+        class Shown(Callback):
+            held = math.nan
 
-        run = train(config, out, resume=resume, force=force, report=report, work=progress.work, remark=progress.say)
+            def on_step(self, step: int, figures: Figures) -> None:
+                self.held = figures.get("validation_score", self.held)
+                if step:
+                    text = f"step {step:,} of at most {config.steps:,}, loss {figures['training_loss']:.3f}"
+                    progress.update(f"{text}, validation {self.held:.5f}", mark="validation_score" in figures)
+
+        heard = [Shown(), *(open_logger(name, out) for name in log_to)]
+        run = train(config, out, resume=resume, force=force, callbacks=heard, work=progress.work, remark=progress.say)
     record, gate = run.record, run.gate
     if as_json:
         click.echo(json.dumps(record))

@@ -6,6 +6,7 @@
 from device_runtime.series.signals import SIGNALS, Signal, find_signal
 from edge_tsfm.data.clock import say_interval, season_steps
 from edge_tsfm.data.fingerprint import fingerprint
+from edge_tsfm.data.options import DataOptions
 from edge_tsfm.data.parts import Split, SplitBy
 from edge_tsfm.data.read import read_dataset
 from edge_tsfm.data.series import Dataset, ImportReport, Series
@@ -14,6 +15,7 @@ from edge_tsfm.data.windows import Windows, make_windows
 
 __all__ = [
     "SIGNALS",
+    "DataOptions",
     "Dataset",
     "ImportReport",
     "Part",

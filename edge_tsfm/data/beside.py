@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from edge_tsfm.data.read import read_dataset
+from device_runtime.series.signals import Signal
+from edge_tsfm.data.options import DataOptions
+from edge_tsfm.data.read import AS_THEY_SAY, read_dataset
 from edge_tsfm.data.series import Dataset, Series
 from edge_tsfm.data.sources import Source
 from edge_tsfm.errors import ConfigError, DataError
@@ -31,16 +32,21 @@ class Stretch:
 def read_beside(
     source: Source,
     names: Sequence[str],
-    **reading: Any,
+    options: DataOptions = AS_THEY_SAY,
+    *,
+    signal: Signal | None = None,
 ) -> tuple[Dataset, tuple[Stretch, ...]]:
     """Read the signals ``names`` of a source: the first one's dataset, and its series with the others beside.
 
-    Every signal is read as `read_dataset` reads it, with its options ``reading``, of which ``unit`` is the first
-    one's. A series whose other signals do not fit beside it has a ``fault`` and none of their values: it stops no
-    other. Raises as that does, `ConfigError` for a signal named twice, `DataError` for signals whose clocks differ.
+    Every signal is read as `read_dataset` reads it, with its ``options``, of which ``unit`` is the first one's. A
+    series whose other signals do not fit beside it has a ``fault`` and none of their values: it stops no other. Raises
+    as that does, `ConfigError` for a signal named twice, `DataError` for signals whose clocks differ.
     """
-    beside = {**reading, "unit": None}
-    read = {name: read_dataset(source, target=name, **(reading if name == names[0] else beside)) for name in names}
+    beside = replace(options, unit=None)
+    read = {
+        name: read_dataset(source, options if name == names[0] else beside, target=name, signal=signal)
+        for name in names
+    }
     signals = [dataset.signal for dataset in read.values()]
     if len(set(signals)) < len(names):
         raise ConfigError(f"{', '.join(names)}: a signal is named twice")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from device_runtime.nearest import did_you_mean
 from device_runtime.series.signals import find_signal
 from edge_tsfm.data.clock import parse_interval
 from edge_tsfm.data.monitor import record
@@ -71,7 +72,10 @@ def simulate_ward(
 def _simulated_name(signal: str) -> str:
     known = find_signal(signal)
     if known is None or known.name not in SIMULATED:
-        raise ConfigError(f"signal {signal!r} cannot be simulated", hint=f"choose from {', '.join(SIMULATED)}")
+        raise ConfigError(
+            f"signal {signal!r} cannot be simulated",
+            hint=f"{did_you_mean(signal, SIMULATED)}choose from {', '.join(SIMULATED)}",
+        )
     return known.name
 
 

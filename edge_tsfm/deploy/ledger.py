@@ -173,6 +173,11 @@ def write_rollout(repository: Repository, state: dict[str, Any]) -> None:
     _write(repository.folder / "rollouts" / f"{_checked(state['channel'])}.json", state)
 
 
+def ring_names(repository: Repository) -> list[str]:
+    """Return the names of all rings that something was said of."""
+    return [path.stem for path in sorted((repository.folder / "channels").glob("*.json"))]
+
+
 def rollouts(repository: Repository) -> list[dict[str, Any]]:
     """Return every ring's roll-out."""
     names = [path.stem for path in sorted((repository.folder / "rollouts").glob("*.json"))]

@@ -25,6 +25,7 @@ from typing import Any
 from device_runtime.binder import bind
 from device_runtime.documents import read_json
 from device_runtime.files import read_bounded, write_atomic
+from device_runtime.nearest import did_you_mean
 from edge_tsfm.deploy.signers import ROLES, KeyRef, signer_for
 from edge_tsfm.errors import DeployError
 
@@ -140,7 +141,10 @@ class Repository:
         """Read a role's newest metadata. Raises `DeployError` when it cannot be read."""
         version = self.version(role)
         if not version:
-            raise DeployError(f"there is no role {role}", hint=f"there are: {', '.join(self.roles())}")
+            raise DeployError(
+                f"there is no role {role}",
+                hint=f"{did_you_mean(role, self.roles())}there are: {', '.join(self.roles())}",
+            )
         name = "timestamp.json" if role == "timestamp" else f"{version}.{role}.json"
         return self._metadata(self.metadata / name)
 

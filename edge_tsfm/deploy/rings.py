@@ -15,6 +15,7 @@ from device_runtime.binder import bind
 from device_runtime.documents import read_json
 from device_runtime.errors import DeviceRuntimeError
 from device_runtime.files import write_atomic
+from device_runtime.nearest import did_you_mean
 from device_runtime.update.rollout import Rollout, encode, rollout_target
 from edge_tsfm.deploy.acts import record_act
 from edge_tsfm.deploy.approve import relist, revoke
@@ -30,7 +31,7 @@ from edge_tsfm.deploy.controller import (
     why_failed,
 )
 from edge_tsfm.deploy.field_figures import field_figures
-from edge_tsfm.deploy.ledger import RolloutState, read_ring, read_rollout, rollouts, write_rollout
+from edge_tsfm.deploy.ledger import Ring, RolloutState, read_ring, read_rollout, ring_names, rollouts, write_rollout
 from edge_tsfm.deploy.repository import Repository
 from edge_tsfm.errors import DeployError
 
@@ -41,7 +42,7 @@ MAX_REPORTS = 200_000
 def start(repository: Repository, ring: str, prefix: str, stages: tuple[Stage, ...], *, who: str) -> dict[str, Any]:
     """Offer an approved adapter to the first stage. Raises `DeployError` when devices would refuse it."""
     check_plan(stages)
-    known = read_ring(repository, ring)
+    known = _approved_for(repository, ring)
     file = known.find(prefix)
     if not known.live(file):
         raise DeployError(f"{known.called(file)} is revoked: devices would refuse it")
@@ -124,7 +125,7 @@ def halt(repository: Repository, ring: str, *, who: str, why: str) -> None:
 
 def take_back(repository: Repository, ring: str, prefix: str, *, older: bool, who: str, why: str) -> str:
     """Revoke an adapter and return its name: each device that has it goes back to its previous one, or the base."""
-    known = read_ring(repository, ring)
+    known = _approved_for(repository, ring)
     file = known.find(prefix)
     after = revoke(repository, known, file, older=older)
     log(repository, ring, "revoke", f"{known.called(file)}{' and all before it' if older else ''}: {why}", who)
@@ -143,7 +144,7 @@ def downgrade(
 ) -> dict[str, Any]:
     """Offer an earlier adapter again, under a new sequence."""
     check_plan(stages)
-    known = read_ring(repository, ring)
+    known = _approved_for(repository, ring)
     file = known.find(prefix)
     after = relist(repository, known, file)
     log(repository, ring, "downgrade", f"{known.called(file)} again as sequence {after.sequences[file]}: {why}", who)
@@ -218,6 +219,15 @@ def _failing(reports: list[dict[str, Any]], *, ring: str, sequence: int) -> set[
     return {str(one["device"]) for one in reports if count([one], ring=ring, sequence=sequence) == (0, 1)}
 
 
+def _approved_for(repository: Repository, ring: str) -> Ring:
+    """Read a ring that adapters are approved for. Raises `DeployError` for another."""
+    known = read_ring(repository, ring)
+    if not known.sequences:
+        meant = did_you_mean(ring, ring_names(repository))
+        raise DeployError(f"ring {ring}: no adapter is approved for it", hint=f"{meant}edge-tsfm deploy approve")
+    return known
+
+
 def _stoppable(repository: Repository, ring: str) -> dict[str, Any]:
     """Return a roll-out that is under way or finished."""
     state = read_rollout(repository, ring)
@@ -229,7 +239,8 @@ def _running(repository: Repository, ring: str) -> dict[str, Any]:
     state = read_rollout(repository, ring)
     if state is None or state["halt"] or state["finished"]:
         what = "none" if state is None else "halted" if state["halt"] else "finished"
-        raise DeployError(f"ring {ring} has no roll-out under way: {what}", hint="edge-tsfm deploy rollout")
+        meant = "" if state else did_you_mean(ring, ring_names(repository))
+        raise DeployError(f"ring {ring} has no roll-out under way: {what}", hint=f"{meant}edge-tsfm deploy rollout")
     return state
 
 

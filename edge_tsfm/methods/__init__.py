@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from device_runtime.nearest import did_you_mean
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods.base import Method, attach
 from edge_tsfm.methods.combination import Combination
@@ -28,7 +29,9 @@ def find_method(name: str, entries: Entries | None = None) -> Method:
     unknown = [member for member in members if member not in METHODS]
     if unknown or len(set(members)) != len(members) or ("full" in members and len(members) > 1):
         raise ConfigError(
-            f"no method {name!r}", hint=f"methods: {', '.join(METHODS)}; combine different ones with +, but not full"
+            f"no method {name!r}",
+            hint=f"{did_you_mean(unknown[0], METHODS) if unknown else ''}methods: {', '.join(METHODS)}; combine "
+            "different ones with +, but not full",
         )
     known = METHODS if entries is None else {**METHODS, FourierFT.name: FourierFT(entries)}
     if len(members) == 1:

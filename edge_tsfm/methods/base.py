@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from device_runtime.format.delta import Delta, Dtype
+from device_runtime.nearest import did_you_mean
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models.family import FAMILIES, family_of
 from edge_tsfm.models.parts import Parts, find_parts
@@ -45,7 +46,10 @@ def linear_sites(parts: Parts, roles: tuple[str, ...], method: str) -> list[str]
     """Return the live linear weights of ``roles``. Raises `ConfigError` for an unknown role or an empty selection."""
     unknown = [role for role in roles if role not in parts.linear]
     if unknown:
-        raise ConfigError(f"{method}: no role {unknown[0]!r}", hint=f"roles: {', '.join(parts.linear)}")
+        raise ConfigError(
+            f"{method}: no role {unknown[0]!r}",
+            hint=f"{did_you_mean(unknown[0], parts.linear)}roles: {', '.join(parts.linear)}",
+        )
     return selected([name for role in roles for name in parts.linear[role]], method)
 
 

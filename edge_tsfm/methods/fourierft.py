@@ -13,6 +13,7 @@ from torch import nn
 from device_runtime.format.delta import Delta, Dtype, Fourier, Numbers
 from device_runtime.format.generator import seeded_entries
 from device_runtime.format.layout import MAX_RECORDS
+from device_runtime.nearest import did_you_mean
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods.base import ADAPTER, linear_sites, modules
 from edge_tsfm.methods.entries import Entries
@@ -101,7 +102,9 @@ def fourier_sites(model: nn.Module, parts: Parts, options: Options) -> tuple[lis
     """
     preset = options.preset or (DEFAULT_PRESET if parts.linear["patch"] else T5_PRESET)
     if preset not in PRESETS:
-        raise ConfigError(f"fourierft: no preset {preset!r}", hint=f"presets: {', '.join(PRESETS)}")
+        raise ConfigError(
+            f"fourierft: no preset {preset!r}", hint=f"{did_you_mean(preset, PRESETS)}presets: {', '.join(PRESETS)}"
+        )
     roles, count = PRESETS[preset]
     names = linear_sites(parts, options.target_modules or roles, FourierFT.name)
     count = options.n_frequency or count

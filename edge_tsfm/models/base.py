@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from device_runtime.binder import bind_value
 from device_runtime.documents import read_json
+from device_runtime.nearest import did_you_mean
 from edge_tsfm.errors import ModelError
 from edge_tsfm.models.base_config import CONFIG_FILE, check_config
 
@@ -93,7 +94,8 @@ def open_pipeline(source: str) -> Any:
         place = str(folder)
     elif not Path(source).exists() and not HUB_ID.fullmatch(source):
         # Asking the hub would only wait for its refusal.
-        raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=HINT)
+        hint = f"{did_you_mean(source, BUNDLED)}{HINT}"
+        raise ModelError(f"cannot load base {source!r}: not bundled, no folder here, and no hub id", hint=hint)
     else:
         place = source
     _refuse_pointers(Path(place))

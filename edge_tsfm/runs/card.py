@@ -1,39 +1,148 @@
-"""The model card beside a run's PEFT checkpoint: what it is, the evidence, and whether the gate accepted it."""
+"""The model card of a run: what it is, its evidence, its intended use and how to load it. It has no machine paths."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edge_tsfm.models.base import HUB_ID
 from edge_tsfm.report.verdict import RunVerdict
+from edge_tsfm.runs.logged import without_path
+
+MODULES = {"chronos-bolt": "chronos.chronos_bolt", "chronos-2": "chronos.chronos2.model"}  # T5's is transformers'
+UNKNOWN = "as at its source"
 
 
-def peft_card(record: Mapping[str, Any]) -> str:
-    """Return the card of a run's ``record`` (run.json) as Markdown, with the front matter that the hub reads."""
-    config, base, data = record["config"], record["base"], record["data"]
-    verdict = RunVerdict(gate=record["gate"])
-    training = record["training"]
-    return "\n".join(
+def peft_card(record: Mapping[str, Any], *, place: str = "RUN/peft", files: tuple[str, ...] = ()) -> str:
+    """Return the card of a run's ``record`` (run.json) as Markdown, with the front matter that the hub reads.
+
+    ``place`` is where its PEFT checkpoint will be found: a folder, or a repository of the hub. ``files`` are a device's
+    files beside it, if there are any: the bundle's folder and the blob.
+    """
+    base, config = record["base"], record["config"]
+    parts = (
+        _front(record),
+        [f"# {record['channel']}: {config['method']} on {base['name']}"],
+        _what(record),
+        ["## Evidence"],
+        _evidence(record),
+        ["## Data"],
+        _data(record),
+        ["## Intended use"],
         [
-            "---",
-            "library_name: peft",
-            f"base_model: {base['source']}",
-            "pipeline_tag: time-series-forecasting",
-            "---",
-            "",
-            f"# {record['channel']}: {config['method']} on {base['name']}",
-            "",
-            f"**{verdict.headline}** {' '.join(verdict.beside)}",
-            "",
-            f"- {record['parameters']:,} parameters tuned by `{config['method']}`, written here as a LoRA checkpoint "
-            "of the same forecasts",
-            f"- base weights: SHA-256 `{base['digest']}`",
-            f"- trained on {record['channel']}, every {data['report'].get('interval', '?')}, data fingerprint "
-            f"`{data['fingerprint']}`",
-            f"- {config['context_length']} → {config['prediction_length']} steps, {record['windows']['train']:,} "
-            f"training windows; {training['metric']} on the patients that stop training {training['base']:.5f} (frozen "
-            f"base) → {training['best']:.5f} at step {training['best_step']}",
-            f"- made with edge-tsfm {record['versions']['edge-tsfm']}, PEFT {record['versions']['peft']}",
-            "",
-        ]
+            f"Forecasts of {record['channel']}, {config['prediction_length']} steps ahead from up to "
+            f"{config['context_length']}, on patients and monitors like those it was trained on. It decides nothing."
+        ],
+        ["## Limits"],
+        _limits(record),
+        ["## Licence"],
+        [f"The base's: {_licence(record)}. What the training data allow is for who trained on them to say."],
+        ["## How to load it"],
+        _loading(record, place, files),
     )
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _front(record: Mapping[str, Any]) -> Iterator[str]:
+    yield "---"
+    yield "library_name: peft"
+    if (hub := hub_id(record)) is not None:
+        yield f"base_model: {hub}"
+    yield "pipeline_tag: time-series-forecasting"
+    yield f"license: {'apache-2.0' if _licence(record) == 'Apache-2.0' else 'other'}"
+    yield "tags:"
+    yield from ("- chronos", "- time-series", "- edge-tsfm", f"- {record['config']['method']}")
+    yield "---"
+
+
+def hub_id(record: Mapping[str, Any]) -> str | None:
+    """Return the hub's name of a run's base; None for one that is bundled, or in a folder."""
+    source = str(record["base"]["source"])
+    return source if HUB_ID.fullmatch(source) and without_path(source) == source else None
+
+
+def _licence(record: Mapping[str, Any]) -> str:
+    return str(record["base"].get("licence", UNKNOWN))  # runs by earlier releases do not say
+
+
+def _what(record: Mapping[str, Any]) -> Iterator[str]:
+    verdict = RunVerdict(gate=record["gate"])
+    yield f"**{verdict.headline}** {' '.join(verdict.beside)}"
+    yield ""
+    yield (
+        f"{record['parameters']:,} parameters tuned by `{record['config']['method']}`, written here as a LoRA "
+        "checkpoint of the same forecasts."
+    )
+
+
+def _evidence(record: Mapping[str, Any]) -> Iterator[str]:
+    gate, training = record["gate"], record["training"]
+    metric, unit = str(gate.get("metric", "wql")).upper(), str(gate.get("unit", "patient"))
+    low, high = gate["interval"]
+    yield f"| On validation {unit}s that training never saw | {metric} |"
+    yield "|---|---|"
+    yield f"| frozen base | {_say(gate['base'])} |"
+    yield f"| adapted | {_say(gate['adapter'])} |"
+    yield (
+        f"| difference, {gate['confidence']:.0%} interval | {_percent(gate['difference'])} ({_percent(low)} to "
+        f"{_percent(high)}) |"
+    )
+    yield ""
+    yield (
+        f"{gate['patients']:,} {unit}s, {gate['windows']:,} windows; intervals by bootstrap over {unit}s. On those "
+        f"that stop training: {training['metric']} {training['base']:.5f} (frozen base) → {training['best']:.5f} at "
+        f"step {training['best_step']}."
+    )
+
+
+def _say(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.5f}"
+
+
+def _percent(value: float | None) -> str:
+    return "unbounded" if value is None else f"{value:+.1%}"
+
+
+def _data(record: Mapping[str, Any]) -> Iterator[str]:
+    data = record["data"]
+    yield (
+        f"{record['channel']} of {data['items']:,} items, every {data['report'].get('interval', '?')}, "
+        f"{record['windows']['train']:,} training windows. The data are not here; their fingerprint is "
+        f"`{data['fingerprint']}`."
+    )
+
+
+def _limits(record: Mapping[str, Any]) -> Iterator[str]:
+    yield "- Not a medical device: what is forecast is for people and devices that were validated with it."
+    yield "- Other wards, monitors, units or intervals than in training: evaluate there first (`edge-tsfm evaluate`)."
+    yield f"- Belongs to exactly one base: weights with SHA-256 `{record['base']['digest']}`."
+    yield "- Parameters fitted to patients may tell something of them: share them as you would share figures."
+
+
+def _loading(record: Mapping[str, Any], place: str, files: tuple[str, ...]) -> Iterator[str]:
+    base, versions = record["base"], record["versions"]
+    yield "```python"
+    if hub_id(record) is not None:
+        yield "from peft import AutoPeftModel"
+        yield ""
+        module = MODULES.get(base["family"])
+        allowed = f', import_allowlist=["{module}"]' if module else ""
+        yield f'model = AutoPeftModel.from_pretrained("{place}"{allowed})'
+    else:
+        yield "from edge_tsfm.models import load_base"
+        yield "from peft import PeftModel"
+        yield ""
+        yield f'base = load_base("{without_path(base["source"])}")  # a bundled base, or your folder of these weights'
+        yield f'model = PeftModel.from_pretrained(base.model, "{place}")'
+    yield "```"
+    if files:
+        yield ""
+        yield f"For a monitor, without torch: the base in `{files[0]}`, this adapter in `{files[1]}`. In Python:"
+        yield ""
+        yield "```python"
+        yield "import edge_tsfm as et"
+        yield ""
+        yield f'et.forecast("{place}", frame, target="{record["channel"]}")'
+        yield "```"
+    yield ""
+    yield f"Made with edge-tsfm {versions['edge-tsfm']}, PEFT {versions['peft']}."

@@ -15,7 +15,7 @@ from torch import nn
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.quantiles import calibrate
 from device_runtime.format.binding import check
-from edge_tsfm.data import Dataset, Part, Windows, read_dataset
+from edge_tsfm.data import DataOptions, Dataset, Part, Windows, read_dataset
 from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import ConfigError, DataError
@@ -75,8 +75,8 @@ class Evaluation:
     quantile_levels: tuple[float, ...]  # Q
 
 
-def read_for(run: Run, data: Source | None, reading: Mapping[str, Any]) -> Dataset:
-    """Read ``data``, None: the run's own, with the run's options but for those in ``reading`` that were given.
+def read_for(run: Run, data: Source | None, options: DataOptions, *, target: str | None = None) -> Dataset:
+    """Read ``data``, None: the run's own, with the run's target and options but for those that are given.
 
     Raises `DataError`.
     """
@@ -84,7 +84,7 @@ def read_for(run: Run, data: Source | None, reading: Mapping[str, Any]) -> Datas
     if isinstance(source, str | Path) and not Path(source).exists():
         hint = None if data is not None else "the run was trained on it; give the data: edge-tsfm evaluate RUN DATA"
         raise DataError(f"{source} does not exist", hint=hint)
-    return read_dataset(source, **(run.config.reading() | {name: given for name, given in reading.items() if given}))
+    return read_dataset(source, options.over(run.config.reading), target=target or run.config.target)
 
 
 def evaluate_run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -20,6 +20,8 @@ from device_runtime.format.binding import require_said
 from device_runtime.series.options import MIN_OBSERVED
 from edge_tsfm.data import Dataset, Series
 from edge_tsfm.data.beside import Contexts, read_beside, take_contexts
+from edge_tsfm.data.options import DataOptions
+from edge_tsfm.data.read import AS_THEY_SAY
 from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import ConfigError, DataError
@@ -31,6 +33,8 @@ class Asked(items.Asked):
     """The same of data: where neither is said nor the adapter is for one, 48 steps of context and 6 ahead."""
 
     targets: tuple[str, ...]
+    accept: tuple[str, ...] = ()  # in what the adapter may be for something else, by name
+    reading: DataOptions = AS_THEY_SAY
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,11 +82,9 @@ def forecast_data(
     asked: Asked,
     *,
     adapter: bytes | Path | None = None,
-    accept: Sequence[str] = (),
-    reading: Mapping[str, Any] | None = None,
     opened: Callable[[Forecaster], None] = lambda _: None,
 ) -> Forecasts:
-    """Forecast what follows the last row of every series of ``data``, read with the options ``reading``.
+    """Forecast what follows the last row of every series of ``data``.
 
     With future covariates: the last ``prediction_length`` rows of each item, which hold what is known ahead and nothing
     else. A series that cannot be forecast is left out and stops no other. ``opened`` sees the forecaster before it
@@ -91,9 +93,9 @@ def forecast_data(
     """
     bound = binding_of(adapter)
     names = [*asked.targets, *asked.past_covariates, *asked.future_covariates]
-    dataset, stretches = read_beside(data, names, signal=bound.own_signal if bound else None, **(reading or {}))
+    dataset, stretches = read_beside(data, names, asked.reading, signal=bound.own_signal if bound else None)
     signal = signal_of([dataset.signal, *asked.targets[1:]], bound)
-    forecaster = Forecaster.open(bundle, adapter, use=replace(use_of(dataset), signal=signal), accept=accept)
+    forecaster = Forecaster.open(bundle, adapter, use=replace(use_of(dataset), signal=signal), accept=asked.accept)
     opened(forecaster)
     if forecaster.binding is not None:
         require_said(forecaster.binding, forecaster.use)

@@ -13,7 +13,7 @@ from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.uses import binding_of, signal_of
 from device_runtime.format.binding import Binding
 from device_runtime.series.options import MIN_OBSERVED
-from edge_tsfm.data import Dataset, Part, Series, read_dataset
+from edge_tsfm.data import DataOptions, Dataset, Part, Series, read_dataset
 from edge_tsfm.data.split import DIGITS, split_digit
 from edge_tsfm.data.use import use_of
 from edge_tsfm.errors import DataError
@@ -73,7 +73,7 @@ def read_history(
     """
     bound = binding_of(adapter)
     name = target or (bound.name if bound else None)
-    dataset = read_dataset(data, target=name, signal=bound.own_signal if bound else None, **reading)
+    dataset = read_dataset(data, DataOptions.of(reading), target=name, signal=bound.own_signal if bound else None)
     stays = [one for one in dataset.series if split_digit(one.item_id) in DIGITS[part]]
     if not stays:
         raise DataError(f"{data}: none of its {len(dataset.series)} stays is in the {part} split", hint="--split all")

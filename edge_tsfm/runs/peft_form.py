@@ -27,6 +27,7 @@ from edge_tsfm.methods.base import ADAPTER
 # component by as much, so what is smaller would be stored beside an error of its own size. (Changes come in float64, in
 # which an exact low rank shows to 1e-13.)
 NOISE = 2.0**-24
+READABLE = 0o644  # as `write_atomic` leaves a file; safetensors makes one that only its owner can read
 
 
 def save_peft_form(base: nn.Module, changes: Mapping[str, torch.Tensor], folder: Path, *, base_name: str) -> None:
@@ -75,6 +76,8 @@ def save_peft_form(base: nn.Module, changes: Mapping[str, torch.Tensor], folder:
             wrapped.save_pretrained(str(folder), save_embedding_layers=False)
         except (OSError, SafetensorError) as error:  # the latter is what it makes of the former
             raise TrainError(f"cannot write {folder}: {error}", hint="check space and permissions") from error
+    for path in folder.iterdir():
+        path.chmod(READABLE)
 
 
 @contextmanager

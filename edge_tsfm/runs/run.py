@@ -63,7 +63,7 @@ def binding_of(signal: str, interval_us: int, config: TrainConfig) -> Binding:
 
 def read_run_data(config: TrainConfig, data: Source | None = None) -> Dataset:
     """Read a run's data with the options the run recorded; ``data`` is another file of the same layout."""
-    return read_dataset(config.data if data is None else data, **config.reading())
+    return read_dataset(config.data if data is None else data, config.reading, target=config.target)
 
 
 def split_of_run(config: TrainConfig, dataset: Dataset) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from edge_tsfm.runs.card import peft_card
 from edge_tsfm.runs.prepare import Setting, prepare
 from edge_tsfm.runs.record import RUN_FILE
 from edge_tsfm.runs.run import CHECKPOINT_FILE, PEFT_FOLDER, Run, digests
-from edge_tsfm.runs.tuned import Report, Tuned, tune, write_tuned
+from edge_tsfm.runs.tuned import Tuned, tune, write_tuned
+from edge_tsfm.training.callbacks import Callback, Several
 from edge_tsfm.training.config import TrainConfig
 
 
@@ -36,7 +37,7 @@ def train(
     source: Source | None = None,
     resume: bool = False,
     force: bool = False,
-    report: Report = lambda *_: None,
+    callbacks: Sequence[Callback] = (),
     work: Work | None = None,
     remark: Callable[[str], None] = lambda _: None,
 ) -> Run:
@@ -44,16 +45,23 @@ def train(
 
     ``source`` are the data where they are in no file that ``config`` could name.
     ``resume`` continues a run that was killed; ``force`` records that an adapter is accepted by hand although the
-    gate refuses it. ``report`` is called after every step, ``work`` holds what is left to do and how long it takes,
+    gate refuses it. ``callbacks`` hear of it as it goes on, ``work`` holds what is left to do and how long it takes,
     ``remark`` hears what the gate will be able to see, before training begins.
 
     Raises `TrainError`, `ConfigError`, `DataError` and `ModelError`, and `InUseError` while another process trains in
     ``out``.
     """
+    heard = Several(callbacks)
+    record: Mapping[str, Any] | None = None
     with only_writer(out):
-        return _train(
-            config, out, source, resume=resume, force=force, report=report, work=work or Work(), remark=remark
-        )
+        try:
+            run = _train(
+                config, out, source, resume=resume, force=force, heard=heard, work=work or Work(), remark=remark
+            )
+            record = run.record
+        finally:
+            heard.on_end(record)
+        return run
 
 
 def _train(
@@ -63,7 +71,7 @@ def _train(
     *,
     resume: bool,
     force: bool,
-    report: Report,
+    heard: Callback,
     work: Work,
     remark: Callable[[str], None],
 ) -> Run:
@@ -77,7 +85,8 @@ def _train(
         frozen = setting.at_the_gate(setting.base.model.to(setting.device))
     sight = look_ahead(frozen, setting.gate, setting.levels)
     remark(str(sight or "the gate has no observed target to judge by"))
-    tuned = tune(setting, out, report, work)
+    heard.on_begin(_facts(setting))
+    tuned = tune(setting, out, heard.on_step, work)
     with work.timed("gate"):
         forecasts = setting.at_the_gate(tuned.model)
     verdict = apply_gate(forecasts, frozen, setting.gate, setting.levels, seed=config.seed)
@@ -97,13 +106,32 @@ def _train(
     return Run(path=out, record=json.loads(json.dumps(record, default=str)))
 
 
+def _facts(setting: Setting) -> dict[str, Any]:
+    """Say what is trained on what, for who follows it: without the path of the data."""
+    config, base, dataset = setting.config, setting.base, setting.dataset
+    said = {name: value for name, value in config.to_dict().items() if name not in ("data", "base")}
+    return {
+        "config": said,
+        "signal": dataset.signal,
+        "base": {"name": base.name, "family": base.family, "digest": base.digest},
+        "data": {"fingerprint": dataset.fingerprint, "items": len(dataset.item_ids)},
+        "windows": {name: len(part) for name, part in setting.windows.items()},
+    }
+
+
 def _record(setting: Setting, tuned: Tuned, out: Path, *, seconds: float) -> dict[str, Any]:
     """Describe what was trained on what, and how; the verdict comes beside it."""
     base, dataset, fitted = setting.base, setting.dataset, tuned.fit
     return {
         "config": setting.config.to_dict(),
         "channel": dataset.signal,
-        "base": {"name": base.name, "source": base.source, "family": base.family, "digest": base.digest},
+        "base": {
+            "name": base.name,
+            "source": base.source,
+            "family": base.family,
+            "digest": base.digest,
+            "licence": base.licence,
+        },
         "data": {
             "fingerprint": dataset.fingerprint,
             "interval_us": interval_us(dataset.interval),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from edge_tsfm.runs.peft_form import save_peft_form
 from edge_tsfm.runs.prepare import Setting
 from edge_tsfm.runs.run import CHECKPOINT_FILE, PARAMETERS_FILE, PEFT_FOLDER
 from edge_tsfm.training.curves import curve_csv, draw_curve
-from edge_tsfm.training.loop import Fit, fit
+from edge_tsfm.training.loop import Fit, Report, fit
 from export.threads import threads_for
-
-Report = Callable[[int, float, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,6 @@ from edge_tsfm.errors import ConfigError, as_data_errors
 from edge_tsfm.models.base import DEFAULT_BASE
 from edge_tsfm.options import CONTEXT_LENGTH, PREDICTION_LENGTH, SEEDED, Options
 
-READING = ("target", *(one.name for one in fields(DataOptions)))  # what `read_dataset` is given
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(DataOptions, Options):
@@ -81,9 +79,10 @@ class TrainConfig(DataOptions, Options):
         if self.entries != SEEDED and "fourierft" not in self.method.split("+"):
             raise ConfigError(f"entries: {self.method} has none to choose", hint="entries belong to fourierft")
 
-    def reading(self) -> dict[str, Any]:
-        """Return what `read_dataset` is given, by name."""
-        return {name: getattr(self, name) for name in READING}
+    @property
+    def reading(self) -> DataOptions:
+        """How the data are read."""
+        return DataOptions(**{one.name: getattr(self, one.name) for one in fields(DataOptions)})
 
     @property
     def validation_step(self) -> int:

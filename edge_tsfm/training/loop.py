@@ -24,10 +24,11 @@ from edge_tsfm.data import Windows
 from edge_tsfm.errors import TrainError
 from edge_tsfm.models.family import Objective, device_of
 from edge_tsfm.progress import Work
+from edge_tsfm.training.callbacks import Figures
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.stored import read_checkpoint
 
-Report = Callable[[int, float, float], None]  # step, training loss, validation score
+Report = Callable[[int, Figures], None]  # step, and what is known of it: `Callback.on_step`
 VALIDATION_WINDOWS = 2_048  # a seeded sample is enough to stop early by; the gate judges on `gate_windows`
 Pair = tuple[torch.Tensor, torch.Tensor]  # contexts [N, L], targets [N, H]
 
@@ -59,9 +60,9 @@ def fit(
     """Train the parameters that ``rates`` names, each with its peak learning rate, and leave the best parameters there.
 
     Best by the family's stopping metric on a sample of ``validation``. The frozen base is the first candidate: numbers
-    that never beat it end as they began. With ``checkpoint`` the whole
-    state is written there at every evaluation, and a state of the same ``identity`` found there is continued
-    exactly. ``work`` counts and times steps ("step") and validation passes ("validation").
+    that never beat it end as they began. With ``checkpoint`` the whole state is written there at every evaluation, and
+    a state of the same ``identity`` found there is continued exactly. ``report`` is told of every step, ``work`` counts
+    and times steps ("step") and validation passes ("validation").
 
     Raises `TrainError` when there is nothing to train on or the loss is not finite.
     """
@@ -79,18 +80,20 @@ def fit(
         with work.timed("validation"):
             base = held_out_score(model, family, held_out, config.batch_size)
         state.fit = Fit(best=_copy(trainable), best_step=0, best_score=base, curve=[(0, math.nan, base)])
+        report(0, {"validation_score": base})
     result, losses = state.fit, []
     work.plan(step=config.steps - state.step, validation=-(-config.steps // every) - state.step // every)
     for step in range(state.step, config.steps):
-        start = time.monotonic()
+        start, share = time.monotonic(), schedule(step, config.steps, config.warmup_steps)
         for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * schedule(step, config.steps, config.warmup_steps)
+            group["lr"] = group["peak"] * share
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             loss = family.loss(model, *draw(train, config, step, device))
         losses.append(_update(loss, step, optimiser, trainable.values(), config.clip_norm))
         work.add("step", time.monotonic() - start)
-        report(step + 1, losses[-1], result.curve[-1][2])
+        figures = {"training_loss": losses[-1], "learning_rate": share * max(rates.values())}
         if (step + 1) % every and step + 1 != config.steps:
+            report(step + 1, figures)
             continue
         with work.timed("validation"):
             score = held_out_score(model, family, held_out, config.batch_size)
@@ -101,6 +104,7 @@ def fit(
         state.step = step + 1
         if checkpoint is not None:
             state.save(checkpoint)
+        report(step + 1, {**figures, "validation_score": score})
         if step + 1 - result.best_step >= config.patience * every:
             result.stopped_early = True
             work.plan(step=0, validation=0)

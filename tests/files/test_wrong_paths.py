@@ -50,6 +50,7 @@ COMMANDS = {
         "bench --bundle {bundle} --adapter {blob} --profile {new_file} --runs 10",
         "study {study} {data} --out {new_folder}",
         "measure {base} {reports}",
+        "push {run} --repo here/nothing --bundle {bundle} --adapter {blob} --force",
         "replay {data} --bundle {bundle} --adapter {blob} --against base --target HR",
         "adapt-eval {data} --bundle {bundle} --adapter {blob} --beside {blob} --target HR --config {adapt}"
         " --html {new_file}",

@@ -12,7 +12,7 @@ from device_runtime.errors import InputError
 from device_runtime.series.dialect import read_csv
 from device_runtime.series.options import ReadOptions
 from device_runtime.series.read import read
-from edge_tsfm.data import read_dataset
+from edge_tsfm.data import DataOptions, read_dataset
 from edge_tsfm.data.clock import microseconds
 from edge_tsfm.errors import ConfigError, DataError
 
@@ -50,7 +50,7 @@ def on_device(path: Path, target: str | None, **options: Any) -> Read:
 def on_workstation(path: Path, target: str | None, **options: Any) -> Read:
     """Read as `edge-tsfm train` does."""
     try:
-        data = read_dataset(path, target=target, **options)
+        data = read_dataset(path, DataOptions.of(options), target=target)
     except (DataError, ConfigError) as error:
         return Read(series={}, refused=str(error), hint=error.hint)
     return Read(

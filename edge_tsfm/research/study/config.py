@@ -11,6 +11,7 @@ from typing import Any
 
 from device_runtime.binder import Key, bind, check_keys
 from device_runtime.documents import read_toml
+from device_runtime.nearest import did_you_mean
 from device_runtime.renamed import renamed_key
 from edge_tsfm.data.options import DataOptions
 from edge_tsfm.errors import ConfigError
@@ -139,7 +140,8 @@ class StudyConfig:
             raise ConfigError(f"bases: two have the same name: {folders}", hint="rename one's folder")
         unknown = [name for name in self.baselines if name not in EXTRA_BASELINES]
         if unknown:
-            raise ConfigError(f"no baseline {unknown[0]!r}", hint=f"baselines: {', '.join(EXTRA_BASELINES)}")
+            meant = did_you_mean(unknown[0], EXTRA_BASELINES)
+            raise ConfigError(f"no baseline {unknown[0]!r}", hint=f"{meant}baselines: {', '.join(EXTRA_BASELINES)}")
         for choice in self.methods:
             find_method(choice.method)
             self.run_config(self.bases[0], self.targets[0], choice, self.seeds[0])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_tsfm.data import read_dataset
+from edge_tsfm.data import DataOptions, read_dataset
 from edge_tsfm.errors import DataError
 
 
@@ -26,14 +26,14 @@ def test_two_sites_that_count_from_one_are_refused_until_said(tmp_path: Path) ->
     with pytest.raises(DataError, match="1 of 2 ids occur in several files at the same times, such as 1 in") as caught:
         read_dataset(tmp_path, target="MAP")
     assert "--ids-across-files" in caught.value.hint
-    apart = read_dataset(tmp_path, target="MAP", ids_across_files="per-file")
+    apart = read_dataset(tmp_path, DataOptions(ids_across_files="per-file"), target="MAP")
     assert {one.item_id: one.target[0] for one in apart.series} == {"siteA/1": 60, "siteA/2": 70, "siteB/1": 110}
 
 
 def test_the_kept_case_of_two_sites(cases: Path) -> None:
     with pytest.raises(DataError, match="siteA and siteB"):
         read_dataset(cases / "data" / "f1_two_sites", target="MAP")
-    apart = read_dataset(cases / "data" / "f1_two_sites", target="MAP", ids_across_files="per-file")
+    apart = read_dataset(cases / "data" / "f1_two_sites", DataOptions(ids_across_files="per-file"), target="MAP")
     assert {one.item_id: one.target[0] for one in apart.series} == {
         "siteA/1": 60, "siteA/2": 60, "siteB/1": 110, "siteB/2": 110,
     }  # fmt: skip
@@ -52,7 +52,7 @@ def test_one_patients_overlapping_files_are_one_when_said(tmp_path: Path) -> Non
     write(tmp_path / "b.csv", hours("1", 2, 62))
     with pytest.raises(DataError, match="same times"):
         read_dataset(tmp_path, target="MAP")
-    data = read_dataset(tmp_path, target="MAP", ids_across_files="same")
+    data = read_dataset(tmp_path, DataOptions(ids_across_files="same"), target="MAP")
     np.testing.assert_array_equal(data.series[0].target, np.arange(60, 66))
 
 

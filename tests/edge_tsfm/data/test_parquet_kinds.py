@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from edge_tsfm.data import Dataset, read_dataset
+from edge_tsfm.data import DataOptions, Dataset, read_dataset
 from edge_tsfm.errors import DataError
 
 TIMES = pd.date_range("2026-03-01 10:00", periods=24, freq="h")
@@ -54,7 +54,7 @@ def test_large_ids_beside_empty_ones_stay_apart(tmp_path: Path) -> None:
         }
     )
     frame.to_parquet(tmp_path / "a.parquet")
-    read = read_dataset(tmp_path / "a.parquet", target="MAP", where=("unit=MICU",))
+    read = read_dataset(tmp_path / "a.parquet", DataOptions(where=("unit=MICU",)), target="MAP")
     assert items(read) == {str(BIG): VALUES, str(BIG + 1): [value + 30 for value in VALUES]}
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from edge_tsfm.data import Dataset, read_dataset
+from edge_tsfm.data import DataOptions, Dataset, read_dataset
 from edge_tsfm.errors import DataError
 
 NAN = np.nan
@@ -58,7 +58,9 @@ def test_conversion_and_medians_are_the_same_from_csv_and_parquet(tmp_path: Path
     frame.to_csv(tmp_path / "a.csv", index=False)
     frame.to_parquet(tmp_path / "a.parquet")
     # Two values a bin: the median is a mean, and would differ by a rounding if read in two precisions.
-    csv, parquet = (read_dataset(tmp_path / f"a.{end}", target="TEMP", interval="2min") for end in ("csv", "parquet"))
+    csv, parquet = (
+        read_dataset(tmp_path / f"a.{end}", DataOptions(interval="2min"), target="TEMP") for end in ("csv", "parquet")
+    )
     np.testing.assert_array_equal(csv.series[0].target, parquet.series[0].target)
     assert csv.report.merged == 1_500
 
@@ -77,7 +79,7 @@ def test_target_says_what_a_value_column_is(tmp_path: Path) -> None:
         tmp_path / "a.csv",
         "item_id,timestamp,target\n" + "".join(f"7,{h},{80 + h}\n" for h in range(4)) + "7,4,0\n",
     )
-    data = read_dataset(path, target="ABPMean", interval="1h")
+    data = read_dataset(path, DataOptions(interval="1h"), target="ABPMean")
     assert (data.signal, data.report.unit, data.report.non_positive) == ("MAP", "mmHg", 1)
     assert (data.series[0].start, data.series[0].first_step, data.interval) == (None, 0, pd.Timedelta("1h"))
 
@@ -85,7 +87,7 @@ def test_target_says_what_a_value_column_is(tmp_path: Path) -> None:
 def test_named_columns_win(tmp_path: Path) -> None:
     frame = hourly().rename(columns={"item_id": "bed", "timestamp": "when"}).assign(patient="everyone")
     frame.to_csv(tmp_path / "a.csv", index=False)
-    data = read_dataset(tmp_path / "a.csv", target="HR", id_column="bed", timestamp_column="when")
+    data = read_dataset(tmp_path / "a.csv", DataOptions(id_column="bed", timestamp_column="when"), target="HR")
     assert data.item_ids == ("p0", "p1", "p2")
     assert data.series[0].attributes["patient"] == "everyone"
 
@@ -165,7 +167,7 @@ EVENTS = """subject_id,stay_id,charttime,itemid,valuenum,valueuom
 
 
 def test_mimic_events_are_resampled_by_stay_in_one_unit(tmp_path: Path) -> None:
-    data = read_dataset(write(tmp_path / "a.csv", EVENTS), target="Temperature", interval="1h")
+    data = read_dataset(write(tmp_path / "a.csv", EVENTS), DataOptions(interval="1h"), target="Temperature")
     assert [(s.item_id, s.segment, s.attributes["stay_id"]) for s in data.series] == [
         ("1", 0, "10"), ("1", 1, "11"), ("2", 0, "12"),
     ]  # fmt: skip
@@ -185,14 +187,17 @@ def test_mimic_events_are_resampled_by_stay_in_one_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_large_event_tables_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     path = write(tmp_path / "a.csv", EVENTS)
-    whole = read_dataset(path, target="Temperature", interval="1h")
+    whole = read_dataset(path, DataOptions(interval="1h"), target="Temperature")
     monkeypatch.setattr("edge_tsfm.data.events.CHUNK_ROWS", rows)
     monkeypatch.setattr("edge_tsfm.data.events.WHOLE_BYTES", 0)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(EVENTS.encode()))
-    assert read_dataset(tmp_path / "a.csv.gz", target="Temperature", interval="1h").fingerprint == whole.fingerprint
+    assert (
+        read_dataset(tmp_path / "a.csv.gz", DataOptions(interval="1h"), target="Temperature").fingerprint
+        == whole.fingerprint
+    )
     write(path, EVENTS + "2,12,2150-01-01 06:10,676,warm,Deg. C\n")
     with pytest.raises(DataError, match=r"'warm'.*line 11"):
-        read_dataset(path, target="Temperature", interval="1h")
+        read_dataset(path, DataOptions(interval="1h"), target="Temperature")
 
 
 def test_long_events_by_name(tmp_path: Path) -> None:
@@ -208,7 +213,7 @@ def test_long_events_by_name(tmp_path: Path) -> None:
 
 def test_a_stated_unit_converts_a_column(tmp_path: Path) -> None:
     text = "patient,hour,Temp\n" + "".join(f"p1,{h},98.6\n" for h in range(3))
-    data = read_dataset(write(tmp_path / "a.csv", text), target="Temp", unit="°F")
+    data = read_dataset(write(tmp_path / "a.csv", text), DataOptions(unit="°F"), target="Temp")
     assert data.series[0].target == pytest.approx([37.0] * 3, abs=1e-5)
 
 
@@ -226,7 +231,7 @@ def test_a_long_absence_cuts_the_series(tmp_path: Path) -> None:
     data = read_dataset(path, target="HR")
     assert [(len(s), s.segment, s.first_step) for s in data.series] == [(20, 0, 0), (20, 1, 300)]
     assert data.report.gaps == 1
-    whole = read_dataset(path, target="HR", max_gap="300h")
+    whole = read_dataset(path, DataOptions(max_gap="300h"), target="HR")
     assert [len(s) for s in whole.series] == [320]
 
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_tsfm.data import read_dataset
+from edge_tsfm.data import DataOptions, read_dataset
 from edge_tsfm.errors import ConfigError, DataError
 
 HEAD = "patient,timestamp,HR\n"
@@ -49,8 +50,10 @@ def test_bad_tables_are_refused_with_the_place_and_a_hint(
 ) -> None:
     path = tmp_path / "ward.csv"
     path.write_text(text, "utf-8")
+    named: Any = {name: options[name] for name in ("target", "plausible") if name in options}
+    said = DataOptions.of({name: value for name, value in options.items() if name not in named})
     with pytest.raises((DataError, ConfigError), match=says) as caught:
-        read_dataset(path, **options)  # type: ignore[arg-type]
+        read_dataset(path, said, **named)
     assert hint is None or hint in (caught.value.hint or "")
     assert isinstance(caught.value, ConfigError) or "ward.csv" in str(caught.value)
 
@@ -61,7 +64,7 @@ def test_mixed_intervals_are_refused_unless_one_is_asked_for(tmp_path: Path) -> 
     path.write_text("patient,minute,HR\n" + "".join(f"{p},{m},80\n" for p, m in minutes))
     with pytest.raises(DataError, match="mixes intervals: most rows are 1min apart, those of item p2 1h"):
         read_dataset(path, target="HR")
-    assert [len(s) for s in read_dataset(path, target="HR", interval="1h").series] == [4, 10]
+    assert [len(s) for s in read_dataset(path, DataOptions(interval="1h"), target="HR").series] == [4, 10]
 
 
 def test_unsorted_and_repeated_rows_are_mended_and_counted(tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_unsorted_and_repeated_rows_are_mended_and_counted(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"1 of 8 values are of a time that has another value.*ward\.csv, line 9") as no:
         read_dataset(path, target="HR")
     assert "--duplicates" in (no.value.hint or "")
-    data = read_dataset(path, target="HR", duplicates="median")
+    data = read_dataset(path, DataOptions(duplicates="median"), target="HR")
     assert data.series[0].target.tolist() == [70, 71, 72, 73, 74, 75]  # of 75, 75 and 77 the median
     report = data.report
     assert (report.unsorted, report.duplicates_identical, report.duplicates_conflicting) == (1, 1, 1)
@@ -79,7 +82,7 @@ def test_unsorted_and_repeated_rows_are_mended_and_counted(tmp_path: Path) -> No
 
 def test_a_clock_finer_than_the_file_is_noted(tmp_path: Path) -> None:
     (tmp_path / "ward.csv").write_text(HEAD + GOOD)
-    data = read_dataset(tmp_path / "ward.csv", target="HR", interval="1min", max_gap="2h")
+    data = read_dataset(tmp_path / "ward.csv", DataOptions(interval="1min", max_gap="2h"), target="HR")
     assert data.report.values == 6
     assert any("is the interval shorter" in note for note in data.report.notes)
 
@@ -163,7 +166,7 @@ def test_any_table_is_read_or_refused_in_words(head: str, rows: list[list[str]],
         path = Path(folder) / "ward.csv"
         path.write_text("\n".join([head, *(separator.join(row) for row in rows)]), "utf-8")
         try:
-            said = read_dataset(path, target="HR", interval=interval).report.source
+            said = read_dataset(path, DataOptions(interval=interval), target="HR").report.source
         except DataError as error:
             said = str(error)
     assert "ward.csv" in said

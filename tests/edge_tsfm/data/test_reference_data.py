@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from edge_tsfm.data import Dataset, make_windows, read_dataset
+from edge_tsfm.data import DataOptions, Dataset, make_windows, read_dataset
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,15 @@ def test_the_psv_folder_holds_the_same_patients(reference_data: Path, hospital_a
 
 
 def test_mimic_demo_events(reference_data: Path) -> None:
-    data = read_dataset(reference_data / "mimic3_demo" / "vitals_long.csv.gz", target="SBP", interval="1h")
+    data = read_dataset(reference_data / "mimic3_demo" / "vitals_long.csv.gz", DataOptions(interval="1h"), target="SBP")
     report = data.report
     assert report.items == 98
     assert report.rows == 15_637
     assert report.implausible == 2  # one is 11,647 mmHg
     assert max(np.nanmax(one.target) for one in data.series) <= 375
-    temperature = read_dataset(reference_data / "mimic3_demo" / "vitals_long.csv.gz", target="TEMP", interval="1h")
+    temperature = read_dataset(
+        reference_data / "mimic3_demo" / "vitals_long.csv.gz", DataOptions(interval="1h"), target="TEMP"
+    )
     assert temperature.report.converted == 3_632
     assert 36 < np.nanmean(np.concatenate([one.target for one in temperature.series])) < 38
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from edge_tsfm.data import DataOptions
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.methods import Options
 from edge_tsfm.training.config import TrainConfig, load_config
@@ -63,10 +64,10 @@ def test_how_data_are_read_is_part_of_a_run(tmp_path: Path) -> None:
     )
     config = load_config(file, {"interval": "1h"})
     assert TrainConfig.from_dict(config.to_dict()) == config
-    reading = config.reading()
-    assert reading["where"] == ("site=B", "unit=MICU")
-    assert (reading["interval"], reading["duplicates"], reading["variable_column"]) == ("1h", "last", "kanal")
-    assert TrainConfig(data="ward.csv").reading()["where"] == ()
+    reading = config.reading
+    assert reading.where == ("site=B", "unit=MICU")
+    assert (reading.interval, reading.duplicates, reading.variable_column) == ("1h", "last", "kanal")
+    assert TrainConfig(data="ward.csv").reading == DataOptions()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from edge_tsfm.errors import ConfigError, InUseError, TrainError
 from edge_tsfm.runs.run import forecast, load_run
 from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
+from tests.support.callbacks import Hears
 from tests.support.rounding import ANY_ORDER
 
 Make = Callable[..., TrainConfig]
@@ -61,13 +63,13 @@ def test_a_finished_run_is_not_trained_again(finished: Path) -> None:
 def test_two_trainings_of_one_folder_never_mix(config: Make, tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def meanwhile(step: int, *_: float) -> None:
+    def meanwhile(step: int, *_: Any) -> None:
         if not seen:
             with pytest.raises(InUseError, match="is being written by process") as caught:
                 train(config(method="lora"), tmp_path / "run", resume=True)
             seen.append(str(caught.value))
 
-    train(config(), tmp_path / "run", report=meanwhile)
+    train(config(), tmp_path / "run", callbacks=[Hears(meanwhile)])
     assert seen
     run = load_run(tmp_path / "run")
     assert run.method == "bitfit"
@@ -152,18 +154,18 @@ def test_the_same_seed_gives_the_same_adapter_and_another_one_another(config: Ma
 def test_a_killed_run_goes_on_exactly(config: Make, tmp_path: Path, method: str, options: dict[str, str]) -> None:
     train(config(method=method, **options), tmp_path / "whole")
 
-    def kill(step: int, *_: float) -> None:
+    def kill(step: int, *_: Any) -> None:
         if step == 17:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(config(method=method, **options), tmp_path / "cut", report=kill)
+        train(config(method=method, **options), tmp_path / "cut", callbacks=[Hears(kill)])
     assert not (tmp_path / "cut" / "run.json").exists()
     with pytest.raises(TrainError, match="has not finished"):
         load_run(tmp_path / "cut")
     steps: list[int] = []
     resumed = config(method=method, **options)
-    train(resumed, tmp_path / "cut", resume=True, report=lambda step, *_: steps.append(step))
+    train(resumed, tmp_path / "cut", resume=True, callbacks=[Hears(lambda step, *_: steps.append(step))])
     assert steps[0] == 11
     whole, cut = (tmp_path / name / "tuned.safetensors" for name in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()
@@ -196,12 +198,12 @@ def test_a_run_goes_on_with_the_entries_it_chose(config: Make, tmp_path: Path) -
     """Not with those that it would choose now: other threads round a gradient otherwise."""
     chosen = config(method="fourierft", entries="gradient", learning_rate=1.0)
 
-    def kill(step: int, *_: float) -> None:
+    def kill(step: int, *_: Any) -> None:
         if step == 12:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(chosen, tmp_path / "run", report=kill)
+        train(chosen, tmp_path / "run", callbacks=[Hears(kill)])
     before = (tmp_path / "run" / "entries.safetensors").read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("edge_tsfm.runs.prepare.choose_for_run", lambda *_: pytest.fail("chosen again"))
@@ -210,12 +212,12 @@ def test_a_run_goes_on_with_the_entries_it_chose(config: Make, tmp_path: Path) -
 
 
 def test_a_checkpoint_of_another_run_is_refused(config: Make, tmp_path: Path) -> None:
-    def kill(step: int, *_: float) -> None:
+    def kill(step: int, *_: Any) -> None:
         if step == 12:
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(config(), tmp_path / "run", report=kill)
+        train(config(), tmp_path / "run", callbacks=[Hears(kill)])
     with pytest.raises(TrainError, match="another configuration"):
         train(config(seed=3), tmp_path / "run", resume=True)
 
@@ -294,7 +296,7 @@ def test_a_small_base_trains_on_one_thread_and_leaves_the_number_as_it_was(
     before, seen = torch.get_num_threads(), set()
     torch.set_num_threads(3)
     try:
-        train(config(), tmp_path / "run", report=lambda *_: seen.add(torch.get_num_threads()))
+        train(config(), tmp_path / "run", callbacks=[Hears(lambda *_: seen.add(torch.get_num_threads()))])
         assert (seen, torch.get_num_threads()) == ({1}, 3)
     finally:
         torch.set_num_threads(before)

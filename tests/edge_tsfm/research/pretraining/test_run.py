@@ -142,6 +142,22 @@ def test_a_short_run_reaches_its_loss(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["synthetic_loss"] < 1.0
 
 
+def test_the_command_logs_its_curve(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="the extra [tensorboard] is not installed"
+    )
+    monkeypatch.setattr("edge_tsfm.cli.pretrain._read", lambda *_: tiny())
+    words = ["--config", "tiny", "--out", str(tmp_path / "run"), "--device", "cpu", "--log-to", "tensorboard"]
+    done = CliRunner().invoke(command, words)
+    assert done.exit_code == 0, done.output
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    rows = [row.split(",") for row in (tmp_path / "run" / "curve.csv").read_text().splitlines()]
+    losses = [float(row[rows[0].index("loss")]) for row in rows[1:]]
+    assert [one.step for one in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+    assert [one.value for one in events.Scalars("loss")] == pytest.approx(losses, rel=1e-3)
+
+
 def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     run = CliRunner()
     listed = run.invoke(command, ["--list"])

@@ -1,0 +1,40 @@
+"""``edge-tsfm push``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edge_tsfm.cli.runs import open_run
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--repo", required=True, metavar="OWNER/NAME", help="Repository of the Hugging Face hub.")
+@click.option(
+    "--bundle", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Also the base for a monitor ..."
+)
+@click.option("--adapter", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="... and this blob.")
+@click.option("--public", is_flag=True, help="For everybody to see, where the repository is new.  [default: private]")
+@click.option("--force", is_flag=True, help="Also a run that the gate refused; its card says so.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    run: Path, repo: str, bundle: Path | None, adapter: Path | None, public: bool, force: bool, as_json: bool
+) -> None:
+    """Share a RUN on the Hugging Face hub: its PEFT checkpoint, its card and, if given, a monitor's files.
+
+    Neither data nor paths of this machine are in it. Who you are is what `hf auth login` or HF_TOKEN says.
+    """
+    from edge_tsfm.runs.hub import push
+
+    opened = open_run(run)
+    opened.require_accepted(force=force)
+    files = push(opened, repo, bundle=bundle, adapter=adapter, public=public)
+    if as_json:
+        click.echo(json.dumps({"repo": repo, "files": files}))
+        return
+    click.echo(f"{repo}: {len(files)} files")
+    for name in files:
+        click.echo(f"  {name}")
