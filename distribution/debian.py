@@ -73,7 +73,7 @@ def build(house: Path, out: Path) -> Path:
                 path.chmod(0o755)
         out.mkdir(parents=True, exist_ok=True)
         package = out / f"{NAME}_{__version__}_{DEBIAN[arch]}.deb"
-        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z3", "--build", str(root), str(package)]
+        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", str(root), str(package)]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": released()}
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     return package
