@@ -7,7 +7,8 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-slow test-exhaustive test-processors lint types contracts device firmware firmware-all clean
+.PHONY: demo test test-slow test-exhaustive test-processors lint types contracts device dist wheelhouse deb man docs \
+  firmware firmware-all clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +59,31 @@ device: .venv-device/.installed .venv-deploy/.installed  ## tests/device_runtime
 	.venv-device/bin/python -m pytest tests/device_runtime -m "not slow and not exhaustive"
 	.venv-deploy/bin/python -c "$(WITHOUT)" torch onnx pandas
 	.venv-deploy/bin/python -m pytest tests/device_runtime/update -m "not slow and not exhaustive" -n 2
+
+# What is carried to other machines: distribution/README.md. ARCH and MONITOR_PYTHON are the monitor's.
+ARCH ?= x86_64 aarch64
+MONITOR_PYTHON ?= 3.11
+
+dist: $(VENV)/.installed  ## the wheels of a release: one for the monitor, one for the workstation
+	$(BIN)/python distribution/wheels.py --out dist
+
+wheelhouse: $(VENV)/.installed  ## all that an offline monitor installs, for each processor
+	$(BIN)/python distribution/wheelhouse.py $(ARCH:%=--arch %) --python $(MONITOR_PYTHON) --out dist/wheelhouse
+
+deb: wheelhouse  ## the device's Debian package for each processor
+	for arch in $(ARCH); do PYTHONPATH=. $(BIN)/python distribution/debian.py \
+	  dist/wheelhouse/$$arch-cp$(subst .,,$(MONITOR_PYTHON)) --out dist || exit 1; done
+
+man: $(VENV)/.installed  ## manual pages of both commands
+	$(BIN)/python distribution/manpages.py --out dist/man
+
+.venv-docs/.installed: pyproject.toml docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	touch $@
+
+docs: .venv-docs/.installed  ## the documentation as a site, in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. .venv-docs/bin/mkdocs build --strict --quiet
 
 firmware:  ## build the C core and run its tests on this machine
 	cmake -S firmware_examples --preset x86-64

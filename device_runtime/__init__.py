@@ -14,6 +14,8 @@ from typing import Any
 # machine to Microsoft, unless this is set before the library loads (docs/adr/0018). An import's only side effect here.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+__version__ = "0.1.0"
+
 _SURFACE = {
     "Adapter": "device_runtime.format.adapter",
     "Binding": "device_runtime.format.binding",

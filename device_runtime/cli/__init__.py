@@ -6,6 +6,7 @@ import os
 
 import click
 
+import device_runtime
 from device_runtime.cli.lazy import LazyGroup
 from device_runtime.cli.outcome import STATUSES, reported, say_statuses
 from device_runtime.errors import DeviceRuntimeError
@@ -33,7 +34,7 @@ VERBS = {
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
     epilog=say_statuses(STATUSES),
 )
-@click.version_option(package_name="edge-tsfm", prog_name="edge-tsfm-device")
+@click.version_option(device_runtime.__version__, prog_name="edge-tsfm-device")
 def cli() -> None:
     """Forecast on the monitor: verify, merge, run the known-answer test, then forecast. Needs no torch."""
 

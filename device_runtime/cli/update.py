@@ -44,7 +44,7 @@ def command(config_path: Path, every: float | None, as_json: bool, **options: An
         from device_runtime.update.agent.poll import next_poll
     except ImportError as error:
         raise MissingLibraryError(
-            f"the update client is not installed: {error}", hint="install edge-tsfm with the extra [agent]"
+            f"the update client is not installed: {error}", hint="install edge-tsfm-device[agent]"
         ) from error
     if every is None:
         sys.exit(1 if _poll(config_path, as_json, **options) else 0)

@@ -125,7 +125,7 @@ def ed25519(public_key: bytes, signature: bytes, message: bytes) -> bool:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError as error:
         raise MissingLibraryError(
-            "no library to check signatures with", hint="install edge-tsfm with the extra [agent], or pass a Verifier"
+            "no library to check signatures with", hint="install the extra [agent], or pass a Verifier"
         ) from error
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)

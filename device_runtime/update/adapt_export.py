@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from device_runtime import __version__
 from device_runtime.errors import MissingLibraryError, SettingsError, StateError
 from device_runtime.files import read_bounded
 from device_runtime.format.blob import decode
@@ -19,7 +20,7 @@ from device_runtime.update.slots import Slots
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://edge-tsfm.dev/own-adapter/v1"
-TOOLS = ("edge-tsfm", "numpy", "onnxruntime")
+TOOLS = ("numpy", "onnxruntime")
 MAX_KEY = 16_384  # bytes
 
 
@@ -70,7 +71,7 @@ def export(config: DeviceConfig, slots: Slots, key: Path | None, *, who: str) ->
             else {"sequence": envelope.sequence, "evidence": envelope.evidence, "tensors": list(envelope.tensors)},
             "audit_head": slots.audit.head,
             "signed_by": signed_by,
-            "tools": {name: _version(name) for name in TOOLS},
+            "tools": {"edge-tsfm": __version__} | {name: _version(name) for name in TOOLS},
         },
     }
     return data, statement
@@ -82,7 +83,7 @@ def _signature(blob: bytes, path: Path) -> tuple[bytes, str]:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
     except ImportError as error:
-        raise MissingLibraryError("no library to sign with", hint="install edge-tsfm with the extra [agent]") from error
+        raise MissingLibraryError("no library to sign with", hint="install edge-tsfm-device[agent]") from error
     text = read_bounded(path, MAX_KEY)
     if path.stat().st_mode & 0o077:
         raise SettingsError(f"{path} can be read by others: it is not used", hint=f"chmod 600 {path}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Generic, TypeVar
 
+from device_runtime import __version__
 from device_runtime.errors import (
     BaseMismatchError,
     DeviceRuntimeError,
@@ -109,12 +109,4 @@ class Installer(Generic[R]):
     def has(self) -> tuple[str, str, str]:
         """What this monitor checks with: its base, keys and runtime, as a bar names them."""
         keys = hashlib.sha256(b"".join(sorted(self.trusted_keys)) + bytes([self.threshold])).hexdigest()
-        return f"base {self.base_digest.hex()}", f"keys {keys}", f"runtime {_runtime()}"
-
-
-def _runtime() -> str:
-    """Return this runtime's version."""
-    try:
-        return version("edge-tsfm")
-    except PackageNotFoundError:
-        return "unknown"
+        return f"base {self.base_digest.hex()}", f"keys {keys}", f"runtime {__version__}"

@@ -16,9 +16,9 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.progress import Work
 
 if TYPE_CHECKING:
-    from edge_tsfm.training.callbacks import Callback
     from edge_tsfm.research.pretraining.checkpoint import Progress
     from edge_tsfm.research.pretraining.config import PretrainConfig
+    from edge_tsfm.training.callbacks import Callback
 
 CONFIGS = Path(__file__).resolve().parent.parent / "research" / "pretraining" / "configs"
 

@@ -22,7 +22,17 @@ from edge_tsfm.errors import DataError
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
 
-RUNTIME = ("edge-tsfm", "numpy", "onnxruntime", "click", "tuf", "securesystemslib", "cryptography", "urllib3")
+RUNTIME = (
+    "edge-tsfm",
+    "edge-tsfm-device",
+    "numpy",
+    "onnxruntime",
+    "click",
+    "tuf",
+    "securesystemslib",
+    "cryptography",
+    "urllib3",
+)
 
 
 def sbom_of(repository: Repository) -> str:
