@@ -17,14 +17,10 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.session import SessionSettings
-from device_runtime.format import canonical
-from device_runtime.format.manifest import MANIFEST_FILE
-from export.folder import link, pinned_files
-from export.manifest import read_manifest
+from export.folder import link
 
 FloatArray = NDArray[np.float32]
 
@@ -36,11 +32,15 @@ class Adjustable:
         self.bundle = bundle
         self._model, self._sessions = model, sessions
 
-    def witness(self, tensors: Mapping[str, FloatArray], context: FloatArray) -> FloatArray:
-        """Return the runtime's witness for ``context`` ``[B, L]`` with ``tensors`` by name; the rest are the base's."""
+    def merged(self, tensors: Mapping[str, FloatArray]) -> Any:
+        """Return the model with ``tensors`` by name, until the next call; the rest are the base's."""
         for session in self._sessions:
             session.feed = {name: array for name, array in tensors.items() if name in session.takes}
-        return np.asarray(self._model.witness(context), dtype=np.float32)
+        return self._model
+
+    def witness(self, tensors: Mapping[str, FloatArray], context: FloatArray) -> FloatArray:
+        """Return the witness of `merged` for ``context`` ``[B, L]``."""
+        return np.asarray(self.merged(tensors).witness(context), dtype=np.float32)
 
 
 @contextmanager
@@ -61,9 +61,8 @@ def adjustable(bundle: Bundle, names: Collection[str], room: Path) -> Iterator[A
                         onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
                     )
             onnx.save_model(graph, str(folder / name))
-        changed = {**read_manifest(bundle), "files": pinned_files(folder)}
-        write_atomic(folder / MANIFEST_FILE, canonical.dumps(changed))
-        model: Any = FAMILIES[bundle.manifest.family](Bundle.open(folder), {}, SessionSettings())
+        there = Bundle(folder, bundle.manifest, {})  # its graphs are not those that the manifest pins
+        model: Any = FAMILIES[bundle.manifest.family](there, {}, SessionSettings(from_disk=True))
         model.sessions = {name: _Fed(session) for name, session in model.sessions.items()}
         yield Adjustable(bundle, model, list(model.sessions.values()))
 

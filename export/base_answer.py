@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.families.model import Model
 from device_runtime.forecast.known_answer import widest_tolerance
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.format import canonical
 from device_runtime.format.manifest import MANIFEST_FILE, BaseAnswer
+from export.adjustable import adjustable
 from export.contexts import synthetic_contexts
 from export.errors import ExportError
 from export.known_answer import CONTEXT_LENGTH, probes, tolerances
 from export.manifest import read_manifest
+
+FloatArray = NDArray[np.float32]
 
 LEVEL, SPREAD = 80.0, 10.0  # of the synthetic contexts, like a vital sign's
 CANDIDATES = 8
@@ -49,9 +55,16 @@ def _narrowest(bundle: Bundle) -> BaseAnswer:
     """Return the candidate that rounding moves least."""
     contexts = synthetic_contexts(CANDIDATES, CONTEXT_LENGTH, level=LEVEL, spread=SPREAD, seed=0)
     contexts = np.round(contexts.astype(np.float64), DIGITS).astype(np.float32)
-    settings = SessionSettings(from_disk=True)  # just written, by this process
-    expected = probes(bundle, {}, contexts, settings)
-    allowed = tolerances(bundle, {}, contexts, expected, settings)
+    expected = probes(bundle, {}, contexts, SessionSettings(from_disk=True))  # just written, by this process
+    table = bundle.manifest.tensors
+    vectors = [entry.name for entry in table if len(entry.shape) == 1]
+    with adjustable(bundle, vectors, bundle.path.parent) as one:  # a session of a large base takes seconds to open
+
+        def opened(tensors: Mapping[int, FloatArray]) -> Model:
+            model: Model = one.merged({table[n].name: tensor for n, tensor in tensors.items()})
+            return model
+
+        allowed = tolerances(bundle, {}, contexts, expected, opened)
     written = 0.5 * 10.0**-DIGITS
     answers = [
         BaseAnswer(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from device_runtime.format.learning import FAR, GRADIENT, ROUNDED, SHIFTED, STATE
 from export.bolt_parts import BoltParts
+from export.errors import ExportError
 from export.graph import Part
 from export.layers import joined_projections, norm, position_bias, residual
 
@@ -28,6 +29,11 @@ class Shiftable(BoltParts):
 
     def __init__(self, model: Any, names: Sequence[str]) -> None:
         super().__init__(model)
+        if model.config.is_gated_act or model.config.dense_act_fn != "relu":
+            raise ExportError(
+                f"no learning graphs with feed_forward_proj {model.config.feed_forward_proj!r}: want relu",
+                hint="export the base without --learnable; it takes adapters from a workstation",
+            )
         self.names = tuple(names)
         self.sizes = [model.get_parameter(name).numel() for name in names]
         self.levels: Tensor

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ExportError
-from export.layers import BLOCKED, buckets, check_layers, standardise
+from export.layers import BLOCKED, buckets, standardise
 
 
 class BoltParts(nn.Module):
@@ -20,7 +20,6 @@ class BoltParts(nn.Module):
         super().__init__()
         config = model.config
         self.chronos: Any = model.chronos_config
-        check_layers(config, "Chronos-Bolt")
         if self.chronos.input_patch_size != self.chronos.input_patch_stride:
             raise ExportError("Chronos-Bolt with overlapping patches: want input_patch_stride = input_patch_size")
         if model.instance_norm.use_arcsinh:

@@ -19,7 +19,7 @@ from device_runtime.forecast.families.chronos2 import WITNESS_PATCHES, Chronos2M
 from export.errors import ExportError
 from export.family import FamilyExport
 from export.graph import Part
-from export.layers import BLOCKED, check_layers, joined_projections, norm, residual, standardise
+from export.layers import BLOCKED, activated, joined_projections, norm, residual, standardise
 
 FloatArray = NDArray[np.float32]
 
@@ -33,12 +33,11 @@ class Chronos2Graph(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        check_layers(model.config, "Chronos-2")
         self.chronos: Any = model.chronos_config
         if self.chronos.input_patch_size != self.chronos.input_patch_stride:
             raise ExportError("Chronos-2 with overlapping patches: want input_patch_stride = input_patch_size")
         if not self.chronos.use_reg_token:
-            raise ExportError("Chronos-2 without a [REG] token is not supported")
+            raise ExportError("Chronos-2 without a [REG] token: chronos-forecasting itself cannot forecast with it")
         self.shared: Any = model.shared
         self.input_patch_embedding: Any = model.input_patch_embedding
         self.encoder: Any = model.encoder
@@ -97,7 +96,7 @@ class Chronos2Graph(nn.Module):
             x = x + self._time_attention(block.layer[0], x, blocked, cos, sin)
             x = x + self._group_attention(block.layer[1], x, together, apart)
             dense = block.layer[2].mlp
-            x = x + dense.wo(torch.relu(dense.wi(norm(block.layer[2].layer_norm, x))))
+            x = x + dense.wo(activated(dense, dense.wi(norm(block.layer[2].layer_norm, x))))
         return norm(self.encoder.final_layer_norm, x)
 
     def _time_attention(self, layer: Any, x: Tensor, blocked: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -9,17 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-
-from export.errors import ExportError
+from torch import Tensor, nn
 
 BLOCKED = -1e9  # finite, so that a row without any observation stays finite too; exp() of it is zero all the same
-
-
-def check_layers(config: Any, family: str) -> None:
-    """Raise `ExportError` for a T5 configuration with layers that these functions do not compute."""
-    if config.is_gated_act or config.dense_act_fn != "relu":
-        raise ExportError(f"{family} with feed_forward_proj {config.feed_forward_proj!r}: want relu")
 
 
 def standardise(context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -41,7 +33,7 @@ def standardise(context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def residual(block: Any, x: Tensor) -> Tensor:
     """Apply a patch embedding: one hidden layer around a linear shortcut."""
-    out: Tensor = block.output_layer(torch.relu(block.hidden_layer(x))) + block.residual_layer(x)
+    out: Tensor = block.output_layer(activated(block, block.hidden_layer(x))) + block.residual_layer(x)
     return out
 
 
@@ -53,8 +45,18 @@ def norm(layer: Any, x: Tensor) -> Tensor:
 
 def feed_forward(block: Any, x: Tensor) -> Tensor:
     """Add a block's feed-forward layer."""
-    dense = block.layer[-1].DenseReluDense
-    out: Tensor = x + dense.wo(torch.relu(dense.wi(norm(block.layer[-1].layer_norm, x))))
+    dense, normed = block.layer[-1].DenseReluDense, norm(block.layer[-1].layer_norm, x)
+    if hasattr(dense, "wi"):
+        inner = activated(dense, dense.wi(normed))
+    else:
+        inner = activated(dense, dense.wi_0(normed)) * dense.wi_1(normed)
+    out: Tensor = x + dense.wo(inner)
+    return out
+
+
+def activated(layer: Any, x: Tensor) -> Tensor:
+    """Apply a layer's activation; ReLU by its own name, as the graphs of released bases have it."""
+    out: Tensor = torch.relu(x) if isinstance(layer.act, nn.ReLU) else layer.act(x)
     return out
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from export.graph import OPSET
-from export.layers import BLOCKED, buckets, check_layers, encode, feed_forward, joined_projections, norm
+from export.layers import BLOCKED, buckets, encode, feed_forward, joined_projections, norm
 from export.t5_draw import last_kept, nucleus
 
 
@@ -27,7 +27,6 @@ class EncoderGraph(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        check_layers(model.config, "Chronos-T5")
         self.shared: Any = model.shared
         self.encoder: Any = model.encoder
         self.decoder: Any = model.decoder

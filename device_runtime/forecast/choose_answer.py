@@ -6,7 +6,8 @@ adapter, a monitor for one that it learnt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -22,6 +23,7 @@ from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.adapter import KnownAnswer
 
 FloatArray = NDArray[np.float32]
+Opened = Callable[[Mapping[int, FloatArray]], Model]
 
 DEVICE = SessionSettings()
 CONTEXT_LENGTH = 16  # 64 bytes
@@ -92,7 +94,7 @@ def tolerances(
     merged: Mapping[int, FloatArray],
     contexts: FloatArray,
     expected: FloatArray,
-    settings: SessionSettings = DEVICE,
+    opened: Opened | None = None,
 ) -> FloatArray:
     """Return what a right merge of ``contexts`` ``[N, L]`` may be off by on another processor: ``[N]``, in their unit.
 
@@ -100,12 +102,15 @@ def tolerances(
     `DRAWS` times; the tolerance is the largest difference from ``expected`` ``[N, size]``, times `MARGIN`. In int8 an
     activation on the other side of a tie moves a forecast by a thousand times what rounding does: contexts that have
     one near get a wide tolerance, and so are not chosen where others do without.
+
+    ``opened`` gives the model with tensors in it, by index, to whoever can do that without a session for each draw.
     """
+    opened = opened or partial(_model, bundle)
     draw = np.random.default_rng(0)
     vectors = {n: bundle.tensor(n) for n, entry in enumerate(bundle.manifest.tensors) if len(entry.shape) == 1}
     largest = np.zeros(len(contexts))
     for _ in range(DRAWS):
-        model = _model(bundle, {n: _nudged(t, draw) for n, t in {**vectors, **merged}.items()}, settings)
+        model = opened({n: _nudged(t, draw) for n, t in {**vectors, **merged}.items()})
         for n, context in enumerate(contexts):
             # Tokens stay tokens, unless rounding alone moves a value across a bin's edge: then the answer is no good.
             nudge = 0.0 if isinstance(model, Sampler) else NUDGE * float(context.std())

@@ -40,6 +40,10 @@ class Bolt(Direct):
         loss: Tensor = model(context=context, target=target).loss
         return loss * len(target) / scored
 
+    def horizon(self, model: Any) -> int:
+        """Return the model's own prediction length."""
+        return int(model.chronos_config.prediction_length)
+
     def quantiles(self, model: Any, context: Tensor, prediction_length: int) -> Tensor:
         """Forecast ``[B, L]``: ``[B, H, Q]``, longer than the model's own length as its pipeline does."""
         if prediction_length <= model.chronos_config.prediction_length:

@@ -31,6 +31,10 @@ class Chronos2(Direct):
         per_step: Tensor = loss * length * len(target) / scored / model.num_quantiles
         return per_step
 
+    def horizon(self, model: Any) -> int:
+        """Return the steps of all output patches."""
+        return int(model.chronos_config.max_output_patches * model.chronos_config.output_patch_size)
+
     def quantiles(self, model: Any, context: Tensor, prediction_length: int) -> Tensor:
         """Forecast ``[B, L]``: ``[B, H, Q]``. Raises `ConfigError` beyond the model's own length."""
         patches, _ = self._patches(model, prediction_length)

@@ -48,6 +48,9 @@ class Family(Objective, Protocol):
     rates: Mapping[str, float]  # method → peak learning rate, where the method's own is not the family's
     timed: Timed | None  # None: bench does not time it
 
+    def horizon(self, model: Any) -> int:
+        """Return how many steps `outputs` tells of at most in one pass, which gradients go through."""
+
     def seed(self, context: NDArray[np.float32]) -> int:
         """Return the seed that `quantiles` draws a context's ``[L]`` paths with; 0 where nothing is drawn."""
 

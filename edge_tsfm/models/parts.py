@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from export.survey import survey, unheard
 
-AHEAD = 8  # of a context's last steps, to be forecast
+AHEAD = 8  # of a context's last steps, to be forecast; fewer where a base tells of fewer in a pass
 
 ROLES = {
     "patch": ("hidden_layer", "output_layer", "residual_layer"),
@@ -96,9 +96,11 @@ def find_dead(model: Any, family: Any) -> set[str]:
         if id(parameter) not in embeddings
     }
 
+    ahead = min(AHEAD, family.horizon(model))
+
     def respond(model: Any, context: NDArray[np.float32]) -> Tensor:
         series = torch.from_numpy(context.copy()).to(next(model.parameters()).device)
-        outputs: Tensor = family.outputs(model, series[:, :-AHEAD], series[:, -AHEAD:])
+        outputs: Tensor = family.outputs(model, series[:, :-ahead], series[:, -ahead:])
         return outputs
 
     return set(unheard(survey(model, respond, originals), list(originals)))

@@ -67,6 +67,10 @@ class T5:
         order = torch.argsort(torch.cat([rows for rows, _, _ in groups]))
         return torch.cat([logits for _, logits, _ in groups])[order]
 
+    def horizon(self, model: Any) -> int:
+        """Return the model's own prediction length."""
+        return int(model.config.chronos_config["prediction_length"])
+
     def score(self, model: Any, context: Tensor, target: Tensor) -> tuple[float, float]:
         """Return the summed cross-entropy and the number of observed target tokens: sampling would add its noise."""
         nats, count = self._nats(model, context, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.choose_answer import LEVEL
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format import canonical
+from export.adjustable import adjustable
 from export.base_answer import DIGITS, SPREAD, give_known_answer
+from export.contexts import synthetic_contexts
+from export.known_answer import ROUNDOFF, probes
 
 BASES = Path(__file__).resolve().parents[1] / "dummy_bases"
 
@@ -85,3 +89,25 @@ def test_the_export_gives_every_bundle_its_answer(float32_bundle: Bundle) -> Non
     assert answer is not None
     assert np.isfinite(answer.expected).all()
     Forecaster.open(float32_bundle.path)
+
+
+@pytest.mark.parametrize("family", ["chronos-bolt", "chronos-t5", "chronos-2"])
+def test_one_session_answers_with_moved_vectors_as_a_session_of_theirs_does(
+    family: str, exported: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """The tolerance is measured in one session: it must hear what a draw moves, and forget the draw before."""
+    _, bundle = exported(family)
+    table = bundle.manifest.tensors
+    draw = np.random.default_rng(0)
+    vectors = {n: bundle.tensor(n) for n, entry in enumerate(table) if len(entry.shape) == 1}
+    draws = [{n: (t * draw.uniform(0.9, 1.1, t.shape)).astype(np.float32) for n, t in vectors.items()} for _ in "ab"]
+    context = synthetic_contexts(1, 16, level=80.0, spread=SPREAD, seed=3)
+    with adjustable(bundle, [table[n].name for n in vectors], tmp_path) as one:
+        got = [one.merged({table[n].name: t for n, t in moved.items()}).probe(context[0], 8) for moved in draws]
+        still = one.merged({}).probe(context[0], 8)
+    wanted = [probes(bundle, moved, context)[0, :8] for moved in draws]
+    rounding = 64 * ROUNDOFF * np.abs(context).max()
+    assert np.abs(still - probes(bundle, {}, context)[0, :8]).max() <= rounding
+    for mine, its in zip(got, wanted, strict=True):
+        assert np.abs(mine - its).max() <= rounding
+        assert np.abs(mine - still).max() > 100 * rounding

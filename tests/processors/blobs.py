@@ -57,6 +57,7 @@ def adapter_of(base: Any, bundle: Any, adapted: list[str]) -> bytes:
 
     import torch
 
+    from device_runtime.format.binding import Binding
     from device_runtime.format.delta import LowRank, Numbers
     from export import export_adapter
     from export.contexts import synthetic_contexts
@@ -74,8 +75,17 @@ def adapter_of(base: Any, bundle: Any, adapted: list[str]) -> bytes:
         for name, delta in deltas.items():
             tuned.get_parameter(name).add_(torch.from_numpy(delta.dense()).float())
     contexts = synthetic_contexts(6, 40, missing=0.1, seed=9)
+    own = bundle.manifest
+    lengths = {"context_length": own.context_length, "prediction_length": own.prediction_length}
     return export_adapter(
-        bundle=bundle, base=base.model, tuned=tuned, deltas=deltas, contexts=contexts, version=1, metadata={}
+        bundle=bundle,
+        base=base.model,
+        tuned=tuned,
+        deltas=deltas,
+        contexts=contexts,
+        binding=Binding.of("MAP", interval_us=3_600_000_000, **lengths),
+        version=1,
+        metadata={},
     ).blob
 
 

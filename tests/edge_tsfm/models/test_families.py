@@ -142,6 +142,9 @@ def test_a_zero_gradient_alone_does_not_make_a_tensor_dead() -> None:
             self.unused = torch.nn.Parameter(torch.ones(1))
 
     class OfSquare(Bolt):
+        def horizon(self, model: Any) -> int:
+            return 1
+
         def outputs(self, model: Any, context: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             return 1 + model.flat_here**2 + 0 * model.unused
 
