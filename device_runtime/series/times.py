@@ -104,7 +104,7 @@ def _stamps(cells: Cells, name: str, codes: NDArray[np.int64], words: Sequence[s
         row = int(np.argmax(codes == place))
         wanted = "a timestamp" if cells.dates is None else f"a date as {cells.dates.text}, perhaps with a time of day,"
         raise InputError(
-            f"column {name!r} has {words[place]!r} where {wanted} is wanted ({cells.where(row)})",
+            f"column {name!r} has {words[place]!r} where {wanted} is needed ({cells.where(row)})",
             hint=_how_to_write(words, words[place], cells.dates),
         )
     if kinds.min() != kinds.max():

@@ -6,15 +6,14 @@ with it. It says what was counted. What a count means for a trial is decided her
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from device_runtime.binder import bind
-from device_runtime.errors import FormatError
+from device_runtime.documents import read_json
+from device_runtime.errors import FormatError, StorageError
 from device_runtime.faults import Fault, installed_fault
-from device_runtime.files import read_bounded
 from device_runtime.update.health import HealthRules, HealthWindow
 
 VERSION = 1
@@ -68,10 +67,10 @@ def read_health(path: Path, channel: int = 0) -> ServiceHealth | None:
     if not path.exists():
         return None
     try:
-        value = json.loads(read_bounded(path, MAX_SIZE))
+        value = read_json(path, limit=MAX_SIZE, unreadable=StorageError)
         channels, version = value["channels"], value["version"]
         said = channels[channel]
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+    except (TypeError, KeyError, IndexError) as error:
         raise FormatError(f"{path}: not what the service writes: {error!r}") from error
     if version != VERSION:
         raise FormatError(f"{path}: version {version!r}, this release reads {VERSION}")

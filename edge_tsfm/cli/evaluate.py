@@ -31,6 +31,9 @@ WAIT = 60.0  # seconds for another evaluation to write the same files
 @split_option(
     "test", whose="Which patients to score (or, with a split by time, which part); all is for data of another hospital."
 )
+@click.option(
+    "--allow-trained-patients", is_flag=True, help="Allow patients that the run was trained on; the report says so."
+)
 @click.option("--target", help="Signal or column.  [default: what the run was trained on]")
 @read_options
 @min_observed_option("as the run")

@@ -25,7 +25,7 @@ from device_runtime.errors import DeviceRuntimeError, FormatError, SettingsError
 from device_runtime.format import canonical
 from device_runtime.format.learning import Learning
 from device_runtime.format.manifest import Manifest
-from device_runtime.update import floor, learner_store, lifecycle, notes, rollout
+from device_runtime.update import floor, learner_store, lifecycle, notes, rollout, service_health
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.settings import read_config as read_device
 from edge_tsfm.deploy import acceptance as gate
@@ -295,6 +295,11 @@ READERS: Mapping[str, Reader] = MappingProxyType({
     "note of what is learnt": Reader(
         kinds=(notes.Learning,), read=lambda p: notes.from_value(notes.Learning, json.loads(p.read_bytes())),
         errors=(FormatError,), names_file=False, good={"mode": "shadow", "why": "", "problem": "x", "at": 5.0}),
+    "what a service says of itself": Reader(
+        kinds=(service_health.ServiceHealth,), read=service_health.read_health, errors=(DeviceRuntimeError,),
+        write=lambda one: to_json({"version": 1, "channels": [one]}),
+        good={"adapter": SHA, "offered": None, "refused": 0, "why": "", "since_ms": 5.0, "forecasts": 9, "slow": 1,
+              "slowest_ms": 80.5, "errors": {"500": 2}, "last_error": "x"}),
     "what was learnt": Reader(
         kinds=(learner_store.Kept,), read=lambda p: learner_store.from_value(json.loads(p.read_bytes())),
         errors=(FormatError,), names_file=False,

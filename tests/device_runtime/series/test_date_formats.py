@@ -91,7 +91,7 @@ AMBIGUOUS = ("03/04/2024 08:00", "03/04/2024 09:00", "03/04/2024 10:00")
 def test_a_refusal_names_the_formats_that_read_the_column(
     times: tuple[str, ...], formats: dict[str, datetime | None]
 ) -> None:
-    with pytest.raises(InputError, match=rf"'{re.escape(times[0])}' where a timestamp is wanted .*line 2") as refused:
+    with pytest.raises(InputError, match=rf"'{re.escape(times[0])}' where a timestamp is needed .*line 2") as refused:
         reading(ward(*times))
     assert OFFERED.findall(str(refused.value.hint)) == list(formats)
     for date_format, moment in formats.items():

@@ -149,7 +149,7 @@ def test_a_line_and_a_cuff_of_one_time_may_disagree() -> None:
         ("timestamp,y\n46082.5,1\n46083.5,2\n", "spreadsheet's number of days", "export it again"),
         ("timestamp,y\n1772323200000,1\n1772326800000,2\n0,3\n", "milliseconds since 1970, 0 does not", "correct"),
         ("time,y\n04:00,1\n05:00,2\n", "'04:00' where a timestamp is needed", "needs its date"),
-        ("timestamp,y\n03/04/2026,1\n04/04/2026,2\n", "where a timestamp is needed", "day first or month first"),
+        ("timestamp,y\n03/04/2026,1\n04/04/2026,2\n", "where a timestamp is needed", "--date-format"),
         ("patient,hour,y\n1.0,0,1\n1,1,2\n", "'1' and '1.0': one id or two", "one way"),
         ("Who,WHO,hour,y\na,b,0,1\na,b,1,2\n", "differ only in capitals", "exactly"),
     ],

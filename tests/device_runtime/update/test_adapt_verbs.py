@@ -60,7 +60,7 @@ def test_the_verbs_say_and_do(own: LearningBed) -> None:
     assert set(log[1]["learnt"]["loss"]) == {"frozen", "running", "candidate"}
     assert "promote" in run(own, "log")[1]
     assert all("digest" in json.loads(line) for line in run(own, "log", "--steps", "--json")[1].splitlines())
-    assert "nothing is proven" in run(own, "promote", "--reason", "now")[1]
+    assert "the evidence is not enough" in run(own, "promote", "--reason", "now")[1]
 
     key = own.folder / "key.pem"
     key.write_bytes(KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -81,7 +81,7 @@ def test_the_verbs_say_and_do(own: LearningBed) -> None:
 
     assert run(own, "demote", "--reason", "by hand")[0] == 0
     assert own.record.own is None
-    assert "nothing that was learnt here runs" in run(own, "demote", "--reason", "again")[1]
+    assert "no adapter that was learnt here runs" in run(own, "demote", "--reason", "again")[1]
     assert "nothing to export" in run(own, "export", "--out", str(out))[1]
     assert run(own, "reset", "--reason", "discharged")[0] == 0
     assert json.loads(run(own, "status", "--json")[1])["learnt"] is None

@@ -32,7 +32,7 @@ def test_every_reader_reads_it(tmp_path: Path, date_format: str) -> None:
     plain = read_dataset(frame("%Y-%m-%d %H:%M"), target="HR")
     for source in (tmp_path / "ward.csv", tmp_path / "ward.parquet", tmp_path / "many", table):
         assert read_dataset(source, options, target="HR").fingerprint == plain.fingerprint
-        with pytest.raises(DataError, match="where a timestamp is wanted") as refused:
+        with pytest.raises(DataError, match="where a timestamp is needed") as refused:
             read_dataset(source, target="HR")
         assert f"--date-format {date_format}" in str(refused.value.hint)
     same_on_both(tmp_path / "ward.csv", "HR", date_format=date_format)

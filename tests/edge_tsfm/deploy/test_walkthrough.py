@@ -168,9 +168,12 @@ REFUSALS: dict[str, tuple[list[str], str]] = {
     "an unknown key": (["rotate-key", "repository", "root", "ffff", "--name", "x", *WITH_KEYS], "0 keys start"),
     "adapter keys": (["rotate-key", "repository", "adapter", "ffff", "--name", "x", *WITH_KEYS], "settings"),
     "nothing to halt": (["halt", "repository", "icu", *BECAUSE, *WITH_KEYS], "nothing is rolled"),
-    "nothing to revoke": (["revoke", "repository", "icu", "abcd", *BECAUSE, *WITH_KEYS], "0 approved"),
-    "a short hash": (["revoke", "repository", "icu", "", *BECAUSE, *WITH_KEYS], "0 approved"),
-    "nothing to downgrade": (["downgrade", "repository", "icu", "abcd", *BECAUSE, *WITH_KEYS], "0 approved"),
+    "nothing to revoke": (["revoke", "repository", "icu", "abcd", *BECAUSE, *WITH_KEYS], "no adapter is approved"),
+    "a short hash": (["revoke", "repository", "icu", "", *BECAUSE, *WITH_KEYS], "no adapter is approved"),
+    "nothing to downgrade": (
+        ["downgrade", "repository", "icu", "abcd", *BECAUSE, *WITH_KEYS],
+        "no adapter is approved",
+    ),
     "nothing to step": (["rollout", "repository", "icu", "--reports", ".", "--who", "x", *WITH_KEYS], "none"),
     "keys that are away": (["publish", "repository", "--keys", "nowhere"], "signed by 0/1 keys"),
     "a ring elsewhere": (["halt", "repository", "../x", *BECAUSE, *WITH_KEYS], "ring"),
@@ -307,4 +310,4 @@ def test_the_record_has_the_runs_own_verdict_and_says_which_gate_decides(
     block = next(line for line in text.splitlines() if said in line)
     assert "beats its frozen base: WQL -6.00 % (-8.00 to -4.00)" in block
     assert "decided by the gate below" in text
-    assert "<strong>approved</strong>" in text
+    assert "anything to judge: approved.</strong>" in text

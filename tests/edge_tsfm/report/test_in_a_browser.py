@@ -17,7 +17,7 @@ from edge_tsfm.report.evaluation import report_page
 from edge_tsfm.report.pictures import Shown
 from edge_tsfm.report.scale import Scale
 from edge_tsfm.report.verdict import RunVerdict, Seen
-from edge_tsfm.research.study import layout
+from edge_tsfm.research.study import render
 from edge_tsfm.research.study.pareto import pareto_plot
 from edge_tsfm.research.study.table import tabulate
 from edge_tsfm.runs.adapt_eval import adapt_eval
@@ -62,7 +62,7 @@ def study(folder: Path) -> str:
     cells = [write(folder, cell("base", kind="base"), 10.0)]
     cells += [write(folder, cell(name), mse) for name, mse in (("full", 8.0), ("fourierft-2400", 8.1), ("norms", 9.0))]
     groups = tabulate(cells, folder, blobs={"norms-0": 512})
-    return layout.page(groups, ["1 cell is not finished"], title="Study: MAP", picture=pareto_plot(groups))
+    return render.page(groups, ["1 cell is not finished"], title="Study: MAP", picture=pareto_plot(groups))
 
 
 def adaptation(_: Path) -> str:
