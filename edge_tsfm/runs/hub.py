@@ -114,7 +114,7 @@ def _of_hub(repo: str) -> Iterator[None]:
     try:
         yield
     except LocalTokenNotFoundError as error:
-        raise HubError(f"{repo}: the hub wants to know who you are", hint=LOGIN) from error
+        raise HubError(f"{repo}: not logged in to the hub", hint=LOGIN) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, RequestException) as error:
         reason = next(line for line in [*str(error).splitlines(), type(error).__name__] if line.strip())
         raise HubError(f"{repo}: {reason}", hint=LOGIN) from error
