@@ -36,7 +36,7 @@ def peft_card(record: Mapping[str, Any], *, place: str = "RUN/peft", files: tupl
         ["## Limits"],
         _limits(record),
         ["## Licence"],
-        [f"That of the base: {_licence(record)}. Whoever trained this adapter must state what its training data permit."],
+        [f"That of the base: {_licence(record)}. Whoever trained the adapter must state what its data permit."],
         ["## How to load it"],
         _loading(record, place, files),
     )
