@@ -60,7 +60,7 @@ device: .venv-device/.installed .venv-deploy/.installed  ## tests/device_runtime
 	.venv-deploy/bin/python -c "$(WITHOUT)" torch onnx pandas
 	.venv-deploy/bin/python -m pytest tests/device_runtime/update -m "not slow and not exhaustive" -n 2
 
-# What is carried to other machines: distribution/README.md. ARCH and MONITOR_PYTHON are the monitor's.
+# Packages for other machines: distribution/README.md. ARCH and MONITOR_PYTHON are the monitor's.
 ARCH ?= x86_64 aarch64
 MONITOR_PYTHON ?= 3.11
 

@@ -62,7 +62,7 @@ FAULTS: Mapping[int, Fault] = {
 
 
 def installed_fault(code: int) -> Fault:
-    """Say whose fault it is that an adapter which was proven on this monitor does not come up, or forecast, any more.
+    """Return whose fault it is that an adapter which passed on this monitor no longer opens, or no longer forecasts.
 
     Should the base or the runtime be others now, the monitor has changed.
     """

@@ -1,4 +1,4 @@
-"""What a person may have meant by a name that nobody has."""
+"""Suggestions for a name that is not known."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ LONGEST = 80  # characters that are compared
 
 
 def did_you_mean(said: str, known: Iterable[str]) -> str:
-    """Return ``did you mean MAP? `` for the nearest of ``known`` names, whatever its capitals; "" where none is near.
+    """Return ``did you mean MAP? `` with the nearest of the ``known`` names, ignoring case; "" if none is near.
 
-    It begins a hint; what there is follows.
+    It is the beginning of a hint; the caller adds the list of known names.
     """
     folded = {name.casefold(): name for name in reversed(list(known))}
     near = get_close_matches(said[:LONGEST].casefold(), folded, n=1)

@@ -3,9 +3,9 @@
     python distribution/wheelhouse.py --arch x86_64 --python 3.11
     python distribution/debian.py dist/wheelhouse/x86_64-cp311 --out dist
 
-The package brings its own numpy and ONNX Runtime, the tested versions, in /usr/lib/edge-tsfm-device: Debian's are older
-or absent, and a monitor's other programs must not move them (docs/adr/0033). It needs the Python its wheels are for.
-Wheels are unpacked, never run, so a package for ARM is built on any machine.
+The package brings the tested versions of numpy and ONNX Runtime in /usr/lib/edge-tsfm-device: Debian's are older or
+absent, and other programs of a monitor must not change them (docs/adr/0033). It needs the version of Python that its
+wheels are for. Wheels are unpacked and nothing in them is run, so a package for ARM can be built on any machine.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def build(house: Path, out: Path) -> Path:
 
 
 def unpack(house: Path, into: Path, target: list[str]) -> None:
-    """Put the wheels' files into ``into``, each checked against its digest, without running anything of them."""
+    """Unpack the wheels into ``into``, each checked against its digest, without running anything in them."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-index", "--find-links", str(house), "--require-hashes", "--requirement", "requirements.txt"]
     subprocess.run([*command, *target, "--target", str(into)], check=True, cwd=house)
@@ -149,7 +149,7 @@ def compress(path: Path, data: bytes) -> None:
 def main() -> None:
     """Build one package."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("house", type=Path, help="folder of wheels, as wheelhouse.py names it")
+    parser.add_argument("house", type=Path, help="folder of wheels that wheelhouse.py made")
     parser.add_argument("--out", type=Path, default=TREE / "dist", help="folder for the package")
     given = parser.parse_args()
     package = build(given.house, given.out)

@@ -45,13 +45,13 @@ def first_sentence(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Make roff of what click-man takes over from a help text as it stands."""
+    """Convert the parts of a help text that click-man copies unchanged to roff."""
     text = text.replace("\b\n", "").replace("`", "")  # click's mark for lines that are not to be filled
     return re.sub(r"^(?=['.](?!(?:TH|SH|PP|B|TP)\b))", r"\\&", text, flags=re.MULTILINE)
 
 
 def ending(command: click.Command, parent: click.Context | None) -> str:
-    """Return the exit statuses that the help ends with, and where to look next."""
+    """Return the exit statuses at the end of the help, and the references."""
     root = parent.find_root().command if parent else command
     statuses = (root.epilog or "").removeprefix("Exit status: ")
     others = [context_name(parent)] if parent else sorted(COMMANDS)
@@ -60,7 +60,7 @@ def ending(command: click.Command, parent: click.Context | None) -> str:
 
 
 def context_name(context: click.Context) -> str:
-    """Name the page of a command."""
+    """Return the name of a command's page."""
     return context.command_path.replace(" ", "-")
 
 

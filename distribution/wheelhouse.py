@@ -1,4 +1,4 @@
-"""Fetch what a monitor without a network installs: the device's wheel and all it needs, for one processor.
+"""Collect the wheels for a monitor without a network: the device's and all that it requires, for one processor.
 
     python distribution/wheelhouse.py --arch aarch64 --python 3.11 --out dist/wheelhouse
 
@@ -24,13 +24,13 @@ from zipfile import ZipFile
 import wheels
 
 ARCHITECTURES = ("x86_64", "aarch64")
-GLIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")  # pip takes each tag as it is named
+GLIBC = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")  # pip accepts only the named tags
 
 
 def fetch(arch: str, python: str, out: Path) -> Path:
     """Fill the folder for ``arch`` and Python ``python`` below ``out`` and return it. Needs a package index."""
     folder = out / f"{arch}-cp{python.replace('.', '')}"
-    shutil.rmtree(folder, ignore_errors=True)  # a wheel of an older version would stay beside the new one
+    shutil.rmtree(folder, ignore_errors=True)  # or a wheel of an older version would remain beside the new one
     device = wheels.build("device", folder)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", str(folder)]
     command += ["--constraint", str(wheels.TREE / "constraints.txt"), *target(arch, python), f"{device}[agent]"]
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=ARCHITECTURES, action="append", help="processor; default: each")
     parser.add_argument("--python", default="3.11", help="the monitor's version of Python")
-    parser.add_argument("--out", type=Path, default=wheels.TREE / "dist" / "wheelhouse", help="folder for the folders")
+    parser.add_argument("--out", type=Path, default=wheels.TREE / "dist" / "wheelhouse", help="parent of the folders")
     given = parser.parse_args()
     for arch in given.arch or ARCHITECTURES:
         folder = fetch(arch, given.python, given.out)

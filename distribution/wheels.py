@@ -23,7 +23,7 @@ HALVES = {"device": ("device_runtime",), "workstation": ("export", "edge_tsfm")}
 
 
 def build(half: str, out: Path) -> Path:
-    """Build one half's wheel into ``out`` and return it. The same commit gives the same bytes."""
+    """Build one of the two wheels in ``out`` and return it. The same commit gives the same bytes."""
     out.mkdir(parents=True, exist_ok=True)
     environment = {"SOURCE_DATE_EPOCH": released(), **os.environ}
     with tempfile.TemporaryDirectory() as folder:
@@ -35,7 +35,7 @@ def build(half: str, out: Path) -> Path:
 
 
 def stage(half: str, folder: Path) -> None:
-    """Put what one half is built from into ``folder``."""
+    """Copy the sources of one wheel into ``folder``."""
     folder.mkdir()
     shutil.copy(HERE / half / "pyproject.toml", folder)
     shutil.copy(TREE / "LICENSE", folder)
@@ -46,7 +46,7 @@ def stage(half: str, folder: Path) -> None:
 
 
 def released() -> str:
-    """Return the time of the commit, in seconds: what a build may write as the time of its files."""
+    """Return the time of the commit, in seconds since 1970, for the time stamps of a build's files."""
     if found := os.environ.get("SOURCE_DATE_EPOCH"):
         return found
     command = ["git", "-C", str(TREE), "log", "-1", "--format=%ct"]

@@ -255,7 +255,7 @@ def _run(run: Run | str | Path) -> Run:
 
 
 def _given(run: Run, data: Any) -> Any:
-    """Return the data that were given; None: the run's own, where it has a file of its own. Raises `DataError`."""
+    """Return the given data, or for None the run's own file if it has one. Raises `DataError`."""
     if data is not None:
         source = _source(data)
         return Path(source) if isinstance(source, str) else source

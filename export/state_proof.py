@@ -1,8 +1,8 @@
-"""Proof that a state graph is torch's: the output patch block over it gives training's loss and gradient.
+"""Proof that a state graph matches torch: with the output patch block on top it gives training's loss and gradient.
 
-The block is written out in float64, number by number what a learner in C computes row by row
-(`firmware_examples/learn/etsa_learn.c`). So `export.learning_proof` holds this graph to torch as it holds the learning
-graph, and hears every tensor in it by the same loss.
+The block is computed in float64, by the same formulas as the learner in C (`firmware_examples/learn/etsa_learn.c`). So
+`export.learning_proof` compares this graph with torch as it compares the learning graph, and checks by the same loss
+that every tensor has an effect.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK = "output_patch_embedding"
 
 
 class StateLearner:
-    """A base's state graph with merged tensors, and the loss of a batch by it."""
+    """A base's state graph with merged tensors, and the loss of a batch computed with it."""
 
     def __init__(self, bundle: Bundle, learning: Learning, merged: Mapping[int, FloatArray]) -> None:
         manifest = bundle.manifest
@@ -42,7 +42,7 @@ class StateLearner:
 
     @property
     def size(self) -> int:
-        """How many numbers a shift has: n."""
+        """Length n of a shift."""
         return sum(self.sizes)
 
     def states(self, context: FloatArray) -> dict[str, FloatArray]:

@@ -26,12 +26,12 @@ from device_runtime.adapt.rules import AdaptRules
 from device_runtime.errors import FormatError
 from device_runtime.quality.evidence import Wealth, difference, log_mean, logs_of
 
-# Relative difference of a stay beyond which more says no more. What was promoted is held against frozen by this one
-# always: some 2.5 standard deviations of real stays.
+# Upper limit of the clipping bound, as a relative difference of a stay. A promoted model is always compared with frozen
+# at this bound: some 2.5 standard deviations of real stays.
 CLIP = 0.05
-LEAST_CLIP = 0.01  # of a candidate, however little it differs
-WIDER, NARROWER = 1.9, 0.9  # what a stay beyond the tracked bound, and any other, makes of it: one in seven lies beyond
-STARTS = (0, 25, 50, 100, 200, 400, 800)  # stays that a part of the stake waits
+LEAST_CLIP = 0.01  # lower limit for a candidate, however little it differs
+WIDER, NARROWER = 1.9, 0.9  # factors on the bound after a stay beyond it, and after any other: one in seven exceeds it
+STARTS = (0, 25, 50, 100, 200, 400, 800)  # number of stays after which each part of the stake begins to bet
 
 
 class Proposal(StrEnum):
@@ -67,7 +67,7 @@ class Evidence:
 
     @property
     def log(self) -> float:
-        """Logarithm of what 1 has become."""
+        """Logarithm of the capital, which began at 1."""
         shares = [-(place + 1) * math.log(2) for place in range(len(STARTS))]
         logs = [share + part.log for share, part in zip(shares, self.parts, strict=True)]
         logs.append(shares[-1])  # the last part never bets
@@ -88,26 +88,26 @@ def evidence_of(value: Any) -> Evidence:
 
 @dataclass
 class Bound:
-    """The bound of a candidate's differences: wider behind a stay beyond it, narrower behind any other."""
+    """The clipping bound of a candidate's differences: wider after a stay that exceeds it, narrower after any other."""
 
     clip: float = CLIP
 
     def follow(self, difference: float) -> None:
-        """Take one stay's relative difference, as it is."""
+        """Update the bound with one stay's unclipped relative difference."""
         moved = self.clip * (WIDER if abs(difference) > self.clip else NARROWER)
         self.clip = min(max(moved, LEAST_CLIP), CLIP)
 
 
 @dataclass
 class Bets:
-    """Both questions: is the candidate better than what runs; is what was promoted worse than frozen."""
+    """Both tests: is the candidate better than the running model, and is the promoted model worse than frozen?"""
 
     rules: AdaptRules
     better: Evidence = field(default_factory=Evidence)
     worse: Evidence = field(default_factory=Evidence)
     bound: Bound = field(default_factory=Bound)
-    gained: float = 0.0  # what the candidate lost less than what runs, summed, in the signal's unit
-    demotions: int = 0  # by evidence: each one doubles what the next promotion wants
+    gained: float = 0.0  # the running model's summed loss minus the candidate's, in the signal's unit
+    demotions: int = 0  # by evidence: each one doubles the evidence that the next promotion needs
 
     def add(self, losses: Losses, *, promoted: bool) -> Proposal:
         """Take one stay's losses."""
@@ -123,7 +123,7 @@ class Bets:
 
     @property
     def wanted(self) -> float:
-        """Evidence that a promotion wants."""
+        """Evidence that a promotion needs."""
         return float(self.rules.promote_evidence * 2.0 ** min(self.demotions, 50))
 
     def begin(self) -> None:

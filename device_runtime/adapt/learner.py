@@ -32,10 +32,10 @@ FloatArray = NDArray[np.float32]
 
 VERSION = 2  # 1: a bound of differences that never moved
 DAY_MS = 86_400_000
-MAX_WAITING = 8  # stays that wait to be scored and learnt from; the oldest gives way
-MAX_STAY = 8_192  # steps of a stay that are looked at: its latest
-SPOILT = 0.5  # of a stay's values that are out of range or jump: a stay beyond it neither teaches nor is judged
-SPOILT_STAYS = 3  # of them in a row: what was promoted is not for what comes in now
+MAX_WAITING = 8  # stays that wait to be scored and learnt from; the oldest is dropped first
+MAX_STAY = 8_192  # latest steps of a stay that are used
+SPOILT = 0.5  # share of a stay's values out of range or jumping; above it the stay is neither learnt from nor scored
+SPOILT_STAYS = 3  # so many of them in a row: the promoted model no longer fits the input
 WORSE = "it was shown to be worse than what it stands on"
 NOT_FINITE = "it forecasts numbers that are not finite"
 NO_READINGS = f"{SPOILT_STAYS} stays in a row are no readings of the signal by more than half"
@@ -46,7 +46,7 @@ SCORED_PER_FORECAST = 3  # windows that begin within one forecast and are scored
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stay:
-    """One finished stay, or a finished recording. Nothing in it says whose."""
+    """One finished stay, or a finished recording. It does not identify the patient."""
 
     values: FloatArray  # [T], every interval, NaN where nothing was measured, in the signal's unit
     end_ms: int  # when it ended, by the feed's clock
@@ -54,7 +54,7 @@ class Stay:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What one step did: enough to see that a replay did the same."""
+    """What one step did: enough to check that a replay did the same."""
 
     number: int  # of the step, from 1
     stay: int  # from 1
@@ -62,12 +62,12 @@ class Entry:
     windows: int
     losses: tuple[float, ...]  # scored: of frozen, running, candidate; learnt: the batch's loss, the gradient's norm
     evidence: float | None = None  # scored: logarithm of the evidence for a promotion
-    digest: str  # of the shift and Adam's state behind the step
+    digest: str  # of the shift and Adam's state after the step
 
 
 @dataclass
 class _Task:
-    """A stay that is being worked through."""
+    """The stay that is being processed."""
 
     end_ms: int
     scored: tuple[FloatArray, FloatArray]  # windows, evenly spread over the stay
@@ -79,7 +79,7 @@ class _Task:
 
 
 class Learner:
-    """One signal's. ``shift`` is the candidate's, ``promoted`` that of what forecasts, if anything was promoted."""
+    """The learner of one signal. ``shift`` is the candidate's, ``promoted`` that of the promoted model, if any."""
 
     def __init__(
         self,
@@ -103,27 +103,27 @@ class Learner:
         self.horizon, self.plausible = min(steps, learnable.prediction_length), plausible
         self.min_observed = min(min_observed, self.context_length)
         self.state, self.proposal = State.GATHERING, Proposal.NONE
-        self.reason = ""  # of the proposal that what was promoted is to be taken back
+        self.reason = ""  # why the promoted model should be demoted, if that is proposed
         self.optimiser = Optimiser(self.rules, learnable.sizes)
         self.reservoir = Reservoir(self.rules.windows, self.context_length, self.horizon)
         self.bets, self.draws, self.counts = Bets(self.rules), Draws(self.rules.seed), Counts()
         self.promoted: FloatArray | None = None
         self.generation = self.stays = self.numbered = self.left_out = self.refused = 0
-        self.spoilt = self.in_a_row = 0  # stays that are no readings by more than half; of them, the latest in a row
+        self.spoilt = self.in_a_row = 0  # stays whose values are mostly implausible; the latest consecutive ones
         self.log: deque[Entry] = deque(maxlen=MAX_LOG)
         self._waiting: deque[_Task] = deque()
 
     # --- what happens --------------------------------------------------------------------------------------------
 
     def finish(self, stay: Stay) -> bool:
-        """Take a stay that is over; say whether it holds anything to learn from."""
+        """Take a finished stay; return whether it holds anything to learn from."""
         values, counts = clean(stay.values[-MAX_STAY:], self.rules.clean, self.plausible)
         self.counts.add(counts)
         if self._guard(counts):
             return False
         lengths = {"context_length": self.context_length, "prediction_length": self.horizon}
-        # Windows of one stay may overlap: it is one piece of evidence, whatever its sums are made of, and says more
-        # with more of them.
+        # Windows of one stay may overlap: the stay is one observation in the evidence however many windows are summed,
+        # and more windows make it more precise.
         between = max(1, self.horizon // SCORED_PER_FORECAST)
         scored = cut(values, **lengths, stride=between, min_observed=self.min_observed)
         contexts, targets = cut(values, **lengths, stride=self.rules.stride, min_observed=self.min_observed)
@@ -141,11 +141,11 @@ class Learner:
 
     @property
     def busy(self) -> bool:
-        """Whether `step` has something to do."""
+        """Return whether `step` has something to do."""
         return bool(self._waiting)
 
     def step(self) -> Entry | None:
-        """Do one piece of work, bounded by one batch of windows; None where there is none."""
+        """Do one piece of work, at most one batch of windows; return None if there is none."""
         if not self._waiting:
             return None
         task = self._waiting[0]
@@ -154,7 +154,7 @@ class Learner:
         return self._learn(task)
 
     def work(self) -> Proposal:
-        """Do all the work there is; return what the evidence asks for."""
+        """Do all outstanding work; return what the evidence proposes."""
         while self.busy:
             self.step()
         return self.proposal
@@ -191,7 +191,7 @@ class Learner:
         self._waiting.clear()
 
     def forget_windows(self) -> None:
-        """Wipe every window, also of stays that wait: the values of patients."""
+        """Delete every window, which holds patients' values, also those of waiting stays."""
         self.reservoir.wipe()
         self._waiting.clear()
 
@@ -207,7 +207,7 @@ class Learner:
         return out
 
     def _guard(self, counts: Counts) -> bool:
-        """Whether a stay is no readings by more than half; several in a row take back what was promoted."""
+        """Return whether a stay's values are mostly implausible; several such stays in a row propose a demotion."""
         if not counts.values:
             return False
         bad = counts.out_of_range + counts.jumps > SPOILT * counts.values
@@ -218,13 +218,13 @@ class Learner:
         return bad
 
     def _take_back(self, reason: str) -> None:
-        """Ask for what was promoted to be taken back."""
+        """Propose to demote the promoted model."""
         self.proposal, self.reason = Proposal.DEMOTE, reason
 
     # --- the work ------------------------------------------------------------------------------------------------
 
     def _score(self, task: _Task) -> Entry:
-        """Score a batch of the stay's windows by all three; behind the last one, bet on them."""
+        """Score a batch of the stay's windows with all three models; after the last batch, bet on the stay."""
         rows = slice(task.at, task.at + self.rules.batch)
         contexts, targets = (part[rows] for part in task.scored)
         nothing = np.zeros(sum(self.learnable.sizes), dtype=np.float32)
@@ -245,8 +245,8 @@ class Learner:
         return self._entry("scored", len(contexts), [found for _, found in done], evidence=self.bets.better.log)
 
     def _judge(self, losses: Losses) -> None:
-        """Take a stay's losses; what is not finite is taken back without asking for evidence."""
-        if not np.isfinite(losses.frozen):  # what the monitor was given fails here, too: the stay says nothing
+        """Take a stay's losses; a model with a loss that is not finite is dropped without any evidence."""
+        if not np.isfinite(losses.frozen):  # the installed model fails on it as well: the stay shows nothing
             self.refused += 1
         elif not np.isfinite([losses.running, losses.candidate]).all():
             self.refused += 1
@@ -256,7 +256,7 @@ class Learner:
             self.proposal, self.reason = found, WORSE if found is Proposal.DEMOTE else ""
 
     def _loss(self, contexts: FloatArray, targets: FloatArray, shift: FloatArray) -> float:
-        """Return the summed loss of forecasts of windows at a shift, in the signal's unit; NaN where there is none."""
+        """Return the summed loss of forecasts of windows at a shift, in the signal's unit; NaN if a forecast fails."""
         try:
             forecast = self.learnable.forecast(contexts, self.horizon, shift)
         except ForecastError:  # not finite
@@ -267,7 +267,7 @@ class Learner:
         return float(lost[~np.isnan(targets)].sum())
 
     def _learn(self, task: _Task) -> Entry:
-        """Take one step on new windows and kept ones; behind the stay's last, keep some of its windows."""
+        """Take one step on new windows and kept ones; after the stay's last step, keep some of its windows."""
         new = slice(task.learnt * self.rules.new_windows, (task.learnt + 1) * self.rules.new_windows)
         contexts, targets = (part[new] for part in task.fresh)
         task.learnt += 1
@@ -292,7 +292,7 @@ class Learner:
         return entry
 
     def _descend(self, contexts: FloatArray, targets: FloatArray, day: int) -> tuple[float, float | None]:
-        """Take one step; return the batch's loss and the gradient's norm, None where they are not finite."""
+        """Take one step; return the batch's loss and the gradient's norm, or None if they are not finite."""
         try:
             value, gradient = self.learnable.gradients(contexts, targets, self.optimiser.iterate)
         except ForecastError:
@@ -300,7 +300,7 @@ class Learner:
         return float(value), self.optimiser.step(gradient, day) if math.isfinite(value) else None
 
     def _entry(self, what: str, windows: int, losses: list[float], evidence: float | None = None) -> Entry:
-        """Write a step down."""
+        """Add an entry for a step to the log."""
         self.numbered += 1
         entry = Entry(
             number=self.numbered,
@@ -378,7 +378,7 @@ class Learner:
 
 
 def first_difference(log: Sequence[Entry], again: Sequence[Entry]) -> int | None:
-    """Return the place of the first entry that a replay did otherwise; None where both are the same."""
+    """Return the index of the first entry that differs in a replay; None if both logs are the same."""
     for place, (one, other) in enumerate(zip(log, again, strict=False)):
         if one != other:
             return place

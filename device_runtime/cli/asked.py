@@ -1,4 +1,4 @@
-"""Options that say what is to be forecast, and from what: one declaration for every command that has them."""
+"""Options for what to forecast and from which values, declared once for all commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOGETHER = "several are forecast together (Chronos-2)."
 
 
 def length_options(*, context: str, prediction: str) -> Callable[[F], F]:
-    """Add ``--prediction-length`` and ``--context-length``; the texts say what holds without them."""
+    """Add ``--prediction-length`` and ``--context-length``; the arguments are the defaults that the help shows."""
 
     def add(function: F) -> F:
         for name, what, default in (
@@ -28,10 +28,10 @@ def length_options(*, context: str, prediction: str) -> Callable[[F], F]:
 
 
 def covariate_options(function: F) -> F:
-    """Add ``--past-covariate`` and ``--future-covariate``, for a base that mixes series."""
+    """Add ``--past-covariate`` and ``--future-covariate``, for a base that supports covariates."""
     for name, what in (
-        ("future", "Column also known ahead (Chronos-2): in the last rows, which are the steps to forecast."),
-        ("past", "Column measured beside the target (Chronos-2)."),
+        ("future", "Column known ahead (Chronos-2): also has values in the last rows, the steps to forecast."),
+        ("past", "Column known only up to the present (Chronos-2)."),
     ):
         function = click.option(f"--{name}-covariate", f"{name}_covariates", multiple=True, help=what)(function)
     return function
@@ -47,5 +47,5 @@ def sampling_options(function: F) -> F:
 
 
 def taken(kind: type, given: dict[str, Any]) -> dict[str, Any]:
-    """Move out of ``given`` what the dataclass ``kind`` has a field for: options of a command, by name."""
+    """Remove from ``given``, a command's options by name, those that are fields of ``kind``, and return them."""
     return {one.name: given.pop(one.name) for one in fields(kind) if one.name in given}

@@ -14,7 +14,7 @@ from device_runtime.cli.device_options import config_option, device, report_chan
 @click.option("--reason", required=True, help="The reason, for the log.")
 @who_option
 def command(config_path: Path, reason: str, who: str) -> None:
-    """Confirm the adapter on trial by hand, without waiting for the health window."""
+    """Confirm the adapter on trial manually, without waiting for the health window."""
     with device(config_path) as (config, slots):
         slots.confirm(reason, who=who)
         entry = slots.record.current

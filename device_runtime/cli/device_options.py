@@ -29,7 +29,7 @@ who_option = click.option("--who", default="operator", help="Who does this, for 
 
 
 def change_options(function: F) -> F:
-    """Add the options of a change that somebody makes by hand: on which monitor, why, who, and in which form to say."""
+    """Add the options of a manual change: the monitor, the reason, the person, and the output format."""
     reason = click.option("--reason", required=True, help="Why, for the log.")
     return config_option(reason(who_option(json_option(function))))
 
@@ -56,7 +56,7 @@ def say_what_runs(slots: Slots, *, as_json: bool, before: str = "") -> None:
 
 
 def report_change(config: DeviceConfig, slots: Slots) -> None:
-    """Report what was changed by hand; a report that cannot be sent is said, and the next poll sends one."""
+    """Report a manual change; if the report cannot be sent, say so: the next poll sends one."""
     from device_runtime.update.report import base_of, report_on
 
     if problem := report_on(config, slots, base_of(config)):

@@ -1,4 +1,4 @@
-"""Forecasting every item of a table: what can be forecast is, what cannot is named and stops no other."""
+"""Forecasts of every item of a table: an item that cannot be forecast is reported, and the others go on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from device_runtime.series.several import Item, Items
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is to be forecast, and from what. Lengths are in steps; None: what the adapter is for, else the base's."""
+    """What to forecast, and from which values. Lengths are in steps; None: the adapter's, else the base's."""
 
     targets: tuple[str | None, ...]  # None: the only value column
     past_covariates: tuple[str, ...] = ()
@@ -29,14 +29,14 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class ItemForecasts:
-    """Forecasts by item, of one or several targets, and why the other items have none."""
+    """Forecasts of one or several targets by item, and the reasons why other items have none."""
 
     forecasts: Mapping[str, Forecast]
     left_out: Mapping[str, str]
 
 
 def use_of(read: Items, targets: tuple[str | None, ...], bound: Binding | None) -> Use:
-    """Say what is about to be forecast; a column that is called no more than ``value`` does not say its signal."""
+    """Return the use to check against the binding; a column that is only called ``value`` does not name its signal."""
     first = read.readings[0]
     signal: str | None = signal_of([one.target.name for one in read.readings[: len(targets)]], bound)
     if targets == (None,) and first.signal is None and not (bound and bound.is_signal(first.target.name)):
@@ -47,7 +47,7 @@ def use_of(read: Items, targets: tuple[str | None, ...], bound: Binding | None) 
 def forecast_items(forecaster: Forecaster, read: Items, asked: Asked, *, steps: int, length: int) -> ItemForecasts:
     """Forecast ``steps`` of each item of a table from its latest ``length`` steps.
 
-    Raises `InputError` where no item can be forecast, and what is wrong with all of them alike.
+    If every item fails for the same reason, its `InputError` or `ForecastError` is raised.
     """
     left_out = {item: str(why) for item, why in read.faults.items()}
     left_out |= dict.fromkeys(read.empty_items, "not one usable value")
@@ -59,7 +59,7 @@ def forecast_items(forecaster: Forecaster, read: Items, asked: Asked, *, steps: 
         except (InputError, ForecastError) as error:
             failed[name] = error
     if not forecasts and not left_out and len({str(why) for why in failed.values()}) == 1:
-        raise next(iter(failed.values()))  # what is wrong is not an item's
+        raise next(iter(failed.values()))  # the fault is not that of single items
     left_out |= {name: f"{why} ({why.hint})" if why.hint else str(why) for name, why in failed.items()}
     return ItemForecasts(forecasts=forecasts, left_out=left_out)
 

@@ -1,4 +1,4 @@
-"""How dates are written where a person says it, such as ``MM/DD/YYYY``; and in which of these forms a column is."""
+"""Date formats that a user gives, such as ``MM/DD/YYYY``, and which of them fit a column."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ _ORDERS = ("DD MM YYYY", "MM DD YYYY", "DD MM YY", "MM DD YY", "YY MM DD", "YYYY
 
 @dataclass(frozen=True)
 class DateFormat:
-    """Day, month and year in their order, with what stands between them; raises `ValueError` for anything else.
+    """The order of day, month and year, and their separator; raises `ValueError` for any other text.
 
-    A time of day and a zone may follow, as behind an ISO date. Two digits of a year are of 1969 to 2068, as POSIX has
-    it.
+    A time of day and a zone may follow, as after an ISO date. Years of two digits are 1969 to 2068, as in POSIX.
     """
 
     text: str
 
     def __post_init__(self) -> None:
-        """Refuse what names not each of day, month and year once."""
+        """Raise `ValueError` unless day, month and year are each named once."""
         found = _FORMAT.fullmatch(self.text)
         if found is None or {_PARTS[found[at]][0] for at in (1, 3, 4)} != {"d", "m", "y"}:
             raise ValueError(f"want DD, MM and YYYY in their order, such as {EXAMPLES}")
 
     @cached_property
     def form(self) -> re.Pattern[str]:
-        """What a time that begins with such a date looks like."""
+        """The pattern of a time that begins with such a date."""
         found = _FORMAT.fullmatch(self.text)
         assert found is not None
         between = found[2]
@@ -45,12 +44,12 @@ class DateFormat:
         return re.compile(rf"{date}(?:(?:[Tt]|,?\s+){CLOCK}{ZONE})?", re.ASCII)
 
     def fits(self, texts: Sequence[str]) -> bool:
-        """Say whether all of ``texts`` are such times."""
+        """Return whether all of ``texts`` are such times."""
         return all(parse_stamp(text, self.form) is not None for text in texts)
 
 
 def meant(text: str) -> str | None:
-    """Return the format that a text which is none was meant to be: ``dd.mm.yyyy``, ``%d.%m.%Y %H:%M``; or None."""
+    """Return the format that an invalid text such as ``dd.mm.yyyy`` or ``%d.%m.%Y %H:%M`` was meant to be, or None."""
     said = text
     for code, part in _OF_STRPTIME.items():
         said = said.replace(code, part)
@@ -59,7 +58,7 @@ def meant(text: str) -> str | None:
 
 
 def fitting(texts: Sequence[str]) -> list[str]:
-    """Return the formats in which all of ``texts`` are dates, the more usual ones first."""
+    """Return the formats that fit all of ``texts``, the most common first."""
     mark = next((one for one in texts[0] if one in "/.-"), None) if texts else None
     if mark is None:
         return []

@@ -168,7 +168,7 @@ def _holds_days(cells: Cells, name: str) -> bool:
 
 
 def _holds_midnights(cells: Cells, name: str) -> bool:
-    """Say whether a column of times holds none but the first moments of days."""
+    """Return whether all times of a column are the start of a day."""
     return bool((cells.columns[name].astype("datetime64[us]").astype(np.int64) % DAY_US == 0).all())
 
 
@@ -221,7 +221,7 @@ def _time_of_day(text: str) -> int | None:
 
 
 def begins_with_date(cells: Cells, names: Sequence[str]) -> bool:
-    """Say whether the first of joined columns holds dates."""
+    """Return whether the first of joined columns holds dates."""
     return _is_date_name(names[0]) and _holds_days(cells, names[0])
 
 

@@ -55,7 +55,7 @@ class ReadOptions(TableOptions):
     signal: Signal | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no file could be read with."""
+        """Raise `OptionError` for an invalid option."""
         self.interval_us()
         if self.max_gap is not None:
             _span(self.max_gap, "max_gap")
@@ -71,15 +71,15 @@ class ReadOptions(TableOptions):
             raise OptionError(f"plausible range {self.plausible[0]:g} to {self.plausible[1]:g} holds nothing")
 
     def interval_us(self) -> int | None:
-        """Return the interval in microseconds, None where it was not said."""
+        """Return the interval in microseconds, or None if it was not given."""
         return None if self.interval is None else _span(self.interval, "interval")
 
     def max_gap_us(self) -> int | None:
-        """Return the longest stretch without a row inside one series in microseconds, None where it was not said."""
+        """Return the longest gap inside one series in microseconds, or None if it was not given."""
         return None if self.max_gap is None else _span(self.max_gap, "max_gap")
 
     def dates(self) -> DateFormat | None:
-        """Return how dates are written, None where it was not said. Raises `OptionError` for what is no such form."""
+        """Return the format of dates, or None if it was not given. Raises `OptionError` for an invalid format."""
         if self.date_format is None:
             return None
         try:

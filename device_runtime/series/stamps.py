@@ -1,4 +1,4 @@
-"""Times as text in the forms that files have, in microseconds since 1970 (UTC where a zone is given)."""
+"""Parsing of times in text, in the formats that files use: microseconds since 1970 (UTC if a zone is given)."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def parse_stamps(
 
 
 def _plain_stamps(texts: Sequence[str], length: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Read ``2026-03-01 12:00`` or ``2026-03-01T12:00:00``, many at once; say which of them are so written."""
+    """Read ``2026-03-01 12:00`` or ``2026-03-01T12:00:00``, many at once; return which of them have this format."""
     codes = np.array(texts, dtype=f"U{length}").view(np.uint32).reshape(len(texts), length).astype(np.int64)
     pattern = "dddd-dd-dd dd:dd:dd"[:length]
     digits = [place for place, kind in enumerate(pattern) if kind == "d"]

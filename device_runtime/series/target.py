@@ -92,7 +92,7 @@ def _refuse_if_used(cells: Cells, layout: Layout, generic: str, target: str) -> 
 
 
 def _signal(name: str, own: Signal | None) -> Signal | None:
-    """Return the signal that a name means: one of the table's, else ``own`` where that is its name."""
+    """Return the signal that a name means: one of the table's, else ``own`` if it has that name."""
     if own is not None and name.strip().casefold() == own.name.casefold():
         return find_signal(name) or own
     return find_signal(name)

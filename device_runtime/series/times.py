@@ -30,7 +30,7 @@ ISO = "write ISO 8601, such as 2026-03-01 12:00:00 or 2026-03-01T12:00:00Z"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Times:
-    """When each row was measured, and what was decided to know it."""
+    """When each row was measured, and how the times were interpreted."""
 
     time_us: NDArray[np.int64]  # [R], since 1970 (UTC), or since step 0
     clock: Clock
@@ -117,7 +117,7 @@ def _stamps(cells: Cells, name: str, codes: NDArray[np.int64], words: Sequence[s
 
 
 def _how_to_write(words: Sequence[str], unread: str, said: DateFormat | None) -> str:
-    """Say what to do about times ``words`` of which ``unread`` is none, with ``--date-format`` as it was ``said``."""
+    """Return a hint for times ``words``, of which ``unread`` is not readable, if ``said`` is the ``--date-format``."""
     if said is not None and (parse_stamps(words)[1] >= 0).all():
         return "leave --date-format out: these dates show their order"
     fit = [f"--date-format {one}" for one in fitting(words)]

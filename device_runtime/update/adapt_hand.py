@@ -1,4 +1,4 @@
-"""Promoting by hand: under the same conditions as the device, but when a person decides."""
+"""Manual promotion: under the same conditions as by the device, but at a person's decision."""
 
 from __future__ import annotations
 

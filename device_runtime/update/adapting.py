@@ -141,7 +141,7 @@ class Adapting(Generic[F]):
         self._losses.begin()
 
     def _agree(self, learner: Learner) -> None:
-        """Update the learner with what runs: promotions and demotions since it last looked."""
+        """Tell the learner which model runs: promotions and demotions since the last call."""
         if self._own is None:
             if learner.promoted is not None:
                 self._demoted(learner)
@@ -282,7 +282,7 @@ class Adapting(Generic[F]):
 
     @property
     def reason(self) -> str:
-        """Why what was promoted is to be taken back; after a restart it is not known any more."""
+        """Why the promoted model should be demoted; the reason is not kept over a restart."""
         return (self._learner.reason if self._learner is not None else "") or "the learner had asked for it"
 
     def _may_act(self, proposal: Proposal) -> bool:

@@ -327,7 +327,7 @@ class Host(Generic[F]):
                 slots.demote(why, who="device")
 
     def _learn_on(self, slots: Slots) -> None:
-        """Let it learn on top of the installed adapter, and know what runs instead of that."""
+        """Let the learner start from the installed adapter, and tell it which promoted model runs instead."""
         current, own = slots.record.current, slots.record.own
         self._own = own
         self._adapting.begin(

@@ -224,7 +224,7 @@ def barred(record: Record, sequence: int, known: Collection[str]) -> bool:
 
 
 def expire(record: Record, *, reason: str) -> Record:
-    """End a trial that nobody ended: the previous adapter runs again, and this one may be tried another time."""
+    """End a trial that expired without a decision: the previous adapter runs again, and this one may be tried again."""
     return step(record, Event.EXPIRE if record.current else Event.EXPIRE_TO_BASE, reason=reason)
 
 

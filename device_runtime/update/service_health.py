@@ -1,7 +1,8 @@
-"""What another program that forecasts says of what it runs: the health file of the C service, read.
+"""Reader of the C service's health file: what the service runs, and how its forecasts went.
 
-`firmware_examples/service/health_file.c` writes it, whole and without a flush: it speaks of a running process, and goes
-with it. It says what was counted. What a count means for a trial is decided here, by the rules of the Python host.
+`firmware_examples/service/health_file.c` replaces the whole file without a flush: it describes a running process and is
+removed with it. The file only holds counts. What they mean for a trial is decided here, by the rules of the Python
+host.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ MAX_SIZE = 65_536  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceHealth:
-    """One channel. Counts begin where what runs took over."""
+    """One channel. Counts begin when the running adapter took over."""
 
-    adapter: str | None  # what runs: SHA-256 of the blob, hex; None: the base alone
-    offered: str | None  # what was read last: SHA-256 of the signed file, hex; None: an empty one, or none
-    refused: int  # the code with which that was refused; 0: it runs
-    why: str  # it was refused
-    since_ms: float  # when what runs took over, by the clock that never goes back
-    forecasts: int  # made
-    slow: int  # of them, over the latency budget
+    adapter: str | None  # the running one: SHA-256 of the blob, hex; None: the base alone
+    offered: str | None  # the file read last: SHA-256 of the signed file, hex; None: an empty file, or no file
+    refused: int  # code with which that file was refused; 0: it runs
+    why: str  # reason of the refusal
+    since_ms: float  # when the running adapter took over, by the monotonic clock
+    forecasts: int  # number of forecasts
+    slow: int  # number of them that exceeded the latency budget
     slowest_ms: float
     errors: Mapping[str, int]  # steps without a forecast, by code
     last_error: str
 
     @property
     def failures(self) -> int:
-        """Forecasts that speak against the adapter: slow ones, and none at all by its own fault."""
+        """Failures that count against the adapter: slow forecasts, and missing ones that are its own fault."""
         return self.slow + self._faulty
 
     @property
@@ -49,7 +50,7 @@ class ServiceHealth:
         )
 
     def window(self, rules: HealthRules) -> HealthWindow:
-        """Return the health window with what was counted."""
+        """Return a health window with these counts."""
         window = HealthWindow(rules, at=self.since_ms / 1_000)
         window.forecasts, window.failures = self.forecasts + self._faulty, self.failures
         if self._faulty:
@@ -60,9 +61,9 @@ class ServiceHealth:
 
 
 def read_health(path: Path, channel: int = 0) -> ServiceHealth | None:
-    """Read what a service says of a channel; None where it has said nothing yet.
+    """Read the health of a channel; None if the service has not written the file yet.
 
-    Raises `FormatError` for anything else than what it writes, `StorageError` when it cannot be read.
+    Raises `FormatError` for a file that the service did not write, `StorageError` if it cannot be read.
     """
     if not path.exists():
         return None

@@ -1,9 +1,10 @@
-"""A trial on a monitor where another program forecasts, as the C service does: handed over, watched, ended.
+"""Trials on a monitor where another program, such as the C service, makes the forecasts.
 
-That program reads a file and knows no record. So what the host does in its own process is done here from outside, by
-the same table and the same rules: a start is counted durably before the file has the adapter; the trial is judged by
-what the program counted and scored, and confirmed or taken back with its figures in the log. Order: record, then file.
-A power cut between the two leaves the file behind, and the next start of the program hands over what the record says.
+That program reads an adapter file and does not know the state record. So this module does from outside what the host
+does in its own process, by the same rules: it counts a start durably before it writes the adapter to the file, judges
+the trial by what the program counted and scored, and confirms the adapter or takes it back, with the figures in the
+log. The record is always written before the file. After a power cut between the two, the file is out of date, and the
+next start of the program replaces it with what the record says.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import MAX_FILE_SIZE, Slots
 from device_runtime.update.start import start
 
-# What this monitor verified when it staged the adapter: where the service says otherwise, its settings are others.
+# This monitor verified both when it staged the adapter. If the service refuses it for one, its settings are different.
 _SETTINGS = (SignatureError.code, RollbackError.code)
 
 
 def hand_over(slots: Slots, config: DeviceConfig, target: Path, *, starting: bool = False) -> str:
-    """Make ``target`` what the record says runs, an empty file for the base alone; return what that is, for people.
+    """Write the adapter that should run to ``target``, or an empty file for the base alone; return a message.
 
-    A trial's start is counted first: always when the program is ``starting``, else when the file did not have the
-    adapter. One that has no starts left is taken back. Call it with the state locked. Raises `StorageError` when the
+    A trial's start is counted first: always if the program is ``starting``, else if the file did not yet hold the
+    adapter. An adapter without starts left is taken back. Call it with the state locked. Raises `StorageError` if the
     file cannot be written.
     """
-    with contextlib.suppress(StorageError):  # a disk that refuses: at the next look
+    with contextlib.suppress(StorageError):  # if the disk fails, the next call tries again
         slots.expire(config.trial_days)
     entry = slots.record.runs
     if entry is not None and slots.record.state is State.TRIAL and not starting and _holds(target, entry):
@@ -51,17 +52,17 @@ def hand_over(slots: Slots, config: DeviceConfig, target: Path, *, starting: boo
 def judge(
     slots: Slots, config: DeviceConfig, target: Path, health: ServiceHealth | None, *, now: float | None = None
 ) -> str:
-    """Confirm or take back the adapter on trial, where it is time; return what is known, for people.
+    """Confirm the adapter on trial or take it back, if that can be decided; return a message.
 
-    ``health`` is what the program says, ``now`` the monotonic time in seconds. The state is locked. Raises
-    `StorageError` when the state cannot be read, or what follows cannot be written: then nothing has changed.
+    ``health`` is what the program reports, ``now`` the monotonic time in seconds. Call it with the state locked. Raises
+    `StorageError` if the state cannot be read, or a change cannot be written: then nothing has changed.
     """
     if slots.unreadable:
         raise StorageError(slots.unreadable)
     if slots.expire(config.trial_days):
         return f"{slots.record.reason}; {hand_over(slots, config, target)}"
     entry = slots.record.candidate
-    if slots.record.state is not State.TRIAL or entry is None:  # the file may still be what was on trial
+    if slots.record.state is not State.TRIAL or entry is None:  # the file may still hold the adapter of an ended trial
         return f"nothing is on trial; {hand_over(slots, config, target)}"
     if not _holds(target, entry):
         return f"{_named(entry)} is on trial and was not handed over yet"
@@ -83,19 +84,19 @@ def judge(
 
 
 def _refused(slots: Slots, config: DeviceConfig, target: Path, health: ServiceHealth) -> str:
-    """End a trial that the service did not take, or give its start back where that is not the adapter's fault."""
+    """End a trial that the service refused, or give its start back if the refusal is not the adapter's fault."""
     why = f"the service refused it: [{health.refused}] {health.why}"
     if health.refused not in _SETTINGS and installed_fault(health.refused) is Fault.SENDER:
         slots.fall_back(why, who="device")
         return f"taken back: {why}; {hand_over(slots, config, target)}"
     slots.spare_start(why)
     current = slots.record.current
-    _replace(target, slots.load(current) if current else b"")  # the next hand-over tries again, the next look does not
+    _replace(target, slots.load(current) if current else b"")  # the next hand-over tries again; `judge` does not
     return why
 
 
 def _field(slots: Slots, config: DeviceConfig, entry: Entry) -> Judgement:
-    """Return what the figures that the service keeps say of an adapter."""
+    """Judge an adapter by the field quality that the service keeps."""
     field = FieldQuality(config.quality, ratio=config.health.ratio)
     if problem := field_store.load(slots.disk, field):
         return Judgement(verdict=Verdict.OPEN, why=problem)
@@ -103,17 +104,17 @@ def _field(slots: Slots, config: DeviceConfig, entry: Entry) -> Judgement:
 
 
 def _as_it_is(data: bytes | None) -> bytes:
-    """ "Open" an adapter: the program that reads the file verifies, merges and proves it."""
+    """Return the adapter's bytes unchanged: the program that reads the file verifies, merges and tests it."""
     return data or b""
 
 
 def _holds(target: Path, entry: Entry) -> bool:
-    """Whether the file is the entry's."""
+    """Return whether the file holds the entry's adapter."""
     return target.exists() and hashlib.sha256(read_bounded(target, MAX_FILE_SIZE)).hexdigest() == entry.file
 
 
 def _replace(target: Path, data: bytes) -> None:
-    """Write the file where it is another one."""
+    """Write the file if its content differs."""
     if not target.exists() or read_bounded(target, MAX_FILE_SIZE) != data:
         write_atomic(target, data)
 

@@ -1,11 +1,11 @@
 # %% [markdown]
-# # From a DataFrame to a picture
+# # From a DataFrame to a plot
 #
 # Ten lines, no training, about half a minute. This page is also a notebook: open
 # [dataframe.py](dataframe.py) with Jupyter and jupytext. A test runs it.
 #
-# The patients do not exist. Any frame with a column of patients, one of times and one of values
-# will do.
+# The patients are simulated. Any DataFrame with one column of patients, one of times and one of
+# values will do.
 
 # %%
 import matplotlib.pyplot as plt
@@ -25,7 +25,7 @@ axes.plot(forecast["timestamp"], forecast["predictions"], color="tab:blue", labe
 axes.fill_between(forecast["timestamp"], forecast["0.1"], forecast["0.9"], color="tab:blue", alpha=0.2, label="80 %")
 
 # %% [markdown]
-# The last six hours were kept from the model. Name the axes and the picture is done:
+# The model did not see the last six hours. Label the axis and save the plot:
 
 # %%
 axes.set(ylabel="mean arterial pressure, mmHg")
@@ -38,14 +38,14 @@ figure.savefig("forecast.png", dpi=120)
 # hours](../pictures/dataframe-forecast.png)
 #
 # `forecast` has a row for each step, in the layout of chronos-forecasting: the patient, the time
-# that is forecast, the median as `predictions`, and a column for each quantile level.
+# of the forecast value, the median as `predictions`, and a column for each quantile level.
 
 # %%
 columns = ["item_id", "timestamp", "predictions", "0.1", "0.9"]
 print(forecast[columns].to_string(index=False, float_format="{:.1f}".format))
 
 # %% [markdown]
-# How far off it was, beside the simplest baseline, which repeats the last value:
+# The mean absolute error, compared with that of the simplest baseline, which repeats the last value:
 
 # %%
 errors = pd.DataFrame(
@@ -60,7 +60,7 @@ print(errors.abs().mean().round(1).to_string())
 # One patient says nothing about a model. [Evaluation](evaluation.md) scores hundreds, with
 # intervals.
 #
-# This was the base as it is. With more patients, `et.train(ward, target="MAP", out="run")` adapts
-# it to the ward, and `et.export_adapter` makes the file of a few kilobytes that
-# `et.forecast(…, adapter=…)` takes: [from Python](python.md) goes on there, and [how many
-# patients](patients.md) says when it is worth it.
+# This was the frozen base. With more patients, `et.train(ward, target="MAP", out="run")` adapts
+# it to the ward, and `et.export_adapter` writes the file of a few kilobytes that
+# `et.forecast(…, adapter=…)` takes. [Use it from Python](python.md) continues from here, and
+# [how many patients](patients.md) says when training is worthwhile.

@@ -1,8 +1,8 @@
-"""Hooks of mkdocs: the site has the repository's own layout, so that one link serves a reader of either.
+"""Hooks for mkdocs: the site has the repository's layout, so that relative links work in both.
 
-MkDocs wants all pages below one folder. Ours are where their subject is (``device_runtime/FORMAT.md``,
+MkDocs expects all pages in one folder. Ours are beside the code they describe (``device_runtime/FORMAT.md``,
 ``firmware_examples/README.md``), and link to one another, to folders and to sources by relative paths. So every page,
-and every file that a page links to, is put into the site at its path in the repository.
+and every file that a page links to, is placed in the site at its path in the repository.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ PAGES = (
 PICTURES = ("docs/pictures/*", "docs/site/site.css")
 NOTEBOOKS = {"docs/guides/dataframe.md": "docs/guides/dataframe.py"}
 HELP = "docs/reference/options.md"
-WIDTH = 78  # characters of a line of help: what fits beside the navigation
+WIDTH = 78  # characters in a line of help: as many as fit beside the navigation
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 BUILT = {"build", ".venv", "node_modules"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Take a folder in the navigation for its pages, in order."""
+    """Replace a folder in the navigation with its pages, in order."""
     for section in config.nav or []:
         for title, pages in section.items():
             if isinstance(pages, str) and pages.endswith("/"):
@@ -49,7 +49,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Put every page at its path in the repository, and what the pages link to."""
+    """Place every page, and every file that pages link to, at its path in the repository."""
     found = Files([file for file in files if file.src_dir != config.docs_dir])  # the theme's
     paths = {path for pattern in (*PAGES, *PICTURES) for path in TREE.glob(pattern) if not BUILT & set(path.parts)}
     pages = {str(path.relative_to(TREE)): path for path in sorted(paths) if path.is_file()}
@@ -75,7 +75,7 @@ def targets(page: str, text: str) -> set[str]:
 
 
 def local(page: str, text: str) -> str:
-    """Point links to folders at the page that lists them, and links to a notebook's source at its page."""
+    """Point links to a folder at the folder's page, and links to a notebook's source at the notebook's page."""
     pages = {source: name for name, source in NOTEBOOKS.items()}
 
     def index(match: re.Match[str]) -> str:
@@ -91,7 +91,7 @@ def local(page: str, text: str) -> str:
 
 
 def contents(folder: str, texts: dict[str, str]) -> str:
-    """Write the page of a folder that has none: its pages by their titles, its other files by their names."""
+    """Write the page of a folder without one: its pages by their titles, its other files by their names."""
     lines = [f"# {folder}", ""]
     for path in sorted((TREE / folder).iterdir()):
         name = f"{folder}/{path.name}"
@@ -103,7 +103,7 @@ def contents(folder: str, texts: dict[str, str]) -> str:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Take out the comments that tell the tests how a block is run; write every command's help on its page."""
+    """Remove the comments that tell the tests how to run a block; add every command's help to the page of options."""
     markdown = re.sub(r"^<!-- .*? -->\n", "", markdown, flags=re.MULTILINE)
     if page.file.src_uri == HELP:
         groups = {"edge-tsfm": workstation.cli, "edge-tsfm-device": device.cli}
@@ -115,7 +115,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def helps(command: click.Command, context: click.Context) -> str:
-    """Return what ``--help`` says of a command and of all below it, each under its name."""
+    """Return the ``--help`` of a command and of all its subcommands, each under its name."""
     level = "##" if context.parent is None else "###"
     text = f"\n{level} {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):

@@ -52,7 +52,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     show_default=True,
     help="What the monitor may do: learn in shadow, forecast with what it learnt, or also track each stream.",
 )
-@split_option("validation", whose="Whose stays: choose rules on validation patients, use test patients once.")
+@split_option("validation", whose="Patients whose stays to use: choose rules on validation, use test only once.")
 @click.option("--config", type=FILE, help="TOML file with an [adapt] table, as a monitor's.  [default: the defaults]")
 @click.option(
     "--ward", type=click.IntRange(2), help="Stays in a ward; patients are not split.  [default: all in one ward]"
@@ -65,7 +65,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--offline/--no-offline", default=True, help="Also train on all of the same stays at once, as an upper reference."
 )
-@click.option("--faults", is_flag=True, help="Run also with faults from the middle of each ward's history on.")
+@click.option("--faults", is_flag=True, help="Also run with sensor faults in the second half of each ward's history.")
 @click.option(
     "--simulate",
     "simulated",
@@ -99,9 +99,9 @@ def command(
 ) -> None:
     """Run a monitor's own learning on DATA, a ward's history: what it would have learnt, promoted and demoted.
 
-    Stays follow one another. Each is forecast with what was learnt from those before it, scored, and then learnt
-    from. With several wards (--ward), what was learnt on one is also scored on the next, beside training on all of the
-    same stays at once.
+    The stays are used in sequence. Each is forecast with what was learnt from the stays before it, scored, and then
+    learnt from. With several wards (--ward), what was learnt on one is also scored on the next, and compared with
+    training on all of the same stays at once.
     """
     from device_runtime.files import write_atomic
     from edge_tsfm.report.adapt import page, text
@@ -135,7 +135,7 @@ def command(
 
 
 def _rules(mode: str, config: Path | None) -> AdaptRules:
-    """Read a monitor's rules, in the mode that was asked for."""
+    """Read a monitor's rules, with the requested mode."""
     from device_runtime.adapt.modes import Mode
     from device_runtime.adapt.rules import AdaptRules
     from edge_tsfm.runs.adapt_eval import read_rules
@@ -144,20 +144,20 @@ def _rules(mode: str, config: Path | None) -> AdaptRules:
 
 
 def _learnable(bundle: Path, adapter: Path | None, lengths: Lengths) -> LearningSession:
-    """Open the learning graph. Raises `ConfigError` where it reaches less far than is to be forecast."""
+    """Open the learning graph. Raises `ConfigError` if its prediction length is too short."""
     from device_runtime.forecast.learning import LearningSession
 
     learnable = LearningSession.open(bundle, adapter)
     if lengths.prediction_length > learnable.prediction_length:
         raise ConfigError(
             f"--prediction-length {lengths.prediction_length}: want at most {learnable.prediction_length}, "
-            "as far as what runs forecasts"
+            "the learning graph's length"
         )
     return learnable
 
 
 def _opened(history: History, bundle: Path, blob: Path | None, accept: tuple[str, ...]) -> Forecaster:
-    """Open what a monitor would run, and say where a blob does not say what it is for."""
+    """Open the forecaster that a monitor would run; warn if the blob does not say what it is for."""
     forecaster = history.open(bundle, blob, accept)
     if blob is not None:
         require_use_said(forecaster)

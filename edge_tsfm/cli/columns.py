@@ -1,4 +1,4 @@
-"""The columns of a data file, for `inspect` without ``--target``: what is there, how much of it, and what it may be."""
+"""The columns of a data file, for `inspect` without ``--target``: how many values each has, and what it may be."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def list_columns(path: Path, options: ReadOptions) -> dict[str, Any]:
-    """Describe every column of a data file or folder; of a table of events, every kind of event.
+    """Describe every column of a data file or folder, or every kind of event of a table of events.
 
-    Raises `DataError` for what no reader understands, or for an option that names no column.
+    Raises `DataError` for a format that no reader understands, or for an option that names no existing column.
     """
     from device_runtime.series.columns import find_layout
     from device_runtime.series.numerals import Numerals, decide
@@ -58,7 +58,7 @@ def list_columns(path: Path, options: ReadOptions) -> dict[str, Any]:
 
 
 def _numbers(cells: Cells, name: str, numerals: Numerals) -> tuple[NDArray[np.float64], int]:
-    """Return a column as numbers ``[R]``, NaN where there is none, and how many of its cells are something else."""
+    """Return a column as numbers ``[R]``, NaN for missing values, and how many of its cells are not numbers."""
     column = cells.columns[name]
     if column.dtype.kind in "fi":
         return column.astype(np.float64), 0
@@ -70,13 +70,13 @@ def _numbers(cells: Cells, name: str, numerals: Numerals) -> tuple[NDArray[np.fl
 
 
 def _column(cells: Cells, name: str, layout: Layout | None, numerals: Numerals) -> dict[str, Any]:
-    """Count and bound one column, and guess what it is."""
+    """Count the values of one column, find their range, and guess what the column is."""
     codes, texts = distinct(cells.texts(name))
     missing = int(np.array([is_missing(text) for text in texts], dtype=bool)[codes].sum())
     one: dict[str, Any] = {"column": name, "values": cells.rows - missing, "missing": missing}
     values, others = _numbers(cells, name, numerals)
     role = _role(name, layout)
-    ids = role in ("identity", "stay or record")  # are text, whatever they are written in
+    ids = role in ("identity", "stay or record")  # ids are text, even if they consist of digits
     if not ids and not others and one["values"]:
         one |= {"low": float(np.nanmin(values)), "high": float(np.nanmax(values))}
     elif one["values"]:
@@ -85,7 +85,7 @@ def _column(cells: Cells, name: str, layout: Layout | None, numerals: Numerals) 
 
 
 def _role(name: str, layout: Layout | None) -> str | None:
-    """Describe what a column is that is no signal."""
+    """Return the role of a column that is not a signal; None for one that may be."""
     if layout is None:
         return None
     if name in (layout.id_column, layout.part_column):
@@ -96,7 +96,7 @@ def _role(name: str, layout: Layout | None) -> str | None:
 
 
 def _signal(name: str) -> dict[str, Any]:
-    """Guess the vital sign that a column's name speaks of; empty for another domain's."""
+    """Guess the vital sign from a column's name; empty if the name is not that of a vital sign."""
     from device_runtime.series.signals import SIGNALS, find_signal, unit_of_name
 
     code = int(name) if name.isdecimal() and name.isascii() else -1
@@ -108,7 +108,7 @@ def _signal(name: str) -> dict[str, Any]:
 
 
 def _events(cells: Cells, name_column: str, value_column: str, numerals: Numerals) -> list[dict[str, Any]]:
-    """Describe each kind of event of a table whose rows are single measurements, the most frequent first."""
+    """Describe each kind of event in a table with one measurement per row, the most frequent first."""
     import pandas as pd
 
     values, _ = _numbers(cells, value_column, numerals)
@@ -123,7 +123,7 @@ def _events(cells: Cells, name_column: str, value_column: str, numerals: Numeral
 
 
 def _wfdb(headers: list[Path]) -> list[dict[str, Any]]:
-    """Name the signals of WFDB records, in how many records each is, and its unit; samples are not read."""
+    """List the signals of WFDB records with their units and the number of records each is in; samples are not read."""
     import wfdb
 
     from edge_tsfm.errors import DataError
@@ -143,7 +143,7 @@ def _wfdb(headers: list[Path]) -> list[dict[str, Any]]:
 
 
 def column_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """Lay out what `list_columns` found, a column a line."""
+    """Return the result of `list_columns` as text, one line for each column."""
     width = max((len(str(row.get("column", row.get("event")))) for row in rows), default=0)
     lines = []
     for row in rows:
@@ -161,7 +161,7 @@ def column_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _amount(row: dict[str, Any]) -> str:
-    """Describe how much there is of one column, event or signal."""
+    """Describe how many values one column, event or signal has."""
     if "records" in row:
         return f"in {row['records']:,} records, {' or '.join(row['units'])}"
     share = 100 * row["missing"] / max(1, row["values"] + row["missing"])

@@ -14,18 +14,24 @@ from edge_tsfm.cli.runs import open_run
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--repo", required=True, metavar="OWNER/NAME", help="Repository of the Hugging Face hub.")
 @click.option(
-    "--bundle", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Also the base for a monitor ..."
+    "--bundle",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Also upload this bundle for a monitor; needs --adapter.",
 )
-@click.option("--adapter", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="... and this blob.")
-@click.option("--public", is_flag=True, help="For everybody to see, where the repository is new.  [default: private]")
-@click.option("--force", is_flag=True, help="Also a run that the gate refused; its card says so.")
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Also upload this blob; needs --bundle.",
+)
+@click.option("--public", is_flag=True, help="Make a new repository public.  [default: private]")
+@click.option("--force", is_flag=True, help="Push a run even if the gate refused it; its card says so.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: Path, repo: str, bundle: Path | None, adapter: Path | None, public: bool, force: bool, as_json: bool
 ) -> None:
-    """Share a RUN on the Hugging Face hub: its PEFT checkpoint, its card and, if given, a monitor's files.
+    """Share a RUN on the Hugging Face hub: its PEFT checkpoint, its card and, if given, the files for a monitor.
 
-    Neither data nor paths of this machine are in it. Who you are is what `hf auth login` or HF_TOKEN says.
+    The upload contains no data and no paths of this machine. Log in with `hf auth login` or set HF_TOKEN.
     """
     from edge_tsfm.runs.hub import push
 

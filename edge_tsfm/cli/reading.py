@@ -1,4 +1,4 @@
-"""Options that say how data are read, the device's and what a folder of files needs beside them; and whose."""
+"""Options for reading data: the device's, those for a folder of files, and the split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from device_runtime.cli.read_options import F
 from device_runtime.cli.read_options import read_options as of_a_table
 
-# `edge_tsfm.data.across.ACROSS_FILES`, which would import pandas to show a help text.
+# The choices are those of `edge_tsfm.data.across.ACROSS_FILES`; importing it would load pandas for a help text.
 _ids_across_files = click.option(
     "--ids-across-files",
     type=click.Choice(["same", "per-file"]),
@@ -18,12 +18,12 @@ _ids_across_files = click.option(
 
 
 def read_options(function: F) -> F:
-    """Add the options of `edge_tsfm.data.read_dataset`, but for the target."""
+    """Add the options of `edge_tsfm.data.read_dataset`, except for the target."""
     return of_a_table(_ids_across_files(function))
 
 
 def split_option(default: str, *, whose: str) -> Callable[[F], F]:
-    """Add ``--split``; ``whose`` says what the parts are of, and why that one is the default."""
+    """Add ``--split``; ``whose`` is its help: what is split, and why ``default`` is the default."""
     return click.option(
         "--split",
         type=click.Choice(["train", "validation", "test", "all"]),

@@ -142,7 +142,7 @@ class Lap:
 def _opened(
     history: History, bundle: Path, adapter: Path, against: str, accept: tuple[str, ...]
 ) -> tuple[Forecaster, Forecaster]:
-    """Open what is on trial and what it is judged against."""
+    """Open the forecaster on trial and the one that it is compared with."""
     beside = None if against == BASE else Path(against)
     if beside is not None and not beside.is_file():
         raise ConfigError(f"--against {against}: want {BASE}, or an adapter's file", hint=f"--against {BASE}")

@@ -79,7 +79,7 @@ def command(
 
 
 def _there(cell: Cell, out: Path) -> bool:
-    """Say whether a cell is finished."""
+    """Return whether a cell is finished."""
     from edge_tsfm.research.study.scores import SCORES_FILE
     from edge_tsfm.runs.record import RUN_FILE
 
@@ -101,7 +101,7 @@ def _list(trials: Sequence[Cell], cells: Sequence[Cell], out: Path, *, as_json: 
 
 
 def _say(result: Result, out: Path, *, as_json: bool) -> None:
-    """Print the table, and where it is."""
+    """Print the table, and the path of its file."""
     from edge_tsfm.research.study.render import markdown
     from edge_tsfm.research.study.study import RESULTS_FOLDER
 

@@ -1,4 +1,4 @@
-"""Times of a frame that go by the calendar: days of a time zone, of which two a year are odd ones, and months."""
+"""Times of a frame on a calendar: days in a time zone, two of which a year are not 24 hours long, and months."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ YEAR = 12  # months
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ByCalendar:
-    """A frame whose times are of one length each, and the way back to times of the calendar."""
+    """A frame whose steps all have the same length, and the way back to times on the calendar."""
 
     frame: pd.DataFrame
-    stamps: Callable[[pd.Series[Any]], pd.Series[Any]]  # times of steps as the frame has them → those of the calendar
+    stamps: Callable[[pd.Series[Any]], pd.Series[Any]]  # times of steps in ``frame`` → times on the calendar
 
 
 def by_calendar(frame: pd.DataFrame, named: str | None = None) -> ByCalendar | None:
-    """Take a frame whose times, all of them, are days of a zone by its clocks, or starts or ends of months.
+    """Convert a frame whose times are all days in a time zone, or all starts or ends of months.
 
-    Days become times without a zone, months are numbered. None for every other frame, which is read as it is. ``named``
-    is the column of the times, where somebody named it; else it is the only one that holds times.
+    Days become times without a zone, months are numbered. Return None for every other frame, which is read unchanged.
+    ``named`` is the column of the times; without it, the only column that holds times.
     """
     frame = flat(frame)
     column = _time_column(frame, named)
@@ -48,7 +48,7 @@ def by_calendar(frame: pd.DataFrame, named: str | None = None) -> ByCalendar | N
 
 
 def _time_column(frame: pd.DataFrame, named: str | None) -> str | None:
-    """Return the column of the times; None where nobody can tell, or what was named holds none."""
+    """Return the column of the times; None if that is ambiguous, or the named column holds no times."""
     held = [name for name, column in frame.items() if pd.api.types.is_datetime64_any_dtype(column.dtype)]
     if named is not None:
         held = [name for name in held if name == named]
@@ -60,7 +60,7 @@ def _at_one_time_of_day(times: pd.Series[Any]) -> bool:
 
 
 def _months(wall: pd.Series[Any]) -> tuple[pd.Series[Any], bool] | None:
-    """Return the number of each time's month, and whether times are the months' last days; None for other times."""
+    """Return the number of each time's month, and whether all times are last days of months; None for other times."""
     starts, ends = bool(wall.dt.is_month_start.all()), bool(wall.dt.is_month_end.all())
     if not (starts or ends) or not (wall == wall.dt.normalize()).all():
         return None
@@ -68,14 +68,14 @@ def _months(wall: pd.Series[Any]) -> tuple[pd.Series[Any], bool] | None:
 
 
 def _of_months(numbers: pd.Series[Any], *, ends: bool) -> pd.Series[Any]:
-    """Return the first or last days of months by their numbers."""
+    """Return the first or last days of the months with these numbers."""
     months = (numbers.to_numpy(dtype=np.int64) - 1970 * YEAR).astype("datetime64[M]") + int(ends)
     days = months.astype("datetime64[D]") - np.timedelta64(int(ends), "D")
     return pd.Series(days.astype("datetime64[us]"), index=numbers.index)
 
 
 def _in_zone(wall: pd.Series[Any], zone: Any) -> pd.Series[Any]:
-    """Put times by the clocks of a zone into it: of two that are called the same the first, of none the next."""
+    """Put wall-clock times into a zone: an ambiguous one is the earlier, a nonexistent one moves to the next valid."""
     if zone is None:
         return wall
     zoned: pd.Series[Any] = wall.dt.tz_localize(

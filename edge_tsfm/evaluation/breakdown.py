@@ -1,4 +1,4 @@
-"""Where an adapter helps and where it harms: WQL by step of the horizon, and patient by patient."""
+"""Where an adapter helps and where it harms: WQL by step of the horizon, and by patient."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORSE = (0.02, 0.1)  # relative increase of WQL over the base's that is counted
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """How intervals are drawn: the seed, how often, and their confidence."""
+    """Settings of the bootstrap: its seed, the number of resamples, and the intervals' confidence."""
 
     seed: int
     resamples: int
@@ -35,7 +35,7 @@ def wql_by_step(
 ) -> dict[str, tuple[Estimate, ...]]:
     """Return each forecaster's WQL at each of the H steps, with intervals over patients.
 
-    ``forecasts`` are quantiles ``[N, H, Q]`` at ``levels``. A step at which nothing was measured is NaN.
+    ``forecasts`` are quantiles ``[N, H, Q]`` at ``levels``. The figure of a step without measured targets is NaN.
     """
     found = {}
     for name, quantiles in forecasts.items():
@@ -63,7 +63,7 @@ def step_sums(quantiles: NDArray[np.floating], target: NDArray[np.float32], leve
 def compare_patients(
     adapter: NDArray[np.floating], base: NDArray[np.floating], windows: Windows, levels: Sequence[float]
 ) -> PatientScores:
-    """Compare an adapter's WQL with its frozen base's for each patient (`Windows.drawn`) by itself.
+    """Compare an adapter's WQL with its frozen base's, separately for each patient (`Windows.drawn`).
 
     Both are quantiles ``[N, H, Q]``. Patients whose measured targets are all zero, or whose base makes no error, have
     no relative difference and are left out.

@@ -1,9 +1,10 @@
 """An online linear forecaster mixed into the frozen one, after ELF (Lee et al. 2025, arXiv 2502.12920).
 
-What a monitor's learning is compared with: it needs no gradient and touches no weight. ELF fits a ridge regression from
-context to targets outside of the model and lets an exponentially weighted average decide how much of it is mixed in;
-here the regression is in the time domain, and the mix moves all quantiles alike. Nothing is learnt from a target before
-its time. One person's windows are learnt from while the stay lasts, which is sooner than a monitor learns.
+A monitor's learning is compared with it, because it needs no gradient and changes no weight. ELF fits a ridge
+regression from context to targets outside of the model, and an exponentially weighted average decides how much of it is
+mixed in. Here the regression is in the time domain, and the mix moves all quantiles by the same amount. Nothing is
+learnt from a target before its time. A patient's windows are learnt from during the stay, which is sooner than a
+monitor does.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from edge_tsfm.data.windows import Windows
 
 FloatArray = NDArray[np.float32]
 
-RIDGE = 20.0  # on coefficients of contexts in units of their own spread
+RIDGE = 20.0  # penalty on the coefficients, for contexts in units of their standard deviation
 SHARES = np.linspace(0.0, 1.0, 11)  # of the linear forecast
-ETA = 0.5  # how fast shares are told apart, in relative losses
-FIXED_SHARE = 0.01  # of the weight that is spread anew at each window: what is best may change
-FURTHEST = 10.0  # spreads from the last value beyond which a target teaches no more
+ETA = 0.5  # learning rate of the weights, per relative loss
+FIXED_SHARE = 0.01  # share of the weight that is redistributed at each window, since the best share may change
+FURTHEST = 10.0  # targets are clipped at so many standard deviations from the last value
 
 
 def revealed(windows: Windows) -> Iterator[tuple[int, range]]:
-    """Give each row with the rows whose last target came in since the row before: what it may have learnt from."""
+    """Yield each row with the rows whose last target has arrived since the row before: those it may now learn from."""
     steps, waiting = windows.target.shape[1], 0
     for row in range(len(windows)):
         begun = waiting
@@ -38,7 +39,7 @@ def revealed(windows: Windows) -> Iterator[tuple[int, range]]:
 
 
 def online_mix(windows: Windows, frozen: FloatArray, levels: Sequence[float]) -> FloatArray:
-    """Return quantiles ``[N, H, Q]``: the frozen ones, moved towards a linear forecast as far as that has paid."""
+    """Return quantiles ``[N, H, Q]``: the frozen ones, moved towards a linear forecast as far as that has helped."""
     regression = _Regression(windows.context.shape[1], windows.target.shape[1])
     scaled = [_scaled(context) for context in windows.context]
     weights = np.full(len(SHARES), 1.0 / len(SHARES))
@@ -57,7 +58,7 @@ def online_mix(windows: Windows, frozen: FloatArray, levels: Sequence[float]) ->
 
 
 class _Regression:
-    """Ridge regressions from features ``[D]`` to each of the targets ``[H]``, by sums."""
+    """Ridge regressions from features ``[D]`` to each of the targets ``[H]``, fitted from running sums."""
 
     def __init__(self, features: int, targets: int) -> None:
         self._squares = np.tile(RIDGE * np.eye(features), (targets, 1, 1))  # [H, D, D]
@@ -65,14 +66,14 @@ class _Regression:
         self._solved: NDArray[np.float64] | None = np.zeros((targets, features))
 
     def add(self, features: NDArray[np.float64], targets: NDArray[np.float64]) -> None:
-        """Take one window; a missing target teaches its step nothing."""
+        """Add one window; a step with a missing target is left out."""
         seen = ~np.isnan(targets)
         self._squares[seen] += np.outer(features, features)
         self._products[seen] += targets[seen, None] * features
         self._solved = None
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return ``[H]``."""
+        """Return the linear forecast ``[H]``, in the units of ``add``."""
         solved = self._solved
         if solved is None:
             solved = np.linalg.solve(self._squares, self._products[..., None])[..., 0].astype(np.float64)
@@ -82,7 +83,7 @@ class _Regression:
 
 
 def _scaled(context: FloatArray) -> tuple[NDArray[np.float64], float, float]:
-    """Return a context ``[L]`` filled forward, from its last value, in its spread; that value, and the spread."""
+    """Return a context ``[L]``, forward-filled and standardised; its last value; and its standard deviation."""
     x = context.astype(np.float64)
     seen = np.flatnonzero(~np.isnan(x))
     last, spread = float(x[seen[-1]]), float(x[seen].std()) or 1.0
@@ -97,7 +98,7 @@ def _weighted(
     target: FloatArray,
     levels: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the weights of `SHARES` behind one window's losses, each relative to that of share 0."""
+    """Return the weights of `SHARES` after one window's losses, each relative to that of share 0."""
     moved = quantiles[None].astype(np.float64) + SHARES[:, None, None] * move[:, None]  # [shares, H, Q]
     losses = np.nansum(pinball(moved, np.broadcast_to(target.astype(np.float64), moved.shape[:2]), levels), (1, 2))
     total = losses + losses[0]

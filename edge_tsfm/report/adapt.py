@@ -31,12 +31,12 @@ WIDTHS = ("30", ">9", ">24", ">26", ">8", ">19", ">12", ">8")
 
 
 def text(found: AdaptEval) -> str:
-    """Lay everything out for a terminal."""
+    """Return everything as text for a terminal."""
     return "\n".join(_text(found))
 
 
 def page(found: AdaptEval, title: str) -> str:
-    """Lay everything out as one file of HTML that needs nothing else."""
+    """Return everything as one self-contained HTML file."""
     lead = (Text(text=f"{summary(found)}."), Bullets(lines=tuple(remarks(found))))
     return render(Page(title=title, lead=lead, sections=tuple(_sections(found))))
 

@@ -19,7 +19,7 @@ JUDGED = {  # the evaluation's name of a forecaster -> in words
 
 
 def _purpose(binding: Mapping[str, Any] | None) -> str:
-    """Return which signal and clock an adapter is for."""
+    """Return the signal and interval that an adapter is for."""
     if binding is None:
         return "no stated signal"
     known = ", ".join(part for part in (binding["code_system"], binding["code"], binding["unit"]) if part)
@@ -27,7 +27,7 @@ def _purpose(binding: Mapping[str, Any] | None) -> str:
 
 
 def page(value: Mapping[str, Any]) -> str:
-    """Lay out a record."""
+    """Return a record as a page."""
     predicate = value["predicate"]
     return render(
         Page(
@@ -40,7 +40,7 @@ def page(value: Mapping[str, Any]) -> str:
 
 
 def _lead(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Iterator[Part]:
-    """Say what was decided, by whom, on which adapter."""
+    """Yield the decision, who made it, and the adapter it is about."""
     checks = predicate["gate"]["checks"]
     failed = [check for check in checks if not check["passed"]]
     reasons = [check["outcome"] for check in failed]
@@ -131,7 +131,7 @@ def _made_with(predicate: Mapping[str, Any]) -> Section:
 
 
 def _run(evaluation: Mapping[str, Any], decision: str) -> Iterator[Part]:
-    """Say the verdict on the run that the blob was exported from, and that this record's gate decides approval."""
+    """Yield the verdict on the run that the blob was exported from; approval is decided by this record's gate."""
     run = evaluation.get("run")
     gate = run.get("gate") if isinstance(run, Mapping) else None
     judged = isinstance(gate, Mapping) and {"accepted", "reason"} <= gate.keys()
@@ -144,7 +144,7 @@ def _run(evaluation: Mapping[str, Any], decision: str) -> Iterator[Part]:
 
 
 def act_page(value: Mapping[str, Any]) -> str:
-    """Lay out the record of an act."""
+    """Return the record of an act as a page."""
     predicate = value["predicate"]
     what = facts(
         "The act",
@@ -193,7 +193,7 @@ def _act_sections(value: Mapping[str, Any], predicate: Mapping[str, Any]) -> Ite
 
 
 def _called(one: Mapping[str, Any]) -> str:
-    """Name an adapter as monitors do; one that was not approved here by its signed file."""
+    """Return an adapter's name as monitors use it; for one that was not approved here, that of its signed file."""
     return f"{one['adapter'][:16]}…" if one["adapter"] else f"signed file {one['signed_file'][:16]}…"
 
 

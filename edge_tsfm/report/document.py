@@ -1,4 +1,4 @@
-"""What a page is made of: sections of text, lists, tables, facts and pictures, which `render` lays out."""
+"""The parts of a page: sections of text, lists, tables, facts and pictures, which `render` turns into HTML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row under its name; ``kind`` is a class of the style sheet."""
+    """A row with its name; ``kind`` is a class of the style sheet."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -32,7 +32,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under ``columns``, the first of which is the rows' names. Wide ones scroll inside their own frame."""
+    """A table whose first column holds the rows' names. A wide one scrolls inside its own frame."""
 
     part: ClassVar = "table"
     caption: str
@@ -41,21 +41,21 @@ class Table:
     folded: bool = False  # shown on demand
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for a row of another width than the head's."""
+        """Raise `ValueError` for a row whose number of cells does not match ``columns``."""
         for row in self.rows:
             if len(row.cells) != len(self.columns) - 1:
                 raise ValueError(f"row {row.name!r} has {len(row.cells)} cells; want {len(self.columns) - 1}")
 
     @property
     def heads(self) -> tuple[tuple[str, bool], ...]:
-        """Each column's name, and whether numbers stand under it."""
+        """Each column's name, and whether it holds numbers."""
         kinds = [{row.cells[at].kind for row in self.rows} for at in range(len(self.columns) - 1)]
         return ((self.columns[0], False), *zip(self.columns[1:], ("number" in kind for kind in kinds), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Names with a value each."""
+    """A list of names, each with a value."""
 
     part: ClassVar = "facts"
     caption: str
@@ -64,7 +64,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """A paragraph; a ``strong`` one is what a reader must not miss."""
+    """A paragraph; a ``strong`` one is emphasised."""
 
     part: ClassVar = "text"
     text: str
@@ -81,7 +81,7 @@ class Bullets:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A run's verdict inside of a section."""
+    """A run's verdict inside a section."""
 
     part: ClassVar = "verdict"
     of: RunVerdict
@@ -89,7 +89,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture with what it shows in a line, and in words for who cannot see it."""
+    """A picture with a caption, and with alternative text for readers who cannot see it."""
 
     caption: str
     alt: str
@@ -104,7 +104,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Pictures side by side where there is room, one below the other where there is none."""
+    """Pictures side by side, or one below the other on a narrow screen."""
 
     part: ClassVar = "pictures"
     pictures: tuple[Picture, ...]
@@ -123,17 +123,17 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One page: a title, what was decided, then the sections; ``lead`` stands above the first of them."""
+    """One page: a title, the decision, the parts of ``lead``, then the sections."""
 
     title: str
     sections: tuple[Section, ...]
     verdict: RunVerdict | None = None
-    decision: str = ""  # of a change record: approved, refuse, halt ...
+    decision: str = ""  # the one in a change record: approved, refuse, halt ...
     lead: tuple[Part, ...] = ()
 
 
 def cell(value: Any) -> Cell:
-    """Write a value: numbers to four digits, hashes in a fixed width, a failure so that it is seen, None as a dash."""
+    """Format a value: numbers with four digits, hashes in a fixed-width font, a failure highlighted, None as a dash."""
     if isinstance(value, bool):
         return Cell(text="yes" if value else "no")
     if isinstance(value, float):
@@ -149,13 +149,13 @@ def cell(value: Any) -> Cell:
 
 
 def number(text: str) -> Cell:
-    """Write a figure that is text already; an interval in brackets behind it becomes the note."""
+    """Return the cell of a figure that is already text; an interval in brackets after it becomes the note."""
     value, bracket, rest = text.partition(" (")
     return Cell(text=value, note=f"({rest}" if bracket else "", kind="number")
 
 
 def plain_table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """Lay out values of any kind; the first of each row is its name."""
+    """Return a table of values of any type; the first value of each row is its name."""
     return Table(
         caption=caption,
         columns=tuple(columns),
@@ -164,5 +164,5 @@ def plain_table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[An
 
 
 def facts(caption: str, *rows: tuple[str, Any]) -> Facts:
-    """Lay out names with values of any kind."""
+    """Return a list of names with values of any type."""
     return Facts(caption=caption, rows=tuple((name, cell(value)) for name, value in rows))

@@ -64,7 +64,7 @@ def report_page(
 
 
 def _lead(report: Report, notes: Sequence[str]) -> Iterator[Part]:
-    """Say what was scored, and what to keep in mind."""
+    """Yield the remarks, and what was scored."""
     one = report.overall
     said = (*remarks(report), *(f"Note: {note}." for note in notes))
     if said:
@@ -78,7 +78,7 @@ def _lead(report: Report, notes: Sequence[str]) -> Iterator[Part]:
 
 
 def _heads(scale: Scale) -> tuple[str, ...]:
-    """Name each figure, with its unit where its cells do not say it."""
+    """Return each figure's name, with its unit if the cells do not have it."""
     names = []
     for key in METRIC_ORDER:
         unit = unit_of(key, scale)
@@ -130,7 +130,7 @@ def _curves(report: Report, scale: Scale) -> Pictures:
 
 
 def _patients(report: Report) -> Iterator[Section]:
-    """Show whom the adapter helps and whom it harms."""
+    """Yield the section on the patients whom the adapter helps and harms."""
     scores, unit = report.by_patient, report.overall.unit
     picture = patients_picture(report)
     if scores is None or picture is None:

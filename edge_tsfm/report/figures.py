@@ -1,4 +1,4 @@
-"""From axes to files: SVG for a page, where each picture stands alone, and PNG for slides."""
+"""Figures as files: one SVG for each picture of a page, and PNG for slides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIZE = (5.2, 3.4)  # inches
 
 
 def svg(draw: Draw, *, size: tuple[float, float] = SIZE) -> bytes:
-    """Draw one picture on a clear ground."""
+    """Draw one picture on a transparent background."""
     figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
     return to_svg(figure)
@@ -23,7 +23,7 @@ def svg(draw: Draw, *, size: tuple[float, float] = SIZE) -> bytes:
 def to_svg(figure: Figure) -> bytes:
     """Write a figure as SVG."""
     written = io.BytesIO()
-    # Text stays text, and the same picture is the same file again.
+    # Text is written as text, and the same picture always gives the same bytes.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "edge-tsfm"}):
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return written.getvalue()
@@ -37,7 +37,7 @@ def png(figure: Figure) -> bytes:
 
 
 def png_grid(draws: Sequence[Draw], *, columns: int, size: tuple[float, float], title: str) -> bytes:
-    """Draw pictures beside and below one another under a ``title``, each of ``size`` inches; PNG bytes."""
+    """Draw a grid of pictures under a ``title``, each of ``size`` inches; return PNG bytes."""
     columns = min(columns, len(draws))
     rows = -(-len(draws) // columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.7), layout="constrained")

@@ -1,4 +1,4 @@
-"""An evaluation's pictures: for a page with what each shows in words, and as files."""
+"""An evaluation's pictures: with alternative text for a page, and as PNG files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOWN = 6  # windows
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """Forecasts of which some are drawn: quantiles ``[N, H, Q]`` by name, of the N ``windows``."""
+    """Forecasts, some of which are drawn: quantiles ``[N, H, Q]`` by forecaster, for the N ``windows``."""
 
     scale: Scale
     windows: Windows
@@ -44,12 +44,12 @@ class Shown:
 
     @property
     def rule(self) -> str:
-        """Say how the windows were chosen."""
+        """Return a sentence on how the windows were chosen."""
         return RULE.format(seed=self.seed, unit=self.windows.unit)
 
     @property
     def chosen(self) -> NDArray[np.int64]:
-        """Return the windows that are shown."""
+        """Return the indices of the windows to draw."""
         return choose_windows(self.windows, count=self.count, seed=self.seed)
 
 
@@ -66,7 +66,7 @@ def forecast_pictures(shown: Shown) -> tuple[Picture, ...]:
 
 
 def figure_pictures(report: Report, scale: Scale) -> tuple[Picture, ...]:
-    """Draw every figure of every forecaster, one picture a figure."""
+    """Draw every figure of every forecaster, one picture for each figure."""
     return tuple(
         Picture(
             caption=METRICS[key].label,
@@ -110,7 +110,7 @@ def steps_picture(report: Report, scale: Scale) -> Picture:
 
 
 def patients_picture(report: Report) -> Picture | None:
-    """Draw every patient's difference from the base; None where there is nothing to compare."""
+    """Draw every patient's difference from the base; None if there is nothing to compare."""
     scores, unit = report.by_patient, report.overall.unit
     if scores is None or not scores.relative:
         return None
@@ -178,7 +178,7 @@ def _window(shown: Shown, n: int) -> partial[None]:
 
 
 def _window_in_words(shown: Shown, n: int) -> str:
-    """Say what a window's picture shows."""
+    """Return the alternative text of a window's picture."""
     target, levels = shown.windows.target[n].astype(np.float64), np.asarray(shown.quantile_levels)
     seen = ~np.isnan(target)
     said = []

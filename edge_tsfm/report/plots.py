@@ -1,4 +1,4 @@
-"""What an evaluation's pictures show, drawn onto axes: forecasts, figures, calibration, error by step, patients."""
+"""Drawing an evaluation onto axes: forecasts, figures, calibration, error by step, patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a page's parts to one file of HTML that needs nothing else: no script, no font, no picture from elsewhere."""
+"""Renders a page as one self-contained HTML file, without scripts and without external fonts or pictures."""
 
 from functools import cache
 from importlib.resources import files
@@ -10,7 +10,7 @@ from edge_tsfm.report.document import Page
 
 
 def render(page: Page) -> str:
-    """Lay out a page. Every text in it is escaped."""
+    """Return a page as HTML. All text in it is escaped."""
     template, style = _design()
     return template.render(page=page, style=style)
 

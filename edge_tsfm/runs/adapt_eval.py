@@ -113,7 +113,7 @@ def _passage(ward: Sequence[Series], learnable: Learnable, rules: AdaptRules, op
 def _hold_out(
     gathered: _Gathered, wards: Sequence[Sequence[Series]], passages: Sequence[Passage], learnable: Learnable, seed: int
 ) -> None:
-    """Score what each ward taught on the next ward, beside offline training on the same stays."""
+    """Score what was learnt on each ward on the next ward, and compare it with offline training on the same stays."""
     if len(wards) < 2:
         return
     options = gathered.options
@@ -215,7 +215,7 @@ class _Gathered:
             self._struck.setdefault(name, []).append((passage, middle))
 
     def _injected(self, name: str) -> Injected:
-        """Compare what ran, and what was learnt, from the middle on."""
+        """Compare the running model and the candidate over the second half of the history."""
         parts = self._struck[name]
         compared = []
         for share in (0.0, 0.5):

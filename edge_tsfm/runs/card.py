@@ -9,15 +9,15 @@ from edge_tsfm.models.base import HUB_ID
 from edge_tsfm.report.verdict import RunVerdict
 from edge_tsfm.runs.logged import without_path
 
-MODULES = {"chronos-bolt": "chronos.chronos_bolt", "chronos-2": "chronos.chronos2.model"}  # T5's is transformers'
+MODULES = {"chronos-bolt": "chronos.chronos_bolt", "chronos-2": "chronos.chronos2.model"}  # T5's is in transformers
 UNKNOWN = "as at its source"
 
 
 def peft_card(record: Mapping[str, Any], *, place: str = "RUN/peft", files: tuple[str, ...] = ()) -> str:
     """Return the card of a run's ``record`` (run.json) as Markdown, with the front matter that the hub reads.
 
-    ``place`` is where its PEFT checkpoint will be found: a folder, or a repository of the hub. ``files`` are a device's
-    files beside it, if there are any: the bundle's folder and the blob.
+    ``place`` is where the PEFT checkpoint will be: a folder, or a repository on the hub. ``files`` are the names of the
+    files for a device, if any: the bundle's folder and the blob.
     """
     base, config = record["base"], record["config"]
     parts = (
@@ -31,12 +31,12 @@ def peft_card(record: Mapping[str, Any], *, place: str = "RUN/peft", files: tupl
         ["## Intended use"],
         [
             f"Forecasts of {record['channel']}, {config['prediction_length']} steps ahead from up to "
-            f"{config['context_length']}, on patients and monitors like those it was trained on. It decides nothing."
+            f"{config['context_length']}, on patients and monitors like those in training. It makes no decisions."
         ],
         ["## Limits"],
         _limits(record),
         ["## Licence"],
-        [f"The base's: {_licence(record)}. What the training data allow is for who trained on them to say."],
+        [f"That of the base: {_licence(record)}. Whoever trained the adapter must state what its data permit."],
         ["## How to load it"],
         _loading(record, place, files),
     )
@@ -56,13 +56,13 @@ def _front(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def hub_id(record: Mapping[str, Any]) -> str | None:
-    """Return the hub's name of a run's base; None for one that is bundled, or in a folder."""
+    """Return the hub id of a run's base; None for a bundled base, or one in a folder."""
     source = str(record["base"]["source"])
     return source if HUB_ID.fullmatch(source) and without_path(source) == source else None
 
 
 def _licence(record: Mapping[str, Any]) -> str:
-    return str(record["base"].get("licence", UNKNOWN))  # runs by earlier releases do not say
+    return str(record["base"].get("licence", UNKNOWN))  # runs of earlier releases do not have it
 
 
 def _what(record: Mapping[str, Any]) -> Iterator[str]:
@@ -70,8 +70,8 @@ def _what(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"**{verdict.headline}** {' '.join(verdict.beside)}"
     yield ""
     yield (
-        f"{record['parameters']:,} parameters tuned by `{record['config']['method']}`, written here as a LoRA "
-        "checkpoint of the same forecasts."
+        f"{record['parameters']:,} parameters tuned by `{record['config']['method']}`, stored as a LoRA checkpoint "
+        "with the same forecasts."
     )
 
 
@@ -79,7 +79,7 @@ def _evidence(record: Mapping[str, Any]) -> Iterator[str]:
     gate, training = record["gate"], record["training"]
     metric, unit = str(gate.get("metric", "wql")).upper(), str(gate.get("unit", "patient"))
     low, high = gate["interval"]
-    yield f"| On validation {unit}s that training never saw | {metric} |"
+    yield f"| On validation {unit}s not used in training | {metric} |"
     yield "|---|---|"
     yield f"| frozen base | {_say(gate['base'])} |"
     yield f"| adapted | {_say(gate['adapter'])} |"
@@ -89,9 +89,9 @@ def _evidence(record: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"{gate['patients']:,} {unit}s, {gate['windows']:,} windows; intervals by bootstrap over {unit}s. On those "
-        f"that stop training: {training['metric']} {training['base']:.5f} (frozen base) → {training['best']:.5f} at "
-        f"step {training['best_step']}."
+        f"{gate['patients']:,} {unit}s, {gate['windows']:,} windows; intervals by bootstrap over {unit}s. On the "
+        f"{unit}s for early stopping: {training['metric']} {training['base']:.5f} (frozen base) → "
+        f"{training['best']:.5f} at step {training['best_step']}."
     )
 
 
@@ -107,16 +107,16 @@ def _data(record: Mapping[str, Any]) -> Iterator[str]:
     data = record["data"]
     yield (
         f"{record['channel']} of {data['items']:,} items, every {data['report'].get('interval', '?')}, "
-        f"{record['windows']['train']:,} training windows. The data are not here; their fingerprint is "
+        f"{record['windows']['train']:,} training windows. The data are not included; their fingerprint is "
         f"`{data['fingerprint']}`."
     )
 
 
 def _limits(record: Mapping[str, Any]) -> Iterator[str]:
-    yield "- Not a medical device: what is forecast is for people and devices that were validated with it."
-    yield "- Other wards, monitors, units or intervals than in training: evaluate there first (`edge-tsfm evaluate`)."
-    yield f"- Belongs to exactly one base: weights with SHA-256 `{record['base']['digest']}`."
-    yield "- Parameters fitted to patients may tell something of them: share them as you would share figures."
+    yield "- It is not a medical device: its forecasts are for people, and for devices that were validated with it."
+    yield "- For other wards, monitors, units or intervals than in training, evaluate it first (`edge-tsfm evaluate`)."
+    yield f"- It fits exactly one base: weights with SHA-256 `{record['base']['digest']}`."
+    yield "- Parameters fitted to patients may reveal something about them: share them only as you would share figures."
 
 
 def _loading(record: Mapping[str, Any], place: str, files: tuple[str, ...]) -> Iterator[str]:

@@ -30,7 +30,7 @@ from edge_tsfm.options import CONTEXT_LENGTH, PREDICTION_LENGTH
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(items.Asked):
-    """The same of data: where neither is said nor the adapter is for one, 48 steps of context and 6 ahead."""
+    """What to forecast from data. Lengths that neither the user nor the adapter gives are 48 steps and 6 ahead."""
 
     targets: tuple[str, ...]
     accept: tuple[str, ...] = ()  # in what the adapter may be for something else, by name

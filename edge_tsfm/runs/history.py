@@ -1,4 +1,4 @@
-"""A ward's history as a monitor would have met it: stays of one part of the patients, and what would forecast them."""
+"""A ward's history as a monitor would have seen it: stays of one split, and the forecaster that would have run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edge_tsfm.options import CONTEXT_LENGTH, PREDICTION_LENGTH
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """How much a monitor looks back and ahead, in steps."""
+    """Lengths of context and forecast on a monitor, in steps."""
 
     context_length: int
     prediction_length: int
@@ -32,7 +32,7 @@ class Lengths:
 
 @dataclass(frozen=True, kw_only=True)
 class AskedLengths:
-    """The same as somebody asked for them; None: what the adapter is for, else 48 and 6 steps."""
+    """The lengths that a user gave; None: those that the adapter is for, else 48 and 6 steps."""
 
     context_length: int | None = None
     prediction_length: int | None = None
@@ -41,19 +41,19 @@ class AskedLengths:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class History:
-    """Stays of one signal, one behind another."""
+    """Stays of one signal, in sequence."""
 
     dataset: Dataset
     stays: Sequence[Series]
     bound: Binding | None  # what the adapter on the monitor is for
 
     def open(self, bundle: Path, adapter: Path | None, accept: Sequence[str]) -> Forecaster:
-        """Open what a monitor that meets this history would run. Raises what `Forecaster.open` raises."""
+        """Open the forecaster that a monitor with this history would run. Raises what `Forecaster.open` raises."""
         use = replace(use_of(self.dataset), signal=signal_of([self.dataset.signal], binding_of(adapter)))
         return Forecaster.open(bundle, adapter, use=use, accept=accept)
 
     def lengths(self, asked: AskedLengths) -> Lengths:
-        """Say how far to look back and ahead."""
+        """Return the lengths to use: those given, else the adapter's, else the defaults."""
         context = asked.context_length or (self.bound.context_length if self.bound else CONTEXT_LENGTH)
         ahead = asked.prediction_length or (self.bound.prediction_length if self.bound else PREDICTION_LENGTH)
         return Lengths(
@@ -67,9 +67,9 @@ class History:
 def read_history(
     data: str, adapter: Path | None, *, part: Part, target: str | None, reading: Mapping[str, Any]
 ) -> History:
-    """Read the stays of ``part`` of the patients; the signal is ``target``, else what the adapter is for.
+    """Read the stays of one split; the signal is ``target``, else the one that the adapter is for.
 
-    Raises what `read_dataset` raises, and `DataError` where the part has no stay.
+    Raises what `read_dataset` raises, and `DataError` if the split has no stay.
     """
     bound = binding_of(adapter)
     name = target or (bound.name if bound else None)
@@ -82,7 +82,7 @@ def read_history(
 
 
 def interval_ms_of(one: Series) -> int:
-    """Return the time between two steps in milliseconds. Raises `DataError` where the data do not say it."""
+    """Return the time between two steps in milliseconds. Raises `DataError` if the data do not give it."""
     if not isinstance(one.interval, pd.Timedelta) or one.interval % pd.Timedelta("1ms"):
         raise DataError(
             f"a monitor's feed has steps of whole milliseconds; these are {one.interval} long",

@@ -1,4 +1,4 @@
-"""Runs as repositories of the Hugging Face hub: a PEFT checkpoint with its card, and a device's files beside it."""
+"""Runs as repositories on the Hugging Face hub: a PEFT checkpoint with its model card, and the files for a device."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LOGIN = "hf auth login, or the variable HF_TOKEN; HF_ENDPOINT names another hub"
 def push(
     run: Run, repo: str, *, bundle: Path | None = None, adapter: Path | None = None, public: bool = False
 ) -> list[str]:
-    """Write a run to the repository ``repo`` (``owner/name``) of the hub, made where it is not there; return its files.
+    """Upload a run to the hub's repository ``repo`` (``owner/name``), created if missing; return the uploaded files.
 
-    The PEFT checkpoint lies at the top, so that PEFT opens it by the repository's name; with a ``bundle`` and its blob
-    ``adapter``, these lie beside it for `edge_tsfm.forecast`. A new repository is private unless ``public``. Neither
-    data nor a path of this machine is in it.
+    The PEFT checkpoint is in the top folder, so that PEFT opens it by the repository's name. With a ``bundle`` and its
+    blob ``adapter``, these are added for `edge_tsfm.forecast`. A new repository is private unless ``public``. The
+    upload contains no data and no paths of this machine.
 
-    Raises `ConfigError` for what cannot be a repository, what opening bundle and blob raises, and `HubError` for what
-    the hub refuses.
+    Raises `ConfigError` for an invalid repository name, what opening bundle and blob raises, and `HubError` if the hub
+    refuses the upload.
     """
     from huggingface_hub import HfApi
 
@@ -54,9 +54,9 @@ def push(
 
 
 def compose(run: Run, folder: Path, repo: str, *, bundle: Path | None = None, adapter: Path | None = None) -> None:
-    """Lay out in ``folder`` what `push` writes.
+    """Write the files that `push` uploads into ``folder``.
 
-    Raises `ConfigError` for a run without a PEFT checkpoint, and for a bundle without a blob or the other way round.
+    Raises `ConfigError` for a run without a PEFT checkpoint, and for a bundle without a blob or vice versa.
     """
     if (bundle is None) != (adapter is None):
         raise ConfigError("a bundle and a blob go together", hint="give both, --bundle and --adapter, or neither")
@@ -68,7 +68,7 @@ def compose(run: Run, folder: Path, repo: str, *, bundle: Path | None = None, ad
     (folder / CONFIG_FILE).write_text(config + "\n")
     (folder / RUN_FILE).write_text(json.dumps(shared(run.record), indent=2) + "\n")
     if bundle is not None and adapter is not None:
-        Forecaster.open(bundle, adapter)  # is good for it, and passes its known-answer test
+        Forecaster.open(bundle, adapter)  # fits the bundle, and passes its known-answer test
         run.open_bundle(bundle)
         shutil.copytree(bundle, folder / BUNDLE_FOLDER)
         shutil.copyfile(adapter, folder / BLOB_FILE)
@@ -77,9 +77,9 @@ def compose(run: Run, folder: Path, repo: str, *, bundle: Path | None = None, ad
 
 
 def pull(repo: str) -> tuple[Path, Path]:
-    """Return the bundle's folder and the blob of a repository that `push` wrote; fetched once, then from the cache.
+    """Return the bundle's folder and the blob of a repository that `push` wrote; downloaded once, then cached.
 
-    Raises `HubError` where it cannot be had, or holds no such files.
+    Raises `HubError` if it cannot be downloaded, or does not contain these files.
     """
     from huggingface_hub import snapshot_download
 
@@ -95,26 +95,26 @@ def pull(repo: str) -> tuple[Path, Path]:
 
 
 def is_repository(place: str | Path) -> bool:
-    """Say whether a place is a repository of the hub: nothing here has this name, and it reads ``owner/name``."""
+    """Return whether ``place`` is a repository on the hub: it has the form ``owner/name``, and no local path has it."""
     return isinstance(place, str) and not Path(place).exists() and HUB_ID.fullmatch(place) is not None
 
 
 def _without_path(run: Run, data: bytes) -> dict[str, object]:
-    """Return PEFT's configuration with the base named as others know it."""
+    """Return PEFT's configuration with the base's public name instead of a local path."""
     config: dict[str, object] = json.loads(data)
     return {**config, "base_model_name_or_path": hub_id(run.record) or without_path(run.base["source"])}
 
 
 @contextmanager
 def _of_hub(repo: str) -> Iterator[None]:
-    """Raise what the hub's client raises as an error of ours."""
+    """Convert errors of the hub's client to `HubError`."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, LocalTokenNotFoundError
     from requests import RequestException
 
     try:
         yield
     except LocalTokenNotFoundError as error:
-        raise HubError(f"{repo}: the hub wants to know who you are", hint=LOGIN) from error
+        raise HubError(f"{repo}: not logged in to the hub", hint=LOGIN) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, RequestException) as error:
         reason = next(line for line in [*str(error).splitlines(), type(error).__name__] if line.strip())
         raise HubError(f"{repo}: {reason}", hint=LOGIN) from error

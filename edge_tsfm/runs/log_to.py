@@ -1,7 +1,7 @@
-"""Runs in the tools that people have: TensorBoard, MLflow and Weights & Biases, each by its own library.
+"""Logging of runs to TensorBoard, MLflow and Weights & Biases, each through its own library.
 
-A library is imported when it is asked for, and sends nothing of its own account (docs/adr/0018). What is logged is what
-the run's record says, without the path of the data.
+A library is imported only when it is requested, and its own telemetry is off (docs/adr/0018). The log holds what the
+run record holds, without the path of the data.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from edge_tsfm.errors import ConfigError
 from edge_tsfm.runs.logged import LONGEST, as_table, as_text, begun, flat, shared, verdict
 from edge_tsfm.training.callbacks import Callback, Figures
 
-PROJECT = "edge-tsfm"  # MLflow's experiment and wandb's project, where the environment names none
-BATCH = 200  # figures of MLflow's sent at once; a server takes 1,000
+PROJECT = "edge-tsfm"  # MLflow's experiment and wandb's project, unless the environment names one
+BATCH = 200  # metrics in one request to MLflow; a server accepts up to 1,000
 
 
 def open_logger(name: str, out: Path) -> Callback:
-    """Return what logs the run in the folder ``out`` to the tool ``name``. Raises `ConfigError` where it is missing."""
+    """Return the callback that logs the run in the folder ``out`` to the tool ``name``.
+
+    Raises `ConfigError` for an unknown tool, and for one that is not installed.
+    """
     if name not in LOGGERS:
         hint = f"{did_you_mean(name, LOGGERS)}one of {', '.join(LOGGERS)}"
         raise ConfigError(f"log_to: no tool is called {name!r}", hint=hint)
@@ -38,7 +41,7 @@ def open_logger(name: str, out: Path) -> Callback:
 
 
 class TensorBoard(Callback):
-    """Event files in ``OUT/tensorboard``; a run that goes on replaces what was logged after its checkpoint."""
+    """Event files in ``OUT/tensorboard``; a resumed run replaces what was logged after its checkpoint."""
 
     def __init__(self, out: Path) -> None:
         self._folder = out / "tensorboard"
@@ -46,7 +49,7 @@ class TensorBoard(Callback):
         self._writer: Any = None
 
     def on_begin(self, facts: Mapping[str, Any]) -> None:
-        """Remember what is trained: the step that it begins at is not known yet."""
+        """Keep the facts: they are written at the first step, whose number is not known yet."""
         self._facts = facts
 
     def on_step(self, step: int, figures: Figures) -> None:
@@ -71,10 +74,10 @@ class TensorBoard(Callback):
 
 
 class Mlflow(Callback):
-    """A run on the server, or in the store, that MLflow's own settings name (``MLFLOW_TRACKING_URI``)."""
+    """A run on the server or in the store that MLflow's own settings name (``MLFLOW_TRACKING_URI``)."""
 
     def __init__(self, out: Path) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import: it begins there
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before the import, which starts telemetry
         from mlflow import MlflowClient
 
         self._out, self._client = out, MlflowClient()
@@ -99,7 +102,7 @@ class Mlflow(Callback):
         self._client.log_batch(self._id, params=params)
 
     def on_step(self, step: int, figures: Figures) -> None:
-        """Gather a step's figures, and send them where there are many."""
+        """Collect a step's figures; send them once there are `BATCH` of them."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1_000)
@@ -109,7 +112,7 @@ class Mlflow(Callback):
                 self._send()
 
     def on_end(self, record: Mapping[str, Any] | None) -> None:
-        """Send what is left, the verdict and the record."""
+        """Send the remaining figures, the verdict and the record."""
         with _of_mlflow():
             self._end(record)
 
@@ -131,7 +134,7 @@ class Mlflow(Callback):
 
 
 class WeightsAndBiases(Callback):
-    """A run of wandb's, as its own settings say (``WANDB_MODE=offline``); its files are in ``OUT/wandb``."""
+    """A wandb run, configured by wandb's own settings (``WANDB_MODE=offline``); its files are in ``OUT/wandb``."""
 
     def __init__(self, out: Path) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
@@ -167,7 +170,7 @@ class WeightsAndBiases(Callback):
         self._run.finish(exit_code=int(record is None))
 
 
-# Name → what logs, and the library that it needs.
+# Name → class of the logger, and the module that it needs.
 LOGGERS: Mapping[str, tuple[Callable[[Path], Callback], str]] = {
     "tensorboard": (TensorBoard, "tensorboard"),
     "mlflow": (Mlflow, "mlflow"),
@@ -177,7 +180,7 @@ LOGGERS: Mapping[str, tuple[Callable[[Path], Callback], str]] = {
 
 @contextmanager
 def _of_mlflow() -> Iterator[None]:
-    """Raise what MLflow raises as an error of ours."""
+    """Convert MLflow's errors to `ConfigError`."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,4 +1,4 @@
-"""What loggers have in common: a run's record in the forms that their tables and figures have."""
+"""What loggers have in common: conversions of a run record to their tables and figures."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 
 from device_runtime.files import write_atomic
 
-LONGEST = 500  # characters of a value; MLflow takes 6,000, tables look better with fewer
+LONGEST = 500  # characters of a value; MLflow accepts 6,000, but tables look better with fewer
 
 
 def shared(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's record as others may see it: without the paths of this machine."""
+    """Return a run record that can be shared: without the paths of this machine."""
     if "base" not in record:
-        return {name: value for name, value in record.items() if name != "folder"}  # of a pre-training
+        return {name: value for name, value in record.items() if name != "folder"}  # the record of a pre-training
     config, base = record["config"], record["base"]
     said = {**config, "data": Path(config["data"]).name, "base": without_path(config["base"])}
     return {**record, "config": said, "base": {**base, "source": without_path(base["source"])}}
 
 
 def without_path(base: str) -> str:
-    """Return a base's hub id or bundled name as it is, and of a folder here only its name."""
+    """Return a base's hub id or bundled name unchanged, and only the name of a local folder."""
     return Path(base).name if Path(base).exists() or Path(base).is_absolute() else base
 
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """A gate's verdict as tools keep it."""
+    """A gate's verdict in the form that loggers need."""
 
     reason: str
     step: int  # of the best parameters
@@ -37,7 +37,7 @@ class Said:
 
 
 def verdict(record: Mapping[str, Any]) -> Said | None:
-    """Return the verdict in a run's record; None where nothing was judged, as in pre-training."""
+    """Return the verdict in a run record; None if there was no gate, as in pre-training."""
     if "gate" not in record:
         return None
     gate = record["gate"]
@@ -49,7 +49,7 @@ def verdict(record: Mapping[str, Any]) -> Said | None:
 
 
 def begun(out: Path, tool: str, begin: Callable[[], str]) -> str:
-    """Return the tool's name of this folder's run: the one that was begun, else that of a new one, written down."""
+    """Return the tool's id for this folder's run: the id in the folder, else a new one, which is written there."""
     path = out / f"{tool}-run.txt"
     if path.exists():
         return path.read_text().strip()
@@ -59,7 +59,7 @@ def begun(out: Path, tool: str, begin: Callable[[], str]) -> str:
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every value of nested tables by its path; what nobody said is left out."""
+    """Yield every value of nested tables with its dotted path; values that are None are left out."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{before}{key}.")
@@ -73,5 +73,5 @@ def as_text(value: Any) -> str:
 
 
 def as_table(values: Mapping[str, Any]) -> str:
-    """Lay values out as Markdown."""
+    """Return values as a Markdown table."""
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {as_text(value)} |" for key, value in values.items())])

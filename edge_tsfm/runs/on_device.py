@@ -1,4 +1,4 @@
-"""What the monitor will forecast: the device's runtime over an exported bundle and adapter, scored like the rest."""
+"""The monitor's forecasts: the device's runtime with an exported bundle and adapter, scored like the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ward's history through the device's own adaptation: what it would have learnt, promoted and demoted, and when.
+"""Run a ward's history through the device's own adaptation: what it would have learnt, promoted and demoted, and when.
 
 Prequential: stays follow one another, and each is forecast with what was learnt from those before it, then scored, then
 learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adapt`); only the clock is the data's.
@@ -149,7 +149,7 @@ class _Clock:
         learner.drain()
 
     def _note(self, entry: Entry) -> None:
-        """Add up a stay's losses; behind its last batch, keep how the candidate compares."""
+        """Add up a stay's losses; after its last batch, store how the candidate compares."""
         if entry.what != "scored":
             return
         self._sums = [self._sums[0] + entry.losses[0], self._sums[1] + entry.losses[2]]
@@ -166,7 +166,7 @@ class _Clock:
 
 
 def _decide(learner: Learner, out: Passage, stay: int, *, may: bool) -> None:
-    """Do what the evidence asks for, where the mode allows it; note it in any case, once."""
+    """Carry out the proposal if the mode allows it; record it once in any case."""
     if learner.proposal is Proposal.PROMOTE and (may or not out.changes):
         out.changes.append(
             Change(what="promoted" if may else "would promote", stay=stay, evidence=learner.bets.better.log)

@@ -1,4 +1,4 @@
-"""A ward's history through the device's own code: what a monitor would have decided about an adapter, and when.
+"""Run a ward's history through the device's own code: what a monitor would have decided about an adapter, and when.
 
 Patients follow one another, as at one bed. The stream, the scores, the evidence and the health window
 are the monitor's (`device_runtime`); only the clock is the data's.
@@ -43,7 +43,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """What a history would have made of an adapter."""
+    """The result of replaying a history with an adapter on trial."""
 
     signal: str
     adapter: str  # SHA-256 of the blob, hex
@@ -55,13 +55,13 @@ class Replay:
 
     @property
     def verdict(self) -> str:
-        """Describe what became of the trial."""
+        """Describe how the trial ended."""
         return next((one.what for one in self.events if one.what != "drift"), "still on trial")
 
 
 @dataclass
 class _Pair:
-    """What a monitor runs, and the other in shadow: what a `Stream` forecasts with."""
+    """The forecaster of a `Stream`: the one that a monitor runs, and another in shadow."""
 
     runs: Forecaster
     other: Forecaster
@@ -111,7 +111,7 @@ def replay(
     lengths: Lengths,
     tell: Tell = lambda _: None,
 ) -> Replay:
-    """Replay ``series``, one stay behind another, with ``runs`` on trial and ``other`` in shadow beside it.
+    """Replay the stays of ``series`` in sequence, with ``runs`` on trial and ``other`` in shadow.
 
     Raises `DataError` for steps of no stated length or where nothing can be forecast, `SignalMismatchError` for an
     adapter of another signal.
@@ -181,7 +181,7 @@ class _Trial:
         self.look(t_ms)
 
     def look(self, t_ms: int) -> None:
-        """Ask, where something was scored since the last look."""
+        """Judge the trial if anything was scored since the last check."""
         if not self.pair.news or self.window is None:
             return
         self.pair.news.clear()

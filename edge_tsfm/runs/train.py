@@ -107,7 +107,7 @@ def _train(
 
 
 def _facts(setting: Setting) -> dict[str, Any]:
-    """Say what is trained on what, for who follows it: without the path of the data."""
+    """Return the facts of a training run for its callbacks, without the path of the data."""
     config, base, dataset = setting.config, setting.base, setting.dataset
     said = {name: value for name, value in config.to_dict().items() if name not in ("data", "base")}
     return {

@@ -6,15 +6,15 @@
 #error "learning must round each operation: compile without -ffast-math"
 #endif
 
-#define FAR 20.0f                  /* a target further from its context's mean, in scales, counts as that far */
+#define FAR 20.0f                  /* targets are clipped at so many scales from their context's mean */
 #define ROUNDED (1.0f / 1048576.0f) /* 2^-20 */
 #define KEEP_FIRST 0.9f
 #define KEEP_SECOND 0.999f
 #define TINY 1e-8f
 #define VANISHED 800000u /* steps after which both powers are 0 */
-#define HELD (1.0 + 1e-6) /* of a cap: what a sum in float32 may be beyond it */
+#define HELD (1.0 + 1e-6) /* tolerance of a cap, for sums in float32 */
 
-/* Rounded to float before it is used, whatever the compiler would fuse or keep wider. */
+/* Round to float before the value is used, even if the compiler would fuse the operation or keep it wider. */
 static float single(float value)
 {
     volatile float stored = value;
@@ -86,17 +86,17 @@ bool etl_varies(const float *context, size_t length, float loc)
     return most > least;
 }
 
-/* The hidden layer behind its ReLU: [F]. Rounded to float, so that products with it are exact. */
+/* The hidden layer after its ReLU: [F]. Rounded to float, so that products with it are exact. */
 static void hidden_layer(const etl_block *b, const float *shift, const float *state, double *hidden)
 {
     for (uint32_t f = 0; f < b->hidden_size; f++) {
         double sum = dot(b->hidden_weight + (size_t)f * b->state_size, state, b->state_size);
         float inner = single((float)(sum + (double)b->hidden_bias[f] + (double)shift[f]));
-        hidden[f] = inner > 0 || inner != inner ? (double)inner : 0; /* what is no number stays none */
+        hidden[f] = inner > 0 || inner != inner ? (double)inner : 0; /* NaN stays NaN */
     }
 }
 
-/* One made number, in scales around loc. */
+/* One output of the block, in scales around loc. */
 static float made(const etl_block *b, const float *shift, const float *state, const double *hidden, uint32_t row)
 {
     const float *output_shift = shift + b->hidden_size, *residual_shift = output_shift + made_size(b);
@@ -119,7 +119,7 @@ void etl_forecast(const etl_block *b, const float *shift, const etl_window *w, d
     }
 }
 
-/* Steps of all windows that have a target to learn from. */
+/* The number of steps of all windows that have a target to learn from. */
 static uint32_t scored_steps(const etl_block *b, const etl_window *windows, uint32_t count)
 {
     uint32_t scored = 0;
@@ -128,14 +128,14 @@ static uint32_t scored_steps(const etl_block *b, const etl_window *windows, uint
     return scored;
 }
 
-/* What one level of one step lost, and its gradient by the made number, before it is divided by the count of steps. */
+/* The loss of one level of one step, and its derivative by the block's output, before division by the number of steps. */
 static double pinball(double level, float miss, double *slope)
 {
     *slope = miss < 0 ? 1.0 - level : miss > 0 ? -level : 0.0;
     return miss < 0 ? (level - 1.0) * (double)miss : level * (double)miss;
 }
 
-/* Add one window's part of the gradient; return what it lost. by_hidden[F] is scratch. */
+/* Add one window's part of the gradient; return its loss. by_hidden[F] is scratch. */
 static double add_window(const etl_block *b, const float *shift, const etl_window *w, double gain, double *hidden,
                          double *by_hidden, double *sums)
 {
@@ -203,7 +203,7 @@ bool etl_begin(etl_optimiser *o, const etl_block *b, const etl_rules *rules, flo
 
 static double square_sum(const float *x, uint32_t size) { return dot(x, x, size); }
 
-/* What brings a root mean square within `cap`; 1 where it is. */
+/* The factor that brings a root mean square down to `cap`; 1 if it is not above. */
 static float shrink(double squares, uint32_t size, double cap, bool *held)
 {
     double rms = sqrt(squares / size);
@@ -212,7 +212,7 @@ static float shrink(double squares, uint32_t size, double cap, bool *held)
     return single((float)(cap / rms));
 }
 
-/* Bring moved[n] within what a day may move, then each tensor within its cap: the iterate. */
+/* Limit moved[n] to the cap of a day, then each tensor to its own cap; the result is the iterate. */
 static void bound(etl_optimiser *o, const float *moved)
 {
     double squares = 0;
@@ -261,7 +261,7 @@ bool etl_step(etl_optimiser *o, float *gradient, int64_t day, double *norm)
         g[i] = single(o->iterate[i] - single(pace / size));
     }
     double first_ones = 1.0 / ((double)o->steps + 1), kept = 1 - o->rules.average;
-    float pace = single((float)(kept > first_ones ? kept : first_ones)); /* the first iterates count alike */
+    float pace = single((float)(kept > first_ones ? kept : first_ones)); /* the first iterates have equal weight */
     bound(o, g);
     for (uint32_t i = 0; i < o->size; i++) {
         float apart = single(o->iterate[i] - o->mean[i]);
@@ -282,7 +282,7 @@ bool etl_go_on(etl_optimiser *o)
             if (!(sqrt(square_sum(at, o->sizes[t]) / o->sizes[t]) <= o->rules.cap_tensor * HELD)) return false;
     }
     o->powers[0] = o->powers[1] = 1;
-    for (uint64_t i = 0; i < o->steps && i < VANISHED; i++) { /* as they came to be: the same bits */
+    for (uint64_t i = 0; i < o->steps && i < VANISHED; i++) { /* computed as in the steps: the same bits */
         o->powers[0] *= (double)KEEP_FIRST;
         o->powers[1] *= (double)KEEP_SECOND;
     }

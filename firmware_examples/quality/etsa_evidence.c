@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#define CLIP 0.1 /* relative difference of a unit beyond which more says no more */
+#define CLIP 0.1 /* relative differences of a unit are clipped here */
 #define FALSE_STOP 0.001
 #define FALSE_PASS 0.01
 #define FALSE_FLAG_UNITS 10000.0

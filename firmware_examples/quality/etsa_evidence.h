@@ -19,19 +19,19 @@ typedef enum etq_verdict {
 
 /* A unit's bounded paired difference, in [-1, 1]; positive: what runs lost more than `allowed` times the other's loss. */
 double etq_difference(double own, double other, double allowed);
-/* The same, clipped at another relative difference than a unit's 0.1: beyond it more says no more. */
+/* The same, clipped at another relative difference than 0.1. */
 double etq_clipped(double own, double other, double allowed, double clip);
 
-/* Both sides of a trial's question: is what runs worse than allowed, or is it not. */
+/* Both sides of a trial's test: the running adapter is worse than allowed, or it is not. */
 typedef struct etq_trial {
     double allowed; /* the ratio of losses, as 1.02 */
-    double worse[ETQ_BETS], better[ETQ_BETS]; /* logarithm of what each bet has made of 1 */
+    double worse[ETQ_BETS], better[ETQ_BETS]; /* logarithm of each bet's capital, which began at 1 */
     etq_verdict verdict;
 } etq_trial;
 void etq_trial_begin(etq_trial *trial, double allowed);
 void etq_trial_add(etq_trial *trial, double own, double other);
 
-/* Has what runs become worse than the other, from some unit on. */
+/* The drift test: the running adapter has been worse than the other since some unit. */
 typedef struct etq_drift {
     double logs[ETQ_BETS];
     uint64_t units;
@@ -43,7 +43,7 @@ bool etq_drift_flagged(const etq_drift *drift);
 /* Logarithm of the mean of exponentials. */
 double etq_log_mean(const double logs[ETQ_BETS]);
 double etq_log_mean_of(const double *logs, int count);
-/* What each bet on x, in [-1, 1], makes of what it holds: logarithms. */
+/* Update the logarithm of each bet's capital with x, in [-1, 1]. */
 void etq_bet(double logs[ETQ_BETS], double x);
 
 /* The unit that is being filled: two horizons of one stay, or a whole stay. */
@@ -55,10 +55,10 @@ typedef struct etq_unit {
 typedef struct etq_losses {
     double own, other; /* summed over a unit */
 } etq_losses;
-/* Take a forecast of `steps` behind `origin`, in order; true where that ends the unit before it, which is `closed`. */
+/* Take a forecast of `steps` after `origin`, in order; true if that ends the previous unit, which is returned in `closed`. */
 bool etq_unit_add(etq_unit *unit, bool whole_stay, int64_t origin, uint32_t steps, double own, double other,
                   etq_losses *closed);
-/* End the unit; false where nothing was lost in it. */
+/* End the unit; false if it has no loss. */
 bool etq_unit_close(etq_unit *unit, etq_losses *closed);
 
 #endif

@@ -3,13 +3,13 @@
 #include <math.h>
 #include <string.h>
 
-#define CLIP 0.05        /* relative difference of a stay beyond which more says no more: at most, and of what was promoted */
-#define LEAST_CLIP 0.01  /* of a candidate, however little it differs */
-#define WIDER 1.9        /* what a stay beyond a candidate's bound makes of it, ... */
-#define NARROWER 0.9     /* ... and any other: one in seven lies beyond */
+#define CLIP 0.05        /* upper limit of the clipping bound; always used for a promoted model */
+#define LEAST_CLIP 0.01  /* lower limit for a candidate, however little it differs */
+#define WIDER 1.9        /* factor on a candidate's bound after a stay that exceeds it, ... */
+#define NARROWER 0.9     /* ... and after any other: one in seven exceeds it */
 #define MOST_DOUBLED 50u
 
-static const uint64_t STARTS[ETQ_PARTS] = {0, 25, 50, 100, 200, 400, 800}; /* stays that a part waits */
+static const uint64_t STARTS[ETQ_PARTS] = {0, 25, 50, 100, 200, 400, 800}; /* stays before each part bets */
 
 static void add(etq_evidence *e, double x)
 {

@@ -1,6 +1,6 @@
-/* What a service's channels run and how their forecasts went, in a file for whoever judges a trial from outside:
- * device_runtime/update/service_health.py reads it. It is a note: replaced whole, not flushed, and gone with the process
- * that it speaks of where it lies in a RuntimeDirectory. */
+/* The health file: what the service's channels run and how their forecasts went, for the program that judges a trial from
+ * outside (device_runtime/update/service_health.py reads it). The file is replaced as a whole and not flushed; in a
+ * RuntimeDirectory it is removed when the service ends. */
 #ifndef HEALTH_FILE_H
 #define HEALTH_FILE_H
 
@@ -8,19 +8,19 @@
 
 #include <stdio.h>
 
-/* A channel. All bytes are set, padding too: equal notes compare equal. */
+/* A channel. All bytes are set, including padding, so that memcmp can compare two of them. */
 typedef struct hf_channel {
     sv_health runs;
-    bool offered;              /* a file with an adapter was read, whatever came of it; false: an empty one, or none */
+    bool offered;              /* a file with an adapter was read, accepted or not; false: an empty file, or no file */
     unsigned char sha256[32];  /* of that file */
-    int refused;               /* not ETSA_OK: what was read last was not taken, and `why` */
+    int refused;               /* code with which the file read last was refused, for the reason `why`; or ETSA_OK */
     fc_message why;
 } hf_channel;
 
-/* Replace the file. Not durable by intention: after a power cut nothing runs that it could speak of. */
+/* Replace the file. It need not be durable: after a power cut the process that it describes no longer runs. */
 etsa_err hf_save(const char *path, const hf_channel *channels, uint32_t count, fc_message message);
 
-/* Text inside of a JSON string; what is not printable ASCII becomes '?'. */
+/* Print text for use inside a JSON string; anything but printable ASCII becomes '?'. */
 void hf_print_escaped(FILE *to, const char *text);
 
 #endif

@@ -48,7 +48,7 @@ static const char USAGE[] =
 
 #define MOST_ALIVE_MS 60000u
 #define SAVE_MS 300000.0 /* between two writes of the figures: what a power cut may cost */
-#define LOOK_MS 1000.0   /* between two looks whether a verdict is new, or the health file old */
+#define LOOK_MS 1000.0   /* between two checks for a new verdict or an outdated health file */
 
 static const char *const VERDICTS[] = {"open", "better", "worse"};
 
@@ -128,19 +128,19 @@ typedef struct options {
     sv_settings service;
     uint32_t named, measured; /* channels whose signal, unit was given */
     const char *quality_file; /* NULL: figures are not kept */
-    const char *health_file;  /* NULL: nobody judges from outside */
+    const char *health_file;  /* NULL: not written */
 } options;
 
-/* What the main thread has beside the service. */
+/* The main thread's own data. */
 typedef struct desk {
     sv_service *service;
     const options *o;
     etq_signal *figures;                /* room for a copy of them; NULL: they are not kept */
-    hf_channel health[SV_MAX_CHANNELS]; /* what was offered and refused, with the counts that were written last */
+    hf_channel health[SV_MAX_CHANNELS]; /* as last written to the health file */
     bool health_written;
-    etq_verdict verdicts[SV_MAX_CHANNELS]; /* as they were looked at last */
+    etq_verdict verdicts[SV_MAX_CHANNELS]; /* at the last check */
     double save_at, look_at;            /* ms */
-    int signals;                        /* where signals are read: they are blocked everywhere else */
+    int signals;                        /* the signalfd: signals are blocked otherwise */
     bool reload, stop;
 } desk;
 
@@ -225,7 +225,7 @@ static bool parse(int argc, char **argv, options *o)
     return o->bundle != NULL;
 }
 
-/* Offer a channel what a file holds, and note what came of it. */
+/* Offer a channel the content of a file, and record the result. */
 static etsa_err load_adapter(sv_service *service, const options *o, uint32_t channel, hf_channel *health)
 {
     const size_t most = ETSA_MAX_BLOB_SIZE + ETSA_MAX_SIGNATURES * ETSA_SIGNATURE_SIZE;
@@ -259,7 +259,7 @@ static void load_adapters(desk *d)
             fprintf(stderr, "etsa-service: channel %u runs %s\n", (unsigned)i, health->offered ? d->o->adapters[i] : "the base alone");
         }
     }
-    d->look_at = 0; /* whoever judges hears of it at once */
+    d->look_at = 0; /* update the health file at once */
 }
 
 static void read_line(sv_service *service, char *line)
@@ -295,7 +295,7 @@ static void save_quality(desk *d)
     d->save_at = now_ms() + SAVE_MS;
 }
 
-/* Write the health file where it would say something else than it does. */
+/* Write the health file if its content has changed. */
 static void save_health(desk *d)
 {
     fc_message message;
@@ -312,7 +312,7 @@ static void save_health(desk *d)
     if (!d->health_written) fprintf(stderr, "etsa-service: nobody can judge a trial: %s\n", message);
 }
 
-/* Room for a copy of the figures, and those of the last time; NULL where none are kept. */
+/* Allocate room for a copy of the figures, and restore the stored ones; NULL if figures are not kept. */
 static etq_signal *load_quality(sv_service *service, const options *o)
 {
     fc_message message;
@@ -325,7 +325,7 @@ static etq_signal *load_quality(sv_service *service, const options *o)
     return signals;
 }
 
-/* Write the figures at once where a verdict has become another one: whoever judges reads it there, also after a cut. */
+/* Write the figures at once if a verdict has changed: a trial is judged by this file, also after a power cut. */
 static void save_verdicts(desk *d)
 {
     static sv_field field;
@@ -339,7 +339,7 @@ static void save_verdicts(desk *d)
     if (news) save_quality(d);
 }
 
-/* Take the signals that have come: they are read as input is, so that neither keeps the other waiting. */
+/* Handle pending signals. They are read like the input, so that neither delays the other. */
 static void take_signals(desk *d)
 {
     struct signalfd_siginfo taken;
@@ -349,7 +349,7 @@ static void take_signals(desk *d)
     }
 }
 
-/* Milliseconds that poll may wait; -1: for ever. */
+/* Milliseconds that poll may wait; -1: without limit. */
 static int wait_ms(const desk *d)
 {
     bool looks = d->o->health_file != NULL || (d->figures != NULL && d->o->service.judged);
@@ -360,7 +360,7 @@ static int wait_ms(const desk *d)
     return left > 0 ? (int)left + 1 : 0;
 }
 
-/* Do what is due beside the input. */
+/* Do what is due apart from input. */
 static void keep_house(desk *d)
 {
     if (d->reload) {
@@ -374,7 +374,7 @@ static void keep_house(desk *d)
     save_health(d);
 }
 
-/* Read what is there, and push each whole line. False at the end of the input; errno is 0 where that is no failure. */
+/* Read the available input, and push each whole line. False at the end of the input; errno is 0 if that is not a failure. */
 static bool feed(desk *d, bool datagrams)
 {
     static char buffer[4096];
@@ -486,7 +486,7 @@ int main(int argc, char **argv)
         fputs(USAGE, stderr);
         return 2;
     }
-    if (o.health_file != NULL) (void)!unlink(o.health_file); /* of a process before this: it speaks of nothing that runs */
+    if (o.health_file != NULL) (void)!unlink(o.health_file); /* from an earlier process, so out of date */
     sigemptyset(&handled);
     sigaddset(&handled, SIGHUP);
     sigaddset(&handled, SIGTERM);

@@ -40,7 +40,7 @@ typedef struct channel {
     etq_id runs;          /* and by its digest */
     fc_forecaster *previous; /* the previous one; NULL: only the base forecasts beside. `using` guards both */
     etq_id before;        /* by its digest */
-    sv_health health;     /* of what runs */
+    sv_health health;     /* of the running adapter, or of the base alone */
 } channel;
 
 struct sv_service {
@@ -191,7 +191,8 @@ bool sv_quality(sv_service *s, uint32_t number, sv_field *field)
     return true;
 }
 
-/* Begin to count for what took over; the same again goes on. Called with the lock held, or before the worker runs. */
+/* Restart the counts for the adapter that took over; if it is the same one, they continue. Called with the lock held, or
+ * before the worker runs. */
 static void begin_health(channel *c, const etq_id *id)
 {
     if (c->health.since_ms > 0 && etq_same(&c->health.by, id)) return;
@@ -200,7 +201,7 @@ static void begin_health(channel *c, const etq_id *id)
     c->health.since_ms = milliseconds();
 }
 
-/* Count a forecast, or that there was none. Called with the lock held. */
+/* Count a forecast, or a step without one. Called with the lock held. */
 static void count_health(const sv_service *s, sv_health *health, const sv_forecast *made)
 {
     if (made->err == ETSA_OK) {

@@ -95,14 +95,14 @@ typedef struct sv_field {
 } sv_field;
 bool sv_quality(sv_service *service, uint32_t channel, sv_field *field);
 
-/* How a channel's forecasts went since what it runs took over: whether there were any, and how long they took. What a
- * trial's health window counts; the same adapter again goes on. */
+/* How a channel's forecasts went since its adapter took over: their number and latency, as a trial's health window counts
+ * them. If the same adapter is opened again, the counts continue. */
 #define SV_MAX_ERRORS 8u /* different codes; more are counted with the last */
 typedef struct sv_health {
     etq_id by;               /* what the channel runs */
     double since_ms;         /* when it took over, by CLOCK_MONOTONIC */
-    uint64_t forecasts;      /* that were made */
-    uint64_t slow;           /* of them, those over settings.latency_budget_ms */
+    uint64_t forecasts;      /* number of forecasts */
+    uint64_t slow;           /* number of them that took longer than settings.latency_budget_ms */
     double slowest_ms;
     uint32_t error_count;
     struct {

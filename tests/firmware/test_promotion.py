@@ -29,7 +29,7 @@ CASES = {
 
 
 def stays(case: str) -> NDArray[np.float64]:
-    """Losses of frozen, of what was promoted and of the candidate: ``[STAYS, 3]``."""
+    """Losses of the frozen, the promoted and the candidate model: ``[STAYS, 3]``."""
     rng = np.random.default_rng(sorted(CASES).index(case))
     candidate, promoted = CASES[case]
     frozen = rng.lognormal(3, 0.8, STAYS)

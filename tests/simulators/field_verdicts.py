@@ -126,7 +126,7 @@ def rollouts(repeats: int, stay: float, seed: int) -> Iterator[str]:
 
 def drifts(repeats: int, stay: float, seed: int) -> Iterator[str]:
     """Give the table of the drift flag, after a change at unit `CHANGE`."""
-    yield "| Losses against the base's | Raised before the change | Within 500 units behind it | Units: median |"
+    yield "| Losses against the base's | Raised before the change | Within 500 units after it | Units: median |"
     yield "|---|---|---|---|"
     for before, after in product((0.0, -3.0), (0.0, 1.0, 3.0, 5.0, 10.0)):
         found = each(repeats, seed, partial(_drift, before, after, stay))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Update from a stick that carries a copy of the repository's public/ folder: the same checks as over the network, since
-# nothing about the carrier is trusted. Run by udev or by hand: edge-tsfm-usb-update.sh MOUNT_POINT [CONFIG]
+# nothing about the carrier is trusted. Run by udev or manually: edge-tsfm-usb-update.sh MOUNT_POINT [CONFIG]
 set -eu
 
 mount_point=${1:?"usage: $0 MOUNT_POINT [CONFIG]"}
