@@ -137,7 +137,7 @@ typedef struct desk {
     const options *o;
     etq_signal *figures;                /* room for a copy of them; NULL: they are not kept */
     hf_channel health[SV_MAX_CHANNELS]; /* what was offered and refused, with the counts that were written last */
-    bool health_written;
+    bool health_written;                /* and the file says so */
     etq_verdict verdicts[SV_MAX_CHANNELS]; /* as they were looked at last */
     double save_at, look_at;            /* ms */
     int signals;                        /* where signals are read: they are blocked everywhere else */
@@ -259,7 +259,8 @@ static void load_adapters(desk *d)
             fprintf(stderr, "etsa-service: channel %u runs %s\n", (unsigned)i, health->offered ? d->o->adapters[i] : "the base alone");
         }
     }
-    d->look_at = 0; /* whoever judges hears of it at once */
+    d->health_written = false; /* what was offered is news, also where the same runs on: whoever judges hears of it at once */
+    d->look_at = 0;
 }
 
 static void read_line(sv_service *service, char *line)
