@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from device_runtime.files import about, read_bounded
+from device_runtime.forecast.bundle import read_manifest
 from device_runtime.forecast.forecaster import Forecaster
-from device_runtime.format.manifest import MANIFEST_FILE
+from device_runtime.format.learning import LEARNING_FILE, Learning
+from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
 from edge_tsfm.errors import ConfigError, HubError
 from edge_tsfm.models.base import HUB_ID
 from edge_tsfm.runs.card import hub_id, peft_card
@@ -31,8 +34,8 @@ def push(
     """Write a run to the repository ``repo`` (``owner/name``) of the hub, made where it is not there; return its files.
 
     The PEFT checkpoint lies at the top, so that PEFT opens it by the repository's name; with a ``bundle`` and its blob
-    ``adapter``, these lie beside it for `edge_tsfm.forecast`. A new repository is private unless ``public``. Neither
-    data nor a path of this machine is in it.
+    ``adapter``, these lie beside it for `edge_tsfm.forecast`. Those of an earlier run do not stay there. A new
+    repository is private unless ``public``. Neither data nor a path of this machine is in it.
 
     Raises `ConfigError` for what cannot be a repository, what opening bundle and blob raises, and `HubError` for what
     the hub refuses.
@@ -48,7 +51,10 @@ def push(
         with _of_hub(repo):
             api.create_repo(repo, private=not public, exist_ok=True)
             api.upload_folder(
-                repo_id=repo, folder_path=folder, commit_message=f"{run.target}: {run.method} on {run.base['name']}"
+                repo_id=repo,
+                folder_path=folder,
+                commit_message=f"{run.target}: {run.method} on {run.base['name']}",
+                delete_patterns=[f"{BUNDLE_FOLDER}/*", BLOB_FILE],  # else `pull` returns another run's than the card's
             )
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -70,16 +76,28 @@ def compose(run: Run, folder: Path, repo: str, *, bundle: Path | None = None, ad
     if bundle is not None and adapter is not None:
         Forecaster.open(bundle, adapter)  # is good for it, and passes its known-answer test
         run.open_bundle(bundle)
-        shutil.copytree(bundle, folder / BUNDLE_FOLDER)
+        _copy_pinned(bundle, folder / BUNDLE_FOLDER)
         shutil.copyfile(adapter, folder / BLOB_FILE)
     files = () if bundle is None else (BUNDLE_FOLDER, BLOB_FILE)
     (folder / CARD_FILE).write_text(peft_card(run.record, place=repo, files=files))
 
 
-def pull(repo: str) -> tuple[Path, Path]:
-    """Return the bundle's folder and the blob of a repository that `push` wrote; fetched once, then from the cache.
+def _copy_pinned(bundle: Path, folder: Path) -> None:
+    """Copy a bundle's manifests and the files that they pin: what else somebody left in its folder is not shared."""
+    names = [MANIFEST_FILE, *read_manifest(bundle).files]
+    if (bundle / LEARNING_FILE).exists():
+        with about(bundle):
+            learning = Learning.parse(read_bounded(bundle / LEARNING_FILE, MAX_MANIFEST_SIZE))
+        names += [LEARNING_FILE, *learning.files]
+    folder.mkdir()
+    for name in names:
+        shutil.copyfile(bundle / name, folder / name)
 
-    Raises `HubError` where it cannot be had, or holds no such files.
+
+def pull(repo: str) -> tuple[Path, Path]:
+    """Return the bundle's folder and the blob of a repository that `push` wrote, as the hub has it now.
+
+    What has not changed is read from the cache. Raises `HubError` where it cannot be had, or holds no such files.
     """
     from huggingface_hub import snapshot_download
 
