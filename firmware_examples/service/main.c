@@ -380,6 +380,7 @@ static bool feed(desk *d, bool datagrams)
 {
     static char buffer[4096];
     static size_t used = 0;
+    static bool skips = false; /* inside of a line that is too long */
     ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
     if (size < 0) return errno == EAGAIN || errno == EINTR;
     errno = 0;
@@ -389,11 +390,15 @@ static bool feed(desk *d, bool datagrams)
     char *line = buffer, *end;
     while ((end = memchr(line, '\n', used - (size_t)(line - buffer))) != NULL) {
         *end = '\0';
-        if (end > line) read_line(d->service, line);
+        if (skips || end > line) read_line(d->service, skips ? end : line); /* its end may look like a value, and is none */
+        skips = false;
         line = end + 1;
     }
     used -= (size_t)(line - buffer);
-    if (used == sizeof buffer - 1) used = 0; /* no line is that long */
+    if (used == sizeof buffer - 1) { /* no line is that long */
+        skips = true;
+        used = 0;
+    }
     memmove(buffer, line, used);
     return true;
 }

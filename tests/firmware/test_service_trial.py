@@ -355,6 +355,16 @@ def test_what_is_refused_is_told_before_the_next_forecast(monitor: Monitor) -> N
     assert said["adapter"] is None
 
 
+def test_the_end_of_a_line_that_is_too_long_is_no_value(monitor: Monitor) -> None:
+    monitor.hand_over("--starting")
+    lines = "x" * 4_095 + "0 0 75.0 0\n" + "0 3600000 75.0 0\n0 7200000 75.0 0\n"
+    command = [*monitor.command(), "--library", str(monitor.library)]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1  # of the step that the last value completed
+    assert done.stderr.count("a line that is not CHANNEL") == 1
+
+
 def test_every_code_is_counted_by_itself() -> None:
     """What shares a count would be blamed on another."""
     (room,) = re.findall(r"#define SV_MAX_ERRORS (\d+)u", (SOURCE / "service" / "service.h").read_text())
