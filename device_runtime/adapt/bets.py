@@ -11,8 +11,8 @@ exceeds it (`Bound`). It is fixed before a stay is scored, which is all that a f
 losses, so a candidate is promoted only if its summed, unclipped loss is also the smaller one.
 
 An early candidate is poor, and what was lost on it would have to be won back. So the stake is divided into parts that
-start to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter from the 25th stay on,
-an eighth from the 50th, and so on.
+start to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter after 25 stays, an
+eighth after 50, and so on.
 """
 
 from __future__ import annotations

@@ -37,11 +37,6 @@ class ServiceHealth:
     last_error: str
 
     @property
-    def failures(self) -> int:
-        """Failures that count against the adapter: slow forecasts, and missing ones that are its own fault."""
-        return self.slow + self._faulty
-
-    @property
     def _faulty(self) -> int:
         return sum(
             count
@@ -50,12 +45,17 @@ class ServiceHealth:
         )
 
     def window(self, rules: HealthRules) -> HealthWindow:
-        """Return a health window with these counts."""
+        """Return the health window with what was counted: failures are slow forecasts, and none by the adapter's fault.
+
+        A service that was started without these rules' latency budget counts none, or fewer, as slow. Its slowest
+        forecast is judged here all the same.
+        """
         window = HealthWindow(rules, at=self.since_ms / 1_000)
-        window.forecasts, window.failures = self.forecasts + self._faulty, self.failures
+        slow = max(self.slow, int(self.slowest_ms > 1_000 * rules.latency_budget))
+        window.forecasts, window.failures = self.forecasts + self._faulty, slow + self._faulty
         if self._faulty:
             window.reason = self.last_error or "no forecast"
-        elif self.slow:
+        elif slow:
             window.reason = f"{self.slowest_ms / 1_000:.3f} s for a forecast"
         return window
 

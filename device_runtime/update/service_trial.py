@@ -89,9 +89,10 @@ def _refused(slots: Slots, config: DeviceConfig, target: Path, health: ServiceHe
     if health.refused not in _SETTINGS and installed_fault(health.refused) is Fault.SENDER:
         slots.fall_back(why, who="device")
         return f"taken back: {why}; {hand_over(slots, config, target)}"
-    slots.spare_start(why)
     current = slots.record.current
-    _replace(target, slots.load(current) if current else b"")  # the next hand-over tries again; `judge` does not
+    # The file first: while it holds the adapter, every look gives a start back. The next hand-over tries again.
+    _replace(target, slots.load(current) if current else b"")
+    slots.spare_start(why)
     return why
 
 

@@ -46,5 +46,5 @@ def png_grid(draws: Sequence[Draw], *, columns: int, size: tuple[float, float], 
         draw(axis)
     for axis in axes[len(draws) :]:
         axis.remove()
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(title, fontsize=9, parse_math=False)
     return png(figure)

@@ -159,7 +159,7 @@ def _under(title: str, note: str) -> str:
 
 def _titled(axis: Axes, draw: Draw, title: str) -> None:
     draw(axis)
-    axis.set_title(title, fontsize=8)
+    axis.set_title(title, fontsize=8, parse_math=False)
 
 
 def _named(shown: Shown, n: int) -> str:

@@ -128,6 +128,6 @@ def draw_patients(axis: Axes, scores: PatientScores, unit: str) -> None:
 
 
 def _label(axis: Axes, across: str, up: str) -> None:
-    axis.set_xlabel(across, fontsize=8)
-    axis.set_ylabel(up, fontsize=8)
+    axis.set_xlabel(across, fontsize=8, parse_math=False)  # a name with two $ is no formula
+    axis.set_ylabel(up, fontsize=8, parse_math=False)
     axis.tick_params(labelsize=8)

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from device_runtime.files import about, read_bounded
+from device_runtime.forecast.bundle import read_manifest
 from device_runtime.forecast.forecaster import Forecaster
-from device_runtime.format.manifest import MANIFEST_FILE
+from device_runtime.format.learning import LEARNING_FILE, Learning
+from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
 from edge_tsfm.errors import ConfigError, HubError
 from edge_tsfm.models.base import HUB_ID
 from edge_tsfm.runs.card import hub_id, peft_card
@@ -31,8 +34,8 @@ def push(
     """Upload a run to the hub's repository ``repo`` (``owner/name``), created if missing; return the uploaded files.
 
     The PEFT checkpoint is in the top folder, so that PEFT opens it by the repository's name. With a ``bundle`` and its
-    blob ``adapter``, these are added for `edge_tsfm.forecast`. A new repository is private unless ``public``. The
-    upload contains no data and no paths of this machine.
+    blob ``adapter``, these are added for `edge_tsfm.forecast`; those of an earlier push are removed. A new repository
+    is private unless ``public``. The upload contains no data and no paths of this machine.
 
     Raises `ConfigError` for an invalid repository name, what opening bundle and blob raises, and `HubError` if the hub
     refuses the upload.
@@ -48,7 +51,10 @@ def push(
         with _of_hub(repo):
             api.create_repo(repo, private=not public, exist_ok=True)
             api.upload_folder(
-                repo_id=repo, folder_path=folder, commit_message=f"{run.target}: {run.method} on {run.base['name']}"
+                repo_id=repo,
+                folder_path=folder,
+                commit_message=f"{run.target}: {run.method} on {run.base['name']}",
+                delete_patterns=[f"{BUNDLE_FOLDER}/*", BLOB_FILE],  # else `pull` returns another run's than the card's
             )
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -70,16 +76,29 @@ def compose(run: Run, folder: Path, repo: str, *, bundle: Path | None = None, ad
     if bundle is not None and adapter is not None:
         Forecaster.open(bundle, adapter)  # fits the bundle, and passes its known-answer test
         run.open_bundle(bundle)
-        shutil.copytree(bundle, folder / BUNDLE_FOLDER)
+        _copy_pinned(bundle, folder / BUNDLE_FOLDER)
         shutil.copyfile(adapter, folder / BLOB_FILE)
     files = () if bundle is None else (BUNDLE_FOLDER, BLOB_FILE)
     (folder / CARD_FILE).write_text(peft_card(run.record, place=repo, files=files))
 
 
-def pull(repo: str) -> tuple[Path, Path]:
-    """Return the bundle's folder and the blob of a repository that `push` wrote; downloaded once, then cached.
+def _copy_pinned(bundle: Path, folder: Path) -> None:
+    """Copy a bundle's manifests and the files that they pin; other files in its folder are not uploaded."""
+    names = [MANIFEST_FILE, *read_manifest(bundle).files]
+    if (bundle / LEARNING_FILE).exists():
+        with about(bundle):
+            learning = Learning.parse(read_bounded(bundle / LEARNING_FILE, MAX_MANIFEST_SIZE))
+        names += [LEARNING_FILE, *learning.files]
+    folder.mkdir()
+    for name in names:
+        shutil.copyfile(bundle / name, folder / name)
 
-    Raises `HubError` if it cannot be downloaded, or does not contain these files.
+
+def pull(repo: str) -> tuple[Path, Path]:
+    """Return the bundle's folder and the blob of a repository that `push` wrote, as the hub has it now.
+
+    Unchanged files are read from the cache. Raises `HubError` if it cannot be downloaded, or does not contain these
+    files.
     """
     from huggingface_hub import snapshot_download
 

@@ -136,9 +136,9 @@ typedef struct desk {
     sv_service *service;
     const options *o;
     etq_signal *figures;                /* room for a copy of them; NULL: they are not kept */
-    hf_channel health[SV_MAX_CHANNELS]; /* as last written to the health file */
-    bool health_written;
-    etq_verdict verdicts[SV_MAX_CHANNELS]; /* at the last check */
+    hf_channel health[SV_MAX_CHANNELS]; /* what was offered and refused, with the counts that were written last */
+    bool health_written;                /* and the file says so */
+    etq_verdict verdicts[SV_MAX_CHANNELS]; /* as they were looked at last */
     double save_at, look_at;            /* ms */
     int signals;                        /* the signalfd: signals are blocked otherwise */
     bool reload, stop;
@@ -259,7 +259,8 @@ static void load_adapters(desk *d)
             fprintf(stderr, "etsa-service: channel %u runs %s\n", (unsigned)i, health->offered ? d->o->adapters[i] : "the base alone");
         }
     }
-    d->look_at = 0; /* update the health file at once */
+    d->health_written = false; /* what was offered is news, also where the same runs on: whoever judges hears of it at once */
+    d->look_at = 0;
 }
 
 static void read_line(sv_service *service, char *line)
@@ -379,6 +380,7 @@ static bool feed(desk *d, bool datagrams)
 {
     static char buffer[4096];
     static size_t used = 0;
+    static bool skips = false; /* inside of a line that is too long */
     ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
     if (size < 0) return errno == EAGAIN || errno == EINTR;
     errno = 0;
@@ -388,11 +390,15 @@ static bool feed(desk *d, bool datagrams)
     char *line = buffer, *end;
     while ((end = memchr(line, '\n', used - (size_t)(line - buffer))) != NULL) {
         *end = '\0';
-        if (end > line) read_line(d->service, line);
+        if (skips || end > line) read_line(d->service, skips ? end : line); /* its end may look like a value, and is none */
+        skips = false;
         line = end + 1;
     }
     used -= (size_t)(line - buffer);
-    if (used == sizeof buffer - 1) used = 0; /* no line is that long */
+    if (used == sizeof buffer - 1) { /* no line is that long */
+        skips = true;
+        used = 0;
+    }
     memmove(buffer, line, used);
     return true;
 }

@@ -95,9 +95,9 @@ typedef struct sv_field {
 } sv_field;
 bool sv_quality(sv_service *service, uint32_t channel, sv_field *field);
 
-/* How a channel's forecasts went since its adapter took over: their number and latency, as a trial's health window counts
- * them. If the same adapter is opened again, the counts continue. */
-#define SV_MAX_ERRORS 8u /* different codes; more are counted with the last */
+/* How a channel's forecasts went since what it runs took over: whether there were any, and how long they took. What a
+ * trial's health window counts; the same adapter again goes on. */
+#define SV_MAX_ERRORS 24u /* different codes: room for all of etsa_err. One that is not in it is counted with the last */
 typedef struct sv_health {
     etq_id by;               /* what the channel runs */
     double since_ms;         /* when it took over, by CLOCK_MONOTONIC */

@@ -5,6 +5,7 @@ The test is the supervisor: it runs what the units run, in their order, and send
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -22,6 +23,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from device_runtime.errors import SelfTestError, SignatureError
+from device_runtime.faults import FAULTS
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format import envelope
 from device_runtime.format.blob import decode, encode
@@ -333,6 +335,40 @@ def test_a_refusal_costs_the_adapter_only_where_it_is_its_fault(
         monitor.hand_over()
         assert monitor.slots.record.tries == 2
         assert monitor.file.read_bytes() != b""
+
+
+def test_what_is_refused_is_told_before_the_next_forecast(monitor: Monitor) -> None:
+    """A step may be an hour, and until then whoever judges would wait for the service to read the file."""
+    monitor.start()
+    monitor.feed(5)
+    monitor.settled()
+    assert monitor.process is not None
+    monitor.file.write_bytes(b"no adapter")
+    monitor.process.send_signal(signal.SIGHUP)
+    monitor.log("channel 0 keeps what runs")
+    until, said = time.monotonic() + 60, {"refused": 0}
+    while not said["refused"]:
+        assert time.monotonic() < until, "nothing was told without a forecast"
+        time.sleep(0.1)
+        said = json.loads(monitor.health.read_bytes())["channels"][0]
+    assert said["offered"] == hashlib.sha256(b"no adapter").hexdigest()
+    assert said["adapter"] is None
+
+
+def test_the_end_of_a_line_that_is_too_long_is_no_value(monitor: Monitor) -> None:
+    monitor.hand_over("--starting")
+    lines = "x" * 4_095 + "0 0 75.0 0\n" + "0 3600000 75.0 0\n0 7200000 75.0 0\n"
+    command = [*monitor.command(), "--library", str(monitor.library)]
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1  # of the step that the last value completed
+    assert done.stderr.count("a line that is not CHANNEL") == 1
+
+
+def test_every_code_is_counted_by_itself() -> None:
+    """What shares a count would be blamed on another."""
+    (room,) = re.findall(r"#define SV_MAX_ERRORS (\d+)u", (SOURCE / "service" / "service.h").read_text())
+    assert int(room) >= len(FAULTS)
 
 
 def test_a_look_without_a_trial_mends_the_file(monitor: Monitor, adapters: dict[str, bytes]) -> None:

@@ -102,9 +102,16 @@ class _Handler(BaseHTTPRequestHandler):
         path = self._path()
         if "/resolve/" in path:
             return self._file(head=False)
-        repo = path.removeprefix("/api/models/").split("/revision/")[0]
+        repo = path.removeprefix("/api/models/").split("/revision/")[0].split("/tree/")[0]
         if repo not in self.held.files:
             return self._json({"error": "Repository not found"}, status=404, code="RepoNotFound")
+        if "/tree/" in path:
+            return self._json(
+                [
+                    {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha256(data).hexdigest()}
+                    for name, data in sorted(self.held.files[repo].items())
+                ]
+            )
         listed = [{"rfilename": name} for name in sorted(self.held.files[repo])]
         return self._json({"id": repo, "sha": self.held.commit(repo), "siblings": listed, "private": True, "tags": [],
                            "downloads": 0, "likes": 0})  # fmt: skip
@@ -135,6 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif line["key"] == "lfsFile":
                 self.held.files[repo][value["path"]] = self.held.uploaded[value["oid"]]
                 self.held.by_lfs.append(value["path"])
+            elif line["key"] == "deletedFile":
+                del self.held.files[repo][value["path"]]
         sha = self.held.commit(repo)
         self._json({"success": True, "commitOid": sha, "commitUrl": f"{self.held.url}/{repo}/commit/{sha}"})
 

@@ -12,6 +12,7 @@ import pytest
 from device_runtime.errors import BaseMismatchError, FormatError, SelfTestError, StorageError
 from device_runtime.quality.field import FieldQuality
 from device_runtime.quality.rules import QualityRules
+from device_runtime.update import service_trial
 from device_runtime.update.health import Health, HealthRules
 from device_runtime.update.lifecycle import State
 from device_runtime.update.service_health import ServiceHealth, read_health
@@ -50,12 +51,13 @@ def on_trial(files: dict[str, bytes]) -> Slots:
         (WELL, Health.PASSED, ""),
         (replace(WELL, forecasts=2), Health.WAIT, ""),
         (BADLY, Health.FAILED, "2.500 s for a forecast"),
+        (replace(BADLY, slow=0), Health.FAILED, "2.500 s for a forecast"),
         (replace(WELL, errors={str(SelfTestError.code): 1}, last_error="off"), Health.FAILED, "off"),
         (replace(WELL, errors={str(StorageError.code): 7}, last_error="full"), Health.PASSED, ""),
         (replace(WELL, errors={str(BaseMismatchError.code): 7}, last_error="other"), Health.PASSED, ""),
         (replace(WELL, errors={"999999": 7}, last_error="news"), Health.PASSED, ""),
     ],
-    ids=["well", "few", "slow", "its fault", "disk", "base", "unknown code"],
+    ids=["well", "few", "slow", "slow and told no budget", "its fault", "disk", "base", "unknown code"],
 )
 def test_only_what_is_the_adapter_s_fault_counts_against_it(health: ServiceHealth, found: Health, reason: str) -> None:
     window = health.window(RULES)
@@ -100,6 +102,28 @@ def test_a_hand_over_that_is_repeated_costs_one_start(config: DeviceConfig, tmp_
         assert slots.record.tries == left
     assert "no starts left" in hand_over(slots, config, target, starting=True)
     assert (slots.record.state, target.read_bytes()) == (State.CONFIRMED, FILES[0])
+
+
+def test_a_refusal_that_cannot_be_answered_gives_no_start_back(
+    config: DeviceConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a look a minute, on a disk that refuses, would give a trial more starts than it ever had."""
+    slots, target = on_trial(confirmed(1)), tmp_path / "map.etsa"
+    hand_over(slots, config, target)
+    full = replace(WELL, refused=StorageError.code, why="no memory")
+    with monkeypatch.context() as patch:
+        patch.setattr(service_trial, "write_atomic", refuse)
+        for _ in range(3):
+            with pytest.raises(StorageError, match="disk is full"):
+                judge(slots, config, target, full)
+            assert slots.record.tries == TRIES - 1
+    for _ in range(3):
+        judge(slots, config, target, full)
+        assert (slots.record.tries, target.read_bytes()) == (TRIES, FILES[0])
+
+
+def refuse(path: Path, data: bytes) -> None:
+    raise StorageError(f"cannot write {len(data)} bytes to {path}: the disk is full")
 
 
 Change = Callable[[Slots, DeviceConfig, Path], object]

@@ -10,7 +10,7 @@ from edge_tsfm.errors import DataError
 from edge_tsfm.evaluation.metrics import METRICS
 from edge_tsfm.evaluation.subgroups import subgroup_labels
 from edge_tsfm.report.evaluation import report_page
-from edge_tsfm.report.pictures import Shown, plot_files
+from edge_tsfm.report.pictures import Shown, forecasts_file, plot_files
 from edge_tsfm.report.plots import choose_windows
 from edge_tsfm.report.scale import Scale
 from tests.edge_tsfm.evaluation.test_evaluate import report_of
@@ -41,6 +41,16 @@ def test_files_are_png_and_the_same_again(windows: Windows) -> None:
     assert files == plot_files(report, shown, "HR")
     few = ward(patients=1)
     assert plot_files(report_of(few), shown_of(few), "")["figures"].startswith(PNG)
+
+
+def test_a_name_is_no_formula(windows: Windows) -> None:
+    windows.item_id[:] = "$^$"
+    scale = Scale(signal="cost [$^$]")
+    shown = Shown(
+        scale=scale, windows=windows, forecasts={"base": mean_forecast(windows)}, quantile_levels=LEVELS, count=1
+    )
+    assert forecasts_file(shown, "$^$ of ward.csv").startswith(PNG)
+    assert "patient $^$, place" in report_page(report_of(windows), title="$^$", scale=scale, shown=shown)
 
 
 def test_a_page_is_the_same_again_and_says_its_pictures_in_words(windows: Windows) -> None:

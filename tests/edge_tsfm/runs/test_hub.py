@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import yaml
 from peft import AutoPeftModel
 
 import edge_tsfm as et
+from device_runtime.forecast.bundle import read_manifest
+from device_runtime.format.manifest import MANIFEST_FILE
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import load_base
 from edge_tsfm.runs.card import MODULES, peft_card
@@ -118,6 +121,21 @@ def test_a_repository_forecasts_by_its_name(
     assert fetched == {name for name in served.files[REPO] if name.startswith("bundle/") or name == "adapter.etsa"}
     again = asked(served, tmp_path, ["-c", FORECAST, REPO, str(ward)], HF_HUB_OFFLINE="1")
     assert again.stdout == first.stdout, again.stderr
+
+
+def test_only_what_the_manifest_pins_is_shared_and_nothing_of_an_earlier_run_stays(
+    served: Hub, tmp_path: Path, run: Run, device: tuple[Path, Path]
+) -> None:
+    bundle, blob = tmp_path / "bundle", device[1]
+    shutil.copytree(device[0], bundle)
+    (bundle / "notes.csv").write_text("bed 7, MAP 61\n")
+    done = push(served, tmp_path, run, "--bundle", bundle, "--adapter", blob)
+    assert done.returncode == 0, done.stderr
+    shared = {name.removeprefix("bundle/") for name in served.files[REPO] if name.startswith("bundle/")}
+    assert shared == {MANIFEST_FILE, *read_manifest(bundle).files}
+    done = push(served, tmp_path, run)
+    assert done.returncode == 0, done.stderr
+    assert set(served.files[REPO]) == {"README.md", "adapter_config.json", "adapter_model.safetensors", "run.json"}
 
 
 @pytest.mark.slow
