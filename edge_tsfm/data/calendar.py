@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from edge_tsfm.data.in_memory import flat
+from edge_tsfm.data.in_memory import flat, time_column
 
 YEAR = 12  # months
 
@@ -26,10 +26,10 @@ def by_calendar(frame: pd.DataFrame, named: str | None = None) -> ByCalendar | N
     """Take a frame whose times, all of them, are days of a zone by its clocks, or starts or ends of months.
 
     Days become times without a zone, months are numbered. None for every other frame, which is read as it is. ``named``
-    is the column of the times, where somebody named it; else it is the only one that holds times.
+    is the column of the times, where somebody named it.
     """
     frame = flat(frame)
-    column = _time_column(frame, named)
+    column = time_column(frame, named)
     if column is None or frame[column].isna().any() or frame[column].nunique() < 2:
         return None
     times = frame[column]
@@ -45,14 +45,6 @@ def by_calendar(frame: pd.DataFrame, named: str | None = None) -> ByCalendar | N
     if zone is None or not _at_one_time_of_day(wall):
         return None
     return ByCalendar(frame=frame.assign(**{column: wall}), stamps=lambda steps: _in_zone(steps, zone))
-
-
-def _time_column(frame: pd.DataFrame, named: str | None) -> str | None:
-    """Return the column of the times; None where nobody can tell, or what was named holds none."""
-    held = [name for name, column in frame.items() if pd.api.types.is_datetime64_any_dtype(column.dtype)]
-    if named is not None:
-        held = [name for name in held if name == named]
-    return str(held[0]) if len(held) == 1 else None
 
 
 def _at_one_time_of_day(times: pd.Series[Any]) -> bool:
