@@ -51,6 +51,12 @@ class Series:
         """The part of the fixed split that this series' patient belongs to."""
         return split_of(self.item_id)
 
+    def step_number(self, place: int) -> float:
+        """Return the number that the file's count of steps has at a place; in intervals where their length was said."""
+        every = self.interval if isinstance(self.interval, float | int) else 1
+        number = (self.first_step + place) * every + self.phase
+        return int(number) if number == int(number) else number
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
