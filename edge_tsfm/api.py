@@ -50,7 +50,7 @@ def train(
     accepts it all the same; the run folder is kept, and ``load_run`` opens it. Raises `ConfigError`, `DataError`,
     `TrainError` and `ModelError`.
     """
-    from edge_tsfm.runs.log_to import open_logger
+    from edge_tsfm.runs.log_to import open_loggers
     from edge_tsfm.runs.train import train as train_run
     from edge_tsfm.training.config import TrainConfig
 
@@ -67,7 +67,7 @@ def train(
         Path(out),
         resume=resume,
         force=force,
-        callbacks=[*callbacks, *(open_logger(name, Path(out)) for name in log_to)],
+        callbacks=[*callbacks, *open_loggers(log_to, Path(out))],
         source=None if named != IN_MEMORY else source,
     )
     if not run.gate["accepted"] and not force:

@@ -68,7 +68,7 @@ def _span(series: Series) -> str:
     import pandas as pd
 
     if series.start is None or not isinstance(series.interval, pd.Timedelta):
-        return f"steps {series.first_step} to {series.first_step + len(series) - 1}"
+        return f"steps {series.step_number(0)} to {series.step_number(len(series) - 1)}"
     return f"{series.start} to {series.start + series.interval * (len(series) - 1)}"
 
 

@@ -94,10 +94,10 @@ def command(
 
     from edge_tsfm.research.pretraining.few import Continued
     from edge_tsfm.research.pretraining.run import pretrain
-    from edge_tsfm.runs.log_to import open_logger
+    from edge_tsfm.runs.log_to import open_loggers
     from edge_tsfm.training.callbacks import Several
 
-    heard, work = Several([open_logger(name, out) for name in log_to]), Work()
+    heard, work = Several(open_loggers(log_to, out)), Work()
     record = None
     try:
         with Display(f"pretrain {config.name}", work, quiet=quiet) as shown:

@@ -75,7 +75,7 @@ def command(
     A few long series are split by time instead: --split-by time.
     """
     from edge_tsfm.report.verdict import RunVerdict
-    from edge_tsfm.runs.log_to import open_logger
+    from edge_tsfm.runs.log_to import open_loggers
     from edge_tsfm.runs.train import train
     from edge_tsfm.training.callbacks import Callback, Figures
     from edge_tsfm.training.config import load_config
@@ -100,7 +100,7 @@ def command(
                     text = f"step {step:,} of at most {config.steps:,}, loss {figures['training_loss']:.3f}"
                     progress.update(f"{text}, validation {self.held:.5f}", mark="validation_score" in figures)
 
-        heard = [Shown(), *(open_logger(name, out) for name in log_to)]
+        heard = [Shown(), *open_loggers(log_to, out)]
         run = train(config, out, resume=resume, force=force, callbacks=heard, work=progress.work, remark=progress.say)
     record, gate = run.record, run.gate
     if as_json:

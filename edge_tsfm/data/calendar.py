@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from edge_tsfm.data.in_memory import flat
+from edge_tsfm.data.in_memory import flat, time_column
 
 YEAR = 12  # months
 
@@ -26,10 +26,10 @@ def by_calendar(frame: pd.DataFrame, named: str | None = None) -> ByCalendar | N
     """Convert a frame whose times are all days in a time zone, or all starts or ends of months.
 
     Days become times without a zone, months are numbered. Return None for every other frame, which is read unchanged.
-    ``named`` is the column of the times; without it, the only column that holds times.
+    ``named`` is the column of the times; without it, the one known by its name, else the only one.
     """
     frame = flat(frame)
-    column = _time_column(frame, named)
+    column = time_column(frame, named)
     if column is None or frame[column].isna().any() or frame[column].nunique() < 2:
         return None
     times = frame[column]
@@ -45,14 +45,6 @@ def by_calendar(frame: pd.DataFrame, named: str | None = None) -> ByCalendar | N
     if zone is None or not _at_one_time_of_day(wall):
         return None
     return ByCalendar(frame=frame.assign(**{column: wall}), stamps=lambda steps: _in_zone(steps, zone))
-
-
-def _time_column(frame: pd.DataFrame, named: str | None) -> str | None:
-    """Return the column of the times; None if that is ambiguous, or the named column holds no times."""
-    held = [name for name, column in frame.items() if pd.api.types.is_datetime64_any_dtype(column.dtype)]
-    if named is not None:
-        held = [name for name in held if name == named]
-    return str(held[0]) if len(held) == 1 else None
 
 
 def _at_one_time_of_day(times: pd.Series[Any]) -> bool:

@@ -91,6 +91,7 @@ def _series(reading: Reading, attributes: Attributes, step: pd.Timedelta | float
             target=one.values,
             start=pd.Timestamp(np.datetime64(one.start_us, "us")) if timed else None,
             first_step=0 if timed else one.start_us // reading.every_us,
+            phase=one.start_us % reading.every_us / STEP_US if reading.clock == "count" else 0.0,
             segment=one.segment,
             attributes=attributes[one.part],
         )

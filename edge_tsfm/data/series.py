@@ -23,7 +23,8 @@ class Series:
     ``item_id`` is what the split goes by (the patient), so several series may share it; ``segment`` counts
     them. ``interval`` is a Timedelta, or a plain number of steps where the file has steps and nobody said how
     long one is. ``start`` is the time of ``target[0]`` (UTC where the file had a time zone); None where the
-    file counts steps, whose first one is ``first_step``, in intervals.
+    file counts steps, whose first one is ``first_step``, in intervals, and ``phase`` plain steps after that: counts
+    2, 5, 8 have 3 steps an interval and a phase of 2.
     """
 
     item_id: str
@@ -32,6 +33,7 @@ class Series:
     target: NDArray[np.float32]  # [T]
     start: pd.Timestamp | None = None
     first_step: int = 0
+    phase: float = 0.0
     segment: int = 0
     attributes: Mapping[str, Attribute] = field(default_factory=lambda: _NO_ATTRIBUTES)
 
@@ -48,6 +50,12 @@ class Series:
     def split(self) -> SplitName:
         """The part of the fixed split that this series' patient belongs to."""
         return split_of(self.item_id)
+
+    def step_number(self, place: int) -> float:
+        """Return the number that the file's count of steps has at a place; in intervals where their length was said."""
+        every = self.interval if isinstance(self.interval, float | int) else 1
+        number = (self.first_step + place) * every + self.phase
+        return int(number) if number == int(number) else number
 
 
 @dataclass(frozen=True, kw_only=True)

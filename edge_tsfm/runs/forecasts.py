@@ -149,9 +149,7 @@ def times_after(series: Series, steps: int, *, ahead: int = 0) -> list[Any]:
     """Return the times of the ``steps`` that follow a series, or of its last ``ahead`` ones on: `Forecasts.rows`."""
     first = len(series) - ahead
     if series.start is None:
-        every = series.interval if isinstance(series.interval, float | int) else 1
-        numbers = ((series.first_step + first + step) * every for step in range(steps))
-        return [int(number) if number == int(number) else number for number in numbers]
+        return [series.step_number(first + step) for step in range(steps)]
     return [series.start + (first + step) * pd.Timedelta(series.interval) for step in range(steps)]
 
 

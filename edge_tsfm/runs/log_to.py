@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,11 +24,16 @@ PROJECT = "edge-tsfm"  # MLflow's experiment and wandb's project, unless the env
 BATCH = 200  # metrics in one request to MLflow; a server accepts up to 1,000
 
 
-def open_logger(name: str, out: Path) -> Callback:
-    """Return the callback that logs the run in the folder ``out`` to the tool ``name``.
+def open_loggers(names: Iterable[str], out: Path) -> list[Callback]:
+    """Return callbacks that log the run in the folder ``out`` to the tools ``names``, one for each.
 
-    Raises `ConfigError` for an unknown tool, and for one that is not installed.
+    Raises `ConfigError` if one is unknown or not installed, before any is opened: opening MLflow creates its store.
     """
+    makers = [_maker(name) for name in dict.fromkeys(names)]
+    return [make(out) for make in makers]
+
+
+def _maker(name: str) -> Callable[[Path], Callback]:
     if name not in LOGGERS:
         hint = f"{did_you_mean(name, LOGGERS)}one of {', '.join(LOGGERS)}"
         raise ConfigError(f"log_to: no tool is called {name!r}", hint=hint)
@@ -37,7 +42,7 @@ def open_logger(name: str, out: Path) -> Callback:
         raise ConfigError(
             f"--log-to {name} needs {module}, which is not installed", hint=f"pip install 'edge-tsfm[{name}]'"
         )
-    return make(out)
+    return make
 
 
 class TensorBoard(Callback):

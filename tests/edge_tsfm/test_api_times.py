@@ -26,7 +26,7 @@ def pipeline() -> Any:
     return BaseChronosPipeline.from_pretrained(BOLT)
 
 
-def table(times: pd.DatetimeIndex) -> pd.DataFrame:
+def table(times: pd.DatetimeIndex | range) -> pd.DataFrame:
     wave = np.sin(np.arange(len(times)) / 5) * 9 + 80
     return pd.concat(
         [pd.DataFrame({"item_id": item, "timestamp": times, "target": wave + at}) for at, item in enumerate("ab")]
@@ -88,6 +88,51 @@ def test_an_interval_that_was_said_is_no_calendar(bundle: Path) -> None:
     months = table(pd.date_range("2024-01-01", periods=20, freq="MS"))
     got = times_of(bundle, months, interval="1d", min_observed=1)["timestamp"]
     assert list(got[:2]) == [pd.Timestamp("2025-08-02"), pd.Timestamp("2025-08-03")]
+
+
+@pytest.mark.parametrize("frequency", ["QE", "QS-FEB", "QE-JAN", "YE", "YS-APR"])
+def test_quarters_and_years_go_on_in_their_own_month(bundle: Path, frequency: str) -> None:
+    every = pd.date_range("2001-01-01", periods=24, freq=frequency)
+    got = times_of(bundle, table(every[:20]))
+    for _, rows in got.groupby("item_id"):
+        assert list(rows["timestamp"]) == list(every[20:])
+
+
+def test_plain_steps_go_on_where_they_stopped(bundle: Path) -> None:
+    got = times_of(bundle, table(range(2, 62, 3)))  # 2, 5, 8 … 59
+    assert list(got["timestamp"][:4]) == [62, 65, 68, 71]
+
+
+@pytest.mark.parametrize("kind", ["timestamp[us][pyarrow]", "date32[pyarrow]"])
+def test_times_that_arrow_holds_are_times(bundle: Path, kind: str) -> None:
+    every = pd.date_range("2024-01-01", periods=24, freq="MS")
+    frame = table(every[:20])
+    got = times_of(bundle, frame.assign(timestamp=pd.Series(frame["timestamp"].dt.date, dtype=kind)))
+    assert list(got["timestamp"][:4]) == list(every[20:])
+
+
+def test_times_of_arrow_keep_their_zone(bundle: Path) -> None:
+    every = pd.date_range("2026-03-28 10:00", periods=24, freq="h", tz="Europe/Berlin")
+    frame = table(every[:20]).astype({"timestamp": "timestamp[us, tz=Europe/Berlin][pyarrow]"})
+    assert list(times_of(bundle, frame)["timestamp"][:4]) == list(every[20:])
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_another_date_in_the_frame_is_not_its_clock(bundle: Path, zone: str | None) -> None:
+    every = pd.date_range("2026-03-25", periods=24, freq="D", tz="Europe/Berlin")
+    born = pd.Timestamp("1950-02-01", tz=zone)
+    got = times_of(bundle, table(every[:20]).assign(born=born))
+    assert list(got["timestamp"][:4]) == list(every[20:])
+    months = table(pd.date_range("2024-01-01", periods=24, freq="MS")[:20]).assign(born=born)
+    got = times_of(bundle, months)
+    assert got["timestamp"].dt.tz is None
+    assert got["timestamp"][0] == pd.Timestamp("2025-09-01")
+
+
+def test_dates_beside_steps_are_not_their_clock(bundle: Path) -> None:
+    frame = table(range(20))
+    born = pd.Series(np.where(frame["item_id"] == "a", "1950-01-01", "1960-02-01")).astype("datetime64[us]").to_numpy()
+    assert list(times_of(bundle, frame.assign(born=born))["timestamp"][:2]) == [20, 21]
 
 
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])

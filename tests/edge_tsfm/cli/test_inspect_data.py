@@ -107,3 +107,11 @@ def test_a_plot_has_its_extremes_on_its_edges_and_holes_where_nothing_was_measur
     flat = plot(series([5, 5, 5]))[1:]
     assert flat[-1] == "5 |•••"
     assert len(plot(series(list(range(10_000))))[1]) < 90
+
+
+def test_plain_steps_are_shown_as_the_file_counts_them(tmp_path: Path) -> None:
+    data = tmp_path / "steps.csv"
+    data.write_text("step,HR\n" + "".join(f"{step},{70 + step % 7}\n" for step in range(2, 92, 3)))
+    result = invoke(data, "--target", "HR")
+    assert result.exit_code == 0, result.output
+    assert "steps 2 to 89:" in result.output

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import edge_tsfm as et
 from edge_tsfm.cli import cli
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.runs.log_to import LOGGERS, open_logger
+from edge_tsfm.runs.log_to import LOGGERS, open_loggers
 from edge_tsfm.runs.run import Run
 from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
@@ -71,8 +71,8 @@ def test_tensorboard_has_every_figure_once_also_of_a_run_that_was_killed(config:
     )
     out = tmp_path / "run"
     with pytest.raises(KilledError):
-        train(config(), out, callbacks=[open_logger("tensorboard", out), Hears(kill)])
-    run = train(config(), out, resume=True, callbacks=[open_logger("tensorboard", out)])
+        train(config(), out, callbacks=[*open_loggers(["tensorboard"], out), Hears(kill)])
+    run = train(config(), out, resume=True, callbacks=open_loggers(["tensorboard"], out))
     events = accumulator.EventAccumulator(str(out / "tensorboard"))
     events.Reload()
     assert [one.step for one in events.Scalars("training_loss")] == STEPS
@@ -102,12 +102,12 @@ def test_mlflow_has_the_run_and_goes_on_with_it(config: Make, tmp_path: Path, ml
 
     out = tmp_path / "run"
     with pytest.raises(KilledError):
-        train(config(), out, callbacks=[open_logger("mlflow", out), Hears(kill)])
+        train(config(), out, callbacks=[*open_loggers(["mlflow"], out), Hears(kill)])
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("edge-tsfm")
     (begun,) = client.search_runs([experiment.experiment_id])
     assert begun.info.status == "FAILED"
-    run = train(config(), out, resume=True, callbacks=[open_logger("mlflow", out)])
+    run = train(config(), out, resume=True, callbacks=open_loggers(["mlflow"], out))
     (logged,) = client.search_runs([experiment.experiment_id])
     assert (logged.info.run_id, logged.info.status, logged.info.run_name) == (begun.info.run_id, "FINISHED", "run")
     told = {one.step: one.value for one in client.get_metric_history(logged.info.run_id, "validation_score")}
@@ -134,7 +134,7 @@ def test_a_store_that_cannot_be_had_is_told_before_training(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     heard = Remembers()
     with pytest.raises(ConfigError, match="--log-to mlflow") as refused:
-        train(config(), tmp_path / "run", callbacks=[open_logger("mlflow", tmp_path / "run"), heard])
+        train(config(), tmp_path / "run", callbacks=[*open_loggers(["mlflow"], tmp_path / "run"), heard])
     assert "MLFLOW_TRACKING_URI" in str(refused.value.hint)
     assert heard.steps == []
 
@@ -144,7 +144,7 @@ def test_wandb_offline_writes_its_own_files(config: Make, tmp_path: Path, monkey
     pytest.importorskip("wandb", reason="the extra [wandb] is not installed: 30 MB that only this test needs")
     monkeypatch.setenv("WANDB_MODE", "offline")
     out = tmp_path / "run"
-    run = train(config(), out, callbacks=[open_logger("wandb", out)])
+    run = train(config(), out, callbacks=open_loggers(["wandb"], out))
     name = (out / "wandb-run.txt").read_text().strip()
     (kept,) = (out / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb")
     data = kept.read_bytes()
@@ -159,8 +159,24 @@ def test_a_tool_that_is_not_installed_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setitem(LOGGERS, name, (LOGGERS[name][0], "no_such_library"))  # type: ignore[misc]
     with pytest.raises(ConfigError, match="is not installed") as refused:
-        open_logger(name, tmp_path)
+        open_loggers([name], tmp_path)
     assert refused.value.hint == f"pip install 'edge-tsfm[{name}]'"
+
+
+def test_no_tool_is_opened_where_another_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    class Opened(et.Callback):
+        def __init__(self, out: Path) -> None:
+            opened.append(out)
+
+    monkeypatch.setitem(LOGGERS, "tensorboard", (Opened, "json"))  # type: ignore[misc]
+    monkeypatch.setitem(LOGGERS, "wandb", (LOGGERS["wandb"][0], "no_such_library"))  # type: ignore[misc]
+    with pytest.raises(ConfigError, match="needs no_such_library"):
+        open_loggers(["tensorboard", "wandb"], tmp_path)
+    assert not opened
+    assert len(open_loggers(["tensorboard", "tensorboard"], tmp_path)) == 1
+    assert opened == [tmp_path]
 
 
 def test_a_tool_that_nobody_knows_is_refused_before_anything_is_read(tmp_path: Path) -> None:
