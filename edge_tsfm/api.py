@@ -52,8 +52,10 @@ def train(
     """
     from edge_tsfm.runs.log_to import open_loggers
     from edge_tsfm.runs.train import train as train_run
+    from edge_tsfm.training.callbacks import checked
     from edge_tsfm.training.config import TrainConfig
 
+    heard = checked(callbacks)
     source = _source(data)
     resume, force = (bool(options.pop(name, False)) for name in ("resume", "force"))
     log_to = options.pop("log_to", ())
@@ -67,7 +69,7 @@ def train(
         Path(out),
         resume=resume,
         force=force,
-        callbacks=[*callbacks, *open_loggers(log_to, Path(out))],
+        callbacks=[*heard, *open_loggers(log_to, Path(out))],
         source=None if named != IN_MEMORY else source,
     )
     if not run.gate["accepted"] and not force:

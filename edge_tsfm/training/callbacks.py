@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
+
+from edge_tsfm.errors import ConfigError
 
 Figures = Mapping[str, float]
 
@@ -31,11 +33,28 @@ class Callback(Protocol):
         return
 
 
+HOOKS = ("on_begin", "on_step", "on_end")
+
+
+def checked(callbacks: object) -> tuple[Callback, ...]:
+    """Return callbacks as they were given. Raises `ConfigError` for anything else, such as a class without its ()."""
+    given = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    for one in given:
+        missing = [name for name in HOOKS if not callable(getattr(one, name, None))]
+        if isinstance(one, type) or missing:
+            what = f"the class {one.__name__}" if isinstance(one, type) else f"a {type(one).__name__}"
+            raise ConfigError(
+                f"callbacks: {what} is not a callback",
+                hint="a list of objects with on_begin, on_step and on_end: derive a class from edge_tsfm.Callback",
+            )
+    return given
+
+
 class Several(Callback):
     """Calls several callbacks in order."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
-        self._callbacks = tuple(callbacks)
+        self._callbacks = checked(callbacks)
 
     def on_begin(self, facts: Mapping[str, Any]) -> None:
         """Call ``on_begin`` of all callbacks."""

@@ -220,3 +220,13 @@ def test_nothing_of_the_tools_is_imported_unasked() -> None:
     tools = ", ".join(map(repr, LOGGERS))
     code = f"import sys, edge_tsfm.runs.log_to; print([m for m in ({tools}) if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("given", [object(), [object()], [Hears], Hears, "tensorboard"])
+def test_what_is_no_callback_is_refused_before_data_are_read(given: object, tmp_path: Path) -> None:
+    import edge_tsfm as et
+
+    with pytest.raises(ConfigError, match="is not a callback") as refused:
+        et.train(tmp_path / "absent.csv", out=tmp_path / "run", target="HR", callbacks=given)  # type: ignore[arg-type]
+    assert "edge_tsfm.Callback" in str(refused.value.hint)
+    assert not (tmp_path / "run").exists()
