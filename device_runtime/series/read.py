@@ -24,7 +24,7 @@ from device_runtime.series.identity import (
 )
 from device_runtime.series.layouts import Layout
 from device_runtime.series.numerals import Numerals, decide
-from device_runtime.series.options import ReadOptions
+from device_runtime.series.options import OptionError, ReadOptions
 from device_runtime.series.reading import Reading
 from device_runtime.series.rows import rows_of, without_empty_rows
 from device_runtime.series.structure import identity_by_structure, identity_of_runs, refuse_restarted
@@ -80,6 +80,11 @@ def read(
         every_us = asked or STEP_US
     else:
         every_us = choose_interval(cells.source, parts.item_ids, rows, times.clock, asked)
+    if times.clock == "count" and asked is None and options.max_gap is not None:
+        raise OptionError(
+            f"max_gap {options.max_gap}: {cells.source} counts steps, and nothing says how long one is",
+            hint="say --interval, such as 1h",
+        )
     return Reading(
         layout=layout,
         target=wanted,

@@ -38,6 +38,7 @@ GOOD = "".join(f"p1,2026-01-01 0{h}:00,7{h}\n" for h in range(6))
         (HEAD + GOOD, {"target": "HR", "interval": "often"}, "'often' is not a span", "1h"),
         (HEAD + GOOD, {"target": "HR", "interval": "-1h"}, "not longer than nothing", None),
         (HEAD + GOOD, {"target": "HR", "max_gap": "5min"}, "shorter than the interval", None),
+        ("item_id,step,HR\na,0,70\na,1,71\na,9,72\n", {"target": "HR", "max_gap": "2h"}, "counts steps", "--interval"),
         (HEAD + GOOD, {"target": "HR", "plausible": (9, 9)}, "holds nothing", None),
         ("patient,hour,HR,HR\np1,1,70,71\n", {"target": "HR"}, "two columns called 'HR'", None),
         ("patient,hour,HR\np1,1,70\np1,1e30,70\n", {"target": "HR"}, "1e[+]30 for a step .*line 3", None),
