@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ExportError
-from export.layers import BLOCKED, buckets, standardise
+from export.layers import BLOCKED, buckets, patched, standardise
 
 
 class BoltParts(nn.Module):
@@ -20,8 +20,6 @@ class BoltParts(nn.Module):
         super().__init__()
         config = model.config
         self.chronos: Any = model.chronos_config
-        if self.chronos.input_patch_size != self.chronos.input_patch_stride:
-            raise ExportError("Chronos-Bolt with overlapping patches: want input_patch_stride = input_patch_size")
         if model.instance_norm.use_arcsinh:
             raise ExportError("Chronos-Bolt with arcsinh scaling is not supported")
         # Adopted, not copied: parameter names stay those of the model.
@@ -35,13 +33,14 @@ class BoltParts(nn.Module):
         self.use_reg_token = bool(self.chronos.use_reg_token)
         self.reg_token = config.reg_token_id if self.use_reg_token else 0
         self.quantile_count = len(self.chronos.quantiles)
-        patches = math.ceil(self.chronos.context_length / self.chronos.input_patch_size) + int(self.use_reg_token)
+        self.size, self.stride = self.chronos.input_patch_size, self.chronos.input_patch_stride
+        self.most = math.ceil(self.chronos.context_length / self.size)  # whole patches side by side
+        patches = (self.most - 1) * self.size // self.stride + 1 + int(self.use_reg_token)
         # Relative position of key minus query, for every distance that can occur: row of the bias table.
         distance = torch.arange(-(patches - 1), patches)
         self.buckets: Tensor
         rows = buckets(model.encoder.block[0].layer[0].SelfAttention, distance, bidirectional=True)
         self.register_buffer("buckets", rows, persistent=False)  # [2 * patches - 1]
-        self.patches = patches
 
     def embedded(self, context: Tensor, embed: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Scale contexts ``[B, L]``, cut them to patches and ``embed`` these: ``[B, P, 2 * size]`` to ``[B, P, D]``.
@@ -49,12 +48,11 @@ class BoltParts(nn.Module):
         Returns what the encoder reads ``[B, T, D]``, what keeps it from missing patches ``[B, 1, 1, T]``, and the
         contexts' loc and scale ``[B, 1]``.
         """
-        size = self.chronos.input_patch_size
         scaled, mask, loc, scale = standardise(context)
         batch = context.shape[0]
-        patched_mask = mask.reshape(batch, -1, size)  # [B, P, size]
-        patched = torch.cat([scaled.reshape(batch, -1, size), patched_mask], dim=-1)
-        hidden = embed(patched)  # [B, P, D]
+        patched_mask = patched(mask, self.size, self.stride)  # [B, P, size]
+        values = torch.cat([patched(scaled, self.size, self.stride), patched_mask], dim=-1)
+        hidden = embed(values)  # [B, P, D]
         attended = patched_mask.amax(dim=-1)  # [B, P]
         if self.use_reg_token:
             reg = self.shared.weight[self.reg_token].expand(batch, 1, -1)
@@ -69,5 +67,5 @@ class BoltParts(nn.Module):
 
     def dimensions(self) -> tuple[Any, Any]:
         """Return a context's dynamic dimensions: any batch, and steps of any whole number of patches."""
-        patches = torch.export.Dim("patches", min=1, max=max(2, self.patches - int(self.use_reg_token)))
-        return torch.export.Dim("batch", min=1, max=65_536), self.chronos.input_patch_size * patches
+        patches = torch.export.Dim("patches", min=1, max=max(2, self.most))
+        return torch.export.Dim("batch", min=1, max=65_536), self.size * patches

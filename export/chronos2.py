@@ -19,7 +19,7 @@ from device_runtime.forecast.families.chronos2 import WITNESS_PATCHES, Chronos2M
 from export.errors import ExportError
 from export.family import FamilyExport
 from export.graph import Part
-from export.layers import BLOCKED, activated, joined_projections, norm, residual, standardise
+from export.layers import BLOCKED, activated, joined_projections, norm, patched, residual, standardise
 
 FloatArray = NDArray[np.float32]
 
@@ -34,8 +34,6 @@ class Chronos2Graph(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.chronos: Any = model.chronos_config
-        if self.chronos.input_patch_size != self.chronos.input_patch_stride:
-            raise ExportError("Chronos-2 with overlapping patches: want input_patch_stride = input_patch_size")
         if not self.chronos.use_reg_token:
             raise ExportError("Chronos-2 without a [REG] token: chronos-forecasting itself cannot forecast with it")
         self.shared: Any = model.shared
@@ -56,10 +54,11 @@ class Chronos2Graph(nn.Module):
         ahead = torch.where(known, (future - loc) / scale, torch.zeros_like(future))
         if self.chronos.use_arcsinh:
             scaled, ahead = torch.asinh(scaled), torch.asinh(ahead)
-        past = self._embed(scaled, mask, -context.shape[1])  # [B, P, D]
-        coming = self._embed(ahead, known.to(future.dtype), 0)  # [B, F / size, D]
+        stride = self.chronos.input_patch_stride
+        past = self._embed(scaled, mask, -context.shape[1], stride)  # [B, P, D]
+        coming = self._embed(ahead, known.to(future.dtype), 0, size)  # [B, F / size, D]
         reg = self.shared.weight[self.reg_token].expand(batch, 1, -1)
-        attended = mask.reshape(batch, -1, size).amax(dim=-1)  # [B, P]
+        attended = patched(mask, size, stride).amax(dim=-1)  # [B, P]
         attended = torch.cat([attended, torch.ones_like(coming[:, :, 0]), torch.ones_like(reg[:, :, 0])], dim=1)
         same = (group_ids[:, None] == group_ids[None, :]).to(context.dtype)  # [G, G]; as a boolean it has no product
         allowed = same[None] * attended.index_select(0, together).transpose(0, 1)[:, None, :]  # [T, query, key]
@@ -76,10 +75,15 @@ class Chronos2Graph(nn.Module):
             quantiles = torch.sinh(quantiles)
         return quantiles * scale[:, :, None] + loc[:, :, None]
 
-    def _embed(self, values: Tensor, mask: Tensor, first: int) -> Tensor:
-        """Embed patches of ``values`` ``[B, S]``, the first of them at time ``first``: ``[B, patches, D]``."""
-        batch, size = values.shape[0], self.chronos.input_patch_size
-        values, mask = values.reshape(batch, -1, size), mask.reshape(batch, -1, size)
+    def _embed(self, values: Tensor, mask: Tensor, first: int, stride: int) -> Tensor:
+        """Embed patches of ``values`` ``[B, S]``, the first of them at time ``first``: ``[B, patches, D]``.
+
+        Patches that overlap are numbered as if they did not, and the last ends at time 0, as in chronos-forecasting.
+        """
+        size = self.chronos.input_patch_size
+        values, mask = patched(values, size, stride), patched(mask, size, stride)
+        if stride != size:
+            first = -values.shape[1] * size
         time = torch.arange(values.shape[1] * size, device=values.device) + first
         time = (time.to(values.dtype) / self.chronos.time_encoding_scale).reshape(1, -1, size).expand_as(values)
         return residual(self.input_patch_embedding, torch.cat([time, values, mask], dim=-1))

@@ -6,12 +6,27 @@ Each function computes what the module of the same name in transformers 4.57 com
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 BLOCKED = -1e9  # finite, so that a row without any observation stays finite too; exp() of it is zero all the same
+
+
+def patched(values: Tensor, size: int, stride: int) -> Tensor:
+    """Cut values ``[B, L]``, L a multiple of ``size``, into patches ``[B, P, size]``, each a ``stride`` after the last.
+
+    Patches that overlap, or leave steps out, are put together from pieces of a length that divides both numbers.
+    """
+    if stride == size:
+        return values.reshape(values.shape[0], -1, size)
+    piece = math.gcd(size, stride)
+    each, ahead = size // piece, stride // piece  # pieces of a patch, and from one patch to the next
+    pieces = values.reshape(values.shape[0], -1, piece)  # [B, L / piece, piece]
+    last = pieces.shape[1] - each + 1
+    return torch.cat([pieces[:, first : last + first : ahead] for first in range(each)], dim=-1)
 
 
 def standardise(context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

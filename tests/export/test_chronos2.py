@@ -255,9 +255,9 @@ def test_a_known_answer_feels_the_tensors_between_series(exported) -> None:
         assert np.abs(probe - frozen).max() > SEEN * rounds, name
 
 
-@pytest.mark.parametrize("arcsinh", [False, True])
-def test_another_shape(tmp_path: Path, arcsinh: bool) -> None:
-    """Heads that do not add up to d_model, 21 levels, patches of 16."""
+@pytest.mark.parametrize(("arcsinh", "stride"), [(False, 16), (True, 16), (False, 12)])
+def test_another_shape(tmp_path: Path, arcsinh: bool, stride: int) -> None:
+    """Heads that do not add up to d_model, 21 levels, patches of 16, side by side or overlapping."""
     from chronos.chronos2 import Chronos2Model
     from chronos.chronos2.config import Chronos2CoreConfig
 
@@ -265,7 +265,7 @@ def test_another_shape(tmp_path: Path, arcsinh: bool) -> None:
     config = Chronos2CoreConfig(
         d_model=48, d_kv=8, d_ff=96, num_layers=2, num_heads=4, initializer_factor=0.5,
         chronos_config={
-            "context_length": 512, "input_patch_size": 16, "input_patch_stride": 16, "output_patch_size": 16,
+            "context_length": 512, "input_patch_size": 16, "input_patch_stride": stride, "output_patch_size": 16,
             "max_output_patches": 6, "quantiles": [0.01, *(n / 20 for n in range(1, 20)), 0.99],
             "use_reg_token": True, "use_arcsinh": arcsinh, "time_encoding_scale": 512,
         },

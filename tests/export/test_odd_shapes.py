@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from device_runtime.forecast.bundle import Bundle  # noqa: E402
+from device_runtime.forecast.forecaster import Forecaster  # noqa: E402
 from edge_tsfm.models.family import FAMILIES  # noqa: E402
 from edge_tsfm.models.parts import AHEAD, find_parts  # noqa: E402
 from export import ExportError, export_base  # noqa: E402
@@ -75,9 +77,21 @@ def test_a_base_that_forecasts_few_steps_is_searched_for_dead_parts() -> None:
     assert "decoder.block.0.layer.0.SelfAttention.q.weight" in parts.dead
 
 
-def test_what_is_not_computed_is_refused_by_name(tmp_path: Path) -> None:
-    overlapping = bolt(input_patch_stride=3)
-    with pytest.raises(ExportError, match="overlapping patches"):
-        export_base(overlapping, family="chronos-bolt", name="odd", out=tmp_path / "b", provenance=PROVENANCE)
+@pytest.mark.parametrize(
+    ("size", "stride", "with_token"), [(7, 3, True), (8, 4, False), (8, 6, True), (4, 6, True), (6, 1, True)]
+)
+def test_patches_that_overlap_or_leave_steps_out(size: int, stride: int, with_token: bool, tmp_path: Path) -> None:
+    model = bolt(input_patch_size=size, input_patch_stride=stride, use_reg_token=with_token)
+    export_base(model, family="chronos-bolt", name="odd", out=tmp_path / "b", provenance=PROVENANCE)
+    forecaster = Forecaster.open(tmp_path / "b")
+    for length in (size, 13, 30, 50):
+        context = (80 + 5 * np.random.default_rng(length).standard_normal((2, length))).astype(np.float32)
+        context[0, 2] = np.nan
+        wanted = model(context=torch.from_numpy(context)).quantile_preds.detach().numpy().transpose(0, 2, 1)
+        got = forecaster.forecast(context, 5).quantiles
+        np.testing.assert_allclose(got, np.sort(wanted, axis=-1), rtol=1e-5)
+
+
+def test_what_is_not_computed_is_refused_by_name() -> None:
     with pytest.raises(ExportError, match="gated-gelu"):
         learning_parts(bolt("gated-gelu"), ["output_patch_embedding.output_layer.bias"])
