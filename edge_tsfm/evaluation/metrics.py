@@ -144,7 +144,12 @@ def calibration(quantiles: NDArray[np.floating], windows: Windows, quantile_leve
 def check_forecast(quantiles: NDArray[np.floating], windows: Windows, quantile_levels: Sequence[float]) -> None:
     """Raise `ModelError` unless ``quantiles`` is finite ``[N, H, Q]``, `ConfigError` unless levels increase."""
     levels = np.asarray(quantile_levels, dtype=np.float64)
-    if len(levels) < 2 or np.any(np.diff(levels) <= 0) or levels[0] <= 0 or levels[-1] >= 1:
+    if len(levels) < 2:
+        raise ConfigError(
+            f"one quantile level, {list(quantile_levels)}: a forecast is scored by its median and its 80 % band",
+            hint="use a base that forecasts at least the levels 0.1, 0.5 and 0.9",
+        )
+    if np.any(np.diff(levels) <= 0) or levels[0] <= 0 or levels[-1] >= 1:
         raise ConfigError(f"quantile_levels must increase inside 0 to 1; got {list(quantile_levels)}")
     wanted = (*windows.target.shape, len(levels))
     if quantiles.shape != wanted:

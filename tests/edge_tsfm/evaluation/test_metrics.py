@@ -189,6 +189,9 @@ def test_what_cannot_be_scored_is_refused(windows: Windows) -> None:
         score_windows(broken, windows, LEVELS)
     with pytest.raises(ConfigError, match="must increase"):
         score_windows(good, windows, LEVELS[::-1])
+    with pytest.raises(ConfigError, match="one quantile level") as single:
+        score_windows(good[..., 4:5], windows, LEVELS[4:5])
+    assert "0.1, 0.5 and 0.9" in str(single.value.hint)
     with pytest.raises(ConfigError, match=r"scoring reads level 0.1"):
         score_windows(good[..., 2:7], windows, LEVELS[2:7])
 
