@@ -23,6 +23,7 @@ def check_signed(adapter: Path | str | None) -> bytes | None:
     if adapter is None:
         return None
     from device_runtime.files import read_bounded
+    from device_runtime.forecast.uses import binding_of
     from device_runtime.update.slots import MAX_FILE_SIZE
 
     data = read_bounded(Path(adapter), MAX_FILE_SIZE)
@@ -30,6 +31,7 @@ def check_signed(adapter: Path | str | None) -> bytes | None:
     for path in dict.fromkeys((SETTINGS, *([Path(named)] if named else []))):
         if path.exists() or path.is_symlink():
             _check(data, Path(adapter), path)
+    binding_of(data, named=Path(adapter))  # what is no adapter is refused here, where the file's name is known
     return data
 
 

@@ -17,7 +17,7 @@ from device_runtime.adapt.modes import Mode
 from device_runtime.adapt.rules import AdaptRules
 from device_runtime.binder import bind
 from device_runtime.documents import parse_json, read_toml
-from device_runtime.files import read_bounded
+from device_runtime.files import about, read_bounded
 from device_runtime.format.learning import LEARNING_FILE, Learning
 from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, Manifest
 from device_runtime.update.envelope_store import envelope_target
@@ -141,9 +141,10 @@ def approve_envelope(
     """
     written = bind(EnvelopeFile, read_toml(source, error=ConfigError), str(source), error=ConfigError)
     shown, data = read_evidence(evidence)
-    base = Manifest.parse(read_bounded(bundle / MANIFEST_FILE, MAX_MANIFEST_SIZE))
-    graphs = Learning.parse(read_bounded(bundle / LEARNING_FILE, MAX_MANIFEST_SIZE))
-    graphs.on(base)
+    with about(bundle):
+        base = Manifest.parse(read_bounded(bundle / MANIFEST_FILE, MAX_MANIFEST_SIZE))
+        graphs = Learning.parse(read_bounded(bundle / LEARNING_FILE, MAX_MANIFEST_SIZE))
+        graphs.on(base)
     if unknown := sorted(set(written.tensors) - set(graphs.names)):
         raise ConfigError(f"tensors: {unknown[0]!r} is not moved by {bundle}", hint=", ".join(graphs.names))
     known = read_ring(repository, ring)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from edge_tsfm.deploy.ledger import Ring, read_ring, read_rollout
@@ -38,7 +39,7 @@ def status_of(repository: Repository) -> dict[str, Any]:
         "rings": rings,
         "channels": rings,  # the old name, for this release
         "expires": {role: when.isoformat() for role, when in expires.items()},
-        "days_left": {role: (when - repository.now).days for role, when in expires.items()},
+        "days_left": {role: round((when - repository.now) / timedelta(days=1)) for role, when in expires.items()},
         "bins": len(repository.approved_roles()) > 1,
     }
 

@@ -45,7 +45,7 @@ COMMANDS = {
         "inspect {bundle}",
         "inspect {data} --target HR --config {train}",
         "verify {blob} --bundle {bundle}",
-        "forecast {bundle} {data} --target HR --adapter {blob} --out {new_file}",
+        "forecast {bundle} {data} --target HR --adapter {blob} --out {new_file.csv}",
         "bench --config {config} --runs 10",
         "bench --bundle {bundle} --adapter {blob} --profile {new_file} --runs 10",
         "study {study} {data} --out {new_folder}",
@@ -103,6 +103,7 @@ WRITTEN = ("a folder", "a file", "under a file", "unwritable")
 FORBIDDEN = ("unreadable", "unwritable")
 # What is right although it looks wrong.
 RIGHT = {
+    ("keys", "ring"): "what a ring forecasts is the repository's own setting; needs no key",
     ("keys", "status"): "says what is published; needs no key",
     ("keys", "device-settings"): "public keys are in the repository",
     ("keys", "sbom"): "needs no key",
@@ -117,6 +118,7 @@ RIGHT = {
     ("new_own", "export"): "nothing that was learnt runs, which comes before any file",
     ("feed", "replay"): "the monitor does not learn, which comes before any sample",
     ("keys", "rotate-key"): "no key of that id, which comes before any signature",
+    ("evaluation", "approve"): "the adapter says no signal, which comes first",
     ("field", "approve"): "the first evaluation is of no run, which comes first",
 }
 
@@ -165,6 +167,7 @@ def good() -> Iterator[dict[str, Path]]:
         train,
         ["deploy", "keygen", things["keys"]],
         ["deploy", "init", things["updates"], "--keys", things["keys"], "--gate", things["gate"]],
+        ["deploy", "ring", things["updates"], "icu", "--signal", "HR", "--interval", "1h"],
     )
     for command in deploy:
         done = CliRunner().invoke(workstation.cli, [str(word) for word in command])
@@ -173,6 +176,7 @@ def good() -> Iterator[dict[str, Path]]:
         workstation.cli,
         ["deploy", "device-settings", str(things["updates"]), "icu", "bed-1", "--url", "updates/public"],
     )
+    assert settings.exit_code == 0, settings.output
     things["device"] = place / "device.toml"
     things["device"].write_text(settings.stdout)
     yield things

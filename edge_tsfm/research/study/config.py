@@ -181,18 +181,23 @@ def load_study(path: Path, data: str | None = None) -> StudyConfig:
     # What a run refuses is refused here, and names this file.
     TrainConfig.from_dict({"data": data, **file.train}, f"{path}: [train]")
     lists = {name: getattr(file, name) for name in ("bases", "seeds", "baselines") if name in values}
-    return StudyConfig(
-        data=data,
-        targets=file.targets,
-        methods=tuple(_method(one, str(path), ("methods", number)) for number, one in enumerate(file.methods)),
-        columns={name: values[name] for name in COLUMNS if name in values},
-        train=file.train,
-        search=file.search,
-        nhits_steps=file.nhits.steps,
-        bundle=file.device.bundle,
-        latency=file.device.latency,
-        **lists,
-    )
+    try:
+        return StudyConfig(
+            data=data,
+            targets=file.targets,
+            methods=tuple(_method(one, str(path), ("methods", number)) for number, one in enumerate(file.methods)),
+            columns={name: values[name] for name in COLUMNS if name in values},
+            train=file.train,
+            search=file.search,
+            nhits_steps=file.nhits.steps,
+            bundle=file.device.bundle,
+            latency=file.device.latency,
+            **lists,
+        )
+    except ConfigError as error:
+        if str(path) in str(error):
+            raise
+        raise ConfigError(f"{path}: {error}", hint=error.hint) from error
 
 
 def require_libraries(study: StudyConfig) -> None:
