@@ -70,7 +70,10 @@ def run_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
                 if before is None:
                     folder.mkdir()
                 else:
-                    shutil.copytree(run(str(Path(name).parent / before)), folder, symlinks=True)
+                    left = run(os.path.normpath(Path(name).parent / before))
+                    shutil.copytree(left, folder, symlinks=True)
+                    state = folder / STATE  # it goes on in the copy, not where that page ended
+                    state.write_text(state.read_text().replace(str(left), str(folder)))
                 run_blocks(name, folder)
                 done[name] = folder
             except (AssertionError, pytest.skip.Exception) as error:
