@@ -9,6 +9,7 @@ import sys
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -81,13 +82,19 @@ def fresh(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def host_answers(host: str) -> bool:
-    """Say whether a host takes connections on its web port."""
+def archive_of(suite: str) -> str:
+    """Return the address from which this machine's own apt gets a release of Debian; skip where there is none."""
+    need("apt-get")
+    known = run("apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages")
+    addresses = [line.split(" ", 1)[1] for line in known.splitlines() if line.startswith(f"{suite} ")]
+    if not addresses:
+        pytest.skip(f"this machine's apt gets no packages of {suite}")
+    where = urlsplit(addresses[0])
     try:
-        socket.create_connection((host, 80), timeout=10).close()
+        socket.create_connection((where.hostname, where.port or 80), timeout=10).close()
     except OSError:
-        return False
-    return True
+        pytest.skip("Debian's archive does not answer")
+    return addresses[0]
 
 
 def need(*programs: str) -> None:

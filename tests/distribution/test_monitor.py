@@ -16,13 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.distribution.conftest import ROOT, fresh, host_answers, need, run
+from tests.distribution.conftest import ROOT, archive_of, fresh, need, run
 
 DUMMY = ROOT / "tests" / "dummy_bases"
 SELFTEST = ("selftest", "/tmp/chronos-bolt-bundle", "--adapter", "/tmp/chronos-bolt.etsa")  # noqa: S108 - in a chroot
 SUITE = {(3, 11): "bookworm", (3, 13): "trixie"}  # Debian's release with this Python
 MACHINE = {"x86_64": 62, "aarch64": 183}  # ELF's numbers
-ARCHIVE = "deb.debian.org"
 GROFF = shutil.which("groff")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -92,10 +91,9 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need("mmdebstrap", "chroot")
     if (suite := SUITE.get(sys.version_info[:2])) is None:
         pytest.skip("no release of Debian is known to have this Python")
-    if not host_answers(ARCHIVE):
-        pytest.skip("Debian's archive does not answer")
+    archive = archive_of(suite)
     out = tmp_path_factory.mktemp("suite") / "root.tar"
-    run("mmdebstrap", "--variant=minbase", "--include=python3", suite, out, f"http://{ARCHIVE}/debian")
+    run("mmdebstrap", "--variant=minbase", "--include=python3", suite, out, archive)
     return out
 
 
@@ -136,13 +134,13 @@ def test_the_debian_package_installs_proves_an_adapter_and_leaves_nothing(
 
 @pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
 def test_the_debian_package_has_a_page_for_every_verb(package: Callable[[str], Path], arch: str) -> None:
-    from device_runtime.cli import HIDDEN, VERBS
+    from device_runtime.cli import VERBS
 
     deb = package(arch)
     assert deb.stem.rsplit("_", 1)[1] == {"x86_64": "amd64", "aarch64": "arm64"}[arch]
     listed = run("dpkg-deb", "--contents", deb)
     pages = set(re.findall(r"man1/edge-tsfm-device-(\S+)\.1\.gz", listed))
-    assert set(VERBS) - HIDDEN <= pages
+    assert set(VERBS) <= pages
     assert {line.split()[1] for line in listed.splitlines()} == {"root/root"}
 
 
