@@ -38,6 +38,7 @@ def command(
 
     from device_runtime.cli.signed_only import check_signed
     from device_runtime.forecast.forecaster import Forecaster
+    from device_runtime.processor import this_processor
 
     start = time.perf_counter()
     forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))
@@ -46,6 +47,7 @@ def command(
     context = np.random.default_rng(0).normal(80, 10, (batch, context_length)).astype(np.float32)
     times = timed(lambda: forecaster.forecast(context), runs)
     report = {
+        "processor": str(this_processor()),
         "activation_ms": activation * 1e3,
         "forecast_ms_median": statistics.median(times) * 1e3,
         "forecast_ms_p95": sorted(times)[int(0.95 * (len(times) - 1))] * 1e3,
@@ -59,6 +61,7 @@ def command(
         click.echo(json.dumps(report))
         return
     click.echo(
+        f"{report['processor']}\n"
         f"activation {report['activation_ms']:.0f} ms, forecast {report['forecast_ms_median']:.2f} ms "
         f"(95 %: {report['forecast_ms_p95']:.2f} ms), peak memory {report['peak_memory_mb']:.0f} MB"
     )

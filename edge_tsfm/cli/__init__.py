@@ -44,6 +44,7 @@ VERBS = {
     "replay": "run a ward's history through the monitor's own verdicts",
     "adapt-eval": "run a ward's history through the monitor's own learning",
     "bench": "time the device runtime against torch",
+    "bench-table": "time several bases and precisions, as one table and one page",
     "measure": "score a base zero-shot: the figures of its model card",
     "study": "compare methods beside baselines, from one file to one table",
     "deploy": "sign, approve, publish and roll out adapters",

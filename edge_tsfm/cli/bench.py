@@ -12,6 +12,8 @@ import click
 
 from edge_tsfm.errors import ConfigError
 
+PRECISIONS = ("float32", "int8", "float16")
+
 
 @click.command()
 @click.option("--base", "name", default="edge-bolt-micro", help="Bundled name or local folder.")
@@ -25,7 +27,7 @@ from edge_tsfm.errors import ConfigError
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "int8", "float16"]),
+    type=click.Choice(PRECISIONS),
     default="float32",
     help="Precision of the frozen weights in the exported bundle.",
 )
@@ -80,7 +82,7 @@ def command(
     if keep is not None and precision == "float32":
         raise click.UsageError("--keep is for --precision int8 or float16")
     with tempfile.TemporaryDirectory() as scratch:
-        source = _random(config, Path(scratch) / "random") if config else name
+        source = random_base(config, Path(scratch) / "random") if config else name
         base = load_base(source)
         check_timed(base.family, optimum=bool(optimum))
         if bundle is None:
@@ -107,7 +109,7 @@ def command(
     click.echo(json.dumps(figures) if as_json else _table(figures))
 
 
-def _random(config: Path, folder: Path) -> str:
+def random_base(config: Path, folder: Path) -> str:
     """Save a model of a published shape with weights as its own library draws them.
 
     Raises `ConfigError` for another architecture than those that are timed.
@@ -133,6 +135,7 @@ def _random(config: Path, folder: Path) -> str:
 def _table(figures: Mapping[str, Any]) -> str:
     """Lay the figures out."""
     lines = [
+        figures["processor"],
         f"{figures['precision']} bundle of {figures['bundle_mb']:.1f} MB, {figures['threads']} threads, "
         f"{figures['clock']} time",
         "",

@@ -15,12 +15,30 @@ from edge_tsfm.models.direct import Direct, mask_degenerate_windows
 from edge_tsfm.models.timed import Timed
 
 
+def _model_class() -> Any:
+    from chronos.chronos2 import Chronos2Model
+
+    return Chronos2Model
+
+
+def _pipeline(model: Any, _: Any) -> Any:
+    from chronos import Chronos2Pipeline
+
+    return Chronos2Pipeline(model)
+
+
 class Chronos2(Direct):
     """Quantiles of the next patches, all at once."""
 
     name = "chronos-2"
     model_class = "Chronos2Model"
-    timed: Timed | None = None
+    timed: Timed | None = Timed(
+        cases=((1, 512, 64), (32, 512, 64)),
+        block=20,
+        architecture=_model_class,
+        pipeline=_pipeline,
+        series=lambda contexts: contexts[:, None],  # one variable each
+    )
 
     def loss(self, model: Any, context: Tensor, target: Tensor) -> Tensor:
         """Return Chronos-2's own quantile loss, per scored step and level; see `mask_degenerate_windows`."""

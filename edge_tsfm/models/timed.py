@@ -16,3 +16,4 @@ class Timed:
     architecture: Callable[[], Any]  # the model's class, for random weights of a published shape
     # chronos-forecasting's own pipeline around a base's model, and around what generates its tokens where that differs.
     pipeline: Callable[[Any, Any], Any]
+    series: Callable[[Any], Any] = lambda contexts: contexts  # what the pipeline takes for a tensor ``[B, L]``

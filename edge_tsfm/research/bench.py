@@ -7,7 +7,6 @@ threads asleep, the default, and spinning, as torch does. Start-up and memory ar
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.session import SessionSettings, session_options
 from device_runtime.format.manifest import Manifest
+from device_runtime.processor import this_processor
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import FAMILIES, Base, Family
 from edge_tsfm.models.timed import Timed
@@ -49,12 +49,42 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Median milliseconds of each, and how many times faster the runtime is."""
+class Spread:
+    """Timings of one thing in milliseconds: the median, and the quartiles on both sides of it."""
 
-    torch_ms: float
-    runtime_ms: float
-    optimum_ms: float | None = None  # where optimum was timed too
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, times: Sequence[float]) -> Spread:
+        """Summarise one timing or more."""
+        low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
+        return cls(median=float(median), low=float(low), high=float(high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Milliseconds of each, and how many times faster the runtime is."""
+
+    torch: Spread
+    runtime: Spread
+    optimum: Spread | None = None  # where optimum was timed too
+
+    @property
+    def torch_ms(self) -> float:
+        """Median of the torch pipeline."""
+        return self.torch.median
+
+    @property
+    def runtime_ms(self) -> float:
+        """Median of the device runtime."""
+        return self.runtime.median
+
+    @property
+    def optimum_ms(self) -> float | None:
+        """Median of optimum."""
+        return None if self.optimum is None else self.optimum.median
 
     @property
     def ratio(self) -> float:
@@ -83,7 +113,7 @@ def forecast_timing(
     torch.set_num_threads(settings.threads)
     forecaster = Forecaster.open(bundle, settings=settings)
     context = np.random.default_rng(0).normal(80, 10, (case.batch, case.context_length)).astype(np.float32)
-    tensor = torch.from_numpy(context)
+    tensor = timed(base.family).series(torch.from_numpy(context))
     pipelines = [torch_pipeline(base)]
     if optimum is not None:
         pipelines.append(optimum_pipeline(base, optimum, settings))
@@ -91,7 +121,7 @@ def forecast_timing(
     def forecasts(pipeline: Any) -> Callable[[], Any]:
         return lambda: pipeline.predict_quantiles(tensor, prediction_length=case.prediction_length)
 
-    torch_ms, runtime_ms, *others = in_turn(
+    in_torch, in_runtime, *others = in_turn(
         [
             forecasts(pipelines[0]),
             lambda: forecaster.forecast(context, case.prediction_length),
@@ -101,7 +131,7 @@ def forecast_timing(
         block=min(runs, timed(base.family).block),
         clock=CLOCKS[clock],
     )
-    return Timing(torch_ms=torch_ms, runtime_ms=runtime_ms, optimum_ms=others[0] if others else None)
+    return Timing(torch=in_torch, runtime=in_runtime, optimum=others[0] if others else None)
 
 
 def torch_pipeline(base: Base) -> Any:
@@ -162,8 +192,8 @@ def in_turn(
     runs: int,
     block: int = 50,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[float]:
-    """Time functions in alternating blocks, the first call of each block not counted: median milliseconds of each.
+) -> list[Spread]:
+    """Time functions in alternating blocks, the first call of each block not counted: milliseconds of each.
 
     ``clock`` is one of `CLOCKS`.
     """
@@ -176,7 +206,7 @@ def in_turn(
                 start = clock()
                 function()
                 taken.append((clock() - start) * 1e3)
-    return [statistics.median(taken) for taken in times]
+    return [Spread.of(taken) for taken in times]
 
 
 def floor_ms(bundle: Bundle, case: Case, *, threads: int) -> float | None:
@@ -189,14 +219,24 @@ def floor_ms(bundle: Bundle, case: Case, *, threads: int) -> float | None:
         return None
     torch.set_num_threads(threads)
     a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE)
-    (ms,) = in_turn([lambda: a @ a], 20)
-    return count / (2 * PRODUCT_SIZE**3) * ms
+    (product,) = in_turn([lambda: a @ a], 20)
+    return count / (2 * PRODUCT_SIZE**3) * product.median
 
 
 def operations(manifest: Manifest, case: Case) -> int | None:
     """Count a forecast's operations in products; None where the family's are not known."""
     count = find_family(manifest.family).operations
     return count and count(manifest, case.batch, case.context_length, case.prediction_length)
+
+
+def activation(bundle: Bundle, adapter: Path | None = None, runs: int = 5) -> Spread:
+    """Time opening a bundle with an adapter: check, merge, session, self-test."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        Forecaster.open(bundle.path, adapter)
+        times.append((time.perf_counter() - start) * 1e3)
+    return Spread.of(times)
 
 
 def process_figures(code: str, arguments: list[str], runs: int = 3) -> dict[str, float]:
@@ -224,7 +264,7 @@ TORCH_START = """
 import sys, torch
 from chronos import BaseChronosPipeline
 pipeline = BaseChronosPipeline.from_pretrained(sys.argv[1], torch_dtype=torch.float32)
-pipeline.predict_quantiles(torch.tensor([80.0 + i % 5 for i in range(512)]), prediction_length=64)
+pipeline.predict_quantiles([torch.tensor([80.0 + i % 5 for i in range(512)])], prediction_length=64)
 """
 IMPORT_CHRONOS = "import chronos"
 
@@ -260,18 +300,14 @@ def run_bench(
                 "optimum_ratio": timing.optimum_ratio,
                 "floor_ms": floor,
             }
-    activation = []
-    for _ in range(5):
-        start = time.perf_counter()
-        Forecaster.open(bundle.path, adapter)
-        activation.append((time.perf_counter() - start) * 1e3)
     return {
+        "processor": str(this_processor()),
         "threads": threads,
         "clock": clock,
         "precision": bundle.manifest.precision,
         "bundle_mb": sum(file.size for file in bundle.manifest.files.values()) / 1e6,
         "forecast": forecasts,
-        "activation_ms": min(activation),
+        "activation_ms": activation(bundle, adapter).median,
         "start_to_first_forecast": {
             "runtime": process_figures(RUNTIME_START, [str(bundle.path), *([str(adapter)] if adapter else [])]),
             "torch pipeline": process_figures(TORCH_START, [str(folder)]),

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from device_runtime.forecast.session import SessionSettings
 from edge_tsfm.cli.bench import command
 from edge_tsfm.errors import ConfigError
+from edge_tsfm.models import FAMILIES
 from edge_tsfm.research.bench import Case, cases, check_timed, forecast_timing, in_turn, operations, optimum_pipeline
 from edge_tsfm.research.profiling import profile_forecast
 from export import export_optimum
@@ -23,7 +24,7 @@ def test_both_are_called_as_often_and_in_turn() -> None:
     assert "".join(calls) == "aaabbbaaabbb"  # the first of each block is not counted
 
 
-@pytest.mark.parametrize(("name", "expected"), [("chronos-bolt", 2), ("chronos-t5", 2)])
+@pytest.mark.parametrize(("name", "expected"), [("chronos-bolt", 2), ("chronos-t5", 2), ("chronos-2", 2)])
 def test_a_forecast_of_each_family_is_timed_beside_its_pipeline(exported, name: str, expected: int) -> None:
     base, bundle = exported(name)
     timed = cases(bundle)
@@ -50,8 +51,9 @@ def test_optimum_is_timed_beside_them_with_the_same_samples(exported, tmp_path: 
     assert timing.optimum_ratio == timing.optimum_ms / timing.runtime_ms
 
 
-def test_what_is_not_timed_is_refused() -> None:
+def test_what_is_not_timed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     check_timed("chronos-t5", optimum=True)
+    monkeypatch.setattr(FAMILIES["chronos-2"], "timed", None)
     with pytest.raises(ConfigError, match="chronos-2 is not timed"):
         check_timed("chronos-2")
     with pytest.raises(ConfigError, match="no class for chronos-bolt"):
