@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-FAR = 20.0  # context deviations
+from device_runtime.format.learning import FAR, ROUNDED
 
 
 class Direct:
@@ -48,7 +48,8 @@ class Direct:
 def mask_degenerate_windows(model: Any, context: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return what the model sees of ``context``, a new ``target`` to learn from, and how many values that scores.
 
-    A constant context has no scale to learn at (the models divide by 1e-5): its window is left out. A target further
+    A context that is constant but for rounding (`ROUNDED`) has no scale to learn at: the models divide by 1e-5, or, as
+    the mean of equal values is rounded too, by 4e-6 for 36.7 everywhere. Its window is left out. A target further
     than `FAR` deviations from the context's mean counts as that far, or one near-constant context would outweigh a
     batch in the reported loss; a quantile loss has the same gradient there.
     """
@@ -56,5 +57,6 @@ def mask_degenerate_windows(model: Any, context: Tensor, target: Tensor) -> tupl
     loc = context.nanmean(-1, keepdim=True)
     scale = (context - loc).square().nanmean(-1, keepdim=True).sqrt()
     target = target.clamp(loc - FAR * scale, loc + FAR * scale)
-    target = torch.where(scale > 0, target, torch.nan)
+    apart = (context - loc).abs().nan_to_num(0.0).amax(-1, keepdim=True)
+    target = torch.where(apart > ROUNDED * loc.abs(), target, torch.nan)
     return context, target, torch.isfinite(target).sum().clamp(min=1)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edge_tsfm.models.direct import FAR, Direct
+from device_runtime.format.learning import FAR
+from edge_tsfm.models.direct import Direct
 from edge_tsfm.research.study.scores import LEVELS
 
 WIDTH = 256  # hidden units: about 700,000 parameters in three stacks, for 48 steps of context and 6 ahead
