@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from device_runtime.errors import DeviceRuntimeError, SizeError, StorageError
+from device_runtime.nearest import did_you_mean_path
 
 
 class IrregularError(StorageError):
@@ -84,6 +85,8 @@ def read_bounded(path: Path, limit: int, *, follow: bool = True) -> bytes:
     try:
         with os.fdopen(open_regular(path, os.O_RDONLY, follow=follow), "rb") as file:
             data = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}", hint=did_you_mean_path(path) or None) from error
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     if len(data) > limit:

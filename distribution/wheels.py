@@ -4,7 +4,7 @@
 
 The tree's own pyproject.toml installs both halves at once, for work in a clone. A release is cut along the line that
 import-linter holds (docs/adr/0033): each half is put beside its pyproject.toml in a folder of its own and built there,
-so that no file of the other half, and nothing that an editor left behind, can get in.
+so that no file of the other half, and nothing that an editor left behind, can get in. The device's is made lean first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import lean
 
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parent
@@ -43,6 +45,8 @@ def stage(half: str, folder: Path) -> None:
     shutil.copy(readme if readme.exists() else TREE / "README.md", folder)
     for package in HALVES[half]:
         shutil.copytree(TREE / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    if half == "device":
+        lean.thin(folder / "device_runtime")
 
 
 def released() -> str:

@@ -196,22 +196,21 @@ def forecast(
     from edge_tsfm.data.in_memory import zone_of
     from edge_tsfm.data.options import DataOptions
     from edge_tsfm.runs.forecasts import Asked, forecast_data
-    from edge_tsfm.runs.hub import is_repository, pull
+    from edge_tsfm.runs.hub import open_place
 
-    if is_repository(bundle):
-        bundle, blob = pull(str(bundle))
-        adapter = blob if adapter is None else adapter
+    given = adapter if adapter is None or isinstance(adapter, bytes) else Path(adapter)
     source = _source(data)
     asked, read = _split(options, Asked, DataOptions)
     reading = DataOptions.of(read)
     rows = None if isinstance(source, str | Path) else source
     calendar = None if rows is None or reading.interval else by_calendar(rows, reading.timestamp_column)
     targets = (target,) if isinstance(target, str) else tuple(target)
+    place, blob = open_place(bundle, given)
     found = forecast_data(
-        bundle,
+        place,
         source if calendar is None else calendar.frame,
         replace(bind(Asked, asked | {"targets": targets}, "", error=ConfigError), reading=reading),
-        adapter=adapter if adapter is None or isinstance(adapter, bytes) else Path(adapter),
+        adapter=blob,
     )
     frame = found.frame()
     last = frame.groupby("item_id", sort=False)["segment"].transform("max")

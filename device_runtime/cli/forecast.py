@@ -158,8 +158,10 @@ def _write(
         records = [record for item, one in forecasts.items() for record in _records(item, one, targets)]
         _emit(json.dumps(records) + "\n", output)
         return
+    from device_runtime.cli.formulas import warn_of_formulas
     from device_runtime.digits import say
 
+    warn_of_formulas("edge-tsfm-device", [*forecasts, *(str(target) for target in targets)])
     beside = ["target_name"] if len(targets) > 1 else []
     any_one = next(iter(forecasts.values()))
     used = _columns_of_use(any_one)

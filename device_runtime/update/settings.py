@@ -121,7 +121,10 @@ def _check_owner(path: Path) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise StorageError(
+            f"cannot read {path}: {error.strerror or error}",
+            hint="--config or EDGE_TSFM_DEVICE_CONFIG names the settings; docs/guides/deploy.md says how they are made",
+        ) from error
     if found.st_mode & 0o022:
         raise SettingsError(
             f"{path} may be written by others (mode {found.st_mode & 0o7777:o}): the keys in it are not trusted",

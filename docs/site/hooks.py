@@ -30,7 +30,11 @@ PAGES = (
     "tests/vectors/README.md",
 )
 PICTURES = ("docs/pictures/*", "docs/site/site.css")
-NOTEBOOKS = {"docs/guides/dataframe.md": "docs/guides/dataframe.py"}
+NOTEBOOKS = {
+    "docs/guides/dataframe.md": "docs/guides/dataframe.py",
+    "docs/guides/folder.md": "docs/guides/folder.py",
+    "docs/guides/device.md": "docs/guides/device.py",
+}
 HELP = "docs/reference/options.md"
 WIDTH = 78  # characters in a line of help: as many as fit beside the navigation
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")

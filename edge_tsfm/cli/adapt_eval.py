@@ -17,6 +17,7 @@ from device_runtime.cli.options import (
     warn_of_use,
 )
 from device_runtime.cli.read_options import min_observed_option
+from edge_tsfm.cli.paths import Existing, NewFile
 from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.cli.reading import read_options, split_option
 from edge_tsfm.errors import ConfigError
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from edge_tsfm.runs.adapt_eval import Predict
     from edge_tsfm.runs.history import History, Lengths
 
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FILE = Existing(dir_okay=False)
 
 
 @click.command("adapt-eval")
 @click.argument("data")
 @click.option(
     "--bundle",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=Existing(file_okay=False),
     required=True,
     help="Base with its learning graph.",
 )
@@ -79,9 +80,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @min_observed_option("12, or as many as the context has steps")
 @read_options
 @accept_option
-@click.option(
-    "--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write everything as one HTML page."
-)
+@click.option("--html", "html_file", type=NewFile(), help="Write everything as one HTML page.")
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

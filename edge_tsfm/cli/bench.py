@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from edge_tsfm.cli.paths import Existing
 from edge_tsfm.errors import ConfigError
 
 PRECISIONS = ("float32", "int8", "float16")
@@ -19,12 +20,10 @@ PRECISIONS = ("float32", "int8", "float16")
 @click.option("--base", "name", default="edge-bolt-micro", help="Bundled name or local folder.")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, exists=True),
+    type=Existing(),
     help="A config.json: a model of that shape, with randomly initialised weights.",
 )
-@click.option(
-    "--bundle", type=click.Path(path_type=Path, exists=True), help="A bundle of --base.  [default: export one]"
-)
+@click.option("--bundle", type=Existing(), help="A bundle of --base.  [default: export one]")
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
@@ -32,7 +31,7 @@ PRECISIONS = ("float32", "int8", "float16")
     help="Precision of the frozen weights in the exported bundle.",
 )
 @click.option("--keep", help="With --precision: what adapters may change, as in export base.")
-@click.option("--adapter", type=click.Path(path_type=Path, exists=True), help="Adapter blob to activate.")
+@click.option("--adapter", type=Existing(), help="Adapter blob to activate.")
 @click.option("--threads", type=click.IntRange(1), default=2, help="Threads for torch and for the runtime.")
 @click.option("--runs", type=click.IntRange(3), default=100, help="Timed forecasts of each.")
 @click.option(

@@ -12,6 +12,7 @@ import click
 from device_runtime.cli.asked import taken
 from device_runtime.cli.options import accept_option
 from device_runtime.cli.read_options import min_observed_option
+from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.cli.reading import read_options, split_option
 from edge_tsfm.cli.runs import open_run
@@ -26,7 +27,7 @@ WAIT = 60.0  # seconds for another evaluation to write the same files
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=Existing(file_okay=False))
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @split_option(
     "test", whose="Which patients to score (or, with a split by time, which part); all is for data of another hospital."
@@ -50,12 +51,12 @@ WAIT = 60.0  # seconds for another evaluation to write the same files
 )
 @click.option(
     "--bundle",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=Existing(file_okay=False),
     help="Score also the device runtime's forecasts with this bundle, in its precision; needs --adapter.",
 )
 @click.option(
     "--adapter",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=Existing(dir_okay=False),
     help="Blob exported from the run for --bundle.",
 )
 @click.option(
@@ -99,6 +100,7 @@ def command(
     Compares it with its frozen base, persistence, the window's mean, a linear trend and exponential smoothing, with
     intervals by bootstrap over patients. Says so if the adapter does not beat its base.
     """
+    from device_runtime.cli.formulas import warn_of_formulas
     from edge_tsfm.data import DataOptions
     from edge_tsfm.report.text import report_csv, report_text
     from edge_tsfm.runs.evaluate import Options, evaluate_run, read_for
@@ -112,6 +114,9 @@ def command(
     with Progress("forecast", work, quiet=quiet) as progress:
         found = evaluate_run(trained, dataset, options, work=work, tell=progress.update)
     written = {} if csv_file is None else {csv_file: report_csv(found.report).encode()}
+    if csv_file is not None:
+        groups = found.report.subgroups
+        warn_of_formulas("edge-tsfm", [*groups, *(label for group in groups.values() for label in group)])
     if plots is not None or html_file is not None:
         written |= _pages(found, plots, html_file, options.seed)
     _write_together(written)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_tsfm.cli.paths import Existing, NewFile
 from edge_tsfm.cli.runs import open_run
 
 if TYPE_CHECKING:
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @click.command("adapter")
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=Existing(file_okay=False))
 @click.option(
     "--bundle", type=click.Path(path_type=Path), required=True, help="Bundle of the base that the run adapted."
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Blob to write (.etsa).")
+@click.option("--out", type=NewFile(), required=True, help="Blob to write (.etsa).")
 @click.option(
     "--adapter-version",
     type=click.IntRange(1, 2**63 - 1),

@@ -14,6 +14,7 @@ import click
 
 from device_runtime.cli.options import FiniteRange
 from edge_tsfm.cli.export_learning import learnable_type, learning_record, say_learning
+from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.progress import export_bar
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.errors import ModelError
@@ -38,7 +39,7 @@ Progress = Callable[[str, int, int], None]
 )
 @click.option(
     "--adapter",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=Existing(file_okay=False),
     help="With --layout optimum: merge this run's adapter.",
 )
 @click.option(
@@ -69,7 +70,7 @@ Progress = Callable[[str, int, int], None]
 )
 @click.option(
     "--run",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=Existing(file_okay=False),
     help="Measure also on this run's validation patients, and how much of its adapter's effect is kept.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="The run's data.  [default: what the run used]")

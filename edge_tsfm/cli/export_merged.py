@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.runs import open_run
 
 
 @click.command("merged")
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=Existing(file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export_merged_command(run: Path, out: Path, as_json: bool) -> None:

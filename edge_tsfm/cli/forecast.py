@@ -19,6 +19,7 @@ from device_runtime.cli.options import (
 )
 from device_runtime.cli.outcome import LEFT_OUT, leave_out
 from device_runtime.cli.read_options import min_observed_option
+from edge_tsfm.cli.paths import Bundle, Existing, NewFile
 from edge_tsfm.cli.reading import read_options
 from edge_tsfm.errors import ConfigError
 
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("bundle", type=Bundle(), metavar="BUNDLE")
 @click.argument("data")
-@click.option("--adapter", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Adapter blob.")
+@click.option("--adapter", type=Existing(dir_okay=False), help="Adapter blob.")
 @click.option(
     "--target",
     "targets",
@@ -45,11 +46,11 @@ if TYPE_CHECKING:
 @sampling_options
 @read_options
 @min_observed_option("12, or as many as the context has steps")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv or .parquet  [default: print CSV]")
+@click.option("--out", type=NewFile(), help=".csv or .parquet  [default: print CSV]")
 @accept_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    bundle: Path,
+    bundle: Path | str,
     data: str,
     adapter: Path | None,
     out: Path | None,
@@ -58,6 +59,9 @@ def command(
     **given: Any,
 ) -> None:
     """Forecast every series of DATA (any layout that train reads) with the device's own runtime.
+
+    BUNDLE is a folder, or a repository OWNER/NAME of the Hugging Face hub that push wrote; --adapter then takes the
+    place of the adapter in it.
 
     Forecasts the steps after the last row of each series. With --future-covariate it forecasts the steps of the last
     --prediction-length rows of each item, which hold only values known ahead. The table has a row for each item, target
@@ -70,6 +74,7 @@ def command(
         raise ConfigError(f"{out}: want a name that ends in .csv or .parquet")
     from edge_tsfm.data import DataOptions
     from edge_tsfm.runs.forecasts import Asked, forecast_data
+    from edge_tsfm.runs.hub import open_place
 
     asked = Asked(**taken(Asked, given), accept=accept, reading=DataOptions.of(given))
 
@@ -78,7 +83,8 @@ def command(
         warn_of_use(forecaster)
         context_steps(forecaster, asked.context_length)
 
-    found = forecast_data(bundle, data, asked, adapter=adapter, opened=opened)
+    place, blob = open_place(bundle, adapter)
+    found = forecast_data(place, data, asked, adapter=blob, opened=opened)
     warn_of_accepted(found.forecast)
     for where, why in found.left_out.items():
         leave_out("edge-tsfm", where, why)
@@ -121,12 +127,14 @@ def _table(found: Forecasts) -> pd.DataFrame:
 
 def _write(frame: pd.DataFrame, out: Path | None) -> None:
     """Print or write the table: CSV with significant digits, Parquet with the float32 that were forecast."""
+    from device_runtime.cli.formulas import warn_of_formulas
     from device_runtime.digits import SIGNIFICANT
     from device_runtime.files import write_atomic
 
     if out is not None and out.suffix == ".parquet":
         write_atomic(out, frame.to_parquet(index=False))
         return
+    warn_of_formulas("edge-tsfm", (str(cell) for name in ("item_id", "target_name") for cell in frame.get(name, ())))
     text = frame.to_csv(index=False, float_format=f"%.{SIGNIFICANT}g")
     if out is None:
         click.echo(text, nl=False)

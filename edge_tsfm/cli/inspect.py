@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from edge_tsfm.cli.inspect_data import list_columns, read_as_train
+from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.runs import open_run
 from edge_tsfm.cli.train import command as train
 from edge_tsfm.errors import DataError, as_data_errors
@@ -23,7 +24,7 @@ TRAINING = {
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.argument("path", type=Existing())
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(path: Path, as_json: bool, **asked: Any) -> None:
     """Show what a bundle, an adapter blob, a training run or a data file contains.

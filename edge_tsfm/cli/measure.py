@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_tsfm.cli.paths import Existing
+
 if TYPE_CHECKING:
     from edge_tsfm.data.split import SplitName
 
 
 @click.command()
-@click.argument("base", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("base", type=Existing(file_okay=False))
+@click.argument("data", type=Existing(file_okay=False))
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test")
 @click.option("--limit", type=click.IntRange(min=1), help="Windows per signal.  [default: all]")
 @click.option("--other-limit", type=click.IntRange(min=1), default=200, help="Windows per series of other domains.")

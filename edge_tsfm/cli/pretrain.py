@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.progress import Progress as Display
 from edge_tsfm.cli.progress import log_to_option, quiet_option
 from edge_tsfm.errors import ConfigError
@@ -34,7 +35,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "research" / "pretraining" / 
 )
 @click.option(
     "--validate-on",
-    type=click.Path(path_type=Path, exists=True),
+    type=Existing(),
     help="Real data for validation only, never for training.",
 )
 @click.option("--target", "targets", multiple=True, help="Column of that data; may be repeated.")

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import click
 
+from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.runs import open_run
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=Existing(file_okay=False))
 @click.option("--repo", required=True, metavar="OWNER/NAME", help="Repository of the Hugging Face hub.")
 @click.option(
     "--bundle",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=Existing(file_okay=False),
     help="Also upload this bundle for a monitor; needs --adapter.",
 )
 @click.option(
     "--adapter",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=Existing(dir_okay=False),
     help="Also upload this blob; needs --bundle.",
 )
 @click.option("--public", is_flag=True, help="Make a new repository public.  [default: private]")

@@ -21,6 +21,7 @@ from device_runtime.cli.options import (
 )
 from device_runtime.cli.quality import said_beside, said_figures
 from device_runtime.cli.read_options import min_observed_option
+from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.progress import Progress, quiet_option
 from edge_tsfm.cli.reading import read_options, split_option
 from edge_tsfm.errors import ConfigError
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from edge_tsfm.runs.replay import Replay
 
 BASE = "base"
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FILE = Existing(dir_okay=False)
 
 
 @click.command()
 @click.argument("data")
-@click.option("--bundle", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="Base.")
+@click.option("--bundle", type=Existing(file_okay=False), required=True, help="Base.")
 @click.option("--adapter", type=FILE, required=True, help="Blob on trial.")
 @click.option("--against", required=True, metavar="base|BLOB", help="What it is compared with, in shadow.")
 @click.option("--target", help="Signal or column.  [default: what the adapter is for]")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_tsfm.cli.progress import Progress, quiet_option
+from edge_tsfm.cli.paths import Existing
+from edge_tsfm.cli.progress import Progress, log_to_option, quiet_option
 from edge_tsfm.errors import TrainError
 from edge_tsfm.progress import Work
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("study", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("study", type=Existing(dir_okay=False))
 @click.argument("data", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the study.")
 @click.option(
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--ray", help="Use the Ray cluster at this address instead; auto, or local to start one here.")
 @click.option("--dry-run", is_flag=True, help="Only list the cells, and which are done.")
 @click.option("--tabulate", is_flag=True, help="Only make the table of what is finished.")
+@log_to_option
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -39,18 +41,23 @@ def command(
     ray: str | None,
     dry_run: bool,
     tabulate: bool,
+    log_to: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Compare methods on DATA as STUDY.toml says, beside baselines, and write one table.
 
-    Every cell is a run folder under OUT. If it is started again, the same command continues where it stopped.
+    Every cell is a run folder under OUT. If it is started again, the same command continues where it stopped. With
+    --log-to, each adapter's run is logged once it has ended.
     """
     from edge_tsfm.research.study.config import load_study
+    from edge_tsfm.research.study.logged import log_cell
     from edge_tsfm.research.study.pool import default_jobs
     from edge_tsfm.research.study.study import plan, run_study
+    from edge_tsfm.runs.log_to import check_loggers
 
     asked = load_study(study, str(Path(data).absolute()) if data else None)
+    check_loggers(log_to)
     trials, cells = plan(asked)
     if dry_run:
         _list(trials, cells, out, as_json=as_json)
@@ -63,6 +70,7 @@ def command(
 
         def report(cell: Cell) -> None:
             nonlocal finished, since
+            log_cell(cell, out, log_to)
             if cell.folder in done:  # before this command: says nothing of the pace
                 return
             # The time between two that end, several at a time or not, is what one of the rest will take.

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from edge_tsfm.cli.paths import Existing
+
 
 @click.command()
-@click.argument("blob", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("blob", type=Existing(dir_okay=False))
 @click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Base bundle the adapter is for.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(blob: Path, bundle: Path, as_json: bool) -> None:

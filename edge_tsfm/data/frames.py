@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from device_runtime.series.cells import SOME, Cells, Column
 from edge_tsfm.data.tables import Table
+from edge_tsfm.errors import DataError
 
 
 def cells_of(table: Table, columns: FrameColumns) -> Cells:
@@ -55,8 +56,15 @@ class FrameColumns(Mapping[str, Column]):
 
 
 def as_column(values: pd.Series[Any]) -> Column:
-    """Return a frame's column as text (``""`` for an empty cell), float64, int64 or datetime64[us]."""
+    """Return a frame's column as text (``""`` for an empty cell), float64, int64 or datetime64[us].
+
+    Raises `DataError` for complex numbers.
+    """
     kind = values.dtype
+    if pd.api.types.is_complex_dtype(kind):
+        raise DataError(
+            f"column {values.name} holds complex numbers", hint="make a column of their size, or of their real parts"
+        )
     if pd.api.types.is_datetime64_any_dtype(kind):
         if values.dt.tz is not None:
             values = values.dt.tz_convert("UTC").dt.tz_localize(None)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from device_runtime.nearest import did_you_mean_path
 from device_runtime.series.options import ReadOptions
 from edge_tsfm.data.bidmc import read_bidmc_folder
 from edge_tsfm.data.events import read_events
@@ -32,7 +33,7 @@ def open_source(source: Source, *, target: str | None, options: ReadOptions) -> 
         return table_of_frame(source)
     path = Path(source)
     if not path.exists():
-        raise DataError(f"{path} does not exist")
+        raise DataError(f"{path} does not exist", hint=did_you_mean_path(path) or None)
     if has_ending(path, (".hea",)):
         return read_wfdb([path], source=path, target=target)
     if not path.is_dir():

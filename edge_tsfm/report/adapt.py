@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from edge_tsfm.evaluation.adaptation import AdaptEval, Line, Stationary
 from edge_tsfm.evaluation.report import Estimate
+from edge_tsfm.report.charts import Across, Curve, chart
 from edge_tsfm.report.document import Bullets, Page, Picture, Pictures, Row, Section, Table, Text, facts, number
-from edge_tsfm.report.figures import svg
 from edge_tsfm.report.render import render
 
 COLOURS = {"candidate": "#0072b2", "running": "#009e73"}
@@ -127,20 +127,33 @@ def _curve(found: AdaptEval) -> Picture:
     """Draw WQL against frozen by age, with its intervals."""
     last, name = list(found.ages)[-1], "candidate"
     said = next(say(line.wql_percent) for line in found.ages[last] if line.name == name)
-    return Picture(
-        caption="Below zero the learnt adapter is better than the frozen forecaster",
-        alt=f"WQL against frozen in percent at {len(found.ages)} ages; at {last} stays the {SAID[name]}: {said}.",
-        data=svg(partial(_draw, found=found), size=(7.2, 3.6)),
+    ages = [str(age) for age in found.ages]
+    return chart(
+        "Below zero the learnt adapter is better than the frozen forecaster",
+        f"WQL against frozen in percent at {len(found.ages)} ages; at {last} stays the {SAID[name]}: {said}.",
+        partial(_draw, found=found),
+        Across(label="stays seen", at=tuple(map(float, range(len(ages)))), named=tuple(f"{age} stays" for age in ages)),
+        [
+            Curve(name=one, label=SAID[one], colour=colour, values=tuple(say(each) for each in _by_age(found, one)))
+            for one, colour in COLOURS.items()
+        ],
+        size=(7.2, 3.6),
     )
+
+
+def _by_age(found: AdaptEval, name: str) -> list[Estimate]:
+    """Return one forecaster's WQL against frozen at each age."""
+    return [next(line for line in some if line.name == name).wql_percent for some in found.ages.values()]
 
 
 def _draw(axis: Axes, found: AdaptEval) -> None:
     labels = list(found.ages)
     for shift, (name, colour) in enumerate(COLOURS.items()):
-        estimates = [next(line for line in found.ages[label] if line.name == name).wql_percent for label in labels]
+        estimates = _by_age(found, name)
         at = [place + 0.12 * shift for place in range(len(labels))]
-        axis.plot(at, [one.value for one in estimates], color=colour, marker="o", markersize=4, label=SAID[name])
-        axis.vlines(at, [one.low for one in estimates], [one.high for one in estimates], color=colour, alpha=0.5)
+        value, low, high = ([getattr(one, end) for one in estimates] for end in ("value", "low", "high"))
+        axis.plot(at, value, color=colour, marker="o", markersize=4, label=SAID[name], gid=name)
+        axis.vlines(at, low, high, color=colour, alpha=0.5, gid=name)
     axis.axhline(0, color="#222222", linewidth=0.8)
     axis.set_xticks(range(len(labels)), labels, fontsize=8)
     axis.set_xlabel("stays seen", fontsize=8)

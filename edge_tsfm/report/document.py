@@ -88,18 +88,48 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One series of a chart, drawn on the chart's own axes; readers can hide it."""
+
+    label: str
+    colour: str  # of the style sheet's kind: #0072b2
+    data: bytes  # SVG
+
+    @property
+    def source(self) -> str:
+        """Return the layer as a data URI."""
+        return data_uri("image/svg+xml", self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What all series of a chart say at one place, and how much of the plot's width belongs to it."""
+
+    text: str
+    share: float  # of 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture with a caption, and with alternative text for readers who cannot see it."""
+    """A picture with a caption, and with alternative text for readers who cannot see it.
+
+    Of a chart, ``data`` are the axes, the ``layers`` lie upon them, and ``readings`` stand side by side between the
+    ``margins``, in percent of the picture's width.
+    """
 
     caption: str
     alt: str
     data: bytes
     media: str = "image/svg+xml"
+    layers: tuple[Layer, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    margins: tuple[float, float] = (0.0, 0.0)
+    values: Table | None = None  # the numbers behind it
 
     @property
     def source(self) -> str:
         """Return the picture as a data URI."""
-        return f"data:{self.media};base64,{b64encode(self.data).decode()}"
+        return data_uri(self.media, self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +160,11 @@ class Page:
     verdict: RunVerdict | None = None
     decision: str = ""  # the one in a change record: approved, refuse, halt ...
     lead: tuple[Part, ...] = ()
+
+
+def data_uri(media: str, data: bytes) -> str:
+    """Return a file as a URI that holds it."""
+    return f"data:{media};base64,{b64encode(data).decode()}"
 
 
 def cell(value: Any) -> Cell:

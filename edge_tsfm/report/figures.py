@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -18,6 +19,47 @@ def svg(draw: Draw, *, size: tuple[float, float] = SIZE) -> bytes:
     figure = Figure(figsize=size, layout="constrained")
     draw(figure.subplots())
     return to_svg(figure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layered:
+    """A chart in SVGs of one size, to be laid one upon the other; places are in pixels from the left, as ``width``."""
+
+    ground: bytes  # axes, names, legend, and what belongs to no series
+    series: Mapping[str, bytes]
+    width: float
+    plot: tuple[float, float]  # where the axes begin and end
+    places: tuple[float, ...]  # of what was asked for
+
+
+def layered(draw: Draw, names: Sequence[str], at: Sequence[float], *, size: tuple[float, float] = SIZE) -> Layered:
+    """Draw a chart whose series can be hidden: those artists whose ``gid`` is in ``names``, each name in its own SVG.
+
+    ``at`` are values on the axis across whose places are wanted.
+    """
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    draw(axis)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what is hidden below must move nothing
+    series = {name: [one for one in axis.get_children() if one.get_gid() == name] for name in names}
+    places = [axis.transData.transform((x, 0.0))[0] for x in at]
+    plot, width = axis.bbox, figure.bbox.width
+    for artists in series.values():
+        for one in artists:
+            one.set_visible(False)
+    ground = to_svg(figure)
+    for one in axis.get_children():
+        one.set_visible(False)
+    axis.set_axis_off()
+    written = {}
+    for name, artists in series.items():
+        for one in artists:
+            one.set_visible(True)
+        written[name] = to_svg(figure)
+        for one in artists:
+            one.set_visible(False)
+    return Layered(ground=ground, series=written, width=width, plot=(plot.x0, plot.x1), places=tuple(places))
 
 
 def to_svg(figure: Figure) -> bytes:

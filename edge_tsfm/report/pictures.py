@@ -14,6 +14,8 @@ from device_runtime.quality.scores import INTERVAL
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.evaluation.metrics import METRICS, at_level
 from edge_tsfm.evaluation.report import ADAPTER, BASE, LABELS, Report
+from edge_tsfm.report.charts import chart
+from edge_tsfm.report.curves import calibration_curves, step_curves, steps_ahead, window_curves
 from edge_tsfm.report.document import Picture
 from edge_tsfm.report.figures import Draw, png_grid, svg
 from edge_tsfm.report.plots import (
@@ -55,11 +57,14 @@ class Shown:
 
 def forecast_pictures(shown: Shown) -> tuple[Picture, ...]:
     """Draw the chosen windows, one picture each."""
+    ahead = steps_ahead(shown.scale, shown.windows.target.shape[1])
     return tuple(
-        Picture(
-            caption=_named(shown, int(n)),
-            alt=_window_in_words(shown, int(n)),
-            data=svg(_window(shown, int(n))),
+        chart(
+            _named(shown, int(n)),
+            _window_in_words(shown, int(n)),
+            _window(shown, int(n)),
+            ahead,
+            window_curves(shown.forecasts, shown.windows, shown.quantile_levels, int(n)),
         )
         for n in shown.chosen
     )
@@ -88,10 +93,11 @@ def calibration_picture(report: Report) -> Picture:
         for name in (ADAPTER, BASE)
         if name in report.calibration
     ]
-    return Picture(
-        caption="Calibration: a calibrated forecaster lies on the dashed line",
-        alt=f"Share of measured values at or below each quantile level. {'. '.join(said)}.",
-        data=svg(partial(draw_calibration, report=report)),
+    return chart(
+        "Calibration: a calibrated forecaster lies on the dashed line",
+        f"Share of measured values at or below each quantile level. {'. '.join(said)}.",
+        partial(draw_calibration, report=report),
+        *calibration_curves(report),
     )
 
 
@@ -102,10 +108,12 @@ def steps_picture(report: Report, scale: Scale) -> Picture:
         if name in report.wql_by_step:
             first, last = (say(report.wql_by_step[name][at].value, METRICS["wql"]) for at in (0, -1))
             ends.append(f"{LABELS[name]} from {first} to {last}")
-    return Picture(
-        caption=f"WQL by {scale.clock} ahead, with {report.confidence:.0%} intervals",
-        alt=f"WQL from the first to the last of {report.prediction_length} steps: {', '.join(ends)}.",
-        data=svg(partial(draw_steps, report=report, scale=scale)),
+    return chart(
+        f"WQL by {scale.clock} ahead, with {report.confidence:.0%} intervals",
+        f"WQL from the first to the last of {report.prediction_length} steps: {', '.join(ends)}.",
+        partial(draw_steps, report=report, scale=scale),
+        steps_ahead(scale, report.prediction_length),
+        step_curves(report),
     )
 
 

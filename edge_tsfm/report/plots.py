@@ -14,11 +14,12 @@ from edge_tsfm.evaluation.metrics import METRICS, at_level
 from edge_tsfm.evaluation.report import ADAPTER, BASE, CALIBRATED, DEVICE, DEVICE_BASE, LABELS, PatientScores, Report
 from edge_tsfm.report.scale import Scale
 
-PERSISTENCE = "persistence"
+PERSISTENCE, MEASURED = "persistence", "measured"
 # Okabe and Ito: distinguishable for colour-blind readers too
 COLOURS = {ADAPTER: "#0072b2", BASE: "#d55e00", CALIBRATED: "#009e73", PERSISTENCE: "#777777"}
-TRUTH, GUIDE = "#222222", "#999999"
+TRUTH, GUIDE, OTHER = "#222222", "#999999", "#009e73"
 RULE = "{unit}s drawn at random with seed {seed}, then one of each {unit}'s windows"
+STEPPED = (ADAPTER, BASE, PERSISTENCE)
 IN_TORCH = (ADAPTER, BASE, CALIBRATED)  # the device's forecasts lie on their like in torch
 
 
@@ -46,15 +47,16 @@ def draw_window(
     past, ahead = (scale.step * np.arange(*ends) for ends in ((-len(context) + 1, 1), (1, len(target) + 1)))
     first = int(np.flatnonzero(~np.isnan(context))[0])
     axis.plot(past[first:], context[first:], color=TRUTH, linewidth=1, marker=".", markersize=2)
-    axis.plot(ahead, target, color=TRUTH, linewidth=0, marker="o", markersize=4, label="measured", zorder=3)
+    axis.plot(ahead, target, color=TRUTH, linewidth=0, marker="o", markersize=4, label=MEASURED, zorder=3, gid=MEASURED)
     for name, quantiles in forecasts.items():
         if name in (DEVICE, DEVICE_BASE):
             continue
         one = quantiles[n].astype(np.float64)
-        colour = COLOURS.get(name, "#009e73")
+        colour = COLOURS.get(name, OTHER)
         low, high = (at_level(one, levels, level) for level in INTERVAL)
-        axis.fill_between(ahead, low, high, color=colour, alpha=0.22, linewidth=0)
-        axis.plot(ahead, at_level(one, levels, 0.5), color=colour, linewidth=1.6, label=LABELS.get(name, name))
+        axis.fill_between(ahead, low, high, color=colour, alpha=0.22, linewidth=0, gid=name)
+        median = at_level(one, levels, 0.5)
+        axis.plot(ahead, median, color=colour, linewidth=1.6, label=LABELS.get(name, name), gid=name)
     axis.axvline(scale.step / 2, color=GUIDE, linewidth=0.6, linestyle=":")
     _label(axis, f"{scale.clock} from the last of the context", scale.value_label)
     axis.legend(fontsize=7, loc="best")
@@ -92,7 +94,7 @@ def draw_calibration(axis: Axes, report: Report) -> None:
     for name in IN_TORCH:
         if name in report.calibration:
             shares = [100 * share for share in report.calibration[name]]
-            axis.plot(levels, shares, color=COLOURS[name], marker="o", markersize=3, label=LABELS[name])
+            axis.plot(levels, shares, color=COLOURS[name], marker="o", markersize=3, label=LABELS[name], gid=name)
     _label(axis, "quantile level [%]", "measured values at or below it [%]")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7)
@@ -100,16 +102,15 @@ def draw_calibration(axis: Axes, report: Report) -> None:
 
 def draw_steps(axis: Axes, report: Report, scale: Scale) -> None:
     """Draw WQL by step of the horizon with its intervals."""
-    for name in (ADAPTER, BASE, PERSISTENCE):
+    for name in STEPPED:
         if name not in report.wql_by_step:
             continue
         steps = report.wql_by_step[name]
         ahead = scale.step * np.arange(1, len(steps) + 1)
         low, high = [one.low for one in steps], [one.high for one in steps]
-        axis.fill_between(ahead, low, high, color=COLOURS[name], alpha=0.18, linewidth=0)
-        axis.plot(
-            ahead, [one.value for one in steps], color=COLOURS[name], marker="o", markersize=3, label=LABELS[name]
-        )
+        axis.fill_between(ahead, low, high, color=COLOURS[name], alpha=0.18, linewidth=0, gid=name)
+        value = [one.value for one in steps]
+        axis.plot(ahead, value, color=COLOURS[name], marker="o", markersize=3, label=LABELS[name], gid=name)
     _label(axis, f"{scale.clock} ahead", "WQL")
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)

@@ -15,6 +15,7 @@ from torch import nn
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.quantiles import calibrate
 from device_runtime.format.binding import check
+from device_runtime.nearest import did_you_mean_path
 from edge_tsfm.data import DataOptions, Dataset, Part, Windows, read_dataset
 from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import use_of
@@ -82,8 +83,10 @@ def read_for(run: Run, data: Source | None, options: DataOptions, *, target: str
     """
     source = run.config.data if data is None else data
     if isinstance(source, str | Path) and not Path(source).exists():
-        hint = None if data is not None else "the run was trained on it; give the data: edge-tsfm evaluate RUN DATA"
-        raise DataError(f"{source} does not exist", hint=hint)
+        hint = "the run was trained on it; give the data: edge-tsfm evaluate RUN DATA"
+        if data is not None:
+            hint = did_you_mean_path(source)
+        raise DataError(f"{source} does not exist", hint=hint or None)
     return read_dataset(source, options.over(run.config.reading), target=target or run.config.target)
 
 
@@ -103,7 +106,8 @@ def evaluate_run(
     if options.most is not None and options.most < len(windows):
         notes.append(f"{options.most:,} of {len(windows):,} windows, drawn by seed {options.seed}")
         windows = windows.draw(options.most, options.seed)
-    season = run.config.season_of(dataset)  # before anything slow
+    season = run.config.season_of(dataset)  # before anything slow, as is all that can be refused
+    subgroups = {column: subgroup_labels(scored.series, windows, column) for column in options.subgroups}
     on_device = _on_device(run, dataset, options)
     facts = device_facts(on_device[DEVICE]) if on_device else None
     notes += _accepted(run, dataset, options.accept) + ([device_note(facts)] if facts else [])
@@ -123,7 +127,7 @@ def evaluate_run(
         levels,
         seed=options.seed,
         resamples=options.resamples,
-        subgroups={column: subgroup_labels(scored.series, windows, column) for column in options.subgroups},
+        subgroups=subgroups,
     )
     record = _record(run, dataset, options.part, scored, notes, report, facts)
     noun = f"{windows.unit}s" if run.split.by == "item" else "time"

@@ -92,20 +92,21 @@ def forecast_data(
     something else, `DataError` when nothing can be forecast.
     """
     bound = binding_of(adapter)
+    base = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
+    steps = asked.prediction_length or (bound.prediction_length if bound else PREDICTION_LENGTH)
+    length = asked.context_length or (bound.context_length if bound else CONTEXT_LENGTH)
+    if length > (most := base.manifest.context_length):
+        raise ConfigError(
+            f"context_length {length}: base {base.manifest.name} reads at most {most} steps",
+            hint=f"a context length of {most} or less; a longer one has no effect",
+        )
     names = [*asked.targets, *asked.past_covariates, *asked.future_covariates]
     dataset, stretches = read_beside(data, names, asked.reading, signal=bound.own_signal if bound else None)
     signal = signal_of([dataset.signal, *asked.targets[1:]], bound)
-    forecaster = Forecaster.open(bundle, adapter, use=replace(use_of(dataset), signal=signal), accept=asked.accept)
+    forecaster = Forecaster.open(base, adapter, use=replace(use_of(dataset), signal=signal), accept=asked.accept)
     opened(forecaster)
     if forecaster.binding is not None:
         require_said(forecaster.binding, forecaster.use)
-    steps = asked.prediction_length or (bound.prediction_length if bound else PREDICTION_LENGTH)
-    length = asked.context_length or (bound.context_length if bound else CONTEXT_LENGTH)
-    if length > (most := forecaster.bundle.manifest.context_length):
-        raise ConfigError(
-            f"context_length {length}: base {forecaster.bundle.manifest.name} reads at most {most} steps",
-            hint=f"a context length of {most} or less; a longer one has no effect",
-        )
     forecaster.check(replace(forecaster.use, context_length=length, prediction_length=steps))
     contexts = take_contexts(
         stretches,

@@ -29,8 +29,12 @@ def open_loggers(names: Iterable[str], out: Path) -> list[Callback]:
 
     Raises `ConfigError` if one is unknown or not installed, before any is opened: opening MLflow creates its store.
     """
-    makers = [_maker(name) for name in dict.fromkeys(names)]
-    return [make(out) for make in makers]
+    return [make(out) for make in check_loggers(names)]
+
+
+def check_loggers(names: Iterable[str]) -> list[Callable[[Path], Callback]]:
+    """Return what makes each logger. Raises `ConfigError` like `open_loggers`, which opens them."""
+    return [_maker(name) for name in dict.fromkeys(names)]
 
 
 def _maker(name: str) -> Callable[[Path], Callback]:

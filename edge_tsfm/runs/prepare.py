@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from edge_tsfm.data import Dataset, Split, Windows
 from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import interval_us
 from edge_tsfm.errors import ConfigError, TrainError
+from edge_tsfm.methods import attach, find_method
 from edge_tsfm.methods.entries import Entries
 from edge_tsfm.models import FAMILIES, load_base
 from edge_tsfm.models.base import Base, context_of
+from edge_tsfm.options import SEEDED
 from edge_tsfm.runs.run import CHECKPOINT_FILE, binding_of, cut, forecast, read_run_data, split_of_run
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.entries import choose_for_run, read_entries
@@ -59,6 +62,7 @@ def prepare(config: TrainConfig, out: Path, source: Source | None = None) -> Set
             f"context_length {config.context_length}: base {base.name} reads at most {most} steps",
             hint=f"--context-length {most} or less; a longer one has no effect",
         )
+    _try_method(config, base)
     dataset = read_run_data(config, source)
     binding_of(dataset.signal, interval_us(dataset.interval), config)  # better an error now than when it is exported
     split = split_of_run(config, dataset)
@@ -72,6 +76,13 @@ def prepare(config: TrainConfig, out: Path, source: Source | None = None) -> Set
         config=config, base=base, dataset=dataset, split=split, windows=windows, gate=gate, entries=entries,
         device=device,
     )  # fmt: skip
+
+
+def _try_method(config: TrainConfig, base: Base) -> None:
+    """Raise what attaching the method will, before data are read: a misspelt name may otherwise cost minutes."""
+    with torch.random.fork_rng(devices=[]):  # a method may draw: the run itself draws from its own seed
+        seeded = replace(config.options, entries=SEEDED)  # others are chosen by the data, with the same refusals
+        attach(copy.deepcopy(base.model), find_method(config.method), seeded)
 
 
 def _windows(config: TrainConfig, dataset: Dataset, split: Split) -> dict[str, Windows]:

@@ -19,7 +19,7 @@ from edge_tsfm.progress import Work
 from edge_tsfm.runs.peft_form import save_peft_form
 from edge_tsfm.runs.prepare import Setting
 from edge_tsfm.runs.run import CHECKPOINT_FILE, PARAMETERS_FILE, PEFT_FOLDER
-from edge_tsfm.training.curves import curve_csv, draw_curve
+from edge_tsfm.training.curves import CURVE_FILE, curve_csv, draw_curve
 from edge_tsfm.training.loop import Fit, Report, fit
 from export.threads import threads_for
 
@@ -73,7 +73,7 @@ def write_tuned(setting: Setting, tuned: Tuned, out: Path) -> None:
     parameters = {name: value.contiguous() for name, value in tuned.parameters.items()}
     write_atomic(out / PARAMETERS_FILE, save(parameters))
     metric = FAMILIES[setting.base.family].stopping_metric
-    write_atomic(out / "curves.csv", curve_csv(tuned.fit.curve))
+    write_atomic(out / CURVE_FILE, curve_csv(tuned.fit.curve))
     write_atomic(out / "curves.png", draw_curve(tuned.fit.curve, tuned.fit.best_step, metric=metric))
     if tuned.method.exportable:
         deltas = tuned.method.deltas(tuned.model, setting.config.options, "int16")

@@ -12,6 +12,7 @@ from device_runtime.binder import bind
 from device_runtime.documents import read_toml
 from device_runtime.series.options import MIN_OBSERVED
 from edge_tsfm.data import Dataset, season_steps
+from edge_tsfm.data.clock import parse_interval
 from edge_tsfm.data.options import DataOptions
 from edge_tsfm.errors import ConfigError, as_data_errors
 from edge_tsfm.models.base import DEFAULT_BASE
@@ -57,6 +58,8 @@ class TrainConfig(DataOptions, Options):
             raise ConfigError(f"validation_stride: want at least 1, got {self.validation_stride}")
         if self.split_by not in ("item", "time"):
             raise ConfigError(f"split_by: want item or time, got {self.split_by!r}")
+        if self.season is not None and not self.season.isdigit():
+            parse_interval(self.season)
         if self.block_length is not None and self.split_by == "item":
             raise ConfigError("block_length is for split_by = 'time'", hint="by item, intervals draw whole items")
         if self.block_length is not None and self.block_length < self.prediction_length:

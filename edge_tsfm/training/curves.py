@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+CURVE_FILE = "curves.csv"  # in a run's folder
 Curve = Sequence[tuple[int, float, float]]  # step, training loss, validation score
 
 

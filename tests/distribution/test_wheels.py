@@ -9,10 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.distribution.conftest import ROOT, fresh, run
+from device_runtime.cli import VERBS
+from tests.distribution.conftest import ROOT, environment, fresh, run
 
 DUMMY = ROOT / "tests" / "dummy_bases"
-MOST_DEVICE = 400_000  # bytes: twenty thousand lines; the libraries it needs are a hundred times as large
+MOST_DEVICE = 300_000  # bytes; the libraries it needs are a hundred times as large
+HELPS = """
+import click, sys
+from device_runtime import cli
+
+def say(command, name, parent=None):
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=100)
+    print(command.get_help(context))
+    if isinstance(command, click.Group):
+        for verb in command.list_commands(context):
+            say(command.get_command(context, verb), verb, context)
+
+say(cli.cli, "edge-tsfm-device")
+"""
 
 
 def names(wheel: Path) -> set[str]:
@@ -41,7 +55,8 @@ def installed(wheel: Path, folder: Path) -> Path:
 
 def test_the_devices_wheel_is_the_runtime_and_nothing_else(wheels: dict[str, Path]) -> None:
     wheel = wheels["edge_tsfm_device"]
-    assert {name for name in names(wheel) if ".dist-info/" not in name} == files("device_runtime")
+    program = {name for name in files("device_runtime") if not name.endswith(".md")}
+    assert {name for name in names(wheel) if ".dist-info/" not in name} == program
     assert wheel.stat().st_size <= MOST_DEVICE
 
 
@@ -85,6 +100,13 @@ def test_a_monitor_with_the_devices_wheel_proves_an_adapter(wheels: dict[str, Pa
     assert Path(file).is_relative_to(tmp_path)
     assert workstation == "None"
     assert not (scripts / "edge-tsfm").exists()
+
+
+def test_the_devices_wheel_says_the_same_help_as_the_source(wheels: dict[str, Path], tmp_path: Path) -> None:
+    scripts = installed(wheels["edge_tsfm_device"], tmp_path / "venv")
+    said = run(scripts / "python", "-c", HELPS, cwd=tmp_path)
+    assert said == run(sys.executable, "-c", HELPS, cwd=ROOT, env={**environment(), "PYTHONPATH": str(ROOT)})
+    assert said.count("Usage: edge-tsfm-device ") > len(VERBS)
 
 
 def test_a_workstation_with_both_wheels_verifies_an_adapter(wheels: dict[str, Path], tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_a_frame_of_another_library_is_taken(ward: pd.DataFrame, bundle: Path) -
     [
         ([1.0, 2.0], "got list"),
         (pd.DataFrame({"HR": []}), "no rows"),
+        (pd.DataFrame({"item_id": "a", "timestamp": range(3), "HR": [1j, 2, 3]}), "column HR holds complex numbers"),
         (pd.DataFrame([[1, 2]], columns=["HR", "HR"]), "several columns of one name: HR"),
         (pd.DataFrame({"t": [1]}, index=pd.Index([1], name="t")), "t is the name of a column and of the index"),
     ],

@@ -113,8 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
                 ]
             )
         listed = [{"rfilename": name} for name in sorted(self.held.files[repo])]
-        return self._json({"id": repo, "sha": self.held.commit(repo), "siblings": listed, "private": True, "tags": [],
-                           "downloads": 0, "likes": 0})  # fmt: skip
+        return self._json({"id": repo, "sha": self.held.commit(repo), "siblings": listed, "tags": [],
+                           "private": self.held.private[repo], "downloads": 0, "likes": 0})  # fmt: skip
 
     def _create(self, asked: dict[str, Any]) -> None:
         repo = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else f"me/{asked['name']}"

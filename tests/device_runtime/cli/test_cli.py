@@ -131,6 +131,14 @@ def test_names_that_the_terminal_cannot_show_stop_nothing(dummy_bundle: Path, tm
     assert b"Traceback" not in done.stderr
 
 
+def test_a_monitor_without_settings_is_told_where_they_are_named(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "device_runtime.cli", "status", "--config", str(tmp_path / "device.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"cannot read {tmp_path / 'device.toml'}: No such file" in done.stderr
+    assert "hint: --config or EDGE_TSFM_DEVICE_CONFIG names the settings" in done.stderr
+
+
 def test_the_exit_statuses_are_told_by_help() -> None:
     assert "4 done, but some items were left" in " ".join(run("--help").stdout.split())
 

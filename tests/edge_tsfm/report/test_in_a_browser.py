@@ -29,7 +29,7 @@ from tests.support.forecasts import LEVELS, mean_forecast, ward
 from tests.support.linear import Linear
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Locator, Page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -129,7 +129,9 @@ def look(browser: Browser, file: Path, width: int, scheme: str, shot: Path) -> d
                 .concat(['page: ' + document.documentElement.scrollWidth])"""
         ),
         "pictures": page.evaluate("document.images.length"),
-        "shown": page.evaluate("[...document.images].filter(one => one.naturalWidth > 0 && one.alt).length"),
+        "shown": page.evaluate(
+            "[...document.images].filter(one => one.naturalWidth && (one.alt || one.matches('.layer'))).length"
+        ),
         "asked": [url for url in asked if not url.startswith(("file:", "data:"))],
     }
     axe = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
@@ -150,3 +152,65 @@ def test_the_deciding_figure_is_in_sight_on_a_phone(browser: Browser, tmp_path: 
     assert box["x"] + box["width"] <= 400
     assert page.locator("table").first.locator("thead th").first.inner_text() == "WQL"
     page.close()
+
+
+@pytest.fixture
+def charts(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """The page of an evaluation, without scripts."""
+    file = tmp_path / "a.html"
+    file.write_text(evaluation(tmp_path), encoding="utf-8")
+    context = browser.new_context(viewport={"width": 1280, "height": HEIGHT}, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    yield page
+    context.close()
+
+
+def test_a_series_is_hidden_by_its_box_and_brought_out_by_its_name(charts: Page) -> None:
+    figure = charts.locator("figure", has_text="WQL by hours ahead").first
+    layers = figure.locator(".layer")
+    assert figure.locator(".keys label").all_inner_texts() == ["adapter", "frozen base", "persistence"]
+    assert [layers.nth(k).is_visible() for k in range(3)] == [True] * 3
+    figure.get_by_role("checkbox", name="frozen base").focus()
+    charts.keyboard.press("Space")
+    assert [layers.nth(k).is_visible() for k in range(3)] == [True, False, True]
+    charts.emulate_media(media="print")  # a printed page is whole
+    assert [layers.nth(k).is_visible() for k in range(3)] == [True] * 3
+    assert not figure.locator(".keys").is_visible()
+    charts.emulate_media(media="screen")
+    figure.locator(".keys label", has_text="persistence").hover()
+    faded = [float(str(layers.nth(k).evaluate("one => getComputedStyle(one).opacity"))) for k in range(3)]
+    assert faded[2] == 1
+    assert max(faded[:2]) < 0.5
+
+
+def test_values_are_read_by_pointer_and_by_key_where_the_curve_is(charts: Page) -> None:
+    figure = charts.locator("figure", has_text="WQL by hours ahead").first
+    spans, table = figure.locator(".readings span"), figure.locator("details")
+    rows = {row.locator("th").inner_text(): row.locator("td").first for row in _opened(table)}
+    assert list(rows) == ["1 hour", "2 hours", "3 hours", "4 hours", "5 hours", "6 hours"]
+    for k, name in enumerate(rows):
+        spans.nth(k).hover()
+        (said,) = (one for one in spans.locator("b").all() if one.is_visible())
+        value = rows[name].inner_text().split()[0]
+        assert said.inner_text().startswith(f"{name}: adapter {value} (")
+        assert spans.nth(k).get_attribute("aria-label") == said.inner_text()
+    charts.mouse.move(0, 0)
+    figure.get_by_role("checkbox", name="persistence").focus()
+    charts.keyboard.press("Tab")
+    assert spans.nth(0).locator("b").is_visible()
+    charts.keyboard.press("Tab")
+    assert spans.nth(1).locator("b").is_visible()
+    # Each place lies where its value is drawn: equal steps are equally wide, but for the margins of the axes.
+    boxes = [span.bounding_box() for span in spans.all()]
+    widths = [box["width"] for box in boxes if box is not None]
+    assert max(widths[1:-1]) - min(widths[1:-1]) < 2
+    picture = figure.locator("img").first.bounding_box()
+    assert picture is not None
+    assert boxes[0] is not None
+    assert 0.05 < (boxes[0]["x"] - picture["x"]) / picture["width"] < 0.2
+
+
+def _opened(table: Locator) -> list[Locator]:
+    table.locator("summary").click()
+    return table.locator("tbody tr").all()

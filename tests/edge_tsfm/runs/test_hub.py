@@ -101,6 +101,19 @@ def test_a_pushed_run_is_what_peft_opens_and_names_no_path(served: Hub, tmp_path
     assert served.private == {REPO: True}  # who may see it is not changed by the way
 
 
+def test_nothing_is_uploaded_to_a_public_repository_unless_it_is_meant(served: Hub, tmp_path: Path, run: Run) -> None:
+    assert push(served, tmp_path, run, "--public").returncode == 0
+    assert served.private == {REPO: False}
+    before, said = dict(served.files[REPO]), len(served.messages)
+    done = push(served, tmp_path, run)
+    assert done.returncode == 1
+    assert f"{REPO} is public: everybody could see this run; nothing was uploaded" in done.stderr
+    assert "hint: --public uploads it all the same" in done.stderr
+    assert (served.files[REPO], len(served.messages)) == (before, said)
+    assert push(served, tmp_path, run, "--public").returncode == 0
+    assert len(served.messages) == said + 1
+
+
 def test_a_repository_forecasts_by_its_name(
     served: Hub, tmp_path: Path, run: Run, ward: Path, device: tuple[Path, Path]
 ) -> None:
@@ -121,6 +134,12 @@ def test_a_repository_forecasts_by_its_name(
     assert fetched == {name for name in served.files[REPO] if name.startswith("bundle/") or name == "adapter.etsa"}
     again = asked(served, tmp_path, ["-c", FORECAST, REPO, str(ward)], HF_HUB_OFFLINE="1")
     assert again.stdout == first.stdout, again.stderr
+    command = ["-m", "edge_tsfm.cli", "forecast", REPO, str(ward), "--target", "HR", "--interval", "1h", "--json"]
+    by_command = asked(served, tmp_path, command, HF_HUB_OFFLINE="1")
+    assert by_command.returncode == 0, by_command.stderr
+    record = json.loads(by_command.stdout)
+    assert (record["base"], record["adapter"]) == (there["base"], there["adapter"])
+    np.testing.assert_array_equal(np.float32([row["0.5"] for row in record["forecasts"]]), np.float32(there["median"]))
 
 
 def test_only_what_the_manifest_pins_is_shared_and_nothing_of_an_earlier_run_stays(
@@ -140,16 +159,18 @@ def test_only_what_the_manifest_pins_is_shared_and_nothing_of_an_earlier_run_sta
 
 @pytest.mark.slow
 def test_what_the_hub_refuses_is_told_with_what_to_do(served: Hub, tmp_path: Path, run: Run, ward: Path) -> None:
-    for done in (
-        push(served, tmp_path, run, HF_TOKEN="hf_wrong"),  # noqa: S106 - opens nothing
-        asked(served, tmp_path, ["-m", "edge_tsfm.cli", "push", str(run.path), "--repo", REPO, "--force"],
-              HF_ENDPOINT="http://127.0.0.1:9"),
-    ):  # fmt: skip
+    wrong = push(served, tmp_path, run, HF_TOKEN="hf_wrong")  # noqa: S106 - opens nothing
+    gone = push(served, tmp_path, run, HF_ENDPOINT="http://127.0.0.1:9")
+    for done, hint in ((wrong, "hf auth login"), (gone, "check the network")):
         assert done.returncode == 1
         assert done.stderr.startswith(f"edge-tsfm: error: {REPO}: "), done.stderr
-        assert "hint: hf auth login" in done.stderr
+        assert f"hint: {hint}" in done.stderr
+    assert "the hub at 127.0.0.1:9 cannot be reached: Connection refused" in gone.stderr
+    assert "Max retries" not in gone.stderr
     none = asked(served, tmp_path, ["-c", FORECAST, "nobody/nothing", str(ward)])
     assert "HubError: nobody/nothing: " in none.stderr
+    offline = asked(served, tmp_path, ["-c", FORECAST, "nobody/nothing", str(ward)], HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE is set, and the hub's cache here does not hold it" in offline.stderr
     assert push(served, tmp_path, run).returncode == 0
     bare = asked(served, tmp_path, ["-c", FORECAST, REPO, str(ward)])
     assert f"HubError: {REPO} holds no bundle/bundle.json and adapter.etsa" in bare.stderr
