@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_tsfm.cli.bench import PRECISIONS, random_base
+from edge_tsfm.cli.paths import Existing, NewFile
 
 if TYPE_CHECKING:
     from device_runtime.forecast.bundle import Bundle
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--config",
     "configs",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=Existing(dir_okay=False),
     multiple=True,
     help="A config.json: a model of that shape with random weights; may be repeated.",
 )
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
 @click.option("--runs", type=click.IntRange(3), default=50, help="Timed forecasts of each.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NewFile(),
     required=True,
     help="Table as JSON. Lines that it has already are not timed again.",
 )
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page with a picture.")
+@click.option("--html", type=NewFile(), help="Also write a page with a picture.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     names: tuple[str, ...],
