@@ -154,7 +154,8 @@ def draw(
         logits = reshaped(logits, (0, vocabulary), (rows, vocabulary))
         largest, places = torch.topk(logits, size, sorted=True)
     else:
-        largest, places = torch.topk(logits, torch.sym_max(size, selected(vocabulary)), sorted=True)
+        asked: Any = torch.sym_max(size, selected(vocabulary))  # type: ignore[no-untyped-call]
+        largest, places = torch.topk(logits, asked, sorted=True)
         largest = largest[:, :size]
     kept, reached = nucleus(largest, temperature, top_p)
     chosen = (reached <= noise.unsqueeze(1) * reached[:, -1:]).sum(-1, keepdim=True)
@@ -166,7 +167,7 @@ def draw(
 
 def selected(vocabulary: int) -> int:
     """Return how many tokens must be asked for, at least, so that ONNX Runtime selects them and keeps no heap."""
-    return min(vocabulary, math.ceil(vocabulary**SELECTED) + 1)
+    return min(vocabulary, math.ceil(math.pow(vocabulary, SELECTED)) + 1)
 
 
 def between(vocabulary: int) -> int:

@@ -31,18 +31,19 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-class ThreadCount(click.ParamType):
+class ThreadCount(click.IntRange):
     """A number of threads, or ``auto``, which becomes `device_runtime.forecast.session.AUTO`."""
 
-    name = "1…64|auto"
+    name = "threads"
+
+    def __init__(self) -> None:
+        super().__init__(1, 64)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number. Raises `click.BadParameter`, which names the option."""
         from device_runtime.forecast.session import AUTO
 
-        if value == "auto":
-            return AUTO
-        return click.IntRange(1, 64).convert(value, param, ctx)
+        return AUTO if value == "auto" else super().convert(value, param, ctx)
 
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
