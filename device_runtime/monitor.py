@@ -18,6 +18,7 @@ from device_runtime.forecast.forecaster import Forecast, Forecaster
 from device_runtime.forecast.learning import LearningSession
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.forecast.stream import Stream, StreamSignal
+from device_runtime.forecast.threads import settled
 from device_runtime.format.binding import Binding, require_said
 from device_runtime.format.blob import decode
 from device_runtime.format.envelope import Verifier
@@ -36,6 +37,7 @@ def installer_of(
     Raises what `Bundle.open` raises.
     """
     bundle = Bundle.open(config.bundle)
+    settings = settled(bundle, settings or SessionSettings())  # once for all adapters that it tries
 
     def self_test(blob: bytes | None) -> Forecaster:
         if blob is not None and (binding := decode(blob).binding) is not None:
@@ -59,11 +61,13 @@ def workshop_of(config: DeviceConfig, *, settings: SessionSettings | None = None
     """
     if config.adapt.mode is Mode.OFF:
         return None
+    bundle = Bundle.open(config.bundle)
+    settings = settled(bundle, settings or SessionSettings())
 
     def open_learnable(blob: bytes | None) -> Learnable:
         return LearningSession.open(config.bundle, blob, settings=settings)
 
-    return OwnAdapters(config, Bundle.open(config.bundle), open_learnable, settings=settings)
+    return OwnAdapters(config, bundle, open_learnable, settings=settings)
 
 
 def recorded_stays(config: DeviceConfig, path: Path) -> Iterator[Stay]:

@@ -25,6 +25,7 @@ from export.bolt_parts import BoltParts
 from export.family import FamilyExport
 from export.graph import Part
 from export.layers import encode, feed_forward, norm, residual
+from export.operators import reshaped
 from export.repeat import Stack, traced_blocks
 
 FloatArray = NDArray[np.float32]
@@ -47,27 +48,28 @@ class BoltGraph(BoltParts):
         hidden, blocked, loc, scale = self.embedded(context, partial(residual, self.input_patch_embedding))
         hidden = encode(self.encoder, hidden, blocked, self.buckets, self.heads, self.width, self.encoder_blocks)
         out = residual(self.output_patch_embedding, self._decode(hidden, blocked))
-        quantiles = out.reshape(batch, self.quantile_count, -1)
+        steps = out.shape[-1] // self.quantile_count
+        quantiles = reshaped(out, (0, self.quantile_count, -1), (batch, self.quantile_count, steps))
         return quantiles * scale[:, :, None] + loc[:, :, None]
 
     def _decode(self, encoded: Tensor, blocked: Tensor) -> Tensor:
         """Run the decoder for its one token: ``[B, 1, D]``."""
         batch = encoded.shape[0]
         x = self.start()  # the first self-attention folds
-        for number, block in enumerate(self.decoder.block[: self.decoder_blocks]):
+        for block in self.decoder.block[: self.decoder_blocks]:
             own = block.layer[0].SelfAttention
             x = x + own.o(own.v(norm(block.layer[0].layer_norm, x)))
             cross = block.layer[1].EncDecAttention
-            query = cross.q(norm(block.layer[1].layer_norm, x)).reshape(-1, self.heads, 1, self.width)
+            query = cross.q(norm(block.layer[1].layer_norm, x))
+            query = reshaped(query, (-1, self.heads, 1, self.width), (x.shape[0], self.heads, 1, self.width))
             key = cross.k.weight.reshape(self.heads, self.width, -1)  # [heads, width, D]
             value = cross.v.weight.reshape(self.heads, self.width, -1)
             scores = (query @ key) @ encoded.transpose(1, 2)[:, None] + blocked  # [B, heads, 1, T]
             mixed = (torch.softmax(scores, dim=-1) @ encoded[:, None]) @ value.transpose(1, 2)  # [B, heads, 1, width]
             if cross.v.bias is not None:  # an added one; a key's is dead: it adds the same to every score
                 mixed = mixed + cross.v.bias.reshape(self.heads, 1, self.width)  # weights add up to 1
-            out = cross.o(mixed.reshape(batch, 1, self.heads * self.width))
-            x = (x.expand(batch, 1, -1) if number == 0 else x) + out
-            x = feed_forward(block, x)
+            out = cross.o(reshaped(mixed, (0, 1, self.heads * self.width), (batch, 1, self.heads * self.width)))
+            x = feed_forward(block, x + out)
         return norm(self.decoder.final_layer_norm, x)
 
 
@@ -77,11 +79,15 @@ FROZEN = ("shared.weight",)  # the start and [REG] tokens: no method tunes them
 def describe(model: Any) -> dict[str, Any]:
     """Return the manifest's fields that depend on the family."""
     chronos = model.chronos_config
+    apart = chronos.input_patch_stride == chronos.input_patch_size  # neither overlapping nor leaving steps out
     return {
         "context_length": chronos.context_length,
         "prediction_length": chronos.prediction_length,
         "quantile_levels": [float(level) for level in chronos.quantiles],
-        "parameters": {"patch_size": chronos.input_patch_size},
+        "parameters": {
+            "patch_size": chronos.input_patch_size,
+            **({} if apart else {"patch_stride": chronos.input_patch_stride}),
+        },
     }
 
 
@@ -134,7 +140,9 @@ def runtime_response(model: BoltModel, context: FloatArray) -> FloatArray:
 def operations(manifest: Manifest, batch: int, context_length: int, steps: int) -> int:
     """Count a forecast's operations in products of weights: two for each weight and row that it multiplies."""
     weights = [entry for entry in manifest.tensors if len(entry.shape) == 2 and "relative" not in entry.name]
-    patches = -(-context_length // int(manifest.parameters["patch_size"])) + 1
+    size = int(manifest.parameters["patch_size"])
+    whole = -(-context_length // size) * size
+    patches = (whole - size) // int(manifest.parameters.get("patch_stride", size)) + 2  # and the [REG] token
     once = sum(entry.size for entry in weights if not entry.name.startswith(("encoder.", "input_patch")))
     return 2 * batch * (once + patches * (sum(entry.size for entry in weights) - once))
 

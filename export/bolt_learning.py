@@ -149,7 +149,7 @@ class Shiftable(BoltParts):
 
     def _encode(self, x: Tensor, blocked: Tensor) -> tuple[Tensor, Back]:
         """Run the encoder: ``[B, T, D]``."""
-        bias = position_bias(self.encoder, x.shape[1], self.buckets) + blocked
+        bias = position_bias(self.encoder, x, self.buckets) + blocked
         backs = []
         for number in range(len(self.encoder.block)):
             x, back_attention = self._attend(f"encoder.block.{number}.layer.0", x, bias)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.layers import BLOCKED, buckets, patched, standardise
+from export.operators import reshaped
 
 
 class BoltParts(nn.Module):
@@ -53,12 +54,12 @@ class BoltParts(nn.Module):
         patched_mask = patched(mask, self.size, self.stride)  # [B, P, size]
         values = torch.cat([patched(scaled, self.size, self.stride), patched_mask], dim=-1)
         hidden = embed(values)  # [B, P, D]
-        attended = patched_mask.amax(dim=-1)  # [B, P]
+        blocked = (patched_mask.amax(dim=-1) - 1.0) * -BLOCKED  # [B, P]
         if self.use_reg_token:
             reg = self.shared.weight[self.reg_token].expand(batch, 1, -1)
             hidden = torch.cat([hidden, reg], dim=1)
-            attended = torch.cat([attended, torch.ones_like(attended[:, :1])], dim=1)
-        return hidden, ((1.0 - attended) * BLOCKED)[:, None, None, :], loc, scale
+            blocked = nn.functional.pad(blocked, (0, 1))
+        return hidden, reshaped(blocked, (0, 1, 1, -1), (batch, 1, 1, blocked.shape[1])), loc, scale
 
     def start(self) -> Tensor:
         """Return the decoder's one token ``[1, 1, D]``."""

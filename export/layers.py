@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from export.operators import counted, reshaped, thirds
+
 BLOCKED = -1e9  # finite, so that a row without any observation stays finite too; exp() of it is zero all the same
 
 
@@ -21,7 +23,7 @@ def patched(values: Tensor, size: int, stride: int) -> Tensor:
     Patches that overlap, or leave steps out, are put together from pieces of a length that divides both numbers.
     """
     if stride == size:
-        return values.reshape(values.shape[0], -1, size)
+        return reshaped(values, (0, -1, size), (values.shape[0], values.shape[1] // size, size))
     piece = math.gcd(size, stride)
     each, ahead = size // piece, stride // piece  # pieces of a patch, and from one patch to the next
     pieces = values.reshape(values.shape[0], -1, piece)  # [B, L / piece, piece]
@@ -36,13 +38,15 @@ def standardise(context: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     observed = ~torch.isnan(context)
     mask = observed.to(context.dtype)
-    values = torch.where(observed, context, torch.zeros_like(context))
+    zero, one = context.new_tensor(0.0), context.new_tensor(1.0)
+    values = torch.where(observed, context, zero)
     count = mask.sum(dim=-1, keepdim=True)
-    loc = values.sum(dim=-1, keepdim=True) / count.clamp(min=1.0)
-    centred = torch.where(observed, context - loc, torch.zeros_like(context))
-    scale = (centred.square().sum(dim=-1, keepdim=True) / count.clamp(min=1.0)).sqrt()
-    scale = torch.where(scale == 0, torch.full_like(scale, 1e-5), scale)
-    scale = torch.where(count == 0, torch.ones_like(scale), scale)
+    at_least_one = torch.maximum(count, one)
+    loc = values.sum(dim=-1, keepdim=True) / at_least_one
+    centred = torch.where(observed, context - loc, zero)
+    scale = (centred.square().sum(dim=-1, keepdim=True) / at_least_one).sqrt()
+    scale = torch.where(scale == 0, context.new_tensor(1e-5), scale)
+    scale = torch.where(count == 0, one, scale)
     return centred / scale, mask, loc, scale
 
 
@@ -101,14 +105,16 @@ def joined_projections(attention: Any, x: Tensor) -> Tensor:
     )
 
 
-def position_bias(stack: Any, length: int, rows: Tensor) -> Tensor:
-    """Return what an encoder stack adds to the scores of T = ``length`` places ``[1, heads, T, T]``; see `encode`."""
+def position_bias(stack: Any, x: Tensor, rows: Tensor) -> Tensor:
+    """Return what an encoder stack adds to the scores of the T places of ``x`` ``[B, T, D]``: ``[heads, T, T]``.
+
+    ``rows`` as `encode` has them.
+    """
     table = stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
-    by_distance = table[rows].transpose(0, 1)  # [heads, 2 * N - 1]; folded
-    position = torch.arange(length, device=rows.device)
-    index = position[None, :] - position[:, None] + (rows.shape[0] // 2)  # [query, key]
-    bias: Tensor = by_distance[:, index][None]
-    return bias
+    by_distance = table[rows]  # [2 * N - 1, heads]; folded
+    position = counted(x, 1)
+    index = position - position[:, None] + rows.shape[0] // 2  # [query, key]
+    return torch.nn.functional.embedding(index, by_distance).permute(2, 0, 1)
 
 
 def encode(
@@ -120,13 +126,14 @@ def encode(
     ``1 - N`` to ``N - 1``, N the longest T.
     """
     batch, length = x.shape[0], x.shape[1]
-    bias = position_bias(stack, length, rows) + blocked  # [B, heads, T, T]
+    bias = position_bias(stack, x, rows) + blocked  # [B, heads, T, T]
     for block in stack.block[:depth]:
         attention = block.layer[0].SelfAttention
         qkv = joined_projections(attention, norm(block.layer[0].layer_norm, x))
-        qkv = qkv.reshape(batch, -1, 3, heads, width).permute(2, 0, 3, 1, 4)  # [3, B, heads, T, width]
-        scores = qkv[0] @ qkv[1].transpose(-1, -2) + bias
-        mixed = torch.softmax(scores, dim=-1) @ qkv[2]
-        x = x + attention.o(mixed.transpose(1, 2).reshape(batch, -1, heads * width))
+        qkv = reshaped(qkv, (0, 0, 3 * heads, width), (batch, length, 3 * heads, width))
+        q, k, v = thirds(qkv.transpose(1, 2), 1)  # [B, heads, T, width] each
+        mixed = torch.softmax(q @ k.transpose(-1, -2) + bias, dim=-1) @ v
+        mixed = reshaped(mixed.transpose(1, 2), (0, 0, heads * width), (batch, length, heads * width))
+        x = x + attention.o(mixed)
         x = feed_forward(block, x)
     return norm(stack.final_layer_norm, x)

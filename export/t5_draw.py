@@ -16,7 +16,7 @@ def nucleus(largest: Tensor, temperature: Tensor | float, top_p: Tensor | float)
     """
     p = torch.softmax(largest / temperature, dim=-1)
     reached = torch.cumsum(p, dim=-1)
-    kept = torch.where(reached - p < top_p, p, torch.zeros_like(p))
+    kept = torch.where(reached - p < top_p, p, p.new_tensor(0.0))
     return kept, torch.cumsum(kept, dim=-1)
 
 

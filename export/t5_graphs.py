@@ -12,14 +12,23 @@ chronos-forecasting 2.3 asks for it), arranged for a small CPU:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from export.graph import OPSET
 from export.layers import BLOCKED, buckets, encode, feed_forward, joined_projections, norm
+from export.operators import counted, reshaped, thirds, written
 from export.t5_draw import last_kept, nucleus
+
+# ONNX Runtime's TopK keeps a heap of the largest tokens, and selects instead where more than the vocabulary to this
+# power are asked for (its top_k.cc). Logits rise bin by bin towards the likely ones, so nearly every token enters the
+# heap on the way: selecting is faster (docs/adr/0038).
+SELECTED = 0.725
+# Where neighbouring tokens come far apart, few enter the heap: for at most this part of the vocabulary it is faster.
+HEAPED = 1 / 40
 
 
 class EncoderGraph(nn.Module):
@@ -64,7 +73,7 @@ class StepGraph(nn.Module):
         self.logit_scale = config.d_model**-0.5 if config.tie_word_embeddings else 1.0
         self.rows: Tensor
         self.ahead: Tensor
-        self.end = config.chronos_config["eos_token_id"]
+        self.chronos: Any = config.chronos_config
         steps = config.chronos_config["prediction_length"]
         position = torch.arange(steps)
         back = position[:, None] - position  # [query, key]
@@ -86,83 +95,84 @@ class StepGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Return the next tokens ``[N]``, the logits ``[N, V]`` and per block the caches with this step's row."""
         x = self.shared(token)  # [N, D]
-        length = memory[3].shape[1]  # T
+        rows, heads, width, length = token.shape[0], self.heads, self.width, memory[3].shape[1]  # N, …, T
+        inner, batch, context = heads * width, observed.shape[0], observed.shape[1]
         table = self.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
         by_step = table[self.rows].transpose(1, 2) + self.ahead * BLOCKED  # [step, heads, key]; folded
-        bias = by_step[step][:, :, :length].unsqueeze(2)  # [1, heads, 1, T]
-        blocked = ((1.0 - observed) * BLOCKED)[:, None, None, :]  # [B, 1, 1, C]
-        path = torch.arange(memory[3].shape[0])[:, None]
-        place = torch.cat([path, step.expand_as(path)], dim=1)  # [N * heads, 2]: where a cache takes this step
+        bias = by_step.index_select(0, step)[:, :, :length]  # [1, heads, T]
+        blocked = reshaped((1.0 - observed) * BLOCKED, (0, 1, 1, -1), (batch, 1, 1, context))
+        place = self._place(memory[2], step, rows)
         caches: list[Tensor] = []
         for number, block in enumerate(self.decoder.block):
             cross_keys, cross_values, own_keys, own_values = memory[4 * number : 4 * number + 4]
             attention = block.layer[0].SelfAttention
             qkv = joined_projections(attention, norm(block.layer[0].layer_norm, x))
-            q, k, v = thirds(qkv)  # [N, heads * width] each
-            own_keys = written(own_keys, place, k.reshape(-1, self.width))  # [N * heads, T, width]
-            own_values = written(own_values, place, v.reshape(-1, self.width))
+            qkv = reshaped(qkv, (0, 3 * heads, width), (rows, 3 * heads, width))
+            q, k, v = thirds(qkv, 1)  # [N, heads, width] each
+            own_keys, own_values = written(own_keys, place, k), written(own_values, place, v)
             caches += [own_keys, own_values]
-            scores = own_keys @ q.reshape(-1, self.width, 1)  # [N * heads, T, 1]
-            scores = scores.reshape(-1, self.heads, 1, length) + bias
-            weights = torch.softmax(scores, dim=-1).reshape(-1, 1, length)
+            q = reshaped(q, (-1, 1, width), (rows * heads, 1, width))
+            scores = q @ own_keys.transpose(1, 2)  # [N * heads, 1, T]
+            scores = reshaped(scores, (-1, heads, 0), (rows, heads, length)) + bias
+            weights = reshaped(torch.softmax(scores, dim=-1), (-1, 1, 0), (rows * heads, 1, length))
             mixed = weights @ own_values  # [N * heads, 1, width]
-            x = x + attention.o(mixed.reshape(-1, self.heads * self.width))
+            x = x + attention.o(reshaped(mixed, (-1, inner), (rows, inner)))
             cross = block.layer[1].EncDecAttention
-            q = cross.q(norm(block.layer[1].layer_norm, x))
-            q = q.reshape(observed.shape[0], -1, self.heads, self.width)  # [B, S, heads, width]
+            q = cross.q(norm(block.layer[1].layer_norm, x)).reshape(batch, -1, heads, width)  # [B, S, heads, width]
             weights = torch.softmax(q.transpose(1, 2) @ cross_keys + blocked, dim=-1)  # [B, heads, S, C]
             mixed = (weights @ cross_values).transpose(1, 2)  # [B, S, heads, width]
-            x = x + cross.o(mixed.reshape(-1, self.heads * self.width))
+            x = x + cross.o(reshaped(mixed, (-1, inner), (rows, inner)))
             x = feed_forward(block, x)
         logits = self.lm_head(norm(self.decoder.final_layer_norm, x) * self.logit_scale)  # [N, V]
-        return draw(logits, noise, temperature, top_k, top_p, self.end), logits, *caches
+        return draw(logits, noise, temperature, top_k, top_p, self.chronos), logits, *caches
+
+    def _place(self, cache: Tensor, step: Tensor, rows: Any) -> Tensor:
+        """Return where ``cache`` ``[N * heads, T, width]`` takes this step, as (path, step) pairs ``[N, heads, 2]``."""
+        path = counted(cache, 0)[:, None]
+        pairs = torch.cat([path, step.expand_as(path)], dim=1)
+        return reshaped(pairs, (-1, self.heads, 2), (rows, self.heads, 2))
 
 
-def written(cache: Tensor, place: Tensor, row: Tensor) -> Tensor:
-    """Return ``cache`` ``[P, T, width]`` with ``row`` ``[P, width]`` at the (path, step) pairs ``place`` ``[P, 2]``.
-
-    ONNX's ScatterND, named as such: torch's own ``index_put`` arrives in the graph between transposes that change
-    nothing but copy the whole cache.
-    """
-    return torch.onnx.ops.symbolic(
-        "ScatterND", (cache, place, row), dtype=cache.dtype, shape=cache.shape, version=OPSET
-    )
-
-
-def thirds(qkv: Tensor) -> tuple[Tensor, ...]:
-    """Take ``qkv`` ``[N, 3 * M]`` apart: ``[N, M]`` each.
-
-    ONNX's Split, named as such: torch's own arrives as a sequence, of which every element is copied once more.
-    """
-    shape = (qkv.shape[0], qkv.shape[1] // 3)
-    parts: tuple[Tensor, ...] = tuple(
-        torch.onnx.ops.symbolic_multi_out(
-            "Split",
-            (qkv,),
-            {"axis": 1, "num_outputs": 3},
-            dtypes=[qkv.dtype] * 3,
-            shapes=[shape] * 3,
-            version=OPSET,
-        )
-    )
-    return parts
-
-
-def draw(logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, end: int) -> Tensor:
+def draw(
+    logits: Tensor, noise: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, chronos: Mapping[str, Any]
+) -> Tensor:
     """Draw one token for each row of ``logits`` ``[N, V]`` by its ``noise``: ``[N]``.
 
     As transformers does for a forecast of fixed length: the end token is never drawn; then temperature, the ``top_k``
-    largest, and of those the fewest whose probabilities reach ``top_p`` (Holtzman et al., ICLR 2020).
+    largest, and of those the fewest whose probabilities reach ``top_p`` (Holtzman et al., ICLR 2020). ``chronos`` is
+    the base's configuration: how its ``top_k`` are found fastest.
     """
-    never = torch.zeros(logits.shape[1]).index_fill(0, torch.tensor([end]), BLOCKED)
+    vocabulary = logits.shape[1]
     size: Any = top_k.item()
     torch._check(size >= 1)  # type: ignore[no-untyped-call]  # as torch ships it
-    torch._check(size <= logits.shape[1])  # type: ignore[no-untyped-call]
-    largest, tokens = torch.topk(logits + never, size, sorted=True)
+    torch._check(size <= vocabulary)  # type: ignore[no-untyped-call]
+    logits = logits + torch.zeros(vocabulary).index_fill(0, torch.tensor([chronos["eos_token_id"]]), BLOCKED)
+    across = between(vocabulary) if chronos["top_k"] <= HEAPED * vocabulary else 1
+    if across > 1:  # token i * ahead + j becomes place j * across + i
+        ahead, rows = vocabulary // across, logits.shape[0]
+        logits = reshaped(logits, (0, across, ahead), (rows, across, ahead)).transpose(1, 2)
+        logits = reshaped(logits, (0, vocabulary), (rows, vocabulary))
+        largest, places = torch.topk(logits, size, sorted=True)
+    else:
+        asked: Any = torch.sym_max(size, selected(vocabulary))  # type: ignore[no-untyped-call]
+        largest, places = torch.topk(logits, asked, sorted=True)
+        largest = largest[:, :size]
     kept, reached = nucleus(largest, temperature, top_p)
-    chosen = (reached <= noise[:, None] * reached[:, -1:]).sum(-1, keepdim=True)
-    chosen = torch.minimum(chosen, last_kept(kept))
-    return tokens.gather(1, chosen)[:, 0]
+    chosen = (reached <= noise.unsqueeze(1) * reached[:, -1:]).sum(-1, keepdim=True)
+    place = places.gather(1, torch.minimum(chosen, last_kept(kept))).squeeze(1)
+    if across == 1:
+        return place
+    return place % across * (vocabulary // across) + torch.div(place, across, rounding_mode="trunc")
+
+
+def selected(vocabulary: int) -> int:
+    """Return how many tokens must be asked for, at least, so that ONNX Runtime selects them and keeps no heap."""
+    return min(vocabulary, math.ceil(math.pow(vocabulary, SELECTED)) + 1)
+
+
+def between(vocabulary: int) -> int:
+    """Return the largest divisor of ``vocabulary`` up to its square root: tokens in steps of that are far apart."""
+    return next(size for size in range(math.isqrt(vocabulary), 0, -1) if vocabulary % size == 0)
 
 
 def longest_context(model: Any) -> int:

@@ -19,6 +19,7 @@ from device_runtime.cli.options import (
     json_option,
     session_options,
     settings,
+    settled_threads,
 )
 
 
@@ -37,11 +38,16 @@ def command(
     import numpy as np
 
     from device_runtime.cli.signed_only import check_signed
+    from device_runtime.forecast.bundle import Bundle
     from device_runtime.forecast.forecaster import Forecaster
+    from device_runtime.forecast.session import AUTO
     from device_runtime.processor import this_processor
 
+    used = settings(**session)
+    if used.threads == AUTO:
+        used = settled_threads(Bundle.open(bundle), used)
     start = time.perf_counter()
-    forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))
+    forecaster = Forecaster.open(bundle, check_signed(adapter), settings=used)
     activation = time.perf_counter() - start
     context_steps(forecaster, context_length)
     context = np.random.default_rng(0).normal(80, 10, (batch, context_length)).astype(np.float32)
@@ -52,6 +58,7 @@ def command(
         "forecast_ms_median": statistics.median(times) * 1e3,
         "forecast_ms_p95": sorted(times)[int(0.95 * (len(times) - 1))] * 1e3,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "threads": used.threads,
         "batch": batch,
         "context_length": context_length,
         "base": forecaster.bundle.digest.hex(),
@@ -62,7 +69,8 @@ def command(
         return
     click.echo(
         f"{report['processor']}\n"
-        f"activation {report['activation_ms']:.0f} ms, forecast {report['forecast_ms_median']:.2f} ms "
+        f"threads {report['threads']}, activation {report['activation_ms']:.0f} ms, "
+        f"forecast {report['forecast_ms_median']:.2f} ms "
         f"(95 %: {report['forecast_ms_p95']:.2f} ms), peak memory {report['peak_memory_mb']:.0f} MB"
     )
 

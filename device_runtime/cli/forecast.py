@@ -23,6 +23,7 @@ from device_runtime.cli.options import (
     said_use,
     session_options,
     settings,
+    settled_threads,
     warn_of_accepted,
     warn_of_use,
 )
@@ -95,6 +96,7 @@ def command(
     session = settings(**taken(SessionSettings, given))
     data = check_signed(adapter)
     base = Bundle.open(bundle)
+    session = settled_threads(base, session)
     bound = binding_of(data, named=adapter)
     steps = asked.prediction_length or (bound or base.manifest).prediction_length
     read = _read(source, asked, steps, bound, given)

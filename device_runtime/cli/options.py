@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from device_runtime.forecast.bundle import Bundle
     from device_runtime.forecast.forecaster import Forecast, Forecaster
+    from device_runtime.forecast.session import SessionSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,6 +29,21 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+
+class ThreadCount(click.IntRange):
+    """A number of threads, or ``auto``, which becomes `device_runtime.forecast.session.AUTO`."""
+
+    name = "threads"
+
+    def __init__(self) -> None:
+        super().__init__(1, 64)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises `click.BadParameter`, which names the option."""
+        from device_runtime.forecast.session import AUTO
+
+        return AUTO if value == "auto" else super().convert(value, param, ctx)
 
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
@@ -54,7 +72,12 @@ def session_options(function: F) -> F:
             default=False,
             help="Let threads spin while they wait: faster, but occupies a core.",
         ),
-        click.option("--threads", type=click.IntRange(1, 64), default=2, help="Threads of one forecast."),
+        click.option(
+            "--threads",
+            type=ThreadCount(),
+            default=2,
+            help="Threads of one forecast; auto: the fewest that are as fast as more, measured here at the start.",
+        ),
     ):
         function = option(function)
     return function
@@ -106,6 +129,20 @@ def settings(threads: int, spinning: bool, providers: tuple[str, ...]) -> Any:
     from device_runtime.forecast.session import SessionSettings
 
     return SessionSettings(threads=threads, spinning=spinning, providers=providers or ("CPUExecutionProvider",))
+
+
+def settled_threads(bundle: Bundle, session: SessionSettings) -> SessionSettings:
+    """Measure the number of threads where ``auto`` was asked for, and print on standard error what was found."""
+    from device_runtime.forecast.session import AUTO
+    from device_runtime.forecast.threads import best, measure
+
+    if session.threads != AUTO:
+        return session
+    times = measure(bundle, session)
+    chosen = best(times)
+    found = ", ".join(f"{count}: {ms:.2f} ms" for count, ms in times.items())
+    click.echo(f"threads {chosen} (measured with {found})", err=True)
+    return replace(session, threads=chosen)
 
 
 def context_steps(forecaster: Any, asked: int | None) -> int:

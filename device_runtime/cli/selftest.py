@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from device_runtime.cli.options import bundle_argument, json_option, session_options, settings
+from device_runtime.cli.options import bundle_argument, json_option, session_options, settings, settled_threads
 
 
 @click.command()
@@ -19,9 +19,11 @@ from device_runtime.cli.options import bundle_argument, json_option, session_opt
 def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
     """Check every file of a BUNDLE, merge an adapter and run its known-answer test."""
     from device_runtime.cli.signed_only import check_signed
+    from device_runtime.forecast.bundle import Bundle
     from device_runtime.forecast.forecaster import Forecaster
 
-    forecaster = Forecaster.open(bundle, check_signed(adapter), settings=settings(**session))
+    data, base = check_signed(adapter), Bundle.open(bundle)
+    forecaster = Forecaster.open(base, data, settings=settled_threads(base, settings(**session)))
     merged = forecaster.adapter
     assert merged is not None
     assert merged.known_answer is not None  # or open() had refused it

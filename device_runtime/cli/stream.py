@@ -18,6 +18,7 @@ from device_runtime.cli.options import (
     said_use,
     session_options,
     settings,
+    settled_threads,
     warn_of_use,
 )
 from device_runtime.cli.renamed import renamed_option
@@ -187,10 +188,13 @@ def _forecaster(
 ) -> Any:
     """Open a bundle with an adapter, or what a monitor has installed."""
     from device_runtime.cli.signed_only import check_signed
+    from device_runtime.forecast.bundle import Bundle
     from device_runtime.forecast.forecaster import Forecaster
 
     if bundle is not None:
-        return Forecaster.open(bundle, check_signed(adapter), settings=settings(**session), accept=accept)
+        data, base = check_signed(adapter), Bundle.open(bundle)
+        used = settled_threads(base, settings(**session))
+        return Forecaster.open(base, data, settings=used, accept=accept)
     from device_runtime.monitor import installer_of, workshop_of
     from device_runtime.update.host import Host
     from device_runtime.update.report import reporter
@@ -198,8 +202,8 @@ def _forecaster(
 
     assert config_path is not None
     config = read_config(config_path)
-    installer = installer_of(config, settings=settings(**session))
-    workshop = workshop_of(config, settings=settings(**session))
+    used = settled_threads(Bundle.open(config.bundle), settings(**session))
+    installer, workshop = installer_of(config, settings=used), workshop_of(config, settings=used)
     return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()), workshop=workshop)
 
 

@@ -20,6 +20,7 @@ from device_runtime.forecast.known_answer import prove, unproven
 from device_runtime.forecast.merge import check_base, merge
 from device_runtime.forecast.quantiles import ascending, at_levels, calibrate, sample_quantiles
 from device_runtime.forecast.session import SessionSettings
+from device_runtime.forecast.threads import settled
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.binding import Binding, Use, check, check_names
 from device_runtime.format.blob import blob_size, decode, read_header
@@ -103,10 +104,10 @@ class Forecaster:
         check_names(accept)
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
-        settings = settings or SessionSettings()
         family = FAMILIES.get(bundle.manifest.family)
         if family is None:
             raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
+        settings = settled(bundle, settings or SessionSettings())
         if adapter is None:
             alone = cls(bundle, family(bundle, {}, settings), None, None, use, accept)
             alone.self_test()

@@ -25,6 +25,7 @@ from device_runtime.forecast.learning import finite_or_missing, open_learning
 from device_runtime.forecast.merge import merge
 from device_runtime.forecast.quantiles import ascending, at_levels, calibrate
 from device_runtime.forecast.session import SessionSettings
+from device_runtime.forecast.threads import settled
 from device_runtime.format.adapter import Adapter, Calibration
 from device_runtime.format.binding import Binding, Use, check
 from device_runtime.format.delta import Dense
@@ -55,7 +56,8 @@ class HotForecaster:
         self._places = dict(zip(self._indices, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.size = sum(sizes)  # n
         self._still = np.zeros(self.size, dtype=np.float32)
-        self._model = SHIFTED_FAMILIES[bundle.manifest.family](bundle, {}, settings or SessionSettings())
+        settings = settled(bundle, settings or SessionSettings())
+        self._model = SHIFTED_FAMILIES[bundle.manifest.family](bundle, {}, settings)
 
     @classmethod
     def open(cls, bundle: Path | str, *, settings: SessionSettings | None = None) -> HotForecaster:

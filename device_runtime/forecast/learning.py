@@ -22,6 +22,7 @@ from device_runtime.forecast.known_answer import prove, unproven
 from device_runtime.forecast.merge import merge
 from device_runtime.forecast.quantiles import ascending, calibrate
 from device_runtime.forecast.session import SessionSettings, open_session, run_all
+from device_runtime.forecast.threads import settled
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.learning import GRADIENT, LEARNING_FILE, Learning
 from device_runtime.format.manifest import MAX_MANIFEST_SIZE
@@ -50,7 +51,7 @@ class LearningSession:
         self.prediction_length = min(
             manifest.prediction_length, bound.prediction_length if bound else manifest.prediction_length
         )
-        settings = settings or SessionSettings()
+        settings = settled(bundle, settings or SessionSettings())
         with bundle.in_memory():
             self._model = SHIFTED_FAMILIES[manifest.family](bundle, merged, settings)
             self._gradient = open_session(bundle, GRADIENT, merged, settings)

@@ -18,6 +18,8 @@ GRAPH_SUFFIX = ".onnx"
 OUT_OF = ("bad_alloc", "bad alloc", "failed to allocate", "out of memory", "memory allocation", "cannot allocate",
           "too many open files", "pthread_create", "resource temporarily unavailable")  # fmt: skip
 
+AUTO = 0  # threads: as many as are measured to be best
+
 Session = Any  # onnxruntime.InferenceSession, which ships no types
 
 
@@ -25,7 +27,7 @@ Session = Any  # onnxruntime.InferenceSession, which ships no types
 class SessionSettings:
     """How ONNX Runtime may use the device. The defaults suit a small monitor that does other work too."""
 
-    threads: int = 2  # intra-op; a Chronos-Bolt tiny forecast gains nothing beyond
+    threads: int = 2  # intra-op; a Chronos-Bolt tiny forecast gains nothing beyond. `AUTO`: see `forecast.threads`
     spinning: bool = False  # threads that wait busily are faster and take a core from the monitor
     memory_arena: bool = False  # an arena trades memory for nothing at batch 1
     prepacking: bool = True  # without it a session is smaller and slower

@@ -27,10 +27,9 @@ from device_runtime.processor import this_processor
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import FAMILIES, Base, Family
 from edge_tsfm.models.timed import Timed
+from edge_tsfm.research.peak import operations_per_ms
 from export.families import find_family
 
-# What the work cannot go under: multiply-adds at the rate one large product reaches here, and weights read once.
-PRODUCT_SIZE = 1_024
 # On a busy machine wall time includes waiting; processor time counts only what a forecast used, on all threads.
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 SETTLE_S = 0.2  # for the other's threads to go to sleep
@@ -212,15 +211,12 @@ def in_turn(
 def floor_ms(bundle: Bundle, case: Case, *, threads: int) -> float | None:
     """Estimate the least time a forecast's matrix products take here, in milliseconds.
 
-    Its `operations` at the rate of one large float32 product; None where they are not known.
+    Its `operations` at the rate of the fastest large float32 product; None where they are not known.
     """
     count = operations(bundle.manifest, case)
     if count is None:
         return None
-    torch.set_num_threads(threads)
-    a = torch.randn(PRODUCT_SIZE, PRODUCT_SIZE)
-    (product,) = in_turn([lambda: a @ a], 20)
-    return count / (2 * PRODUCT_SIZE**3) * product.median
+    return count / operations_per_ms(threads)
 
 
 def operations(manifest: Manifest, case: Case) -> int | None:

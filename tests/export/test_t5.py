@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
 
 from device_runtime.errors import FormatError, InputError, SelfTestError  # noqa: E402
 from device_runtime.forecast.bundle import Bundle  # noqa: E402
@@ -24,6 +25,7 @@ from export.contexts import synthetic_contexts  # noqa: E402
 from export.errors import ExportError  # noqa: E402
 from export.float64 import allowed_error, in_float64  # noqa: E402
 from export.parity import check_base  # noqa: E402
+from export.t5_graphs import HEAPED, between, selected  # noqa: E402
 from tests.support.rounding import ANY_ORDER, FACTOR, assert_near, in_double, judged  # noqa: E402
 
 PROVENANCE = {"source": "test", "licence": "none", "weights": "none"}
@@ -165,6 +167,28 @@ def test_samples_are_distributed_as_those_of_transformers(base, bundle, sampling
         limit = freedom * (1 - 2 / (9 * freedom) + 3.72 * np.sqrt(2 / (9 * freedom))) ** 3
         assert statistic < limit, (step, statistic, limit)
         assert set(np.flatnonzero(b)) <= set(np.flatnonzero(a)) or (a + b)[(a == 0) & (b > 0)].max() < 20
+
+
+def test_tokens_are_drawn_alike_however_the_largest_are_found(base, bundle, tmp_path: Path) -> None:
+    """In a heap or by selection: a base that draws from few tokens has another graph, and no other draws."""
+    assert between(64) == 8
+    assert selected(64) > 5
+    few = copy.deepcopy(base.model)
+    few.config.chronos_config = few.config.chronos_config | {"top_k": int(64 * HEAPED)}
+    export_base(few, family="chronos-t5", name="few", out=tmp_path / "few", provenance=PROVENANCE)
+    folders = (bundle.path, tmp_path / "few")
+    nodes = [onnx.load(folder / "step.onnx", load_external_data=False).graph.node for folder in folders]
+    assert [sum(node.op_type == "Mod" for node in some) for some in nodes] == [0, 1]
+    context = synthetic_contexts(2, 20, missing=0.1, seed=3)
+    for sampling in ({"top_k": 1}, {"top_k": 5}, {"top_k": 50, "temperature": 2.0}, {"top_k": 64, "top_p": 0.7}):
+        expected = drawn(bundle, context, 8, 40, **sampling)
+        assert sampling["top_k"] == 1 or len(np.unique(expected)) > 4
+        np.testing.assert_array_equal(drawn(Bundle.open(tmp_path / "few"), context, 8, 40, **sampling), expected)
+
+
+@pytest.mark.parametrize(("vocabulary", "expected"), [(4096, 64), (64, 8), (12, 3), (13, 1), (1, 1)])
+def test_tokens_that_are_neighbours_come_far_apart(vocabulary: int, expected: int) -> None:
+    assert between(vocabulary) == expected
 
 
 def test_a_seed_gives_the_same_paths_alone_in_a_batch_and_in_a_longer_forecast(bundle) -> None:

@@ -1,6 +1,8 @@
 """What bench times, and what it refuses before it begins."""
 
+import dataclasses
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from device_runtime.forecast.session import SessionSettings
 from edge_tsfm.cli.bench import command
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import FAMILIES
+from edge_tsfm.research import peak
 from edge_tsfm.research.bench import Case, cases, check_timed, forecast_timing, in_turn, operations, optimum_pipeline
 from edge_tsfm.research.profiling import profile_forecast
 from export import export_optimum
@@ -71,6 +74,41 @@ def test_operations_of_a_chronos_t5_are_those_of_its_layers(exported) -> None:
     step = config.num_decoder_layers * (6 * d * inner + 2 * d * ff + 2 * context * inner) + 64 * d
     counted = operations(bundle.manifest, Case(context_length=16, prediction_length=4))
     assert counted == 2 * (context * (encoder + cross) + rows * step)
+
+
+@pytest.mark.parametrize(("stride", "patches"), [(4, 4), (2, 7), (1, 13), (6, 3)])
+def test_patches_that_overlap_are_counted_each(exported, stride: int, patches: int) -> None:
+    """A context of 15 steps is 16 with what is missing in front: so many patches of 4, and the [REG] token."""
+    manifest = exported("chronos-bolt")[1].manifest
+    case = Case(context_length=15, prediction_length=4)
+
+    def counted(**parameters: int) -> int:
+        return operations(dataclasses.replace(manifest, parameters={"patch_size": 4, **parameters}), case)
+
+    weights = [entry for entry in manifest.tensors if len(entry.shape) == 2 and "relative" not in entry.name]
+    each = sum(entry.size for entry in weights if entry.name.startswith(("encoder.", "input_patch")))
+    once = sum(entry.size for entry in weights) - each
+    assert counted(patch_stride=stride) == 2 * (once + (patches + 1) * each)
+    assert counted() == counted(patch_stride=4)
+
+
+@pytest.mark.parametrize(("seconds", "above"), [(0.0, 1e9), (0.5, 2 * peak.SIZE**3 / 500)])
+def test_the_peak_is_that_of_the_faster_library(monkeypatch, seconds: float, above: float) -> None:
+    """ONNX Runtime's product at once, and then slower than torch's: in operations a millisecond."""
+
+    class Product:
+        def run(self, *_: object) -> None:
+            time.sleep(seconds)
+
+    monkeypatch.setattr(peak, "_product", lambda *_: Product())
+    monkeypatch.setattr(peak, "ROUNDS", 2)
+    assert peak.operations_per_ms(1) > above
+
+
+def test_onnx_runtimes_product_is_torchs() -> None:
+    a, b = torch.randn(5, 5), torch.randn(5, 5)
+    (product,) = peak._product(b.numpy(), 1).run(None, {"x": a.numpy()})
+    torch.testing.assert_close(torch.from_numpy(product), a @ b)
 
 
 def test_a_profile_names_the_graphs_of_a_chronos_t5(exported, tmp_path: Path) -> None:
