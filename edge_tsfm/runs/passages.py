@@ -7,8 +7,9 @@ learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adap
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from device_runtime.adapt.modes import MODES
 from device_runtime.adapt.optimiser import Optimiser
 from device_runtime.adapt.rules import AdaptRules
 from device_runtime.adapt.tracking import Tracking
+from device_runtime.update.adapting import LEARNT, LOGGED, STEPS
 from device_runtime.update.learner_store import BLOCK
 from device_runtime.update.sealed import seal
 from edge_tsfm.data.series import Series
@@ -125,7 +127,7 @@ def learn(
         tell(f"{number + 1:,} of {len(stays):,} stays")
     out.shifts[len(stays)] = learner.shift.copy()
     out.steps, out.refused = learner.optimiser.steps, learner.refused
-    out.written, encoding = _encoded(learner)
+    out.written, encoding = _encoded(learner, clock.latest)
     out.held = learner.reservoir.size + learner.optimiser.size
     out.step_ms, out.stay_ms = clock.per_step, clock.seconds * 1e3 / max(1, len(stays)) + encoding
     out.differences = clock.differences
@@ -133,10 +135,10 @@ def learn(
     return out
 
 
-def _encoded(learner: Learner) -> tuple[int, float]:
-    """Encode a learner as it is written: bytes, and milliseconds of processor time."""
+def _encoded(learner: Learner, steps: Iterable[Entry]) -> tuple[int, float]:
+    """Encode a learner and its last steps as they are written: bytes, and milliseconds of processor time."""
     begun = time.process_time()
-    size = len(seal(learner.to_value()))
+    size = len(seal({LEARNT: learner.to_value(), STEPS: [asdict(one) for one in steps]}))
     return -(-size // BLOCK) * BLOCK, 1e3 * (time.process_time() - begun)
 
 
@@ -147,6 +149,7 @@ class _Clock:
     seconds: float = 0.0
     learning: float = 0.0
     learnt: int = 0
+    latest: deque[Entry] = field(default_factory=lambda: deque(maxlen=LOGGED))
     differences: list[tuple[int, float]] = field(default_factory=list)
     _sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
@@ -162,7 +165,7 @@ class _Clock:
                 self.learning += spent
                 self.learnt += 1
             self._note(entry)
-        learner.drain()
+        self.latest += learner.drain()
 
     def _note(self, entry: Entry) -> None:
         """Add up a stay's losses; after its last batch, store how the candidate compares."""
