@@ -11,7 +11,7 @@
 #define AT_ONCE 0.7      /* share of the part that bets from the first stay; each later one has half of what is left */
 #define MOST_DOUBLED 50u
 
-static const double WEIGHTS[ETQ_BETS] = {0.05, 0.15, 0.3, 0.4, 0.1};           /* of the bets' shares of a part */
+static const double WEIGHTS[ETQ_BETS] = {0.05, 0.15, 0.3, 0.4, 0.1};       /* shares of a part, one for each bet */
 static const uint64_t STARTS[ETQ_PARTS] = {0, 25, 50, 100, 200, 400, 800}; /* stays before each part bets */
 
 static void add(etq_evidence *e, double x)
