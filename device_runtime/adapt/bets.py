@@ -6,13 +6,14 @@ the test may be checked after every stay: if the candidate is never better, the 
 at most 1 / ``promote_evidence``.
 
 The clipping bound of a stay's difference follows the candidate: an early candidate is close to the running model, and
-bets on differences of a tenth of their bound cannot grow. So the bound is tracked such that about one stay in seven
-exceeds it (`Bound`). It is fixed before a stay is scored, which is all that a fair bet needs. Clipping hides rare gross
-losses, so a candidate is promoted only if its summed, unclipped loss is also the smaller one.
+bets on differences of a tenth of their bound cannot grow. So the bound is one and a half times the mean size of the
+last differences (`Bound`). It is fixed before a stay is scored, which is all that a fair bet needs. Clipping hides rare
+gross losses, so a candidate is promoted only if its summed, unclipped loss is also the smaller one.
 
-An early candidate is poor, and what was lost on it would have to be won back. So the stake is divided into parts that
-start to bet later and later (a mixture of e-processes is an e-process): half at once, a quarter after 25 stays, an
-eighth after 50, and so on.
+The stake is divided over five bets, most of it on those that pay at gains that were seen, and over parts that begin
+later (a mixture of e-processes is an e-process): most of it bets at once, so that a clear gain shows within a few dozen
+stays, and the rest later, so that what was lost on a poor early candidate need not be won back.
+docs/reference/adaptation.md compares it with other tests.
 """
 
 from __future__ import annotations
@@ -29,9 +30,15 @@ from device_runtime.quality.evidence import Wealth, difference, log_mean, logs_o
 # Upper limit of the clipping bound, as a relative difference of a stay. A promoted model is always compared with frozen
 # at this bound: some 2.5 standard deviations of real stays.
 CLIP = 0.05
-LEAST_CLIP = 0.01  # lower limit for a candidate, however little it differs
-WIDER, NARROWER = 1.9, 0.9  # factors on the bound after a stay beyond it, and after any other: one in seven exceeds it
+LEAST_CLIP = 0.005  # lower limit for a candidate, however little it differs
+WIDTH = 1.5  # the bound in mean absolute differences: of normal ones, one in four exceeds it
+LATEST = 12  # stays over which that mean is taken
+LONGEST = 2.0  # bounds: a longer difference counts as this in the mean
+WEIGHTS = (0.05, 0.15, 0.3, 0.4, 0.1)  # of the five bets' shares of a part; sums to 1
 STARTS = (0, 25, 50, 100, 200, 400, 800)  # number of stays after which each part of the stake begins to bet
+AT_ONCE = 0.7  # the first part's share; each later one has half of what is left, and the rest never bets
+SHARES = (AT_ONCE, *((1 - AT_ONCE) * 0.5**place for place in range(1, len(STARTS))))
+REST = (1 - AT_ONCE) * 0.5 ** (len(STARTS) - 1)
 
 
 class Proposal(StrEnum):
@@ -68,9 +75,12 @@ class Evidence:
     @property
     def log(self) -> float:
         """Logarithm of the capital, which began at 1."""
-        shares = [-(place + 1) * math.log(2) for place in range(len(STARTS))]
-        logs = [share + part.log for share, part in zip(shares, self.parts, strict=True)]
-        logs.append(shares[-1])  # the last part never bets
+        logs = [
+            math.log(share * weight) + log
+            for share, part in zip(SHARES, self.parts, strict=True)
+            for weight, log in zip(WEIGHTS, part.logs, strict=True)
+        ]
+        logs.append(math.log(REST))
         return log_mean(logs) + math.log(len(logs))
 
     def to_value(self) -> list[Any]:
@@ -88,13 +98,16 @@ def evidence_of(value: Any) -> Evidence:
 
 @dataclass
 class Bound:
-    """The clipping bound of a candidate's differences: wider after a stay that exceeds it, narrower after any other."""
+    """The clipping bound of a candidate's differences: in proportion to the mean size of the last ones."""
 
     clip: float = CLIP
+    stays: int = 0
 
     def follow(self, difference: float) -> None:
         """Update the bound with one stay's unclipped relative difference."""
-        moved = self.clip * (WIDER if abs(difference) > self.clip else NARROWER)
+        self.stays += 1
+        size = min(abs(difference), LONGEST * self.clip)
+        moved = self.clip + (WIDTH * size - self.clip) / min(self.stays, LATEST)
         self.clip = min(max(moved, LEAST_CLIP), CLIP)
 
 
@@ -135,18 +148,18 @@ class Bets:
         return {
             "better": self.better.to_value(),
             "worse": self.worse.to_value(),
-            "clip": self.bound.clip,
+            "bound": [self.bound.clip, self.bound.stays],
             "gained": self.gained,
             "demotions": self.demotions,
         }
 
     def restore(self, value: Any) -> None:
         """Restore what `to_value` wrote. Raises what `evidence_of` does; then nothing is changed."""
-        demotions, clip, gained = value["demotions"], value["clip"], value["gained"]
-        if type(demotions) is not int or demotions < 0:
-            raise FormatError(f"evidence: {demotions!r} demotions")
+        demotions, gained, (clip, stays) = value["demotions"], value["gained"], value["bound"]
+        if any(type(one) is not int or one < 0 for one in (demotions, stays)):
+            raise FormatError(f"evidence: {demotions!r} demotions, a bound of {stays!r} stays")
         if type(clip) is not float or not LEAST_CLIP <= clip <= CLIP or type(gained) is not float:
             raise FormatError(f"evidence: clip {clip!r}, gained {gained!r}: want numbers, and {LEAST_CLIP} to {CLIP}")
         better, worse = evidence_of(value["better"]), evidence_of(value["worse"])
         self.better, self.worse, self.demotions = better, worse, demotions
-        self.bound, self.gained = Bound(clip), gained
+        self.bound, self.gained = Bound(clip, stays), gained

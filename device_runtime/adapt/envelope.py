@@ -18,7 +18,7 @@ from device_runtime.format import canonical
 from device_runtime.format.envelope import MAX_SIGNATURES_SIZE, Signature, Verifier, read_signatures, verify
 
 FORMAT_NAME = "edge-tsfm adaptation envelope"
-VERSION = 1
+VERSION = 2  # 1: without `blend`, when a candidate was all that was learnt
 PREFIX = b"edge-tsfm envelope v1\0"
 MAX_TEXT = 16_384  # bytes of the JSON
 MAX_SIZE = MAX_TEXT + 1 + MAX_SIGNATURES_SIZE
@@ -132,8 +132,12 @@ def decode(data: bytes) -> Envelope:
     if not isinstance(value, dict) or value.pop("format", None) != FORMAT_NAME:
         raise FormatError(f"not an envelope of adaptation: want format {FORMAT_NAME!r}")
     version = value.pop("format_version", None)
-    if type(version) is not int or version != VERSION:
-        raise UnsupportedError(f"envelope: version {version!r}; this runtime reads {VERSION}")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise UnsupportedError(f"envelope: version {version!r}; this runtime reads 1 to {VERSION}")
+    if version == 1 and isinstance(value.get("rules"), dict):
+        if "blend" in value["rules"]:
+            raise FormatError("envelope: version 1 has no rule blend")
+        value["rules"]["blend"] = 1.0
     return bind(Envelope, value, "envelope", complete=True)
 
 

@@ -30,7 +30,7 @@ from device_runtime.quality.scores import pinball
 
 FloatArray = NDArray[np.float32]
 
-VERSION = 2  # 1: a bound of differences that never moved
+VERSION = 3  # 1: a bound of differences that never moved; 2: one that moved by fixed factors
 DAY_MS = 86_400_000
 MAX_WAITING = 8  # stays that wait to be scored and learnt from; the oldest is dropped first
 MAX_STAY = 8_192  # latest steps of a stay that are used
@@ -197,8 +197,8 @@ class Learner:
 
     @property
     def shift(self) -> FloatArray:
-        """The candidate ``[n]``: the moving average of the iterates."""
-        return self.optimiser.mean
+        """The candidate ``[n]``: ``blend`` of the moving average of the iterates."""
+        return np.float32(self.rules.blend) * self.optimiser.mean
 
     def drain(self) -> list[Entry]:
         """Return the log's new entries and forget them."""
@@ -238,7 +238,7 @@ class Learner:
             task.sums[place] += found
         task.at += len(contexts)
         if task.at < len(task.scored[0]):
-            return self._entry("scored", len(contexts), [found for _, found in done])
+            return self._entry("scored", len(contexts), [found for _, found in done], stay=self.stays + 1)
         task.judged = True
         self.stays += 1
         self._judge(Losses(frozen=task.sums[0], running=task.sums[1], candidate=task.sums[2]))
@@ -299,12 +299,14 @@ class Learner:
             return math.nan, None
         return float(value), self.optimiser.step(gradient, day) if math.isfinite(value) else None
 
-    def _entry(self, what: str, windows: int, losses: list[float], evidence: float | None = None) -> Entry:
+    def _entry(
+        self, what: str, windows: int, losses: list[float], evidence: float | None = None, stay: int | None = None
+    ) -> Entry:
         """Add an entry for a step to the log."""
         self.numbered += 1
         entry = Entry(
             number=self.numbered,
-            stay=self.stays,
+            stay=self.stays if stay is None else stay,
             what=what,
             windows=windows,
             losses=tuple(losses),

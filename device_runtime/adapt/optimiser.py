@@ -82,6 +82,11 @@ class Optimiser:
         return (x * np.float32(cap / rms), True) if rms > cap else (x, False)
 
     @property
+    def size(self) -> int:
+        """Bytes that its numbers take."""
+        return sum(int(getattr(self, name).nbytes) for name in ARRAYS)
+
+    @property
     def digest(self) -> str:
         """A digest of 16 characters, equal if two learners have the same bits."""
         return sha256(b"".join(getattr(self, name).tobytes() for name in ARRAYS)).hexdigest()[:16]

@@ -15,7 +15,7 @@ DENSE_MS = 300_000  # a stream with a step every 5 minutes or more often is dens
 # What is chosen where a setting was left at 0: on dense streams, on others (docs/results/adaptation.md).
 CHOSEN: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
-        "steps": (5, 4),
+        "steps": (20, 4),
         "first_windows": (8, 64),
         "rate": (0.003, 0.001),
         "average": (0.9, 0.98),
@@ -40,6 +40,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "scored_windows": (1, 512),
         "rate": (0, 0.03),
         "average": (0, 0.9999),
+        "blend": (0.05, 1),
         "anchor": (0, 10),
         "clip_norm": (1e-3, 100),
         "clip_spreads": (1, 20),
@@ -98,18 +99,19 @@ class AdaptRules:
     keep_windows: Keep = "memory"  # "disk": also in the learner's state on disk
     stride: int = 0  # steps between two windows to learn from; 0: a sixth of a forecast on dense streams, else half
     # --- learning
-    steps: int = 0  # steps of Adam for each finished stay; 0: 5 on dense streams, else 4
+    steps: int = 0  # steps of Adam for each finished stay; 0: 20 on dense streams, else 4
     batch: int = 32  # windows in a step; those that are not new are drawn from the kept ones
     first_windows: int = 0  # no step before so many windows were seen; 0: 8 on dense streams, else 64
     rate: float = 0.0  # learning rate of Adam; 0: 0.003 on dense streams, else 0.001
-    average: float = 0.0  # decay of the iterates' moving average, the candidate; 0: 0.9 on dense streams, else 0.98
+    average: float = 0.0  # decay of the iterates' moving average; 0: 0.9 on dense streams, else 0.98
+    blend: float = 0.5  # the candidate, between the installed model (0) and that average (1)
     anchor: float = 0.0  # weight of the squared shift in the loss: pulls towards the installed model
     clip_norm: float = 1.0  # largest norm of the gradient
     clip_spreads: float = 20.0  # targets are clipped at so many standard deviations of their context
     cap_tensor: float = 0.2  # largest root mean square of one tensor's shift
     cap_day: float = 0.1  # largest root mean square of the change of the shift in one day
     # --- evidence
-    scored_windows: int = 32  # most scored windows of each stay: evenly spaced, three within a forecast's length
+    scored_windows: int = 64  # most scored windows of each stay: evenly spaced, three within a forecast's length
     promote_evidence: float = 20.0  # evidence needed that the candidate is better
     promote_stays: int = 0  # least number of stays that it was scored on; 0: 25 on dense streams, else 100
     demote_evidence: float = 20.0  # evidence that demotes: the promoted model is worse than the installed one

@@ -71,9 +71,9 @@ FILE = Existing(dir_okay=False)
     "--simulate",
     "simulated",
     type=click.IntRange(0),
-    default=200,
+    default=2000,
     show_default=True,
-    help="Number of simulated wards without any possible gain, to count false promotions.",
+    help="Number of simulated wards without any possible gain, to count false promotions, and of wards as measured.",
 )
 @click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Draws of the bootstrap.")
 @length_options(context="the adapter's, or 48", prediction="the adapter's, or 6")
@@ -106,6 +106,7 @@ def command(
     from edge_tsfm.report.adapt import page, text
     from edge_tsfm.runs.adapt_eval import Options, adapt_eval
     from edge_tsfm.runs.history import AskedLengths, read_history
+    from edge_tsfm.runs.learning_peak import learning_peak
 
     rules = _rules(given.pop("mode"), given.pop("config"))
     asked = AskedLengths(**taken(AskedLengths, given))
@@ -120,6 +121,7 @@ def command(
         lengths=lengths,
         levels=tuple(runs.bundle.manifest.quantile_levels),
         plausible=(bound.low, bound.high) if (bound := history.bound) else history.dataset.report.plausible_range,
+        peak_mib=learning_peak(bundle, adapter, lengths.context_length, lengths.prediction_length),
         **how,
     )
     others = {"base": _predict(_opened(history, bundle, None, ()), lengths)} if adapter else {}

@@ -35,22 +35,51 @@ class Line:
     mse_percent: Estimate
     cover_error: float  # mean over patients of |coverage - 0.8|
     worse: dict[str, float]  # percent -> share of patients whose WQL is higher than frozen's by more
+    # The same if every patient's change were higher by as much as the mean gain: what is left is the spread between
+    # patients that any forecaster so far from the frozen one has, even one that gains nothing.
+    worse_by_spread: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stationary:
-    """Simulated wards in which the candidate is never better: how many would have promoted it."""
+class _Wards:
+    """Simulated wards, and how many promoted."""
 
     wards: int
     stays: int  # in each ward's life
     promoted: int
-    spread: float  # standard deviation of the relative paired difference, as measured
-    limit: float  # what the rule promises
+    between: tuple[float, float]  # 95 % interval of their share
 
     @property
     def share(self) -> float:
-        """Of wards with a false promotion."""
+        """Of wards that promoted."""
         return self.promoted / self.wards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stationary(_Wards):
+    """Simulated wards in which the candidate is never better: how many would have promoted it."""
+
+    spread: float  # standard deviation of the relative paired difference, as measured
+    limit: float  # what the rule promises
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated(_Wards):
+    """Simulated wards whose differences are those that were measured: how many would have promoted."""
+
+    median: float | None  # stays until they promoted, of those that did
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What learning costs one bed that is never empty, with stays as long as the history's."""
+
+    stays: float  # a day
+    cpu_ms: float  # processor time a day, of scoring, learning and encoding what is written
+    written: float  # bytes a day that the learner's file asks for: the monitor's kib_per_day holds back the rest
+    file: int  # bytes of one write
+    held: int  # bytes of windows, shift and optimiser in memory
+    peak_mib: float | None  # of a process that does nothing else; None where the system does not tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +122,8 @@ class AdaptEval:
     held_out: dict[str, list[Line]] = field(default_factory=dict)
     wards: list[WardChanges] = field(default_factory=list)
     stationary: Stationary | None = None
+    resampled: Simulated | None = None
+    cost: Cost | None = None
     faults: list[Injected] = field(default_factory=list)
     step_ms: float = 0.0  # processor time of a step of learning, or of a tracked forecast
     stay_ms: float = 0.0  # of a stay
@@ -123,6 +154,7 @@ def lines(
 
         own, other = (sums[:, one, _at("wql"), 0] for one in (k, place))
         rise = 100 * (own / np.where(other > 0, other, np.nan) - 1)
+        gain = percent("wql").value
         cover = sums[:, k, _at("coverage")]
         out.append(
             Line(
@@ -133,6 +165,7 @@ def lines(
                 coverage=float(of[0, 0, _at("coverage")]),
                 width=float(of[0, 0, _at("width")]),
                 wql_percent=percent("wql"),
+                worse_by_spread={f"{limit:g}": float(np.mean(rise - gain > limit)) for limit in WORSE if len(sums)},
                 mse_percent=percent("mse"),
                 cover_error=float(np.mean(np.abs(cover[:, 0] / cover[:, 1] - 0.8))) if len(sums) else float("nan"),
                 worse={f"{limit:g}": float(np.mean(rise > limit)) for limit in WORSE} if len(sums) else {},
@@ -174,6 +207,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     if hasattr(value, "__dataclass_fields__"):
-        more = {"share": value.share} if isinstance(value, Stationary) else {}
+        more = {"share": value.share} if isinstance(value, _Wards) else {}
         return _plain({**vars(value), **more})
     return value

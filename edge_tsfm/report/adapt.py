@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from edge_tsfm.evaluation.adaptation import AdaptEval, Line, Stationary
+from edge_tsfm.evaluation.adaptation import AdaptEval, Cost, Line, Simulated, Stationary
 from edge_tsfm.evaluation.report import Estimate
 from edge_tsfm.report.charts import Across, Curve, chart
 from edge_tsfm.report.document import Bullets, Page, Picture, Pictures, Row, Section, Table, Text, facts, number
@@ -78,8 +78,16 @@ def remarks(found: AdaptEval) -> Iterator[str]:
     for one in found.wards:
         what = ", ".join(f"{change['what']} after {change['stay']} stays" for change in one.changes)
         yield f"order {one.seed}, ward {one.ward + 1} of {one.stays} stays, {one.steps} steps: {what or 'no change'}"
+    for line in found.overall:
+        if line.name in COLOURS and line.worse_by_spread:
+            yield (
+                f"{SAID[line.name]}: {line.worse['2']:.1%} of {found.unit}s > 2 % worse; as far from frozen without "
+                f"any gain it would be {line.worse_by_spread['2']:.1%}"
+            )
     if found.stationary is not None:
         yield _stationary(found.stationary)
+    if found.resampled is not None:
+        yield _resampled(found.resampled)
     for fault in found.faults:
         yield (
             f"fault {fault.name}: {fault.promoted} of {fault.wards} wards promoted behind its beginning, "
@@ -88,13 +96,36 @@ def remarks(found: AdaptEval) -> Iterator[str]:
             f"{say(fault.late[2].wql_percent)} %"
         )
     yield f"processor time: {found.step_ms:.2f} ms a step, {found.stay_ms:.1f} ms a stay"
+    if found.cost is not None:
+        yield _cost(found.cost)
 
 
 def _stationary(one: Stationary) -> str:
     return (
-        f"{one.promoted} of {one.wards} simulated wards of {one.stays:,} stays in which nothing is to be gained "
-        f"promoted ({one.share:.1%}; the rule promises at most {one.limit:.1%}); spread of a stay's difference "
+        f"{one.promoted:,} of {one.wards:,} simulated wards of {one.stays:,} stays in which nothing is to be gained "
+        f"promoted ({_share(one)}; the rule promises at most {one.limit:.1%}); spread of a stay's difference "
         f"{one.spread:.2%}, as measured"
+    )
+
+
+def _resampled(one: Simulated) -> str:
+    when = "" if one.median is None else f", half of these within {one.median:.0f} stays"
+    return (
+        f"{one.promoted:,} of {one.wards:,} simulated wards of {one.stays:,} stays drawn from the measured ones "
+        f"promoted ({_share(one)}){when}"
+    )
+
+
+def _share(one: Stationary | Simulated) -> str:
+    return f"{one.share:.1%}, {one.between[0]:.1%} to {one.between[1]:.1%}"
+
+
+def _cost(one: Cost) -> str:
+    peak = "" if one.peak_mib is None else f"; peak memory of a process that only learns {one.peak_mib:.0f} MiB"
+    return (
+        f"a day of a bed that is never empty: {one.stays:.1f} stays, {one.cpu_ms:,.0f} ms of processor time, "
+        f"{one.written / 1024:,.0f} KiB to write in files of {one.file / 1024:.0f} KiB, at most kib_per_day of it; "
+        f"{one.held / 1024:,.0f} KiB of windows and numbers in memory{peak}"
     )
 
 

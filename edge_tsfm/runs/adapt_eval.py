@@ -17,15 +17,15 @@ from device_runtime.documents import read_toml
 from edge_tsfm.data.series import Series
 from edge_tsfm.data.windows import Windows
 from edge_tsfm.errors import ConfigError
-from edge_tsfm.evaluation.adaptation import AGES, FROZEN, AdaptEval, Injected, Line, WardChanges, by_age, lines
+from edge_tsfm.evaluation.adaptation import AGES, FROZEN, AdaptEval, Cost, Injected, Line, WardChanges, by_age, lines
 from edge_tsfm.evaluation.baselines import baseline_quantiles
 from edge_tsfm.evaluation.metrics import score_windows
 from edge_tsfm.evaluation.online_mix import online_mix
-from edge_tsfm.evaluation.stationary import false_promotions
+from edge_tsfm.evaluation.stationary import false_promotions, resampled
 from edge_tsfm.progress import Work
 from edge_tsfm.runs.history import Lengths
 from edge_tsfm.runs.injected import FAULTS, injected
-from edge_tsfm.runs.passages import Passage, follow, forecasts, learn, offline, tracked, wards_of
+from edge_tsfm.runs.passages import DAY_MS, Passage, follow, forecasts, learn, offline, tracked, wards_of
 
 FloatArray = NDArray[np.float32]
 Predict = Callable[[FloatArray], FloatArray]  # contexts [N, L] -> quantiles [N, H, Q]
@@ -50,9 +50,10 @@ class Options:
     every: int | None = None  # steps between two forecasts that are tracked; None: a forecast's length
     offline: bool = True
     faults: bool = False
-    simulated: int = 200  # wards in which nothing is to be gained; 0: none
+    simulated: int = 2_000  # wards in which nothing is to be gained, and as many with the measured gain; 0: none
     simulated_stays: int = 1_000
     resamples: int = 1_000
+    peak_mib: float | None = None  # of a process that only learns, as `edge_tsfm.runs.learning_peak` measured it
 
 
 def read_rules(path: Path) -> AdaptRules:
@@ -144,7 +145,9 @@ class _Gathered:
         self._held: dict[str, tuple[dict[str, list[NDArray[np.float64]]], list[NDArray[np.str_]]]] = {}
         self._struck: dict[str, list[tuple[Passage, int]]] = {}
         self._times: list[tuple[float, float]] = []
-        self._differences: list[float] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._days: list[float] = []  # length of each stay
+        self._differences: list[tuple[int, float]] = []
         self._beside: dict[int, dict[str, FloatArray]] = {}  # id of a passage's windows -> forecasts
 
     def compared(self, passage: Passage) -> dict[str, FloatArray]:
@@ -174,6 +177,8 @@ class _Gathered:
         self._age.append(windows.series)
         self._unit = windows.unit
         self._times.append((passage.step_ms, passage.stay_ms))
+        self._sizes.append((passage.written, passage.held))
+        self._days.append(passage.length * options.lengths.interval_ms / DAY_MS / passage.stays)
         self._differences += passage.differences
         changes = tuple(asdict(one) for one in passage.changes)
         self.wards.append(
@@ -248,6 +253,19 @@ class _Gathered:
         joined = {name: np.concatenate(parts) for name, parts in scores.items()}
         return lines(joined, np.concatenate(drawn), frozen=FROZEN, seed=0, resamples=self.options.resamples)
 
+    def _cost(self) -> Cost:
+        """Add up what learning costs in a day of a bed that is never empty."""
+        stays = 1 / float(np.mean(self._days))
+        written, held = (max(sizes) for sizes in zip(*self._sizes, strict=True))
+        return Cost(
+            stays=stays,
+            cpu_ms=stays * float(np.mean([stay for _, stay in self._times])),
+            written=stays * written,
+            file=written,
+            held=held,
+            peak_mib=self.options.peak_mib,
+        )
+
     def result(self, signal: str) -> AdaptEval:
         """Turn it all into figures."""
         options = self.options
@@ -255,12 +273,13 @@ class _Gathered:
         drawn, age = np.concatenate(self._drawn), np.concatenate(self._age)
         learns = options.rules.mode is not Mode.BOUNDED
         aged = {name: one for name, one in joined.items() if name in (FROZEN, RUNNING, CANDIDATE)}
-        stationary = None
+        stationary = again = None
         at = options.rules.at(options.lengths.interval_ms, options.lengths.prediction_length)
         if learns and options.simulated:
-            stationary = false_promotions(
-                at, self._differences, wards=options.simulated, stays=options.simulated_stays, seed=0
-            )
+            drawn_by = {"wards": options.simulated, "seed": 0}
+            stationary = false_promotions(at, self._differences, stays=options.simulated_stays, **drawn_by)
+            longest = max(one.stays for one in self.wards)
+            again = resampled(at, self._differences, stays=longest, **drawn_by)
         return AdaptEval(
             signal=signal,
             unit=self._unit,
@@ -273,6 +292,8 @@ class _Gathered:
             held_out={label: self._lines(scores, named) for label, (scores, named) in self._held.items()},
             wards=self.wards,
             stationary=stationary,
+            resampled=again,
+            cost=self._cost() if learns else None,
             faults=[self._injected(name) for name in self._struck],
             step_ms=float(np.mean([step for step, _ in self._times])),
             stay_ms=float(np.mean([stay for _, stay in self._times])),

@@ -7,8 +7,9 @@ learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adap
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from device_runtime.adapt.modes import MODES
 from device_runtime.adapt.optimiser import Optimiser
 from device_runtime.adapt.rules import AdaptRules
 from device_runtime.adapt.tracking import Tracking
+from device_runtime.update.adapting import LEARNT, LOGGED, STEPS
+from device_runtime.update.learner_store import BLOCK
+from device_runtime.update.sealed import seal
 from edge_tsfm.data.series import Series
 from edge_tsfm.data.windows import Windows, make_windows
 from edge_tsfm.errors import DataError
@@ -54,11 +58,15 @@ class Passage:
     candidate: FloatArray  # unseen: with what was learnt by then
     changes: list[Change] = field(default_factory=list)
     shifts: dict[int, FloatArray] = field(default_factory=dict)  # stays seen -> the candidate's
+    length: int = 0  # intervals of all stays together
     steps: int = 0
     refused: int = 0
     step_ms: float = 0.0  # processor time of one step of learning
-    stay_ms: float = 0.0  # of one stay: scored, and learnt from
-    differences: list[float] = field(default_factory=list)  # of each judged stay: candidate over frozen, relative
+    stay_ms: float = 0.0  # of one stay: scored, learnt from, and encoded to be written
+    written: int = 0  # bytes of the learner's file, as a monitor writes it after each stay
+    held: int = 0  # bytes of windows, shift and optimiser in memory
+    # Of each judged stay: stays judged before it, and the candidate's loss over frozen's, relative.
+    differences: list[tuple[int, float]] = field(default_factory=list)
     cleaned: dict[str, int] = field(default_factory=dict)  # values that were looked at, and left out
 
 
@@ -100,6 +108,7 @@ def learn(
     )
     frozen = forecasts(learnable, windows.context, lengths.prediction_length)
     out = Passage(windows=windows, stays=len(stays), frozen=frozen, running=frozen.copy(), candidate=frozen.copy())
+    out.length = sum(len(one.target) for one in stays)
     ends = np.searchsorted(windows.series, np.arange(len(stays) + 1))
     clock = _Clock()
     for number, one in enumerate(stays):
@@ -118,10 +127,19 @@ def learn(
         tell(f"{number + 1:,} of {len(stays):,} stays")
     out.shifts[len(stays)] = learner.shift.copy()
     out.steps, out.refused = learner.optimiser.steps, learner.refused
-    out.step_ms, out.stay_ms = clock.per_step, clock.seconds * 1e3 / max(1, len(stays))
+    out.written, encoding = _encoded(learner, clock.latest)
+    out.held = learner.reservoir.size + learner.optimiser.size
+    out.step_ms, out.stay_ms = clock.per_step, clock.seconds * 1e3 / max(1, len(stays)) + encoding
     out.differences = clock.differences
     out.cleaned = learner.counts.to_value()
     return out
+
+
+def _encoded(learner: Learner, steps: Iterable[Entry]) -> tuple[int, float]:
+    """Encode a learner and its last steps as they are written: bytes, and milliseconds of processor time."""
+    begun = time.process_time()
+    size = len(seal({LEARNT: learner.to_value(), STEPS: [asdict(one) for one in steps]}))
+    return -(-size // BLOCK) * BLOCK, 1e3 * (time.process_time() - begun)
 
 
 @dataclass
@@ -131,7 +149,8 @@ class _Clock:
     seconds: float = 0.0
     learning: float = 0.0
     learnt: int = 0
-    differences: list[float] = field(default_factory=list)
+    latest: deque[Entry] = field(default_factory=lambda: deque(maxlen=LOGGED))
+    differences: list[tuple[int, float]] = field(default_factory=list)
     _sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
     def work(self, learner: Learner) -> None:
@@ -146,7 +165,7 @@ class _Clock:
                 self.learning += spent
                 self.learnt += 1
             self._note(entry)
-        learner.drain()
+        self.latest += learner.drain()
 
     def _note(self, entry: Entry) -> None:
         """Add up a stay's losses; after its last batch, store how the candidate compares."""
@@ -156,7 +175,7 @@ class _Clock:
         if entry.evidence is not None:
             frozen, candidate = self._sums
             if candidate != frozen:
-                self.differences.append((candidate - frozen) / (candidate + frozen))
+                self.differences.append((entry.stay - 1, (candidate - frozen) / (candidate + frozen)))
             self._sums = [0.0, 0.0]
 
     @property

@@ -4,11 +4,14 @@
 #include <string.h>
 
 #define CLIP 0.05        /* upper limit of the clipping bound; always used for a promoted model */
-#define LEAST_CLIP 0.01  /* lower limit for a candidate, however little it differs */
-#define WIDER 1.9        /* factor on a candidate's bound after a stay that exceeds it, ... */
-#define NARROWER 0.9     /* ... and after any other: one in seven exceeds it */
+#define LEAST_CLIP 0.005 /* lower limit for a candidate, however little it differs */
+#define WIDTH 1.5        /* the bound in mean absolute differences */
+#define LATEST 12u       /* stays over which that mean is taken */
+#define LONGEST 2.0      /* bounds: a longer difference counts as this in the mean */
+#define AT_ONCE 0.7      /* share of the part that bets from the first stay; each later one has half of what is left */
 #define MOST_DOUBLED 50u
 
+static const double WEIGHTS[ETQ_BETS] = {0.05, 0.15, 0.3, 0.4, 0.1};       /* shares of a part, one for each bet */
 static const uint64_t STARTS[ETQ_PARTS] = {0, 25, 50, 100, 200, 400, 800}; /* stays before each part bets */
 
 static void add(etq_evidence *e, double x)
@@ -19,18 +22,25 @@ static void add(etq_evidence *e, double x)
 }
 
 /* The bound follows the candidate. It is fixed before a stay is scored, which is all that a fair bet needs. */
-static void follow(double *clip, double difference)
+static void follow(etq_promotion *p, double difference)
 {
-    double moved = *clip * (fabs(difference) > *clip ? WIDER : NARROWER);
-    *clip = moved < LEAST_CLIP ? LEAST_CLIP : moved > CLIP ? CLIP : moved;
+    double size = fabs(difference), most = LONGEST * p->clip, moved;
+    p->clipped_stays++;
+    if (size > most) size = most;
+    moved = p->clip + (WIDTH * size - p->clip) / (double)(p->clipped_stays < LATEST ? p->clipped_stays : LATEST);
+    p->clip = moved < LEAST_CLIP ? LEAST_CLIP : moved > CLIP ? CLIP : moved;
 }
 
 double etq_evidence_log(const etq_evidence *e)
 {
-    double logs[ETQ_PARTS + 1];
-    for (int i = 0; i < ETQ_PARTS; i++) logs[i] = -(i + 1) * log(2) + etq_log_mean(e->logs[i]);
-    logs[ETQ_PARTS] = -ETQ_PARTS * log(2); /* the last part never bets */
-    return etq_log_mean_of(logs, ETQ_PARTS + 1) + log(ETQ_PARTS + 1);
+    double logs[ETQ_PARTS * ETQ_BETS + 1], share = AT_ONCE, left = 1 - AT_ONCE;
+    int count = 0;
+    for (int i = 0; i < ETQ_PARTS; i++) {
+        for (int j = 0; j < ETQ_BETS; j++) logs[count++] = log(share * WEIGHTS[j]) + e->logs[i][j];
+        if (i + 1 < ETQ_PARTS) share = left /= 2;
+    }
+    logs[count++] = log(left); /* the rest never bets */
+    return etq_log_mean_of(logs, count) + log(count);
 }
 
 bool etq_promotion_begin(etq_promotion *p, double promote_evidence, uint64_t promote_stays, double demote_evidence)
@@ -54,7 +64,7 @@ etq_wish etq_promotion_add(etq_promotion *p, const etq_stay *stay, bool promoted
     if (!isfinite(stay->frozen)) return ETQ_NONE;
     if (!isfinite(stay->running) || !isfinite(stay->candidate)) return ETQ_DEMOTE;
     add(&p->better, -etq_clipped(stay->candidate, stay->running, 1, p->clip));
-    follow(&p->clip, etq_clipped(stay->candidate, stay->running, 1, 1));
+    follow(p, etq_clipped(stay->candidate, stay->running, 1, 1));
     p->gained += stay->running - stay->candidate;
     if (promoted) {
         add(&p->worse, etq_clipped(stay->running, stay->frozen, 1, CLIP));
@@ -69,6 +79,7 @@ void etq_promotion_anew(etq_promotion *p, bool by_evidence)
     memset(&p->better, 0, sizeof p->better);
     memset(&p->worse, 0, sizeof p->worse);
     p->clip = CLIP;
+    p->clipped_stays = 0;
     p->gained = 0;
     p->demotions += by_evidence;
 }

@@ -25,7 +25,8 @@ typedef struct etq_promotion {
     double demote_evidence;  /* evidence needed that the promoted model is worse than the installed one */
     uint32_t demotions;      /* by evidence: each one doubles the evidence that the next promotion needs */
     etq_evidence better, worse;
-    double clip;   /* clipping bound of the candidate's relative differences; follows them */
+    double clip;            /* clipping bound of the candidate's relative differences; follows them */
+    uint64_t clipped_stays; /* that it has followed */
     double gained; /* summed loss of the running model minus the candidate's; a promotion needs it to be positive */
 } etq_promotion;
 

@@ -12,8 +12,14 @@ import pytest
 
 from device_runtime.adapt.bets import (
     CLIP,
+    LATEST,
     LEAST_CLIP,
+    LONGEST,
+    REST,
+    SHARES,
     STARTS,
+    WEIGHTS,
+    WIDTH,
     Bets,
     Bound,
     Evidence,
@@ -263,17 +269,28 @@ def test_rare_gross_losses_keep_back_what_is_better_on_most_stays() -> None:
     assert bets.gained < 0
 
 
-def test_the_bound_follows_the_candidate_and_cuts_one_stay_in_seven() -> None:
+def test_the_bound_follows_the_candidate_from_its_first_stays_on() -> None:
     rng, bound = np.random.default_rng(1), Bound()
+    bound.follow(0.012)
+    assert bound.clip == pytest.approx(WIDTH * 0.012)  # the first stay says all there is to know
     cut = []
     for one in rng.normal(0, 0.015, 4_000):
         cut.append(abs(one) > bound.clip)
         bound.follow(one)
         assert LEAST_CLIP <= bound.clip <= CLIP
-    assert np.mean(cut) == pytest.approx(1 / 7, abs=0.02)
-    for _ in range(40):
+    assert np.mean(cut) == pytest.approx(1 / 4, abs=0.03)
+    held = bound.clip
+    bound.follow(100.0)
+    assert bound.clip <= held * (1 + (LONGEST * WIDTH - 1) / LATEST)  # one gross difference moves it little
+    for _ in range(80):
         bound.follow(0.0)
     assert bound.clip == LEAST_CLIP
+
+
+def test_the_shares_of_the_stake_are_one() -> None:
+    assert sum(WEIGHTS) == pytest.approx(1)
+    assert sum(SHARES) + REST == pytest.approx(1)
+    assert Evidence().log == pytest.approx(0, abs=1e-12)
 
 
 def test_what_the_bets_know_is_written_down() -> None:
@@ -283,7 +300,13 @@ def test_what_the_bets_know_is_written_down() -> None:
     again = Bets(AdaptRules())
     again.restore(json.loads(json.dumps(one.to_value())))
     assert again == one
-    for name, wrong in (("clip", 0.2), ("clip", None), ("gained", "1"), ("demotions", -1)):
+    for name, wrong in (
+        ("bound", [0.2, 3]),
+        ("bound", [None, 3]),
+        ("bound", [0.02, -1]),
+        ("gained", "1"),
+        ("demotions", -1),
+    ):
         with pytest.raises(FormatError):
             again.restore({**one.to_value(), name: wrong})
     assert again == one

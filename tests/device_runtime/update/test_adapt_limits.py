@@ -23,6 +23,7 @@ from device_runtime.errors import (
     UnsupportedError,
 )
 from device_runtime.format import blob as blobs
+from device_runtime.format import canonical
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.delta import Dense, Numbers
 from device_runtime.update import envelope_store
@@ -64,30 +65,45 @@ def test_caps_and_evidence_are_the_stricter_of_both_and_the_rule_is_the_envelope
     assert allowed(replace(mine, keep_windows="disk"), envelope).rules.keep_windows == "memory"
 
 
+def test_an_envelope_of_the_first_version_means_all_that_was_learnt() -> None:
+    value = json.loads(encode(plain_envelope(3)))
+    old = {
+        **value,
+        "format_version": 1,
+        "rules": {name: one for name, one in value["rules"].items() if name != "blend"},
+    }
+    found = decode(canonical.dumps(old))
+    assert found.rules.blend == 1.0
+    assert replace(found, rules=replace(found.rules, blend=plain_envelope(3).rules.blend)) == plain_envelope(3)
+    for wrong in ({**value, "format_version": 1}, {**old, "format_version": 2}):
+        with pytest.raises(FormatError, match="blend"):
+            decode(canonical.dumps(wrong))
+
+
 def test_an_envelope_reads_back_and_nothing_else_does() -> None:
     envelope = plain_envelope(3)
     text = encode(envelope)
     assert decode(text) == envelope
     assert open_signed(signed(envelope), (PUBLIC,), 1) == envelope
     value = json.loads(text)
-    canonical = {"sort_keys": True, "separators": (",", ":")}
+    tight = {"sort_keys": True, "separators": (",", ":")}
     for change, error, said in (
         ({"sequence": -1}, FormatError, "sequence -1"),
         ({"base": "x"}, FormatError, "SHA-256"),
         ({"tensors": []}, FormatError, "0 tensors"),
         ({"enabled_by": []}, FormatError, "who may enable"),
         ({"colour": "blue"}, FormatError, "unknown key 'colour'"),
-        ({"format_version": 2}, UnsupportedError, "version 2"),
+        ({"format_version": 3}, UnsupportedError, "version 3"),
         ({"format": "other"}, FormatError, "not an envelope"),
         ({"rules": {**value["rules"], "promote_evidence": 11.0}}, FormatError, "at least 20"),
         ({"rules": {**value["rules"], "rate": 7.0}}, FormatError, "rate 7"),
     ):
         with pytest.raises(error, match=said):
-            decode(json.dumps({**value, **change}, **canonical).encode())  # type: ignore[call-overload]
+            decode(json.dumps({**value, **change}, **tight).encode())  # type: ignore[call-overload]
     for name in value:
         short = {key: one for key, one in value.items() if key != name}
         with pytest.raises(DeviceRuntimeError):
-            decode(json.dumps(short, **canonical).encode())  # type: ignore[call-overload]
+            decode(json.dumps(short, **tight).encode())  # type: ignore[call-overload]
     with pytest.raises(CanonicalError):
         decode(json.dumps(value).encode())
 
