@@ -175,16 +175,16 @@ void eta_forget_windows(eta_learner *l);
 
 #define ETA_IMAGE_VERSION 1u
 
-/* The bytes of eta_save: of constant size with rules.keep_on_disk off; else room for all windows. The caller adds what
- * shows that they are whole and what they belong to: the base, the state graph, the installed adapter, the signal. */
-size_t eta_image_size(const eta_learner *l);
+/* Most bytes that eta_save writes: with rules.keep_on_disk off always so many; else with room for all windows. The caller
+ * adds what shows that they are whole and what they belong to: base, state graph, installed adapter, signal. */
+size_t eta_image_size(eta_learner *l);
 
 /* Write everything but the stay in hand; windows only with rules.keep_on_disk. Little-endian, IEEE 754: the same on every
- * processor. Layout: docs/reference/adaptation.md. Returns the bytes written, 0 if there is too little room. */
-size_t eta_save(const eta_learner *l, uint8_t *bytes, size_t size);
+ * processor; etsa_adapt_image.c has the order. Returns the bytes written, 0 if there is too little room. Changes nothing. */
+size_t eta_save(eta_learner *l, uint8_t *bytes, size_t size);
 
 /* Continue from what eta_save wrote, under the same model and configuration. False for anything else, numbers beyond the
- * caps included: then it starts afresh. */
+ * caps included: then it has started afresh (eta_reset, and the counts of eta_init). */
 bool eta_load(eta_learner *l, const uint8_t *bytes, size_t size);
 
 #ifdef __cplusplus
