@@ -55,6 +55,7 @@ static bool resolve(eta_learner *l, const eta_model *model, const eta_config *co
     c->min_observed = smaller(c->min_observed > 0 ? c->min_observed : MIN_OBSERVED, c->context_length);
     if (c->max_stay == 0) c->max_stay = ETA_MAX_STAY;
     l->model.block.steps = c->steps;
+    if (eta_rules_check(&c->rules) != NULL) return false; /* as flat_steps, chosen for an interval of a few ms */
     return c->max_stay <= ETA_MAX_STAY && etl_is_block(&l->model.block);
 }
 
