@@ -133,11 +133,12 @@ static void keep(script *s, eta_learner *l)
 {
     size_t size = eta_image_size(l);
     uint8_t *bytes = some(size);
-    uint64_t wrote = eta_save(l, bytes, size);
+    size_t wrote = eta_save(l, bytes, size);
+    uint64_t said = wrote;
     if (wrote > size || (!l->config.rules.keep_on_disk && wrote != size)) exit(7);
     if (wrote > 0 && eta_save(l, bytes, wrote - 1) != 0) exit(8);
     (void)eta_save(l, bytes, size);
-    put(s, &wrote, sizeof wrote);
+    put(s, &said, sizeof said);
     put(s, bytes, wrote);
     free(bytes);
 }

@@ -27,6 +27,8 @@ from .adapt_core import (
     made_up,
     packed,
 )
+from .conftest import need
+from .test_processors import PROCESSORS
 
 MINUTE, HOUR = 60_000, 3_600_000
 LIMITS = Limits()
@@ -327,6 +329,17 @@ def test_damaged_bytes_never_break_the_program(program: Path, kept: Kept, places
     followed(program, [*kept.head, load, *kept.after])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_it_is_the_same_on_every_processor(processor: str, core: ctypes.CDLL, tmp_path: Path) -> None:
+    compiler, emulator = PROCESSORS[processor]
+    need(compiler, *([emulator] if emulator else []))
+    binary = compiled(tmp_path, compiler, "-O3", "-ffp-contract=fast", "-static")
+    one = lived(pair(core, keep_windows="disk", cap_tensor=0.02), 40, seed=11)
+    one.keep()
+    one.compare(follow_program(binary, one, emulator=emulator))
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -341,7 +354,7 @@ def test_damaged_bytes_never_break_the_program(program: Path, kept: Kept, places
 )  # fmt: skip
 def test_what_cannot_be_is_refused(core: ctypes.CDLL, program: Path, said: dict[str, Any]) -> None:
     one = pair(core)
-    good = {**one.head}
+    good = dict(one.head)
     assert followed(program, [packed(good), one.block.bytes, b"Q"])
     assert said.keys() <= good.keys()
     done = subprocess.run(
