@@ -40,13 +40,14 @@ FLOATS = ctypes.POINTER(ctypes.c_float)
 StateFn = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, FLOATS, ctypes.c_uint32, FLOATS, FLOATS, FLOATS)
 
 
-def compiled(folder: Path, compiler: str, *flags: str, name: str = "adapt") -> Path:
-    """Compile the core with the program that follows a script."""
+def compiled(folder: Path, compiler: str, *flags: str, name: str = "adapt", program: str = "adapt") -> Path:
+    """Compile the core with a program, by default the one that follows a script."""
     need(compiler)
     binary = folder / name
-    sources = [Path(__file__).with_name("adapt_program.c"), *sorted((SOURCE / "learn").glob("*.c"))]
+    sources = [Path(__file__).with_name(f"{program}_program.c"), *sorted((SOURCE / "learn").glob("*.c"))]
+    sources.append(SOURCE / "etsa" / "etsa_tracking.c")
     sources += [SOURCE / "quality" / one for one in QUALITY]
-    include = ["-I", SOURCE / "learn", "-I", SOURCE / "quality"]
+    include = [part for name in ("learn", "quality", "etsa") for part in ("-I", SOURCE / name)]
     done = run(compiler, *STRICT, *flags, *include, *sources, "-o", binary, "-lm")
     assert done.returncode == 0, done.stderr
     return binary
