@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from device_runtime.adapt.clean import clean
 from device_runtime.adapt.rules import AdaptRules, CleanRules
 
 from .adapt_core import (
@@ -27,6 +30,7 @@ from .adapt_core import (
     made_up,
     packed,
 )
+from .adapt_rules import CClean
 from .conftest import need
 from .test_processors import PROCESSORS
 
@@ -53,13 +57,15 @@ def rules(**said: Any) -> AdaptRules:
     return AdaptRules(**{**small, **said})
 
 
+OF_PAIR = ("interval_ms", "moves", "plausible", "gap_steps", "fails", "calibrated")
+
+
 def pair(core: ctypes.CDLL, *, off: float = 0.5, seed: int = 1, **said: Any) -> Pair:
     fixed: dict[str, Any] = {"interval_ms": HOUR, "context_length": 24, "steps": 6}
-    given = {
-        name: said.pop(name) for name in ("interval_ms", "moves", "plausible", "gap_steps", "fails") if name in said
-    }
+    given = {name: said.pop(name) for name in OF_PAIR if name in said}
     block = made_up(seed, off=off)
-    return Pair(OfBlock(core, block, 24), block, rules(**said), **{**fixed, **given})
+    learnable = OfBlock(core, block, 24, calibrated=given.get("calibrated", False))
+    return Pair(learnable, block, rules(**said), **{**fixed, **given})
 
 
 def stay(rng: np.random.Generator, steps: int) -> np.ndarray:
@@ -99,6 +105,7 @@ CASES: dict[str, dict[str, Any]] = {
     "clipped targets": {"clip_spreads": 1.0},
     "nothing to gain": {"off": 0.0, "promote_evidence": 1e6},
     "no range": {"plausible": None},
+    "calibrated": {"calibrated": True},
 }
 
 
@@ -226,6 +233,32 @@ def test_any_stream_is_the_same_stays(
     one.compare(follow_program(program, one))
 
 
+SIGNALS = st.one_of(
+    st.integers(20, 24).map(float), st.sampled_from([math.nan, 9.9, 10.0, 350.0, math.inf]),
+    st.floats(10, 350, width=32), st.sampled_from([40.0, 80.0, 81.0, 160.0]),
+)  # fmt: skip
+
+
+@given(
+    values=st.lists(SIGNALS, max_size=60), spreads=st.sampled_from([1.0, 2.0, 6.0]), share=st.sampled_from([0.0, 0.2]),
+    jump=st.integers(1, 6), flat=st.integers(1, 5), plausible=st.booleans(),
+)  # fmt: skip
+def test_any_values_are_cleaned_alike(
+    core: ctypes.CDLL, values: list[float], spreads: float, share: float, jump: int, flat: int, plausible: bool
+) -> None:
+    x = np.array(values, dtype=np.float32)
+    given = CleanRules(jump_spreads=spreads, jump_share=share, jump_steps=jump, flat_steps=flat)
+    wanted, counts = clean(x, given, (10, 350) if plausible else None)
+    low, high = (10, 350) if plausible else (-math.inf, math.inf)
+    got, said, scratch = x.copy(), (ctypes.c_uint64 * 4)(), np.zeros(len(x) + 1)
+    core.eta_clean(
+        ctypes.c_void_p(got.ctypes.data), len(x), ctypes.byref(CClean(spreads, share, jump, flat)),
+        ctypes.c_float(low), ctypes.c_float(high), ctypes.c_void_p(scratch.ctypes.data), said,
+    )  # fmt: skip
+    np.testing.assert_array_equal(got, wanted)
+    assert list(said) == list(counts.to_value().values())
+
+
 def test_stays_that_nobody_has_time_for_give_way(core: ctypes.CDLL, program: Path) -> None:
     one, rng, t = pair(core), np.random.default_rng(4), 0
     for _ in range(40):
@@ -268,6 +301,36 @@ def test_it_goes_on_from_what_was_kept(core: ctypes.CDLL, program: Path, keep: s
     (later,) = other.compare(follow_program(program, other)).images
     assert other.learner.reservoir.seen > 300
     assert len(later) == len(image)
+
+
+def test_the_bytes_are_those_of_the_reference(core: ctypes.CDLL, program: Path) -> None:
+    one = lived(pair(core, keep_windows="disk"), 12, seed=11, acts=False)
+    one.keep()
+    (image,) = one.compare(follow_program(program, one)).images
+    learner, optimiser, n = one.learner, one.learner.optimiser, sum(one.block.sizes)
+    assert image[:8] == b"10_ETALA"
+    counts = learner.counts
+    whole = [1, 8, 12, 9, 8, 6, 7, 1, 0, 0, learner.stays]
+    assert list(struct.unpack_from("<11Q", image, 8)) == whole
+    drawn = struct.unpack_from("<6Q", image, 8 * 16)
+    assert drawn == (learner.draws.seed, learner.draws.drawn, *counts.to_value().values())
+    assert struct.unpack_from("<3Q", image, 8 * 25) == (optimiser.steps, optimiser.capped, 1)
+    assert struct.unpack_from("<q", image, 8 * 28) == (optimiser.day,)
+    arrays = np.frombuffer(image, "<f4", 6 * n, 8 * 29).reshape(6, n)
+    for mine, name in zip(arrays, ("iterate", "mean", "first", "second", "morning"), strict=False):
+        np.testing.assert_allclose(mine, getattr(optimiser, name), atol=1e-6)
+    at = 8 * 29 + 4 * 6 * n
+    assert struct.unpack_from("<Q", image, at) == (learner.bets.better.units,)
+    np.testing.assert_allclose(
+        np.frombuffer(image, "<f8", 35, at + 8), np.ravel([part.logs for part in learner.bets.better.parts]), atol=1e-9
+    )
+    at += 2 * 8 * 36
+    assert struct.unpack_from("<2d", image, at) == pytest.approx(
+        (learner.bets.bound.clip, learner.bets.gained), rel=1e-9
+    )
+    held = learner.reservoir.held
+    assert struct.unpack_from("<3Q", image, at + 16) == (0, learner.reservoir.seen, held)
+    assert len(image) == at + 40 + held * (4 * (8 + 6 + 2) + 1)
 
 
 def test_what_was_not_kept_by_it_is_refused(core: ctypes.CDLL, program: Path) -> None:
