@@ -19,8 +19,8 @@ QUALITY = Path(__file__).parent / "quality"
 FLAGS = ["-std=c99", "-Os", "-ffp-contract=off", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 FLAGS += ["-I", str(QUALITY), "-I", str(HERE)]
 SECTIONS = ["-ffunction-sections", "-fdata-sections", "-isystem", str(VENDORED), "-I", str(HERE)]
-# bytes: core without cryptography, SHA-256, tracking, field quality, learning, adaptation, the verifier; the deepest stack of ours,
-# and of the verifier
+# bytes: core without cryptography, SHA-256, tracking, field quality, learning, adaptation, the verifier; the deepest
+# stack of ours, and of the verifier
 CEILINGS = {
     "etsa.c": 18_432,
     "etsa_sha256.c": 2_048,
