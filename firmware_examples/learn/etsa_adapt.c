@@ -69,6 +69,7 @@ static float *lay_out(eta_learner *l, arena *a)
     l->batch = part(a, r->batch, sizeof *l->batch);
     float *optimiser = part(a, etl_optimiser_size(b), 1);
     l->promoted = part(a, size, sizeof(float));
+    l->candidate = part(a, size, sizeof(float));
     l->gradient = part(a, size, sizeof(float));
     l->stay = part(a, l->config.max_stay, sizeof(float));
     l->context = part(a, l->config.context_length, sizeof(float));
@@ -201,7 +202,12 @@ const char *eta_reason_text(eta_reason reason)
     return "";
 }
 
-const float *eta_candidate(const eta_learner *l) { return l->optimiser.mean; }
+const float *eta_candidate(eta_learner *l)
+{
+    const float blend = (float)l->config.rules.blend;
+    for (uint32_t i = 0; i < etl_shift_size(&l->model.block); i++) l->candidate[i] = blend * l->optimiser.mean[i];
+    return l->candidate;
+}
 
 /* What runs now, and that nothing is known of it yet. */
 static void run(eta_learner *l, eta_state state, const float *shift)

@@ -131,6 +131,7 @@ typedef struct eta_learner {
     eta_windows fresh;   /* the stay's windows that are learnt from */
     float *stay;         /* [max_stay], cleaned */
     float *promoted;     /* [n], the shift that forecasts, where state is ETA_PROMOTED */
+    float *candidate;    /* [n], as eta_candidate last made it */
     float *gradient;     /* [n] */
     float *context;      /* [context_length] */
     float *quantiles;    /* [steps][level_count] */
@@ -155,8 +156,8 @@ eta_done eta_work(eta_learner *l, eta_queue *q, bool waits, eta_entry *entry);
 bool eta_finish(eta_learner *l, const float *x, uint32_t count, int64_t end_ms);
 bool eta_busy(const eta_learner *l);
 
-/* The candidate [n]: the moving average of the iterates. */
-const float *eta_candidate(const eta_learner *l);
+/* The candidate [n]: rules.blend of the moving average of the iterates. It holds until something is learnt. */
+const float *eta_candidate(eta_learner *l);
 
 /* A blob made from the candidate forecasts now; shift[n] is the rounded one in that blob. False while there is no candidate,
  * or for a shift that is not finite. */

@@ -5,7 +5,7 @@
 
 #define MAGIC UINT64_C(0x414C4154455F3031) /* "10_ETALA" */
 #define MOST INT64_MAX
-#define LEAST_CLIP 0.01 /* of etsa_promotion.c's bound */
+#define LEAST_CLIP 0.005 /* of etsa_promotion.c's bound */
 #define MOST_CLIP 0.05
 
 /* One walk over the fields measures, writes and reads: so what is read is what was written, in the same order. */
@@ -149,6 +149,7 @@ static void everything(walk *w, eta_learner *l)
     evidence(w, &p->better);
     evidence(w, &p->worse);
     real(w, &p->clip, LEAST_CLIP, MOST_CLIP);
+    whole(w, &p->clipped_stays, 0, MOST);
     real(w, &p->gained, -1e300, 1e300);
     count(w, &p->demotions, UINT32_MAX);
     windows(w, &l->reservoir, l->config.rules.keep_on_disk);

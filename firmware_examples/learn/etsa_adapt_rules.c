@@ -13,7 +13,8 @@ eta_rules eta_rules_default(void)
 {
     return (eta_rules){
         .mode = ETA_OFF, .windows = 1024, .new_windows = 8, .kept_windows = 40, .batch = 32,
-        .learning = {.clip_norm = 1, .cap_tensor = 0.2, .cap_day = 0.1}, .clip_spreads = 20, .scored_windows = 32,
+        .learning = {.clip_norm = 1, .cap_tensor = 0.2, .cap_day = 0.1}, .blend = 0.5, .clip_spreads = 20,
+        .scored_windows = 64,
         .promote_evidence = 20, .demote_evidence = 20, .offset_rate = 0.001, .cap_tracking = 0.5,
         .clean = {.jump_spreads = 6, .jump_share = 0.2, .jump_steps = 16},
     };
@@ -38,6 +39,7 @@ const char *eta_rules_check(const eta_rules *r)
     within(&bad, "scored_windows", r->scored_windows, 1, 512);
     within(&bad, "rate", r->learning.rate, 0, 0.03);
     within(&bad, "average", r->learning.average, 0, 0.9999);
+    within(&bad, "blend", r->blend, 0.05, 1);
     within(&bad, "anchor", r->learning.anchor, 0, 10);
     within(&bad, "clip_norm", r->learning.clip_norm, 1e-3, 100);
     within(&bad, "clip_spreads", r->clip_spreads, 1, 20);
@@ -77,7 +79,7 @@ eta_rules eta_rules_at(const eta_rules *rules, int64_t interval_ms, uint32_t ste
     uint32_t between = steps / (dense ? 6 : 2); /* windows to learn from that begin within one forecast: 6, or 2 */
     int64_t flat = LEAST_FLAT_MS / interval_ms;
     r.stride = chosen(r.stride, dense, between > 0 ? between : 1, between > 0 ? between : 1);
-    r.steps = chosen(r.steps, dense, 5, 4);
+    r.steps = chosen(r.steps, dense, 20, 4);
     r.first_windows = chosen(r.first_windows, dense, 8, 64);
     r.learning.rate = chosen_rate(r.learning.rate, dense, 0.003, 0.001);
     r.learning.average = chosen_rate(r.learning.average, dense, 0.9, 0.98);

@@ -43,6 +43,7 @@ typedef struct eta_rules {
     uint32_t batch;          /* windows in a step, 4 to 256, at most `windows` */
     uint32_t first_windows;  /* no step before so many were seen, 0 (chosen) to 4,096 */
     etl_rules learning;      /* rate and average: 0 is chosen */
+    double blend;            /* the candidate, from the installed model (0) to the mean of the iterates: 0.05 to 1 */
     double clip_spreads;     /* targets are clipped at so many standard deviations of their context, 1 to 20 */
     uint32_t scored_windows; /* most scored windows of each stay, 1 to 512 */
     double promote_evidence; /* 10 to 1e9 */

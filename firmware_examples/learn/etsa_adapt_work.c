@@ -94,7 +94,7 @@ static eta_done score(eta_learner *l, eta_entry *entry)
     for (uint32_t i = 0; i < size; i++) nothing[i] = 0;
     double frozen = loss(l, &window, nothing);
     double running = l->state == ETA_PROMOTED ? loss(l, &window, l->promoted) : frozen;
-    double candidate = l->optimiser.steps > 0 ? loss(l, &window, l->optimiser.mean) : running;
+    double candidate = l->optimiser.steps > 0 ? loss(l, &window, eta_candidate(l)) : running;
     task->sums[0] += frozen;
     task->sums[1] += running;
     task->sums[2] += candidate;

@@ -86,8 +86,8 @@ class Pair:
             "first_windows": r.first_windows, "scored_windows": r.scored_windows, "promote_stays": r.promote_stays,
             "seed": r.seed, "moves": sum(one << k for k, one in enumerate(moves)), "rate": r.rate,
             "average": r.average, "anchor": r.anchor, "clip_norm": r.clip_norm, "cap_tensor": r.cap_tensor,
-            "cap_day": r.cap_day, "clip_spreads": r.clip_spreads, "promote_evidence": r.promote_evidence,
-            "demote_evidence": r.demote_evidence, "jump_spreads": clean.jump_spreads, "jump_share": clean.jump_share,
+            "cap_day": r.cap_day, "clip_spreads": r.clip_spreads, "blend": r.blend,
+            "promote_evidence": r.promote_evidence, "demote_evidence": r.demote_evidence, "jump_spreads": clean.jump_spreads, "jump_share": clean.jump_share,
             "jump_steps": clean.jump_steps, "flat_steps": clean.flat_steps,
         }  # fmt: skip
         self.script = [packed(self.head), block.bytes]
@@ -296,7 +296,7 @@ def sequential(x: NDArray[np.float64]) -> float:
 
 def packed(head: dict[str, Any]) -> bytes:
     """The head of a script."""
-    return struct.pack("<10Iq2f12I11d2I", *({**head, "seed": head["seed"] % 2**32}).values())
+    return struct.pack("<10Iq2f12I12d2I", *({**head, "seed": head["seed"] % 2**32}).values())
 
 
 def followed(binary: Path, script: list[bytes], *, emulator: str | None = None) -> bytes:

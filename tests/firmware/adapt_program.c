@@ -90,7 +90,7 @@ typedef struct head {
     int64_t interval_ms;
     float low, high;
     uint32_t whole[12]; /* windows, new, kept, disk, stride, steps, batch, first, scored, stays, seed, moves as bits */
-    double real[9];     /* rate, average, anchor, clip_norm, cap_tensor, cap_day, clip_spreads, promote, demote */
+    double real[10];    /* rate, average, anchor, clip_norm, cap_tensor, cap_day, clip_spreads, blend, promote, demote */
     double clean[2];
     uint32_t clean_steps[2];
 } head;
@@ -106,7 +106,7 @@ static eta_config config_of(const head *h)
     r->seed = w[10];
     for (uint32_t k = 0; k < ETL_BIASES; k++) c.moves[k] = (w[11] >> k & 1) != 0;
     r->learning = (etl_rules){h->real[0], h->real[1], h->real[2], h->real[3], h->real[4], h->real[5]};
-    r->clip_spreads = h->real[6], r->promote_evidence = h->real[7], r->demote_evidence = h->real[8];
+    r->clip_spreads = h->real[6], r->blend = h->real[7], r->promote_evidence = h->real[8], r->demote_evidence = h->real[9];
     r->clean = (eta_clean_rules){h->clean[0], h->clean[1], h->clean_steps[0], h->clean_steps[1]};
     return c;
 }
@@ -138,7 +138,7 @@ static void work(script *s, eta_learner *l, eta_queue *q)
         put(s, entry.losses, sizeof entry.losses);
         put(s, &entry.evidence, sizeof entry.evidence);
         put(s, l->optimiser.iterate, n);
-        put(s, l->optimiser.mean, n);
+        put(s, eta_candidate(l), n);
     }
     what = 0;
     put(s, &what, sizeof what);

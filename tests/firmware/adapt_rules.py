@@ -34,6 +34,7 @@ class CAdaptRules(ctypes.Structure):
         ("keep_windows", ctypes.c_bool),
         *((name, ctypes.c_uint32) for name in ("stride", "steps", "batch", "first_windows")),
         ("learning", CLearning),
+        ("blend", ctypes.c_double),
         ("clip_spreads", ctypes.c_double),
         ("scored_windows", ctypes.c_uint32),
         ("promote_evidence", ctypes.c_double),

@@ -54,12 +54,12 @@ def test_the_bytes_are_those_of_the_reference(core: ctypes.CDLL, program: Path) 
         np.frombuffer(image, "<f8", 35, at + 8), np.ravel([part.logs for part in learner.bets.better.parts]), atol=1e-9
     )
     at += 2 * 8 * 36
-    assert struct.unpack_from("<2d", image, at) == pytest.approx(
-        (learner.bets.bound.clip, learner.bets.gained), rel=1e-9
-    )
+    clip, followed, gained = struct.unpack_from("<dQd", image, at)
+    assert (clip, gained) == pytest.approx((learner.bets.bound.clip, learner.bets.gained), rel=1e-9)
+    assert followed == learner.bets.bound.stays
     held = learner.reservoir.held
-    assert struct.unpack_from("<3Q", image, at + 16) == (0, learner.reservoir.seen, held)
-    assert len(image) == at + 40 + held * (4 * (8 + 6 + 2) + 1)
+    assert struct.unpack_from("<3Q", image, at + 24) == (0, learner.reservoir.seen, held)
+    assert len(image) == at + 48 + held * (4 * (8 + 6 + 2) + 1)
 
 
 def test_what_was_not_kept_by_it_is_refused(core: ctypes.CDLL, program: Path) -> None:

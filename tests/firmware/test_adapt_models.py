@@ -98,4 +98,4 @@ def test_the_dummy_base_is_adapted_alike(core: ctypes.CDLL, dummy: Shape) -> Non
 def test_the_micro_base_is_adapted_and_promoted_at_the_same_stay(core: ctypes.CDLL, micro: Shape) -> None:
     pair = lived(micro, 50, context_length=48, seed=1)
     pair.compare(followed(core, pair, micro))
-    assert pair.promotions == 1
+    assert pair.promotions >= 1
