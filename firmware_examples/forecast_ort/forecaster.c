@@ -233,6 +233,24 @@ static void forget_merged(fc_forecaster *f)
     }
 }
 
+/* Whether a damaged base, that was not noticed as one, can be what an adapter failed for. */
+static bool may_be_the_base(etsa_err err)
+{
+    return err == ETSA_MERGE_ERROR || err == ETSA_SELF_TEST_ERROR || err == ETSA_FORECAST_ERROR;
+}
+
+/* An adapter failed: if the base alone does not open either, its own known answer included, the machine is at fault. */
+static etsa_err check_machine(fc_base *base, etsa_err err, const fc_policy *policy, fc_message message)
+{
+    fc_forecaster *alone;
+    fc_message why;
+    if (fc_open(base, NULL, 0, policy, &alone, why) == ETSA_OK) {
+        fc_close(alone);
+        return err;
+    }
+    return fc_refuse(message, ETSA_STORAGE_ERROR, "this monitor's base does not open, so the adapter could not be tested: %s", why);
+}
+
 etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **out, fc_message message)
 {
     *out = NULL;
@@ -243,6 +261,7 @@ etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_polic
     f->merged = calloc(base->bundle.tensor_count + 1, sizeof *f->merged);
     etsa_err err = f->merged == NULL ? fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory") : ETSA_OK;
     if (err == ETSA_OK && data != NULL) err = read_adapter(f, data, size, policy, message);
+    bool opens = err == ETSA_OK;
     if (err == ETSA_OK && data != NULL) err = fc_merge(base, &f->adapter, f->merged, message);
     if (err == ETSA_OK) err = base->family->open(base, f->merged, &f->model, message);
     if (err == ETSA_OK && !base->settings.keep_merged) forget_merged(f); /* ONNX Runtime has made copies */
@@ -250,7 +269,7 @@ etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_polic
     if (err == ETSA_OK) err = fc_self_test(f, message);
     if (err == ETSA_OK) *out = f;
     else fc_close(f);
-    return err;
+    return opens && data != NULL && may_be_the_base(err) ? check_machine(base, err, policy, message) : err;
 }
 
 void fc_close(fc_forecaster *f)

@@ -138,6 +138,7 @@ typedef struct desk {
     etq_signal *figures;                /* room for a copy of them; NULL: they are not kept */
     hf_channel health[SV_MAX_CHANNELS]; /* what was offered and refused, with the counts that were written last */
     bool health_written;                /* and the file says so */
+    hf_process process;                 /* that the file names; without a boot: none can be written */
     etq_verdict verdicts[SV_MAX_CHANNELS]; /* as they were looked at last */
     double save_at, look_at;            /* ms */
     int signals;                        /* the signalfd: signals are blocked otherwise */
@@ -301,7 +302,7 @@ static void save_health(desk *d)
 {
     fc_message message;
     bool news = !d->health_written;
-    if (d->o->health_file == NULL) return;
+    if (d->o->health_file == NULL || d->process.boot[0] == '\0') return;
     for (uint32_t i = 0; i < d->o->service.channels; i++) {
         hf_channel next = d->health[i];
         (void)sv_health_of(d->service, i, &next.runs);
@@ -309,7 +310,7 @@ static void save_health(desk *d)
         d->health[i] = next;
     }
     if (!news) return;
-    d->health_written = hf_save(d->o->health_file, d->health, d->o->service.channels, message) == ETSA_OK;
+    d->health_written = hf_save(d->o->health_file, &d->process, d->health, d->o->service.channels, message) == ETSA_OK;
     if (!d->health_written) fprintf(stderr, "etsa-service: nobody can judge a trial: %s\n", message);
 }
 
@@ -381,10 +382,15 @@ static bool feed(desk *d, bool datagrams)
     static char buffer[4096];
     static size_t used = 0;
     static bool skips = false; /* inside of a line that is too long */
-    ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
+    size_t room = sizeof buffer - 1 - used;
+    ssize_t size = datagrams ? recv(STDIN_FILENO, buffer + used, room, MSG_TRUNC) : read(STDIN_FILENO, buffer + used, room);
     if (size < 0) return errno == EAGAIN || errno == EINTR;
     errno = 0;
     if (size == 0 && !datagrams) return false;
+    if ((size_t)size > room) { /* MSG_TRUNC: its whole length. What was read ends inside of a value */
+        fprintf(stderr, "etsa-service: a datagram of %zd bytes was refused, want at most %zu\n", size, room);
+        return true;
+    }
     used += (size_t)size;
     if (datagrams) buffer[used++] = '\n'; /* a datagram ends its last line */
     char *line = buffer, *end;
@@ -492,7 +498,8 @@ int main(int argc, char **argv)
         fputs(USAGE, stderr);
         return 2;
     }
-    if (o.health_file != NULL) (void)!unlink(o.health_file); /* from an earlier process, so out of date */
+    if (o.health_file != NULL) hf_remove(o.health_file); /* from an earlier process, so out of date */
+    if (o.quality_file != NULL) qf_clean(o.quality_file);
     sigemptyset(&handled);
     sigaddset(&handled, SIGHUP);
     sigaddset(&handled, SIGTERM);
@@ -517,6 +524,10 @@ int main(int argc, char **argv)
     static desk d;
     d = (desk){.service = service, .o = &o, .figures = load_quality(service, &o), .save_at = now_ms() + SAVE_MS,
                .signals = signals};
+    if (o.health_file != NULL && hf_identify(&d.process, message) != ETSA_OK) {
+        d.process.boot[0] = '\0';
+        fprintf(stderr, "etsa-service: nobody can judge a trial: %s\n", message);
+    }
     load_adapters(&d);
     save_health(&d);
     notify("READY=1");
