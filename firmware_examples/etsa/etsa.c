@@ -1,4 +1,5 @@
 #include "etsa.h"
+#include "etsa_bytes.h"
 
 #include <float.h>
 #include <string.h>
@@ -13,21 +14,6 @@
 #define FOURIER_ROWS 4u
 #define GAIN_COLUMNS 2u    /* a gain's count: its numbers are for columns; 1: for rows */
 #define WAVE_ONE 32768.0   /* 2^15, §6 */
-
-/* --- loads: little-endian, any alignment, any host -------------------------------------------------------------- */
-
-static uint32_t load16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
-
-static uint32_t load32(const uint8_t *p) { return load16(p) | load16(p + 2) << 16; }
-
-static uint64_t load64(const uint8_t *p) { return load32(p) | (uint64_t)load32(p + 4) << 32; }
-
-static float float_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 
 static bool is_finite(uint32_t bits) { return (bits & 0x7f800000u) != 0x7f800000u; }
 
@@ -523,21 +509,6 @@ bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value)
 
 /* --- adapter blob ----------------------------------------------------------------------------------------------- */
 
-#define ETSA_UNBOUND_VERSION 1u
-#define ETSA_BINDING_SIZE 20u /* bytes of a binding before its texts */
-
-typedef struct record {
-    uint32_t kind, dtype, tensor_count, rows, columns, count, seed, scaling, offset, size;
-} record;
-
-static record load_record(const uint8_t *blob, uint32_t number)
-{
-    const uint8_t *p = blob + ETSA_HEADER_SIZE + ETSA_RECORD_SIZE * (size_t)number;
-    record r = {p[0],           p[1],           load16(p + 2),  load32(p + 4),  load32(p + 8),
-                load32(p + 12), load32(p + 16), load32(p + 20), load32(p + 24), load32(p + 28)};
-    return r;
-}
-
 /* Reads a record's data from front to back. */
 typedef struct cursor {
     const uint8_t *at, *end;
@@ -801,18 +772,13 @@ static etsa_err read_binding(etsa_adapter *adapter, const record *r, cursor *in)
                                                                                                  : ETSA_FORMAT_ERROR;
 }
 
-static int compare32(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
-
 /* R9's order: the fields one after the other, then explicit entries as bytes. */
 static int compare_records(const record *a, const cursor *a_entries, const record *b, const cursor *b_entries)
 {
-    const uint32_t pairs[7][2] = {{a->kind, b->kind},   {a->rows, b->rows}, {a->columns, b->columns},
-                                  {a->count, b->count}, {a->dtype, b->dtype}, {a->seed, b->seed},
-                                  {a->scaling, b->scaling}};
-    int order = 0;
-    for (uint32_t i = 0; i < 7 && order == 0; i++) order = compare32(pairs[i][0], pairs[i][1]);
+    int order = compare_fields(a, b);
     if (order == 0) order = memcmp(a_entries->at, b_entries->at, min32(left(a_entries), left(b_entries)));
-    return order != 0 ? order : compare32(left(a_entries), left(b_entries));
+    if (order != 0) return order;
+    return (left(a_entries) > left(b_entries)) - (left(a_entries) < left(b_entries));
 }
 
 static etsa_err check_record(etsa_adapter *adapter, const record *r, uint32_t previous_kind, uint32_t *seen,
@@ -864,11 +830,15 @@ etsa_err etsa_blob_size(const uint8_t *data, size_t size, uint32_t *blob_size)
     return check_size(data, size, blob_size, &rule);
 }
 
-etsa_err etsa_checksum(const uint8_t *blob, uint32_t blob_size)
+uint32_t etsa_crc32(const uint8_t *blob, uint32_t blob_size)
 {
     uint32_t crc = crc32(blob, 60, 0xffffffffu);
-    crc = ~crc32(blob + ETSA_HEADER_SIZE, blob_size - ETSA_HEADER_SIZE, crc);
-    return crc == load32(blob + 60) ? ETSA_OK : ETSA_CHECKSUM_ERROR;
+    return ~crc32(blob + ETSA_HEADER_SIZE, blob_size - ETSA_HEADER_SIZE, crc);
+}
+
+etsa_err etsa_checksum(const uint8_t *blob, uint32_t blob_size)
+{
+    return etsa_crc32(blob, blob_size) == load32(blob + 60) ? ETSA_OK : ETSA_CHECKSUM_ERROR;
 }
 
 const uint8_t *etsa_base_of(const uint8_t *blob) { return blob + 16; }
@@ -1036,14 +1006,6 @@ size_t etsa_scratch_count(const etsa_adapter *adapter)
         if (count > most) most = count;
     }
     return most;
-}
-
-/* The integer at `index` of a block whose scale has been passed. */
-static int32_t integer_at(const uint8_t *numbers, uint32_t dtype, uint32_t index)
-{
-    if (dtype == ETSA_DTYPE_INT8) return (int32_t)numbers[index] - ((numbers[index] & 0x80) << 1);
-    uint32_t bits = load16(numbers + 2 * (size_t)index);
-    return (int32_t)bits - (int32_t)((bits & 0x8000u) << 1);
 }
 
 /* --- generator -------------------------------------------------------------------------------------------------- */
