@@ -23,6 +23,7 @@ CEILINGS = {
     "etsa.c": 18_432,
     "etsa_sha256.c": 2_048,
     "etsa_tracking.c": 2_048,
+    "etsa_learning.c": 6_144,
     "etsa_write.c": 5_120,
     "etsa_write_check.c": 3_072,
     "../quality/etsa_quality.c": 7_168,

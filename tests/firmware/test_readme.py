@@ -93,6 +93,7 @@ def test_sizes_are_those_of_the_table(column: int, compiler: str) -> None:
         ("etsa_sha256.c", r"\| `etsa_sha256\.c`, text"),
         ("etsa_learn.c", r"\| `etsa_learn\.c`, text"),
         ("etsa_tracking.c", r"\| `etsa_tracking\.c`, text"),
+        ("etsa_learning.c", r"\| `etsa_learning\.c`, text"),
         ("etsa_write.c", r"\| `etsa_write\.c`, text"),
         ("etsa_write_check.c", r"\| `etsa_write_check\.c`, text"),
         ("etsa_quality.c", r"\| `etsa_quality\.c`, text"),
