@@ -1,0 +1,427 @@
+"""The Python learner and a script of what happened to it, for the C core to follow: `adapt_program.c`."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_runtime.adapt.bets import Proposal
+from device_runtime.adapt.learnable import Learnable
+from device_runtime.adapt.learner import Learner
+from device_runtime.adapt.modes import State
+from device_runtime.adapt.rules import AdaptRules
+from device_runtime.errors import ForecastError
+from device_runtime.update.stays import MAX_STEPS, Feeds
+
+from .conftest import SOURCE, need, run
+
+FloatArray = NDArray[np.float32]
+LEVELS = tuple(round(0.1 * n, 1) for n in range(1, 10))
+NORMAL = (-1.2816, -0.8416, -0.5244, -0.2533, 0.0, 0.2533, 0.5244, 0.8416, 1.2816)
+LAYERS = ("hidden_layer", "output_layer", "residual_layer")
+QUALITY = ("etsa_promotion.c", "etsa_evidence.c")
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-pedantic", "-Werror")
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+STATES = {State.GATHERING: 0, State.SHADOW: 1, State.PROMOTED: 2}
+WISHES = {Proposal.NONE: 0, Proposal.PROMOTE: 1, Proposal.DEMOTE: 2}
+WHATS = {"scored": 1, "learnt": 2, "refused": 3}
+ROOM = 64 << 20
+FLOATS = ctypes.POINTER(ctypes.c_float)
+StateFn = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, FLOATS, ctypes.c_uint32, FLOATS, FLOATS, FLOATS)
+
+
+def compiled(folder: Path, compiler: str, *flags: str, name: str = "adapt") -> Path:
+    """Compile the core with the program that follows a script."""
+    need(compiler)
+    binary = folder / name
+    sources = [Path(__file__).with_name("adapt_program.c"), *sorted((SOURCE / "learn").glob("*.c"))]
+    sources += [SOURCE / "quality" / one for one in QUALITY]
+    include = ["-I", SOURCE / "learn", "-I", SOURCE / "quality"]
+    done = run(compiler, *STRICT, *flags, *include, *sources, "-o", binary, "-lm")
+    assert done.returncode == 0, done.stderr
+    return binary
+
+
+class Block(ctypes.Structure):
+    """etl_block."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint32) for name in ("state_size", "hidden_size", "level_count", "prediction_length", "steps")),
+        *((f"{layer}_{kind}", ctypes.c_void_p) for layer in LAYERS for kind in ("weight", "bias")),
+        ("levels", ctypes.c_void_p),
+    ]
+
+
+class Window(ctypes.Structure):
+    """etl_window."""
+
+    _fields_ = [
+        ("state", ctypes.c_void_p), ("loc", ctypes.c_float), ("scale", ctypes.c_float), ("varies", ctypes.c_bool),
+        ("target", ctypes.c_void_p),
+    ]  # fmt: skip
+
+
+def library_of(folder: Path) -> ctypes.CDLL:
+    """The same as a library."""
+    library = ctypes.CDLL(str(compiled(folder, "cc", "-O2", "-shared", "-fPIC", name="adapt.so")))
+    for name in ("follow", "etl_scratch_size", "eta_memory"):
+        getattr(library, name).restype = ctypes.c_size_t
+    for name in ("etl_varies", "etl_gradient", "made_up"):
+        getattr(library, name).restype = ctypes.c_bool
+    return library
+
+
+@dataclass
+class Weights:
+    """A block, and its base's levels and horizon."""
+
+    weights: dict[str, FloatArray]
+    levels: tuple[float, ...] = LEVELS
+    horizon: int = 8
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(len(self.weights[f"{layer}.bias"]) for layer in LAYERS)
+
+    @property
+    def bytes(self) -> bytes:
+        """As the script has them."""
+        arrays = [self.weights[f"{layer}.{kind}"].astype("<f4") for layer in LAYERS for kind in ("weight", "bias")]
+        return np.array(self.levels).tobytes() + b"".join(one.tobytes() for one in arrays)
+
+
+def made_up(seed: int, *, off: float = 0.0) -> Weights:
+    """A block on the program's made-up states: quantiles of a random walk, off by so much of the context's spread."""
+    rng, made = np.random.default_rng(seed), len(LEVELS) * 8
+    shapes = {"hidden_layer": (12, 8), "output_layer": (made, 12), "residual_layer": (made, 8)}
+    weights = {}
+    for layer, (rows, columns) in shapes.items():
+        weights[f"{layer}.weight"] = (0.1 * rng.normal(size=(rows, columns))).astype(np.float32)
+        weights[f"{layer}.bias"] = np.zeros(rows, dtype=np.float32)
+    weights["residual_layer.weight"][:, 0] += np.float32(0.8)
+    weights["output_layer.bias"] += (0.6 * np.repeat(NORMAL, 8) + off).astype(np.float32)
+    return Weights(weights)
+
+
+class OfBlock:
+    """A `Learnable` over a block's states, by the C functions for its forecast and its gradient.
+
+    What is compared is everything around them: `test_learning.py` compares them with the learning graph.
+    """
+
+    def __init__(self, core: ctypes.CDLL, block: Weights, context_length: int) -> None:
+        self.core, self.block, self.context_length = core, block, context_length
+        self.names, self.sizes, self.prediction_length = LAYERS, block.sizes, block.horizon
+        self._held = {name: np.ascontiguousarray(one, dtype=np.float32) for name, one in block.weights.items()}
+        self._levels = np.array(block.levels)
+        self.seen: list[FloatArray] = []  # every context, in the order of its first use
+
+    def _c_block(self, steps: int) -> Block:
+        hidden, state = self._held["hidden_layer.weight"].shape
+        arrays = [self._held[f"{layer}.{kind}"].ctypes.data for layer in LAYERS for kind in ("weight", "bias")]
+        sizes = (state, hidden, len(self._levels), self.prediction_length, steps)
+        return Block(*sizes, *arrays, self._levels.ctypes.data)
+
+    def _windows(self, context: FloatArray, target: FloatArray | None) -> tuple[Any, list[Any]]:
+        windows, held = (Window * len(context))(), []
+        for place, row in enumerate(np.ascontiguousarray(context, dtype=np.float32)):
+            state, loc, scale = np.zeros(8, dtype=np.float32), ctypes.c_float(), ctypes.c_float()
+            at = ctypes.c_void_p(row.ctypes.data)
+            self.core.made_up(None, at, len(row), ctypes.c_void_p(state.ctypes.data), ctypes.byref(loc), ctypes.byref(scale))
+            varies = self.core.etl_varies(at, ctypes.c_size_t(len(row)), loc)
+            aim = None if target is None else np.ascontiguousarray(target[place], dtype=np.float32)
+            windows[place] = Window(state.ctypes.data, loc, scale, varies, None if aim is None else aim.ctypes.data)
+            held.append((row, state, aim))
+        return windows, held
+
+    def forecast(self, context: FloatArray, steps: int, shift: FloatArray) -> FloatArray:
+        block = self._c_block(steps)
+        windows, held = self._windows(context, None)
+        scratch = np.zeros(self.core.etl_scratch_size(ctypes.byref(block)) // 8)
+        out = np.zeros((len(context), steps, len(self._levels)), dtype=np.float32)
+        moved = np.ascontiguousarray(shift, dtype=np.float32)
+        for place in range(len(context)):
+            arrays = (ctypes.c_void_p(one.ctypes.data) for one in (scratch, out[place]))
+            self.core.etl_forecast(
+                ctypes.byref(block), ctypes.c_void_p(moved.ctypes.data), ctypes.byref(windows[place]), *arrays
+            )
+        if not np.isfinite(out).all():
+            raise ForecastError("not finite")
+        return out
+
+    def gradients(self, context: FloatArray, target: FloatArray, shift: FloatArray) -> tuple[float, FloatArray]:
+        block = self._c_block(target.shape[1])
+        windows, held = self._windows(context, target)
+        scratch = np.zeros(self.core.etl_scratch_size(ctypes.byref(block)) // 8)
+        gradient, loss = np.zeros(sum(self.sizes), dtype=np.float32), ctypes.c_double()
+        moved = np.ascontiguousarray(shift, dtype=np.float32)
+        arrays = (ctypes.c_void_p(one.ctypes.data) for one in (scratch, gradient))
+        good = self.core.etl_gradient(
+            ctypes.byref(block), ctypes.c_void_p(moved.ctypes.data), windows, len(context), *arrays, ctypes.byref(loss)
+        )
+        if not good:
+            raise ForecastError("not finite")
+        return loss.value, gradient
+
+
+class Narrow:
+    """A `Learnable` of some of another one's tensors, as `device_runtime.own.Narrowed`."""
+
+    def __new__(cls, whole: Learnable, moves: tuple[bool, ...]) -> Any:
+        from device_runtime.own import Narrowed
+
+        kept = tuple(name for name, one in zip(whole.names, moves, strict=True) if one)
+        return whole if all(moves) else Narrowed(whole, kept)
+
+
+@dataclass
+class Step:
+    """What one entry says, and the shift after it."""
+
+    what: str
+    windows: int = 0
+    losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    evidence: float = 0.0
+    iterate: FloatArray | None = None
+    mean: FloatArray | None = None
+
+
+@dataclass(kw_only=True)
+class Limits:
+    """How close C is."""
+
+    shift: float = 1e-6
+    evidence: float = 1e-9
+    loss: float = 1e-9  # relative
+
+
+class Pair:
+    """The Python core, and a script of all that happened to it."""
+
+    def __init__(
+        self, learnable: Any, block: Weights, rules: AdaptRules, *, interval_ms: int, context_length: int, steps: int,
+        plausible: tuple[float, float] | None = (10, 350), moves: tuple[bool, ...] = (True, True, True), gap_steps: int = 0,
+    ) -> None:  # fmt: skip
+        self.moves, self.block, self.rules, self.interval_ms = moves, block, rules, interval_ms
+        self._open = lambda: Learner(
+            rules, Narrow(learnable, moves), block.levels, interval_ms=interval_ms, context_length=context_length,
+            steps=steps, plausible=plausible,
+        )  # fmt: skip
+        self.learner, self.feeds = self._open(), Feeds(gap_steps=gap_steps)
+        self.moved = np.repeat(moves, block.sizes)
+        low, high = plausible or (-np.inf, np.inf)
+        state, hidden = block.weights["hidden_layer.weight"].shape[::-1]
+        clean, r = rules.clean, rules
+        self.script = [struct.pack(
+            "<10Iq2f12I11d2I", state, hidden, len(block.levels), block.horizon, 0, context_length, steps, 0,
+            32 * MAX_STEPS, gap_steps, interval_ms, low, high,
+            r.windows, r.new_windows, r.kept_windows, r.keep_windows == "disk", r.stride, r.steps, r.batch,
+            r.first_windows, r.scored_windows, r.promote_stays, r.seed, sum(one << k for k, one in enumerate(moves)),
+            r.rate, r.average, r.anchor, r.clip_norm, r.cap_tensor, r.cap_day, r.clip_spreads, r.promote_evidence,
+            r.demote_evidence, clean.jump_spreads, clean.jump_share, clean.jump_steps, clean.flat_steps,
+        ), block.bytes]  # fmt: skip
+        self.checks: list[Callable[[Any], None]] = []
+        self.lost = np.zeros(3)
+        self.promotions = self.demotions = 0
+
+    # --- what happens ---
+
+    def sample(self, t_ms: int, value: float) -> None:
+        self.feeds.observe(t_ms, value, interval_ms=self.interval_ms, series="")
+        self.script.append(struct.pack("<cqd", b"S", t_ms, value))
+
+    def end(self) -> None:
+        self.feeds.end_stay(series="")
+        self.script.append(b"E")
+
+    def work(self, limits: Limits) -> None:
+        """Do what `Adapting` does in idle time."""
+        steps: list[Step] = []
+        learner, partial = self.learner, Step("scored")
+        while learner.proposal is Proposal.NONE:
+            if not learner.busy:
+                stay = self.feeds.next()
+                if stay is None:
+                    break
+                learner.finish(stay)
+                continue
+            entry = learner.step()
+            assert entry is not None
+            partial.windows += entry.windows
+            partial.losses[: len(entry.losses)] += entry.losses
+            if entry.what == "scored" and entry.evidence is None:
+                continue
+            if entry.what == "scored" and learner.optimiser.steps and np.isfinite(partial.losses).all():
+                self.lost += partial.losses
+            partial.what, partial.evidence = entry.what, entry.evidence or 0.0
+            partial.iterate, partial.mean = (self._wide(one) for one in (learner.optimiser.iterate, learner.shift))
+            steps.append(partial)
+            partial = Step("scored")
+        self.script.append(b"W")
+        self.checks.append(lambda reader: reader.steps(steps, limits, sum(self.block.sizes)))
+        self.said(limits)
+
+    def act(self, limits: Limits) -> None:
+        """Do what the evidence asks for, with numbers rounded as a blob rounds them."""
+        if self.learner.proposal is Proposal.PROMOTE:
+            shift = self.learner.shift.astype(np.float16).astype(np.float32)
+            self.learner.promote(shift)
+            self.promotions += 1
+            self._answered(b"P" + self._wide(shift).tobytes(), True)
+        elif self.learner.proposal is Proposal.DEMOTE:
+            possible = self.learner.state is not State.GATHERING
+            if possible:
+                self.learner.demote(by_evidence=True)
+                self.demotions += 1
+            else:
+                self.learner.proposal = Proposal.NONE
+                self.learner.reset()
+            self._answered(b"D\x01", possible)
+            if not possible:
+                self.script.append(b"R")
+        else:
+            return
+        self.lost[:] = 0
+        self.said(limits)
+
+    def forget(self) -> None:
+        self.learner.forget_windows()
+        self.script.append(b"F")
+
+    def keep(self, *, whole: bool) -> None:
+        """Ask for the bytes that are kept."""
+        self.script.append(b"I")
+        self.checks.append(lambda reader: reader.image(whole))
+
+    def load(self, data: bytes, good: bool) -> None:
+        self._answered(struct.pack("<cI", b"L", len(data)) + data, good)
+
+    def windows(self) -> None:
+        """Compare the reservoir."""
+        held = self.learner.reservoir.held
+        targets = self.learner.reservoir.targets[:held].copy()
+        contexts = self.learner.reservoir.contexts[:held].copy()
+        self.script.append(b"V")
+        self.checks.append(lambda reader: reader.windows(contexts, targets, self))
+
+    # --- what is compared ---
+
+    def said(self, limits: Limits) -> None:
+        """Compare everything that is counted."""
+        one, bets, counts = self.learner, self.learner.bets, self.learner.counts
+        reason = {"": 0, "it was": 1, "it for": 2, "3 stay": 3}[one.reason[:6]] if one.proposal is Proposal.DEMOTE else 0
+        whole = [
+            STATES[one.state], WISHES[one.proposal], reason, counts.values, counts.out_of_range, counts.jumps,
+            counts.flat, one.generation, one.stays, one.refused, one.spoilt, one.in_a_row, one.draws.drawn,
+            one.reservoir.held, one.reservoir.seen, one.optimiser.steps, one.optimiser.capped, bets.better.units,
+            bets.demotions, self.feeds.left_out, self.feeds.waiting,
+        ]  # fmt: skip
+        logs = [bets.better.log, bets.worse.log]
+        sums = [bets.bound.clip, bets.gained, bets.wanted, *self.lost]
+        self.script.append(b"Q")
+        self.checks.append(lambda reader: reader.said(whole, logs, sums, limits))
+
+    def _wide(self, shift: FloatArray) -> FloatArray:
+        out = np.zeros(len(self.moved), dtype=np.float32)
+        out[self.moved] = shift
+        return out
+
+    def _answered(self, script: bytes, answer: bool) -> None:
+        self.script.append(script)
+        self.checks.append(lambda reader: reader.answer(answer))
+
+    def compare(self, followed: bytes) -> Reader:
+        """Hold what C wrote to all that Python said."""
+        reader = Reader(followed)
+        for check in self.checks:
+            check(reader)
+        assert reader.at == len(followed)
+        return reader
+
+
+class Reader:
+    """What C wrote."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+        self.images: list[bytes] = []
+        self.apart = 0.0  # most that a shift differed
+
+    def take(self, dtype: str, count: int) -> NDArray[Any]:
+        out = np.frombuffer(self.data, dtype=dtype, count=count, offset=self.at)
+        self.at += out.nbytes
+        return out
+
+    def answer(self, wanted: bool) -> None:
+        assert bool(self.take("u1", 1)[0]) is wanted
+
+    def image(self, whole: bool) -> None:
+        size = int(self.take("<u8", 1)[0])
+        assert size > 0
+        self.images.append(self.take("u1", size).tobytes())
+
+    def steps(self, wanted: list[Step], limits: Limits, size: int) -> None:
+        for place, step in enumerate(wanted):
+            what, windows = self.take("<u4", 2)
+            losses, evidence = self.take("<f8", 3), float(self.take("<f8", 1)[0])
+            assert (int(what), int(windows)) == (WHATS[step.what], step.windows), (place, step)
+            np.testing.assert_allclose(losses, step.losses, rtol=limits.loss, atol=1e-12, err_msg=str(place))
+            assert abs(evidence - step.evidence) <= limits.evidence, (place, evidence, step.evidence)
+            for mine in (step.iterate, step.mean):
+                assert mine is not None
+                self.apart = max(self.apart, float(np.abs(self.take("<f4", size) - mine).max()))
+                assert self.apart <= limits.shift, place
+        assert int(self.take("<u4", 1)[0]) == 0
+
+    def said(self, whole: list[int], logs: list[float], sums: list[float], limits: Limits) -> None:
+        assert self.take("<u8", len(whole)).tolist() == whole
+        np.testing.assert_allclose(self.take("<f8", len(logs)), logs, rtol=0, atol=limits.evidence)
+        np.testing.assert_allclose(self.take("<f8", len(sums)), sums, rtol=100 * limits.loss, atol=100 * limits.loss)
+
+    def windows(self, contexts: FloatArray, targets: FloatArray, pair: Pair) -> None:
+        (held,) = self.take("<u4", 1)
+        assert held == len(contexts)
+        states = self.take("<f4", held * 8).reshape(held, 8)
+        np.testing.assert_array_equal(states, states_of(contexts))
+        got = self.take("<f4", targets.size).reshape(targets.shape)
+        clipped = np.float32(2**-23) * np.abs(targets)  # the last place, where a target was clipped
+        assert ((got == targets) | (np.isnan(got) & np.isnan(targets)) | (np.abs(got - targets) <= clipped)).all()
+
+
+def states_of(contexts: FloatArray) -> FloatArray:
+    """The program's made-up states, in numpy: float32, as C has them."""
+    out = np.zeros((len(contexts), 8), dtype=np.float32)
+    for place, context in enumerate(contexts):
+        seen = context[~np.isnan(context)].astype(np.float64)
+        mean = sequential(seen) / len(seen)
+        squares = sequential((seen - mean) ** 2)
+        loc = np.float32(mean)
+        scale = np.float32(np.sqrt(squares / len(seen))) if squares > 0 else np.float32(1)
+        last = context[-8:][::-1]
+        scaled = np.where(np.isnan(last), np.float32(0), (last - loc) / scale)
+        out[place, : len(last)] = np.where(last == 13, np.float32(np.inf), scaled)
+    return out
+
+
+def sequential(x: NDArray[np.float64]) -> float:
+    """A sum in order, as C's loop has it."""
+    total = 0.0
+    for one in x.tolist():
+        total += one
+    return total
+
+
+def follow_program(binary: Path, pair: Pair, *, emulator: str | None = None) -> bytes:
+    """Let the program follow."""
+    command = [*([emulator] if emulator else []), str(binary)]
+    done = subprocess.run(command, input=b"".join(pair.script), capture_output=True, check=False, timeout=600)
+    assert done.returncode == 0, (done.returncode, done.stderr[-3_000:])
+    return done.stdout
