@@ -17,8 +17,8 @@ HERE = Path(__file__).parent / "etsa"
 VENDORED = Path(__file__).parent / "third_party" / "monocypher"
 FLAGS = ["-std=c99", "-Os", "-ffp-contract=off", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 SECTIONS = ["-ffunction-sections", "-fdata-sections", "-isystem", str(VENDORED), "-I", str(HERE)]
-# bytes: core without cryptography, SHA-256, tracking, the encoder and its check, field quality, learning, the verifier; the deepest stack of ours,
-# and of the verifier
+# bytes: core without cryptography, SHA-256, tracking, learning.json, the encoder and its check, field quality,
+# learning, the verifier; the deepest stack of ours, and of the verifier
 CEILINGS = {
     "etsa.c": 18_432,
     "etsa_sha256.c": 2_048,

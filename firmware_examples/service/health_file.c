@@ -118,7 +118,8 @@ etsa_err hf_identify(hf_process *process, fc_message message)
     return ETSA_STORAGE_ERROR;
 }
 
-etsa_err hf_save(const char *path, const hf_process *process, const hf_channel *channels, uint32_t count, fc_message message)
+etsa_err hf_save(const char *path, const hf_process *process, const hf_channel *channels, uint32_t count, const char *adaptation,
+                 fc_message message)
 {
     char temporary[MAX_PATH];
     errno = ENAMETOOLONG;
@@ -131,7 +132,9 @@ etsa_err hf_save(const char *path, const hf_process *process, const hf_channel *
         if (handle >= 0) close(handle);
         return err;
     }
-    fprintf(to, "{\"boot\":\"%s\",\"channels\":[", process->boot);
+    fputc('{', to);
+    if (adaptation != NULL) fprintf(to, "\"adaptation\":%s,", adaptation);
+    fprintf(to, "\"boot\":\"%s\",\"channels\":[", process->boot);
     for (uint32_t i = 0; i < count; i++) {
         if (i > 0) fputc(',', to);
         put_channel(to, &channels[i]);

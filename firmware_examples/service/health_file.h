@@ -31,8 +31,9 @@ etsa_err hf_identify(hf_process *process, fc_message message);
 /* Remove the file of an earlier process, and what a power cut left of a write. */
 void hf_remove(const char *path);
 
-/* Replace the file. It need not be durable: after a power cut the process that it describes no longer runs. */
-etsa_err hf_save(const char *path, const hf_process *process, const hf_channel *channels, uint32_t count, fc_message message);
+/* Replace the file. adaptation: what is learnt, as JSON; NULL: nothing is. It need not be durable: after a power cut the process that it describes no longer runs. */
+etsa_err hf_save(const char *path, const hf_process *process, const hf_channel *channels, uint32_t count, const char *adaptation,
+                 fc_message message);
 
 /* Print text for use inside a JSON string; anything but printable ASCII becomes '?'. */
 void hf_print_escaped(FILE *to, const char *text);
