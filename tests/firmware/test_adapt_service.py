@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from device_runtime.format.blob import decode
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.format.adapter import Adapter
+from device_runtime.format.blob import decode, encode
+from device_runtime.format.delta import Dense, Numbers
 from device_runtime.monitor import installer_of, workshop_of
 from device_runtime.update import service_adapt
+from device_runtime.update.adapt_use import binding_of
 from device_runtime.update.audit import read_lines
 from device_runtime.update.host import Host
 from device_runtime.update.settings import DeviceConfig, read_config
@@ -38,6 +43,11 @@ RULES = {**QUICK, "promote_stays": 4}
 AT_ONCE = 8  # stays that are fed before the service is asked how many it has seen: its queue holds 32
 
 
+def seen_by(said: dict[str, Any]) -> int:
+    """How many stays the service has scored or put aside."""
+    return int(said["learnt"]["stays"] + said["learnt"]["spoilt"])
+
+
 def stays_of(count: int, seed: int = 3) -> list[FloatArray]:
     return ward(count, seed=seed, drift=0.4, steps=60)
 
@@ -46,7 +56,14 @@ class Bed:
     """A monitor of RESP every hour with the C service, and what starts and asks it."""
 
     def __init__(
-        self, folder: Path, program: Path, library: Path, *, mode: str = "active", envelope: bool = True
+        self,
+        folder: Path,
+        program: Path,
+        library: Path,
+        *,
+        mode: str = "active",
+        envelope: bool = True,
+        bundle: Path | None = None,
     ) -> None:
         self.folder, self.program, self.library = folder, program, library
         folder.mkdir(exist_ok=True)
@@ -54,7 +71,10 @@ class Bed:
         self.settings, self.health = folder / "device.toml", folder / "health"
         self.adapt.mkdir(exist_ok=True)
         if not self.bundle.exists():
-            learning_bundle(self.bundle, "state")
+            if bundle is None:
+                learning_bundle(self.bundle, "state")
+            else:
+                shutil.copytree(bundle, self.bundle)
             (folder / "state").mkdir()
         rules = "".join(f"{name} = {value}\n" for name, value in RULES.items())
         self.settings.write_text(
@@ -144,13 +164,12 @@ class Bed:
 
     def learn(self, stays: Iterator[FloatArray], most: int = 80) -> bool:
         """Feed stays until what was learnt forecasts; False if it does not."""
-        before = (self.said() or {"learnt": {"stays": 0, "spoilt": 0}})["learnt"]
-        base = before["stays"] + before["spoilt"]
+        said = self.said()
+        base = seen_by(said) if said else 0
         while self.fed < most:
             for _ in range(AT_ONCE):
                 self.stay(next(stays))
-            wanted = base + self.fed
-            said = self.wait(lambda one: one["own"] or one["learnt"]["stays"] + one["learnt"]["spoilt"] >= wanted)
+            said = self.wait(lambda one, most=base + self.fed: one["own"] or seen_by(one) >= most)
             if said["own"]:
                 return True
         return False
@@ -251,3 +270,138 @@ def test_a_ward_is_learnt_promoted_named_and_recorded_as_in_python(bed: Bed, tmp
     bed.made.clear()
     bed.stay(stays_of(1, seed=11)[0])
     assert {one.get("own") for one in bed.made} == {None}
+
+
+def test_in_shadow_it_learns_and_never_forecasts_with_it(tmp_path: Path, built: Path, library: Path) -> None:
+    """Without an envelope shadow is the most, whatever the settings say."""
+    bed = Bed(tmp_path / "bed", built / "service" / "etsa-service", library, envelope=False)
+    bed.start()
+    try:
+        assert not bed.learn(iter(stays_of(40)), most=32)
+        said = bed.wait(lambda one: True)
+        assert (said["mode"], said["learnt"]["state"], said["learnt"]["verdict"]) == ("shadow", "shadow", "promote")
+        assert said["learnt"]["steps"] > 20
+        assert not any("own" in one for one in bed.made)
+        assert bed.events == []
+    finally:
+        bed.end(signal.SIGKILL)
+    bed.start()  # killed: the last write counts, and there was none yet
+    try:
+        assert bed.wait(lambda one: True)["learnt"]["stays"] == 0
+        bed.learn(iter(stays_of(10)), most=8)
+        bed.end()
+        bed.start()
+        assert bed.wait(lambda one: True)["learnt"]["stays"] == 8
+    finally:
+        bed.end()
+
+
+def test_a_kill_between_decision_and_record_loses_neither(bed: Bed) -> None:
+    """The decision is on the disk before what was learnt forecasts: with or without a hand-over it runs again."""
+    bed.start()
+    assert bed.learn(iter(stays_of(80)))
+    bed.end(signal.SIGKILL)
+    (decision,) = bed.adapt.glob("decision-*")
+    whole = decision.read_bytes()
+    assert bed.slots.record.own is None
+    started = bed.hand_over  # as without systemd: nothing is handed over before this start
+    bed.hand_over = lambda *more: ""  # type: ignore[method-assign]
+    bed.start()
+    bed.hand_over = started  # type: ignore[method-assign]
+    assert bed.wait(lambda one: one["own"])["learnt"]["state"] == "promoted"
+    assert "promoted: better over" in bed.hand_over()
+    own = bed.slots.record.own
+    assert own is not None
+    decision.write_bytes(whole)  # a cut between the record and the file's end: taken once
+    bed.hand_over()
+    assert not decision.exists()
+    assert (bed.slots.record.own, bed.events) == (own, ["envelope", "promote"])
+    bed.reload()
+    bed.stay(stays_of(1, seed=9)[0])
+    assert {one.get("own") for one in bed.made[-40:]} == {own.adapter}
+
+
+def decision_of(bed: Bed, blob: bytes, /, **changes: Any) -> bytes:
+    """A decision as the service writes it, of any blob."""
+    said = bed.said()
+    assert said is not None
+    head = {
+        "adapter": hashlib.sha256(blob).hexdigest(), "blob": len(blob), "event": "promote", "learnt": said["learnt"],
+        "over": "", "reason": "better", **changes,
+    }  # fmt: skip
+    body = json.dumps(head).encode() + b"\n" + blob
+    return hashlib.sha256(body).hexdigest().encode() + b" " + body
+
+
+def test_what_is_no_decision_of_ours_changes_nothing(bed: Bed) -> None:
+    """Whoever can write to the folder can do no more than the envelope allows: neither here nor in the service."""
+    bed.start()
+    names = json.loads((bed.bundle / "learning.json").read_text())["names"]
+    manifest = Bundle.open(bed.bundle).manifest
+    places = [index for index, entry in enumerate(manifest.tensors) if entry.name in names]
+    learnt = {
+        index: Dense(Numbers.of(np.full((manifest.tensors[index].size, 1), 0.01))) for index in (*places, places[0] - 1)
+    }
+    bound = binding_of(bed.config, manifest, None)
+    said = {"origin": "device", "generation": 1, "parent": None, "envelope": 1}
+    adapter = Adapter(base_digest=manifest.digest, version=0, deltas=learnt, binding=bound, metadata=said)
+    other = replace(adapter, deltas={index: learnt[index] for index in places}, version=1)
+    far = replace(
+        other, version=0, deltas={places[0]: Dense(Numbers.of(np.full((manifest.tensors[places[0]].size, 1), 2.0)))}
+    )
+    bad = [
+        b"", b"half", decision_of(bed, b"no blob"), decision_of(bed, encode(adapter), adapter="0" * 64),
+        decision_of(bed, encode(adapter), learnt={}), decision_of(bed, encode(adapter), blob=1),
+        decision_of(bed, encode(adapter), event="more"),
+        *(decision_of(bed, encode(one)) for one in (adapter, other, far)),
+    ]  # fmt: skip
+    for data in bad:
+        (bed.adapt / "decision-1").write_bytes(data)
+        bed.reload()
+        time.sleep(0.2)
+        said_now = bed.hand_over()
+        assert "decision-1 is not taken: " in said_now, data[:200]
+        assert not (bed.adapt / "decision-1").exists()
+    (bed.adapt / "own").write_bytes(service_adapt._sealed(encode(far)))
+    bed.reload()
+    bed.stay(stays_of(1)[0])
+    assert not any("own" in one for one in bed.made)
+    assert bed.slots.record.own is None
+    assert bed.events == ["envelope"]
+    assert "further than the envelope allows" in bed.log()
+
+
+def test_an_envelope_that_is_none_lets_it_learn_in_shadow_alone(bed: Bed) -> None:
+    bed.start()
+    assert bed.learn(iter(stays_of(80)))
+    bed.hand_over()
+    assert bed.slots.record.own is not None
+    path = bed.folder / "state" / "envelope"
+    path.write_bytes(path.read_bytes()[:-30] + b"x" * 30)
+    said = bed.hand_over()
+    assert "learning: shadow" in said
+    bed.reload()
+    assert bed.wait(lambda one: not one["own"])["mode"] == "shadow"
+
+
+def test_a_sensor_that_measures_nothing_takes_it_back(bed: Bed) -> None:
+    """Stays that are no readings are neither learnt from nor judged; the third in a row demotes what runs."""
+    bed.start()
+    assert bed.learn(iter(stays_of(80)))
+    bed.hand_over()
+    assert bed.process is not None
+    assert bed.process.stdin is not None
+    for line in ("0 x 1 0", "0 1 nan 0", "0 2 inf 0", "0 3 80 1", "0 end of", "7 end"):
+        bed.process.stdin.write(f"{line}\n")
+    bed.process.stdin.flush()
+    steps = np.arange(60)
+    rubbish = np.where(steps % 17 < 5, 100.0, 20.0) + steps % 3  # away for most of the time, and always back
+    for _ in range(3):
+        bed.stay(rubbish.astype(np.float32))
+    said = bed.wait(lambda one: not one["own"])
+    assert said["learnt"]["spoilt"] >= 3
+    bed.hand_over()
+    assert bed.events[-1] == "demote"
+    assert bed.slots.record.own is None
+    last = list(read_lines(bed.slots.audit.export()))[-1].body
+    assert "no readings of the signal" in last["reason"]
