@@ -26,7 +26,7 @@ class Losses:
             return
         self._stay = [held + new for held, new in zip(self._stay, entry.losses, strict=True)]
         if entry.evidence is not None:
-            if counts:
+            if counts and all(map(math.isfinite, self._stay)):  # of another stay nothing is evidence
                 self.sums = [held + new for held, new in zip(self.sums, self._stay, strict=True)]
             self._stay = [0.0, 0.0, 0.0]
 

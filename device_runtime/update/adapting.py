@@ -341,6 +341,7 @@ class Adapting(Generic[F]):
             OWN: self._own[0] if self._own else "",
             FACTS: self.facts(),
             STEPS: list(self._steps),
+            LOSSES: list(self._losses.sums),
         }
         try:
             written = self._store.save(body, now=now)

@@ -55,6 +55,7 @@ static bool resolve(eta_learner *l, const eta_model *model, const eta_config *co
     c->min_observed = smaller(c->min_observed > 0 ? c->min_observed : MIN_OBSERVED, c->context_length);
     if (c->max_stay == 0) c->max_stay = ETA_MAX_STAY;
     l->model.block.steps = c->steps;
+    if (eta_rules_check(&c->rules) != NULL) return false; /* as flat_steps, chosen for an interval of a few ms */
     return c->max_stay <= ETA_MAX_STAY && etl_is_block(&l->model.block);
 }
 
@@ -108,10 +109,11 @@ static bool begin_promotion(eta_learner *l)
 
 bool eta_init(eta_learner *l, const eta_model *model, const eta_config *config, void *memory, size_t size)
 {
-    arena a = {.memory = memory};
-    size_t wanted = eta_memory(model, config);
-    if (wanted == 0 || memory == NULL || size < wanted || !resolve(l, model, config)) return false;
-    memset(memory, 0, wanted);
+    arena none = {0}, a = {.memory = memory};
+    if (memory == NULL || !resolve(l, model, config)) return false;
+    lay_out(l, &none);
+    if (size < none.used) return false;
+    memset(memory, 0, none.used);
     float *optimiser = lay_out(l, &a);
     l->draws.seed = l->config.rules.seed;
     return begin_optimiser(l, optimiser) && begin_promotion(l);

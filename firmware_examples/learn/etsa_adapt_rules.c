@@ -19,46 +19,45 @@ eta_rules eta_rules_default(void)
     };
 }
 
-typedef struct setting {
-    const char *name;
-    double value, least, most;
-} setting;
+/* Remember the first name whose value is out of its bounds; NaN is. */
+static void within(const char **bad, const char *name, double value, double least, double most)
+{
+    if (*bad == NULL && !(value >= least && value <= most)) *bad = name;
+}
 
 const char *eta_rules_check(const eta_rules *r)
 {
-    const setting all[] = {
-        {"windows", r->windows, 32, 8192},
-        {"new_windows", r->new_windows, 1, 64},
-        {"kept_windows", r->kept_windows, 1, 512},
-        {"batch", r->batch, 4, 256},
-        {"steps", r->steps, 0, 64},
-        {"stride", r->stride, 0, 1024},
-        {"first_windows", r->first_windows, 0, 4096},
-        {"scored_windows", r->scored_windows, 1, 512},
-        {"rate", r->learning.rate, 0, 0.03},
-        {"average", r->learning.average, 0, 0.9999},
-        {"anchor", r->learning.anchor, 0, 10},
-        {"clip_norm", r->learning.clip_norm, 1e-3, 100},
-        {"clip_spreads", r->clip_spreads, 1, 20},
-        {"cap_tensor", r->learning.cap_tensor, 0, 1},
-        {"cap_day", r->learning.cap_day, 0, 1},
-        {"promote_evidence", r->promote_evidence, 10, 1e9},
-        {"promote_stays", r->promote_stays, 0, 100000},
-        {"demote_evidence", r->demote_evidence, 2, 1e9},
-        {"offset_rate", r->offset_rate, 0, 0.01},
-        {"width_rate", r->width_rate, 0, 0.5},
-        {"cap_tracking", r->cap_tracking, 0.01, 0.5},
-        {"seed", r->seed, 0, 2147483647},
-        {"jump_spreads", r->clean.jump_spreads, 1, 100},
-        {"jump_share", r->clean.jump_share, 0, 10},
-        {"jump_steps", r->clean.jump_steps, 1, 1000},
-        {"flat_steps", r->clean.flat_steps, 0, 100000},
-        {"new_windows", r->new_windows, 1, r->batch},
-        {"batch", r->batch, 4, r->windows},
-    };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (!(all[i].value >= all[i].least && all[i].value <= all[i].most)) return all[i].name; /* nor is NaN */
-    return r->mode > ETA_ACTIVE ? "mode" : NULL;
+    const char *bad = NULL;
+    within(&bad, "windows", r->windows, 32, 8192);
+    within(&bad, "new_windows", r->new_windows, 1, 64);
+    within(&bad, "kept_windows", r->kept_windows, 1, 512);
+    within(&bad, "batch", r->batch, 4, 256);
+    within(&bad, "steps", r->steps, 0, 64);
+    within(&bad, "stride", r->stride, 0, 1024);
+    within(&bad, "first_windows", r->first_windows, 0, 4096);
+    within(&bad, "scored_windows", r->scored_windows, 1, 512);
+    within(&bad, "rate", r->learning.rate, 0, 0.03);
+    within(&bad, "average", r->learning.average, 0, 0.9999);
+    within(&bad, "anchor", r->learning.anchor, 0, 10);
+    within(&bad, "clip_norm", r->learning.clip_norm, 1e-3, 100);
+    within(&bad, "clip_spreads", r->clip_spreads, 1, 20);
+    within(&bad, "cap_tensor", r->learning.cap_tensor, 0, 1);
+    within(&bad, "cap_day", r->learning.cap_day, 0, 1);
+    within(&bad, "promote_evidence", r->promote_evidence, 10, 1e9);
+    within(&bad, "promote_stays", r->promote_stays, 0, 100000);
+    within(&bad, "demote_evidence", r->demote_evidence, 2, 1e9);
+    within(&bad, "offset_rate", r->offset_rate, 0, 0.01);
+    within(&bad, "width_rate", r->width_rate, 0, 0.5);
+    within(&bad, "cap_tracking", r->cap_tracking, 0.01, 0.5);
+    within(&bad, "seed", r->seed, 0, 2147483647);
+    within(&bad, "jump_spreads", r->clean.jump_spreads, 1, 100);
+    within(&bad, "jump_share", r->clean.jump_share, 0, 10);
+    within(&bad, "jump_steps", r->clean.jump_steps, 1, 1000);
+    within(&bad, "flat_steps", r->clean.flat_steps, 0, 100000);
+    within(&bad, "new_windows", r->new_windows, 1, r->batch);
+    within(&bad, "batch", r->batch, 4, r->windows);
+    within(&bad, "mode", r->mode, ETA_OFF, ETA_ACTIVE);
+    return bad;
 }
 
 static uint32_t chosen(uint32_t set, bool dense, uint32_t for_dense, uint32_t for_others)

@@ -19,6 +19,13 @@ static uint64_t mix(uint64_t z) /* SplitMix64's finaliser */
 
 static bool missing(float value) { return value != value; }
 
+/* Round before the sum, even if the compiler would fuse the two. */
+static double rounded(double value)
+{
+    volatile double stored = value;
+    return stored;
+}
+
 uint32_t eta_draw(eta_draws *d, uint32_t limit)
 {
     uint64_t key = mix(d->seed + ((uint64_t)STREAM << 32));
@@ -71,9 +78,10 @@ void eta_clip_target(const float *context, uint32_t context_length, float *targe
     for (uint32_t i = 0; i < context_length; i++) {
         if (missing(context[i])) continue;
         double apart = (double)context[i] - mean;
-        squares += apart * apart;
+        squares += rounded(apart * apart);
     }
-    double spread = sqrt(squares / seen), low = mean - spreads * spread, high = mean + spreads * spread;
+    double spread = sqrt(squares / seen), far = rounded(spreads * spread);
+    double low = mean - far, high = mean + far;
     if (!(spread > 0)) return; /* of a constant context nothing is known: its window teaches nothing */
     for (uint32_t h = 0; h < steps; h++) {
         if ((double)target[h] < low) target[h] = (float)low;

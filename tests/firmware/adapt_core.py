@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import struct
 import subprocess
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.adapt.bets import Proposal
-from device_runtime.adapt.learnable import Learnable
 from device_runtime.adapt.learner import Learner
 from device_runtime.adapt.modes import State
 from device_runtime.adapt.rules import AdaptRules
 from device_runtime.errors import ForecastError
+from device_runtime.own import Narrowed
 from device_runtime.update.stays import MAX_STEPS, Feeds
 
 from .conftest import SOURCE, need, run
@@ -38,13 +40,14 @@ FLOATS = ctypes.POINTER(ctypes.c_float)
 StateFn = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, FLOATS, ctypes.c_uint32, FLOATS, FLOATS, FLOATS)
 
 
-def compiled(folder: Path, compiler: str, *flags: str, name: str = "adapt") -> Path:
-    """Compile the core with the program that follows a script."""
+def compiled(folder: Path, compiler: str, *flags: str, name: str = "adapt", program: str = "adapt") -> Path:
+    """Compile the core with a program, by default the one that follows a script."""
     need(compiler)
     binary = folder / name
-    sources = [Path(__file__).with_name("adapt_program.c"), *sorted((SOURCE / "learn").glob("*.c"))]
+    sources = [Path(__file__).with_name(f"{program}_program.c"), *sorted((SOURCE / "learn").glob("*.c"))]
+    sources.append(SOURCE / "etsa" / "etsa_tracking.c")
     sources += [SOURCE / "quality" / one for one in QUALITY]
-    include = ["-I", SOURCE / "learn", "-I", SOURCE / "quality"]
+    include = [part for name in ("learn", "quality", "etsa") for part in ("-I", SOURCE / name)]
     done = run(compiler, *STRICT, *flags, *include, *sources, "-o", binary, "-lm")
     assert done.returncode == 0, done.stderr
     return binary
@@ -54,7 +57,10 @@ class Block(ctypes.Structure):
     """etl_block."""
 
     _fields_ = [
-        *((name, ctypes.c_uint32) for name in ("state_size", "hidden_size", "level_count", "prediction_length", "steps")),
+        *(
+            (name, ctypes.c_uint32)
+            for name in ("state_size", "hidden_size", "level_count", "prediction_length", "steps")
+        ),
         *((f"{layer}_{kind}", ctypes.c_void_p) for layer in LAYERS for kind in ("weight", "bias")),
         ("levels", ctypes.c_void_p),
     ]
@@ -135,7 +141,9 @@ class OfBlock:
         for place, row in enumerate(np.ascontiguousarray(context, dtype=np.float32)):
             state, loc, scale = np.zeros(8, dtype=np.float32), ctypes.c_float(), ctypes.c_float()
             at = ctypes.c_void_p(row.ctypes.data)
-            self.core.made_up(None, at, len(row), ctypes.c_void_p(state.ctypes.data), ctypes.byref(loc), ctypes.byref(scale))
+            self.core.made_up(
+                None, at, len(row), ctypes.c_void_p(state.ctypes.data), ctypes.byref(loc), ctypes.byref(scale)
+            )
             varies = self.core.etl_varies(at, ctypes.c_size_t(len(row)), loc)
             aim = None if target is None else np.ascontiguousarray(target[place], dtype=np.float32)
             windows[place] = Window(state.ctypes.data, loc, scale, varies, None if aim is None else aim.ctypes.data)
@@ -144,7 +152,7 @@ class OfBlock:
 
     def forecast(self, context: FloatArray, steps: int, shift: FloatArray) -> FloatArray:
         block = self._c_block(steps)
-        windows, held = self._windows(context, None)
+        windows, _alive = self._windows(context, None)
         scratch = np.zeros(self.core.etl_scratch_size(ctypes.byref(block)) // 8)
         out = np.zeros((len(context), steps, len(self._levels)), dtype=np.float32)
         moved = np.ascontiguousarray(shift, dtype=np.float32)
@@ -159,7 +167,7 @@ class OfBlock:
 
     def gradients(self, context: FloatArray, target: FloatArray, shift: FloatArray) -> tuple[float, FloatArray]:
         block = self._c_block(target.shape[1])
-        windows, held = self._windows(context, target)
+        windows, _alive = self._windows(context, target)
         scratch = np.zeros(self.core.etl_scratch_size(ctypes.byref(block)) // 8)
         gradient, loss = np.zeros(sum(self.sizes), dtype=np.float32), ctypes.c_double()
         moved = np.ascontiguousarray(shift, dtype=np.float32)
@@ -172,14 +180,10 @@ class OfBlock:
         return loss.value, gradient
 
 
-class Narrow:
-    """A `Learnable` of some of another one's tensors, as `device_runtime.own.Narrowed`."""
-
-    def __new__(cls, whole: Learnable, moves: tuple[bool, ...]) -> Any:
-        from device_runtime.own import Narrowed
-
-        kept = tuple(name for name, one in zip(whole.names, moves, strict=True) if one)
-        return whole if all(moves) else Narrowed(whole, kept)
+def narrowed(whole: Any, moves: tuple[bool, ...]) -> Any:
+    """A `Learnable` of some of another one's tensors."""
+    kept = tuple(name for name, one in zip(whole.names, moves, strict=True) if one)
+    return whole if all(moves) else Narrowed(whole, kept)
 
 
 @dataclass
@@ -208,26 +212,37 @@ class Pair:
 
     def __init__(
         self, learnable: Any, block: Weights, rules: AdaptRules, *, interval_ms: int, context_length: int, steps: int,
-        plausible: tuple[float, float] | None = (10, 350), moves: tuple[bool, ...] = (True, True, True), gap_steps: int = 0,
+        plausible: tuple[float, float] | None = (10, 350), moves: tuple[bool, ...] = (True, True, True),
+        gap_steps: int = 0, fails: bool = False,
     ) -> None:  # fmt: skip
         self.moves, self.block, self.rules, self.interval_ms = moves, block, rules, interval_ms
-        self._open = lambda: Learner(
-            rules, Narrow(learnable, moves), block.levels, interval_ms=interval_ms, context_length=context_length,
-            steps=steps, plausible=plausible,
-        )  # fmt: skip
+
+        def opened() -> Learner:
+            return Learner(
+                rules, narrowed(learnable, moves), block.levels, interval_ms=interval_ms,
+                context_length=context_length, steps=steps, plausible=plausible,
+            )  # fmt: skip
+
+        self._open = opened
         self.learner, self.feeds = self._open(), Feeds(gap_steps=gap_steps)
         self.moved = np.repeat(moves, block.sizes)
         low, high = plausible or (-np.inf, np.inf)
         state, hidden = block.weights["hidden_layer.weight"].shape[::-1]
         clean, r = rules.clean, rules
-        self.script = [struct.pack(
-            "<10Iq2f12I11d2I", state, hidden, len(block.levels), block.horizon, 0, context_length, steps, 0,
-            32 * MAX_STEPS, gap_steps, interval_ms, low, high,
-            r.windows, r.new_windows, r.kept_windows, r.keep_windows == "disk", r.stride, r.steps, r.batch,
-            r.first_windows, r.scored_windows, r.promote_stays, r.seed, sum(one << k for k, one in enumerate(moves)),
-            r.rate, r.average, r.anchor, r.clip_norm, r.cap_tensor, r.cap_day, r.clip_spreads, r.promote_evidence,
-            r.demote_evidence, clean.jump_spreads, clean.jump_share, clean.jump_steps, clean.flat_steps,
-        ), block.bytes]  # fmt: skip
+        self.head: dict[str, Any] = {
+            "state_size": state, "hidden_size": hidden, "levels": len(block.levels), "horizon": block.horizon,
+            "fails": fails, "context_length": context_length, "steps_ahead": steps, "max_stay": 0,
+            "queue": 32 * MAX_STEPS, "gap_steps": gap_steps, "interval_ms": interval_ms, "low": low, "high": high,
+            "windows": r.windows, "new_windows": r.new_windows, "kept_windows": r.kept_windows,
+            "disk": r.keep_windows == "disk", "stride": r.stride, "steps": r.steps, "batch": r.batch,
+            "first_windows": r.first_windows, "scored_windows": r.scored_windows, "promote_stays": r.promote_stays,
+            "seed": r.seed, "moves": sum(one << k for k, one in enumerate(moves)), "rate": r.rate,
+            "average": r.average, "anchor": r.anchor, "clip_norm": r.clip_norm, "cap_tensor": r.cap_tensor,
+            "cap_day": r.cap_day, "clip_spreads": r.clip_spreads, "promote_evidence": r.promote_evidence,
+            "demote_evidence": r.demote_evidence, "jump_spreads": clean.jump_spreads, "jump_share": clean.jump_share,
+            "jump_steps": clean.jump_steps, "flat_steps": clean.flat_steps,
+        }  # fmt: skip
+        self.script = [packed(self.head), block.bytes]
         self.checks: list[Callable[[Any], None]] = []
         self.lost = np.zeros(3)
         self.promotions = self.demotions = 0
@@ -277,29 +292,39 @@ class Pair:
             self.promotions += 1
             self._answered(b"P" + self._wide(shift).tobytes(), True)
         elif self.learner.proposal is Proposal.DEMOTE:
-            possible = self.learner.state is not State.GATHERING
-            if possible:
-                self.learner.demote(by_evidence=True)
-                self.demotions += 1
-            else:
-                self.learner.proposal = Proposal.NONE
-                self.learner.reset()
-            self._answered(b"D\x01", possible)
-            if not possible:
-                self.script.append(b"R")
+            self.learner.demote(by_evidence=True)
+            self.demotions += 1
+            self._answered(b"D\x01", True)
         else:
             return
         self.lost[:] = 0
+        self.said(limits)
+
+    def promote(self, shift: FloatArray, limits: Limits) -> None:
+        """Let another shift forecast."""
+        self.learner.promote(shift)
+        self.promotions += 1
+        self.lost[:] = 0
+        self._answered(b"P" + self._wide(shift).tobytes(), True)
         self.said(limits)
 
     def forget(self) -> None:
         self.learner.forget_windows()
         self.script.append(b"F")
 
-    def keep(self, *, whole: bool) -> None:
+    def keep(self) -> None:
         """Ask for the bytes that are kept."""
         self.script.append(b"I")
-        self.checks.append(lambda reader: reader.image(whole))
+        self.checks.append(lambda reader: reader.image())
+
+    def restarted(self, image: bytes) -> Pair:
+        """Go on in another process with what was kept."""
+        other = copy(self)
+        other.learner = self._open()
+        other.learner.restore(json.loads(json.dumps(self.learner.to_value())))
+        other.script, other.checks, other.lost = self.script[:2], [], self.lost.copy()
+        other.load(image, True)
+        return other
 
     def load(self, data: bytes, good: bool) -> None:
         self._answered(struct.pack("<cI", b"L", len(data)) + data, good)
@@ -317,7 +342,9 @@ class Pair:
     def said(self, limits: Limits) -> None:
         """Compare everything that is counted."""
         one, bets, counts = self.learner, self.learner.bets, self.learner.counts
-        reason = {"": 0, "it was": 1, "it for": 2, "3 stay": 3}[one.reason[:6]] if one.proposal is Proposal.DEMOTE else 0
+        reason = (
+            {"": 0, "it was": 1, "it for": 2, "3 stay": 3}[one.reason[:6]] if one.proposal is Proposal.DEMOTE else 0
+        )
         whole = [
             STATES[one.state], WISHES[one.proposal], reason, counts.values, counts.out_of_range, counts.jumps,
             counts.flat, one.generation, one.stays, one.refused, one.spoilt, one.in_a_row, one.draws.drawn,
@@ -363,7 +390,7 @@ class Reader:
     def answer(self, wanted: bool) -> None:
         assert bool(self.take("u1", 1)[0]) is wanted
 
-    def image(self, whole: bool) -> None:
+    def image(self) -> None:
         size = int(self.take("<u8", 1)[0])
         assert size > 0
         self.images.append(self.take("u1", size).tobytes())
@@ -419,9 +446,19 @@ def sequential(x: NDArray[np.float64]) -> float:
     return total
 
 
-def follow_program(binary: Path, pair: Pair, *, emulator: str | None = None) -> bytes:
-    """Let the program follow."""
+def packed(head: dict[str, Any]) -> bytes:
+    """The head of a script."""
+    return struct.pack("<10Iq2f12I11d2I", *({**head, "seed": head["seed"] % 2**32}).values())
+
+
+def followed(binary: Path, script: list[bytes], *, emulator: str | None = None) -> bytes:
+    """Let the program follow a script."""
     command = [*([emulator] if emulator else []), str(binary)]
-    done = subprocess.run(command, input=b"".join(pair.script), capture_output=True, check=False, timeout=600)
+    done = subprocess.run(command, input=b"".join(script), capture_output=True, check=False, timeout=600)
     assert done.returncode == 0, (done.returncode, done.stderr[-3_000:])
     return done.stdout
+
+
+def follow_program(binary: Path, pair: Pair, *, emulator: str | None = None) -> bytes:
+    """Let the program follow what happened to a learner."""
+    return followed(binary, pair.script, emulator=emulator)

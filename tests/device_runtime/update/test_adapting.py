@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import stat
 import subprocess
@@ -14,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from device_runtime.adapt.learner import NO_READINGS, SPOILT_STAYS
+from device_runtime.adapt.learner import NO_READINGS, SPOILT_STAYS, Entry
 from device_runtime.adapt.modes import Mode
+from device_runtime.update.adapt_facts import Losses
 from device_runtime.update.adapt_report import status_of
 from device_runtime.update.audit import read_lines
 from device_runtime.update.settings import read_config
@@ -60,6 +62,28 @@ def test_in_shadow_nothing_is_ever_promoted(tmp_path: Path) -> None:
     assert bed.until_own(60) > 60
     assert bed.forecast().adapter is None
     assert bed.host._adapting.facts()["verdict"] == "promote"
+
+
+def test_learning_goes_on_after_a_restart(tmp_path: Path) -> None:
+    bed = LearningBed(tmp_path, mode=Mode.SHADOW)
+    for _ in range(12):
+        bed.stay()
+    before = bed.host._adapting.facts()
+    bed.host = bed.start()
+    bed.stay()
+    after = bed.host._adapting.facts()
+    assert bed.host._adapting.problem == ""
+    assert after["stays"] == before["stays"] + 1
+    assert after["steps"] > before["steps"]
+    assert after["loss"]["frozen"] > before["loss"]["frozen"] > 0
+
+
+def test_a_stay_whose_losses_are_not_finite_counts_in_no_sum() -> None:
+    losses = Losses()
+    for lost, sums in (((2.0, 3.0, 4.0), [2, 3, 4]), ((1.0, math.nan, 1.0), [2, 3, 4]), ((1.0, 1.0, 1.0), [3, 4, 5])):
+        entry = Entry(number=1, stay=1, what="scored", windows=1, losses=lost, evidence=0.0, digest="")
+        losses.add(entry, counts=True)
+        assert losses.sums == sums
 
 
 def test_what_was_learnt_does_not_forecast_behind_stays_that_are_no_readings(tmp_path: Path) -> None:
