@@ -1,4 +1,5 @@
 /* What was learnt, as a blob. */
+#define _POSIX_C_SOURCE 200809L
 #include "adapting_parts.h"
 #include "etsa_write.h"
 #include "own_answer.h"

@@ -7,27 +7,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-double ad_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
-
-etsa_err ad_say(fc_message message, etsa_err code, const char *text)
-{
-    snprintf(message, FC_MESSAGE_SIZE, "%s", text);
-    return code;
-}
-
-void ad_digest_of(const uint8_t *data, size_t size, uint8_t digest[32])
-{
-    etsa_sha256_state state;
-    etsa_sha256_start(&state);
-    etsa_sha256_add(&state, data, size);
-    etsa_sha256_end(&state, digest);
-}
-
 /* --- the feed ------------------------------------------------------------------------------------------------------- */
 
 void ad_value(void *user, uint32_t channel, int64_t t_ms, float value)

@@ -7,6 +7,7 @@
 #include "states.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #define LEARNER "learner"      /* files in the folder */
 #define OLD_LEARNER ".old-learner"
@@ -53,9 +54,26 @@ struct ad_adapting {
 };
 
 /* Milliseconds of a clock that never goes back. */
-double ad_now_ms(void);
-etsa_err ad_say(fc_message message, etsa_err code, const char *text);
-void ad_digest_of(const uint8_t *data, size_t size, uint8_t digest[32]);
+static inline double ad_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+static inline etsa_err ad_say(fc_message message, etsa_err code, const char *text)
+{
+    snprintf(message, FC_MESSAGE_SIZE, "%s", text);
+    return code;
+}
+
+static inline void ad_digest_of(const uint8_t *data, size_t size, uint8_t digest[32])
+{
+    etsa_sha256_state state;
+    etsa_sha256_start(&state);
+    etsa_sha256_add(&state, data, size);
+    etsa_sha256_end(&state, digest);
+}
 
 /* adapt_state.c: write what was learnt, as far as the day's bytes go (`now`: what must not wait for tomorrow), and go on with
  * what is there; `problem` says what went wrong. */

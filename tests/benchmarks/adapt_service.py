@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from tests.firmware.test_adapt_service import Bed, stays_of
+from tests.simulators.service_bed import ServiceBed, stays_of
 
 STAYS = 16
 
@@ -30,7 +30,7 @@ def peak(process: subprocess.Popen[str]) -> float:
 
 def measured(folder: Path, given: argparse.Namespace, mode: str) -> tuple[float, float, float]:
     """Return peak memory in MB, the median latency and the processor's time of a stay, both in ms."""
-    bed = Bed(folder, given.service, given.library, mode=mode, bundle=given.bundle)
+    bed = ServiceBed(folder, given.service, given.library, mode=mode, bundle=given.bundle)
     bed.start()
     assert bed.process is not None
     stat = Path(f"/proc/{bed.process.pid}/stat")

@@ -155,7 +155,7 @@ def test_a_full_disk_keeps_what_is_there(programs: tuple[Path, Path], tmp_path: 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
 
-    command = [programs[1], tmp_path, "save", TEXTS[2]]
+    command = [str(programs[1]), str(tmp_path), "save", TEXTS[2]]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=small, check=False, timeout=60)
     assert f"save 400 cannot write {tmp_path}/.tmp-learner: File too large" in done.stdout
     assert run(programs[0], tmp_path, "load").stdout.splitlines()[0] == f"load 0 {TEXTS[0]} "
