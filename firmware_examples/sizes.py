@@ -17,7 +17,7 @@ HERE = Path(__file__).parent / "etsa"
 VENDORED = Path(__file__).parent / "third_party" / "monocypher"
 QUALITY = Path(__file__).parent / "quality"
 FLAGS = ["-std=c99", "-Os", "-ffp-contract=off", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
-FLAGS += ["-I", str(QUALITY)]
+FLAGS += ["-I", str(QUALITY), "-I", str(HERE)]
 SECTIONS = ["-ffunction-sections", "-fdata-sections", "-isystem", str(VENDORED), "-I", str(HERE)]
 # bytes: core without cryptography, SHA-256, tracking, learning.json, the encoder and its check, field quality,
 # learning, adaptation, the verifier; the deepest stack of ours, and of the verifier
@@ -34,6 +34,7 @@ CEILINGS = {
     "../learn/etsa_learn.c": 5_120,
     "../learn/etsa_adapt.c": 3_584,
     "../learn/etsa_adapt_clean.c": 1_536,
+    "../learn/etsa_adapt_following.c": 2_560,
     "../learn/etsa_adapt_image.c": 3_072,
     "../learn/etsa_adapt_rules.c": 3_584,
     "../learn/etsa_adapt_stays.c": 1_536,
@@ -97,21 +98,21 @@ def main() -> int:
     parser.add_argument("--compiler", default="gcc", help="a GCC: its version of `size` is used too")
     compiler = parser.parse_args().compiler
     passed = False
-    lines = [f"{compiler} {' '.join(FLAGS[:5])}", f"{'file':<20}{'text':>8}{'data':>8}{'bss':>8}{'ceiling':>10}"]
+    lines = [f"{compiler} {' '.join(FLAGS[:5])}", f"{'file':<26}{'text':>8}{'data':>8}{'bss':>8}{'ceiling':>10}"]
     with tempfile.TemporaryDirectory() as name:
         for source, ceiling in CEILINGS.items():
             text, data, bss = sections(compiler, compile_one(compiler, HERE / source, Path(name)))
-            lines.append(f"{Path(source).name:<20}{text:>8}{data:>8}{bss:>8}{ceiling:>10}")
+            lines.append(f"{Path(source).name:<26}{text:>8}{data:>8}{bss:>8}{ceiling:>10}")
             passed = passed or text > ceiling or data + bss > 0
         text, data, bss = sections(compiler, link_verifier(compiler, Path(name)))
-        lines.append(f"{'verifier':<20}{text:>8}{data:>8}{bss:>8}{VERIFIER_CEILING:>10}")
+        lines.append(f"{'verifier':<26}{text:>8}{data:>8}{bss:>8}{VERIFIER_CEILING:>10}")
         passed = passed or text > VERIFIER_CEILING or data + bss > 0
         for what, sources, ceiling in (
             ("deepest stack", [HERE / source for source in CEILINGS], STACK_CEILING),
             ("verifier stack", VERIFIER, VERIFIER_STACK_CEILING),
         ):
             stack, function = deepest_stack(compiler, Path(name), sources)
-            lines.append(f"{what:<20}{stack:>8}{'':>16}{ceiling:>10}  {function}")
+            lines.append(f"{what:<26}{stack:>8}{'':>16}{ceiling:>10}  {function}")
             passed = passed or stack > ceiling
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if passed else 0

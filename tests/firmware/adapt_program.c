@@ -69,8 +69,23 @@ static bool failing(void *user, const float *context, uint32_t length, float *st
     return works && made_up(user, context, length, state, loc, scale);
 }
 
+/* Widen ascending quantiles by a twentieth of their width for each level away from the fifth. */
+static void widen(void *user, float *quantiles, uint32_t steps, uint32_t level_count)
+{
+    (void)user;
+    for (float *q = quantiles; q < quantiles + (size_t)steps * level_count; q += level_count) {
+        volatile float width = q[level_count - 1] - q[0];
+        for (uint32_t j = 0; j < level_count; j++) {
+            volatile float more = 0.05f * ((float)j - 4) * width;
+            q[j] += more;
+        }
+    }
+}
+
+enum { FAILS = 1, CALIBRATED = 2 };
+
 typedef struct head {
-    uint32_t sizes[5]; /* D, F, Q, H, whether the state graph fails now and then */
+    uint32_t sizes[5]; /* D, F, Q, H, and: the state graph fails now and then, there is a calibration */
     uint32_t context_length, steps, max_stay, queue, gap;
     int64_t interval_ms;
     float low, high;
@@ -214,7 +229,7 @@ size_t follow(const uint8_t *in, size_t size, eta_state_fn *state, uint8_t *out,
     get(&s, levels, h.sizes[2] * sizeof *levels);
     float *w[] = {floats(&s, (size_t)h.sizes[1] * h.sizes[0]), floats(&s, h.sizes[1]), floats(&s, (size_t)made * h.sizes[1]),
                   floats(&s, made), floats(&s, (size_t)made * h.sizes[0]), floats(&s, made)};
-    eta_model model = {.state = h.sizes[4] != 0 ? failing : state};
+    eta_model model = {.state = h.sizes[4] & FAILS ? failing : state, .calibrate = h.sizes[4] & CALIBRATED ? widen : NULL};
     model.block = (etl_block){.state_size = h.sizes[0], .hidden_size = h.sizes[1], .level_count = h.sizes[2],
                               .prediction_length = h.sizes[3], .steps = 1, .hidden_weight = w[0], .hidden_bias = w[1],
                               .output_weight = w[2], .output_bias = w[3], .residual_weight = w[4], .residual_bias = w[5],

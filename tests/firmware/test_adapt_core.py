@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,82 +13,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from device_runtime.adapt.rules import AdaptRules, CleanRules
+from device_runtime.adapt.clean import clean
+from device_runtime.adapt.rules import CleanRules
 
-from .adapt_core import (
-    SANITIZED,
-    Limits,
-    OfBlock,
-    Pair,
-    compiled,
-    follow_program,
-    followed,
-    library_of,
-    made_up,
-    packed,
-)
+from .adapt_block import compiled
+from .adapt_core import Pair, follow_program, followed, packed
+from .adapt_rules import CClean
+from .adapt_ward import HOUR, LIMITS, core, lived, pair, program, stay
 from .conftest import need
 from .test_processors import PROCESSORS
 
-MINUTE, HOUR = 60_000, 3_600_000
-LIMITS = Limits()
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return library_of(tmp_path_factory.mktemp("adapt"))
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("adapt"), "cc", *SANITIZED)
-
-
-def rules(**said: Any) -> AdaptRules:
-    small: dict[str, Any] = {
-        "windows": 64, "kept_windows": 12, "new_windows": 4, "batch": 16, "first_windows": 24, "rate": 0.01,
-        "average": 0.9, "promote_stays": 10, "promote_evidence": 10.0, "cap_tensor": 0.5, "cap_day": 0.5,
-        "clean": CleanRules(flat_steps=20),
-    }  # fmt: skip
-    return AdaptRules(**{**small, **said})
-
-
-def pair(core: ctypes.CDLL, *, off: float = 0.5, seed: int = 1, **said: Any) -> Pair:
-    fixed: dict[str, Any] = {"interval_ms": HOUR, "context_length": 24, "steps": 6}
-    given = {
-        name: said.pop(name) for name in ("interval_ms", "moves", "plausible", "gap_steps", "fails") if name in said
-    }
-    block = made_up(seed, off=off)
-    return Pair(OfBlock(core, block, 24), block, rules(**said), **{**fixed, **given})
-
-
-def stay(rng: np.random.Generator, steps: int) -> np.ndarray:
-    """A vital sign that wanders, with gaps and, now and then, an artefact."""
-    values = np.round(rng.normal(80, 8) + np.cumsum(rng.normal(0, 2, steps)), 1)
-    values[rng.random(steps) < 0.1] = np.nan
-    values[rng.random(steps) < 0.02] = 500
-    values[rng.random(steps) < 0.02] += 120
-    return values
-
-
-def lived(one: Pair, stays: int, *, seed: int, acts: bool = True, spoilt: bool = False) -> Pair:
-    """A ward's stays, each ended by an event."""
-    rng, t = np.random.default_rng(seed), 10**12
-    for _ in range(stays):
-        values = stay(rng, int(rng.integers(20, 90)))
-        if spoilt:
-            values[::2] = 999
-            values[1::4] = 0
-        for value in values:
-            t += one.interval_ms
-            one.sample(t, float(value))
-        t += int(rng.integers(0, 30)) * one.interval_ms
-        one.end()
-        one.work(LIMITS)
-        if acts:
-            one.act(LIMITS)
-    one.windows()
-    return one
+__all__ = ["core", "program"]
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -99,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "clipped targets": {"clip_spreads": 1.0},
     "nothing to gain": {"off": 0.0, "promote_evidence": 1e6},
     "no range": {"plausible": None},
+    "calibrated": {"calibrated": True},
 }
 
 
@@ -226,6 +162,32 @@ def test_any_stream_is_the_same_stays(
     one.compare(follow_program(program, one))
 
 
+SIGNALS = st.one_of(
+    st.integers(20, 24).map(float), st.sampled_from([math.nan, 9.9, 10.0, 350.0, math.inf]),
+    st.floats(10, 350, width=32), st.sampled_from([40.0, 80.0, 81.0, 160.0]),
+)  # fmt: skip
+
+
+@given(
+    values=st.lists(SIGNALS, max_size=60), spreads=st.sampled_from([1.0, 2.0, 6.0]), share=st.sampled_from([0.0, 0.2]),
+    jump=st.integers(1, 6), flat=st.integers(1, 5), plausible=st.booleans(),
+)  # fmt: skip
+def test_any_values_are_cleaned_alike(
+    core: ctypes.CDLL, values: list[float], spreads: float, share: float, jump: int, flat: int, plausible: bool
+) -> None:
+    x = np.array(values, dtype=np.float32)
+    given = CleanRules(jump_spreads=spreads, jump_share=share, jump_steps=jump, flat_steps=flat)
+    wanted, counts = clean(x, given, (10, 350) if plausible else None)
+    low, high = (10, 350) if plausible else (-math.inf, math.inf)
+    got, said, scratch = x.copy(), (ctypes.c_uint64 * 4)(), np.zeros(len(x) + 1)
+    core.eta_clean(
+        ctypes.c_void_p(got.ctypes.data), len(x), ctypes.byref(CClean(spreads, share, jump, flat)),
+        ctypes.c_float(low), ctypes.c_float(high), ctypes.c_void_p(scratch.ctypes.data), said,
+    )  # fmt: skip
+    np.testing.assert_array_equal(got, wanted)
+    assert list(said) == list(counts.to_value().values())
+
+
 def test_stays_that_nobody_has_time_for_give_way(core: ctypes.CDLL, program: Path) -> None:
     one, rng, t = pair(core), np.random.default_rng(4), 0
     for _ in range(40):
@@ -251,82 +213,6 @@ def test_of_a_long_stay_the_latest_steps_are_used(core: ctypes.CDLL, program: Pa
     one.windows()
     one.compare(follow_program(program, one))
     assert one.learner.counts.values > 7_000
-
-
-# --- what is kept ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("keep", ["memory", "disk"])
-def test_it_goes_on_from_what_was_kept(core: ctypes.CDLL, program: Path, keep: str) -> None:
-    one = lived(pair(core, keep_windows=keep), 25, seed=11)
-    one.keep()
-    (image,) = one.compare(follow_program(program, one)).images
-    other = one.restarted(image)
-    other.said(LIMITS)
-    lived(other, 25, seed=12)
-    other.keep()
-    (later,) = other.compare(follow_program(program, other)).images
-    assert other.learner.reservoir.seen > 300
-    assert len(later) == len(image)
-
-
-def test_what_was_not_kept_by_it_is_refused(core: ctypes.CDLL, program: Path) -> None:
-    """Cut short, longer, of other sizes, or with a number that no learner has: it starts afresh each time."""
-    one = lived(pair(core, keep_windows="disk"), 25, seed=11)
-    one.keep()
-    (image,) = one.compare(follow_program(program, one)).images
-    fresh = pair(core, keep_windows="disk")
-    floats = len(image) - 400
-    bad = [b"", image[:7], image[:100], image[:-1], image + b"\0", b"X" + image[1:], image[:8] + b"\2" + image[9:]]
-    bad += [image[:at] + b"\xff" * 8 + image[at + 8 :] for at in (16, 56, 64, 72, 80, 168, floats // 2)]
-    for one_bad in bad:
-        fresh.load(one_bad, False)
-        fresh.said(LIMITS)
-    lived(fresh, 5, seed=13)
-    fresh.compare(follow_program(program, fresh))
-    moved = pair(core, keep_windows="disk", moves=(False, True, True))
-    moved.load(image, False)
-    moved.compare(follow_program(program, moved))
-
-
-def test_windows_are_forgotten_where_they_may_no_longer_be_kept(core: ctypes.CDLL, program: Path) -> None:
-    one = lived(pair(core, keep_windows="disk"), 25, seed=11)
-    one.keep()
-    (image,) = one.compare(follow_program(program, one)).images
-    other = lived(pair(core), 25, seed=11)
-    again = other.restarted(image)
-    again.learner.forget_windows()  # as Adapting does
-    again.said(LIMITS)
-    again.windows()
-    again.compare(follow_program(program, again))
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A learner's bytes, and a script of what comes behind them."""
-
-    head: list[bytes]
-    image: bytes
-    after: list[bytes]
-
-
-@pytest.fixture(scope="module")
-def kept(core: ctypes.CDLL, program: Path) -> Kept:
-    one = lived(pair(core, keep_windows="disk"), 25, seed=11)
-    one.keep()
-    (image,) = one.compare(follow_program(program, one)).images
-    after = lived(pair(core), 3, seed=12, acts=False).script[2:]
-    return Kept(one.script[:2], image, [*after, b"I"])
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-@given(places=st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=6))
-def test_damaged_bytes_never_break_the_program(program: Path, kept: Kept, places: list[tuple[int, int]]) -> None:
-    damaged = bytearray(kept.image)
-    for at, value in places:
-        damaged[at % len(damaged)] = value
-    load = b"L" + len(damaged).to_bytes(4, "little") + bytes(damaged)
-    followed(program, [*kept.head, load, *kept.after])
 
 
 @pytest.mark.slow

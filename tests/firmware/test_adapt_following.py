@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from device_runtime.adapt.rules import AdaptRules
 from device_runtime.update.following import Following
 
-from .adapt_core import LEVELS, SANITIZED, compiled, followed
+from .adapt_block import LEVELS, SANITIZED, compiled
+from .adapt_core import followed
 from .conftest import need
 from .test_processors import PROCESSORS
 

@@ -15,7 +15,8 @@ import pytest
 
 from device_runtime.adapt.rules import AdaptRules
 
-from .adapt_core import LAYERS, FloatArray, Limits, Pair, StateFn, Weights, library_of
+from .adapt_block import LAYERS, FloatArray, StateFn, Weights, library_of
+from .adapt_core import Limits, Pair
 from .test_learning import Shape, dummy, micro
 
 __all__ = ["dummy", "micro"]

@@ -17,7 +17,7 @@ from device_runtime.errors import SettingsError
 from device_runtime.update.adapt_mode import allowed
 from device_runtime.update.adapt_settings import AdaptSettings
 
-from .adapt_core import library_of
+from .adapt_block import library_of
 from .adapt_rules import CRules
 
 HOUR = 3_600_000
