@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import os
 import stat
 import tempfile
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from device_runtime.errors import DeviceRuntimeError, SizeError, StorageError
 from device_runtime.nearest import did_you_mean_path
+
+TEMPORARY = ".tmp"
 
 
 class IrregularError(StorageError):
@@ -48,7 +51,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     folder = path.parent
     try:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.", suffix=TEMPORARY)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -65,6 +68,13 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         raise StorageError(
             f"cannot write {path}: {error.strerror or error}", hint="check space and permissions"
         ) from error
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what power cuts left of `write_atomic` to ``path``: for the only process that writes it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????{TEMPORARY}"):
+        with contextlib.suppress(OSError):  # it is in nobody's way, and the next start tries again
+            left.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,11 +24,10 @@ from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.merge import merge
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.adapter import Adapter
-from device_runtime.format.binding import Binding
 from device_runtime.format.blob import blob_size, decode, encode
 from device_runtime.format.learning import LEARNING_FILE
 from device_runtime.format.manifest import MAX_MANIFEST_SIZE
-from device_runtime.series.signals import find_signal
+from device_runtime.update.adapt_use import binding_of, plausible_of, typical_of
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.workshop import Made
 
@@ -67,8 +66,7 @@ class OwnAdapters:
         ``tensors`` are those that may move, None: all that the learning graphs move.
         """
         under = _decoded(parent)
-        bound = self._binding(under)
-        known = find_signal(bound.name)
+        bound = binding_of(self._config, self._bundle.manifest, under)
         return Learner(
             rules,
             Narrowed(self._open_learnable(_blob(parent)), tensors),
@@ -76,7 +74,7 @@ class OwnAdapters:
             interval_ms=bound.interval_us // 1_000,
             context_length=bound.context_length,
             steps=bound.prediction_length,
-            plausible=(known.low, known.high) if known else (bound.low, bound.high),
+            plausible=plausible_of(bound),
         )
 
     def make(self, parent: bytes | None, shift: FloatArray, *, generation: int, envelope: Envelope) -> Made:
@@ -87,7 +85,7 @@ class OwnAdapters:
         self._check_learning(envelope)
         manifest, blob, under = self._bundle.manifest, _blob(parent), _decoded(parent)
         tensors = within.tensors_of(envelope, manifest)
-        bound = self._binding(under)
+        bound = binding_of(self._config, self._bundle.manifest, under)
         adapter = candidate_of(
             shift,
             tensors=tensors,
@@ -105,7 +103,7 @@ class OwnAdapters:
             beside: Mapping[int, FloatArray] = {}
             if under is not None:
                 beside = merge(manifest, self._bundle.tensor, under)
-        level, spread = self._typical(under)
+        level, spread = typical_of(self._config, self._bundle.manifest, under)
         answer, _ = choose_known_answer(self._bundle, merged, level=level, spread=spread, beside=beside)
         own = encode(replace(adapter, known_answer=answer))
         self.open_own(own, parent, envelope)
@@ -142,31 +140,6 @@ class OwnAdapters:
             raise BaseMismatchError(
                 f"the envelope is for learning graphs {envelope.learning[:16]}, the bundle has {self.learning[:16]}"
             )
-
-    def _binding(self, under: Adapter | None) -> Binding:
-        """What is learnt: what the adapter is for, else what the settings say. Raises `SettingsError`."""
-        if under is not None and under.binding is not None:
-            return under.binding
-        rules, use = self._config.adapt, self._config.use
-        if not use.signal or not use.interval_us:
-            raise SettingsError("signal and interval: not set, so it is unknown what to learn")
-        return Binding.of(
-            use.signal,
-            interval_us=use.interval_us,
-            context_length=min(rules.context_length, self._bundle.manifest.context_length),
-            prediction_length=min(rules.prediction_length, self._bundle.manifest.prediction_length),
-        )
-
-    def _typical(self, under: Adapter | None) -> tuple[float, float]:
-        """A typical level and spread of the signal, from public figures: a blob has no patient's values."""
-        known = find_signal(self._config.signal)
-        stated = self._bundle.manifest.known_answer
-        answer = under.known_answer if under is not None else stated.as_test() if stated else None
-        if under is None and known is not None:
-            return (known.low + known.high) / 2, (known.high - known.low) / 20
-        if answer is None:
-            return 80.0, 10.0
-        return float(answer.context.mean()), float(answer.context.std()) or 1.0
 
 
 class Narrowed:

@@ -1,8 +1,8 @@
 """Reader of the C service's health file: what the service runs, and how its forecasts went.
 
-`firmware_examples/service/health_file.c` replaces the whole file without a flush: it describes a running process and is
-removed with it. The file only holds counts. What they mean for a trial is decided here, by the rules of the Python
-host.
+`firmware_examples/service/health_file.c` replaces the whole file without a flush, since it describes a running process.
+It names that process, and is ignored here once the process has ended. The file only holds counts. What they mean for a
+trial is decided here, by the rules of the Python host.
 """
 
 from __future__ import annotations
@@ -15,10 +15,36 @@ from device_runtime.binder import bind
 from device_runtime.documents import read_json
 from device_runtime.errors import FormatError, StorageError
 from device_runtime.faults import Fault, installed_fault
+from device_runtime.files import read_bounded
 from device_runtime.update.health import HealthRules, HealthWindow
 
-VERSION = 1
+VERSION = 2  # 1: it did not say which process wrote it
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+STARTED = 22  # field of /proc/PID/stat, from 1
 MAX_SIZE = 65_536  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A process of this machine: no other one has the same three."""
+
+    boot: str  # of the machine's start, 32 hexadecimal digits
+    pid: int
+    started: int  # clock ticks since that start
+
+    def runs(self) -> bool:
+        """Whether it still runs. Raises `StorageError` where this cannot be found out."""
+        boot = read_bounded(BOOT_ID, 64).decode("ascii", "replace")
+        if boot.strip().replace("-", "") != self.boot:
+            return False
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        except OSError as error:
+            raise StorageError(f"cannot see whether process {self.pid} runs: {error.strerror or error}") from error
+        fields = stat.rpartition(")")[2].split()  # behind the name, which may have blanks; the first is field 3
+        return len(fields) > STARTED - 3 and fields[STARTED - 3] == str(self.started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +87,7 @@ class ServiceHealth:
 
 
 def read_health(path: Path, channel: int = 0) -> ServiceHealth | None:
-    """Read the health of a channel; None if the service has not written the file yet.
+    """Read the health of a channel; None if no service that runs now has written the file.
 
     Raises `FormatError` for a file that the service did not write, `StorageError` if it cannot be read.
     """
@@ -75,4 +101,7 @@ def read_health(path: Path, channel: int = 0) -> ServiceHealth | None:
         raise FormatError(f"{path}: not what the service writes: {error!r}") from error
     if version != VERSION:
         raise FormatError(f"{path}: version {version!r}, this release reads {VERSION}")
+    process = bind(Process, {name: value.get(name) for name in ("boot", "pid", "started")}, str(path), complete=True)
+    if not process.runs():
+        return None
     return bind(ServiceHealth, said, str(path), complete=True)

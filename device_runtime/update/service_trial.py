@@ -16,7 +16,7 @@ from pathlib import Path
 
 from device_runtime.errors import RollbackError, SignatureError, StorageError
 from device_runtime.faults import Fault, installed_fault
-from device_runtime.files import read_bounded, write_atomic
+from device_runtime.files import read_bounded, remove_temporaries, write_atomic
 from device_runtime.quality.evidence import Verdict
 from device_runtime.quality.field import FieldQuality, Judgement
 from device_runtime.update import field_store
@@ -38,6 +38,8 @@ def hand_over(slots: Slots, config: DeviceConfig, target: Path, *, starting: boo
     adapter. An adapter without starts left is taken back. Call it with the state locked. Raises `StorageError` if the
     file cannot be written.
     """
+    if starting:
+        remove_temporaries(target)
     with contextlib.suppress(StorageError):  # if the disk fails, the next call tries again
         slots.expire(config.trial_days)
     entry = slots.record.runs
@@ -89,11 +91,20 @@ def _refused(slots: Slots, config: DeviceConfig, target: Path, health: ServiceHe
     if health.refused not in _SETTINGS and installed_fault(health.refused) is Fault.SENDER:
         slots.fall_back(why, who="device")
         return f"taken back: {why}; {hand_over(slots, config, target)}"
-    current = slots.record.current
     # The file first: while it holds the adapter, every look gives a start back. The next hand-over tries again.
-    _replace(target, slots.load(current) if current else b"")
+    data, problem = _installed(slots)
+    _replace(target, data)
     slots.spare_start(why)
-    return why
+    return "; ".join(filter(None, (why, problem)))
+
+
+def _installed(slots: Slots) -> tuple[bytes, str]:
+    """Return the confirmed adapter's signed file; if its slot is damaged, nothing, for the base alone, and why."""
+    current = slots.record.current
+    try:
+        return (slots.load(current) if current else b""), ""
+    except StorageError as error:
+        return b"", f"the base alone: {error.args[0]}"
 
 
 def _field(slots: Slots, config: DeviceConfig, entry: Entry) -> Judgement:

@@ -1,4 +1,6 @@
 #include "etsa.h"
+#include "etsa_bytes.h"
+#include "etsa_json.h"
 
 #include <float.h>
 #include <string.h>
@@ -7,31 +9,13 @@
 #error "merged weights are proven to the bit: etsa.c needs IEEE doubles without -ffast-math or x87 excess precision"
 #endif
 
-#define MAX_DEPTH 8u       /* of JSON, §2 */
 #define MAX_TABLE 8192u    /* longest wave table */
 #define VERA_TILE 64u      /* columns of A held at a time */
 #define FOURIER_ROWS 4u
 #define GAIN_COLUMNS 2u    /* a gain's count: its numbers are for columns; 1: for rows */
 #define WAVE_ONE 32768.0   /* 2^15, §6 */
 
-/* --- loads: little-endian, any alignment, any host -------------------------------------------------------------- */
-
-static uint32_t load16(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
-
-static uint32_t load32(const uint8_t *p) { return load16(p) | load16(p + 2) << 16; }
-
-static uint64_t load64(const uint8_t *p) { return load32(p) | (uint64_t)load32(p + 4) << 32; }
-
-static float float_of(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 static bool is_finite(uint32_t bits) { return (bits & 0x7f800000u) != 0x7f800000u; }
-
-static uint32_t min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 const char *etsa_err_name(int code)
 {
@@ -60,254 +44,12 @@ const char *etsa_err_name(int code)
     }
 }
 
-/* --- canonical JSON, §2: checked completely once, then walked without checks ------------------------------------- */
-
-typedef struct json { /* what is left to read */
-    const char *at, *end;
-} json;
-
-static char peek(const json *in) { return in->at < in->end ? *in->at : '\0'; }
-
-static bool take(json *in, const char *text)
-{
-    size_t size = strlen(text);
-    if ((size_t)(in->end - in->at) < size || memcmp(in->at, text, size) != 0) return false;
-    in->at += size;
-    return true;
-}
-
-static bool take_text(json *in, etsa_text *text)
-{
-    if (!take(in, "\"")) return false;
-    text->at = in->at;
-    while (in->at < in->end && *in->at != '"') {
-        if (*in->at < 0x20 || *in->at > 0x7e || *in->at == '\\') return false;
-        in->at++;
-    }
-    text->size = (uint32_t)(in->at - text->at);
-    return take(in, "\"");
-}
-
-static uint32_t take_digits(json *in, uint32_t *zeros)
-{
-    uint32_t count = 0;
-    *zeros = 0; /* leading ones */
-    for (; peek(in) >= '0' && peek(in) <= '9'; in->at++, count++) *zeros += *zeros == count && *in->at == '0';
-    return count;
-}
-
-/* 0 or up to 18 digits without leading zeros; or, with a point, up to 15 digits of which the last is not an idle zero,
- * and no smaller than 0.0001: the texts that are the shortest for their double, so that each number has one. */
-static bool take_number(json *in)
-{
-    bool negative = take(in, "-");
-    uint32_t zeros, whole = take_digits(in, &zeros);
-    if (whole == 0 || (zeros > 0 && whole > 1)) return false;
-    if (!take(in, ".")) return whole <= 18 && !(negative && zeros);
-    bool below_one = zeros == 1;
-    const char *start = in->at;
-    uint32_t fraction = take_digits(in, &zeros);
-    if (fraction == 1 && *start == '0') return whole <= 15 && !(negative && below_one);
-    if (fraction == 0 || in->at[-1] == '0') return false;
-    return below_one ? zeros <= 3 && fraction - zeros <= 15 : whole + fraction <= 15;
-}
-
-static bool take_scalar(json *in)
-{
-    etsa_text text;
-    char c = peek(in);
-    if (c == '"') return take_text(in, &text);
-    if (c == 't') return take(in, "true");
-    if (c == 'f') return take(in, "false");
-    if (c == 'n') return take(in, "null");
-    return take_number(in);
-}
-
-static int compare_text(etsa_text a, etsa_text b)
-{
-    int order = memcmp(a.at, b.at, min32(a.size, b.size));
-    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
-}
-
-/* A key that comes after `previous`, and its colon. */
-static bool take_key(json *in, etsa_text *previous)
-{
-    etsa_text key;
-    if (!take_text(in, &key) || !take(in, ":")) return false;
-    if (previous->at != NULL && compare_text(key, *previous) <= 0) return false;
-    *previous = key;
-    return true;
-}
-
-static bool is_canonical(const char *text, uint32_t size)
-{
-    json in = {text, text + size};
-    etsa_text keys[MAX_DEPTH + 1]; /* the last key of each open object; NULL in a list */
-    bool object[MAX_DEPTH + 1];
-    uint32_t open = 0;
-    for (;;) { /* a value begins here */
-        if (open > MAX_DEPTH) return false;
-        if (peek(&in) == '{' || peek(&in) == '[') {
-            object[open] = *in.at++ == '{';
-            keys[open].at = NULL;
-            if (!take(&in, object[open] ? "}" : "]")) {
-                if (object[open] && !take_key(&in, &keys[open])) return false;
-                open++;
-                continue;
-            }
-        } else if (!take_scalar(&in)) {
-            return false;
-        }
-        for (;;) { /* a value has ended here */
-            if (open == 0) return in.at == in.end;
-            if (take(&in, ",")) {
-                if (object[open - 1] && !take_key(&in, &keys[open - 1])) return false;
-                break;
-            }
-            if (!take(&in, object[open - 1] ? "}" : "]")) return false;
-            open--;
-        }
-    }
-}
-
-/* From here on the text is known to be canonical. */
-
-static etsa_text take_value(json *in)
-{
-    etsa_text value = {in->at, 0};
-    uint32_t open = 0;
-    do {
-        char c = *in->at++;
-        if (c == '"') {
-            while (in->at < in->end && *in->at++ != '"') {}
-        } else if (c == '{' || c == '[') {
-            open++;
-        } else if (c == '}' || c == ']') {
-            open--;
-        }
-    } while (in->at < in->end && (open > 0 || (*in->at != ',' && *in->at != '}' && *in->at != ']')));
-    value.size = (uint32_t)(in->at - value.at);
-    return value;
-}
-
-static json inside(etsa_text list_or_object)
-{
-    json in = {list_or_object.at + 1, list_or_object.at + list_or_object.size - 1};
-    return in;
-}
-
-static bool next_item(json *in, etsa_text *value)
-{
-    take(in, ",");
-    if (in->at >= in->end) return false;
-    *value = take_value(in);
-    return true;
-}
-
-static bool next_member(json *in, etsa_text *key, etsa_text *value)
-{
-    take(in, ",");
-    return take_text(in, key) && take(in, ":") && next_item(in, value);
-}
-
-static bool is(etsa_text value, char first) { return value.size > 0 && value.at[0] == first; }
-
-static bool find(etsa_text object, const char *name, etsa_text *value)
-{
-    json in = inside(object);
-    etsa_text key;
-    while (next_member(&in, &key, value)) {
-        if (etsa_text_is(key, name)) return true;
-    }
-    return false;
-}
-
-static bool unquote(etsa_text value, etsa_text *text)
-{
-    json in = {value.at, value.at + value.size};
-    return take_text(&in, text);
-}
-
-static bool find_text(etsa_text object, const char *name, etsa_text *text)
-{
-    etsa_text value;
-    return find(object, name, &value) && unquote(value, text);
-}
-
-static bool find_in(etsa_text object, const char *name, char bracket, etsa_text *value)
-{
-    return find(object, name, value) && is(*value, bracket);
-}
-
-static bool whole_number(etsa_text value, uint64_t limit, uint64_t *number)
-{
-    *number = 0; /* at most 18 digits */
-    for (uint32_t i = 0; i < value.size; i++) {
-        if (value.at[i] < '0' || value.at[i] > '9') return false;
-        *number = *number * 10 + (uint64_t)(value.at[i] - '0');
-    }
-    return value.size > 0 && *number <= limit;
-}
-
-static bool find_count(etsa_text object, const char *name, uint32_t *number)
-{
-    etsa_text value;
-    uint64_t wide;
-    if (!find(object, name, &value) || !whole_number(value, UINT32_MAX, &wide)) return false;
-    *number = (uint32_t)wide;
-    return true;
-}
-
-static bool find_length(etsa_text object, const char *name, uint32_t *number)
-{
-    return find_count(object, name, number) && *number >= 1 && *number <= ETSA_MAX_LENGTH;
-}
-
-/* Digits and a power of ten are both exact in a double, so one division is the correctly rounded value. */
-static bool decimal(etsa_text value, double *number)
-{
-    uint64_t digits = 0;
-    double divisor = 1.0;
-    bool negative = is(value, '-'), fraction = false;
-    if (value.size <= negative) return false;
-    for (uint32_t i = negative; i < value.size; i++) {
-        char c = value.at[i];
-        if (c == '.') {
-            fraction = true;
-        } else if (c >= '0' && c <= '9') {
-            digits = digits * 10 + (uint64_t)(c - '0');
-            if (fraction) divisor *= 10.0;
-        } else {
-            return false;
-        }
-    }
-    *number = (negative ? -(double)digits : (double)digits) / divisor;
-    return true;
-}
-
 bool etsa_text_is(etsa_text text, const char *what)
 {
     return text.size == strlen(what) && memcmp(text.at, what, text.size) == 0;
 }
 
 /* --- base bundle ------------------------------------------------------------------------------------------------ */
-
-static bool read_file(etsa_text name, etsa_text value, etsa_file *file)
-{
-    etsa_text size, hex;
-    file->name = name;
-    if (!is(value, '{') || !find(value, "size", &size) || !whole_number(size, UINT64_MAX, &file->size)) return false;
-    if (!find_text(value, "sha256", &hex) || hex.size != 64) return false;
-    for (uint32_t i = 0; i < 64; i++) {
-        char c = hex.at[i];
-        bool digit = c >= '0' && c <= '9';
-        if (!digit && !(c >= 'a' && c <= 'f')) return false;
-        uint32_t nibble = (uint32_t)(digit ? c - '0' : c - 'a' + 10);
-        file->sha256[i / 2] = (uint8_t)(i % 2 == 0 ? nibble << 4 : file->sha256[i / 2] | nibble);
-    }
-    if (name.size == 0 || name.at[0] == '.' || memchr(name.at, '/', name.size) != NULL) return false;
-    return !etsa_text_is(name, "bundle.json");
-}
 
 static bool read_tensor(etsa_text value, etsa_tensor *tensor)
 {
@@ -470,11 +212,6 @@ bool etsa_bundle_file(const etsa_bundle *bundle, uint32_t index, etsa_file *file
     return false;
 }
 
-static bool read_graph(etsa_text value, etsa_graph *graph)
-{
-    return is(value, '{') && find_text(value, "file", &graph->file) && find_in(value, "tensors", '[', &graph->tensors);
-}
-
 bool etsa_bundle_graph(const etsa_bundle *bundle, const char *name, etsa_graph *graph)
 {
     etsa_text value;
@@ -522,21 +259,6 @@ bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value)
 }
 
 /* --- adapter blob ----------------------------------------------------------------------------------------------- */
-
-#define ETSA_UNBOUND_VERSION 1u
-#define ETSA_BINDING_SIZE 20u /* bytes of a binding before its texts */
-
-typedef struct record {
-    uint32_t kind, dtype, tensor_count, rows, columns, count, seed, scaling, offset, size;
-} record;
-
-static record load_record(const uint8_t *blob, uint32_t number)
-{
-    const uint8_t *p = blob + ETSA_HEADER_SIZE + ETSA_RECORD_SIZE * (size_t)number;
-    record r = {p[0],           p[1],           load16(p + 2),  load32(p + 4),  load32(p + 8),
-                load32(p + 12), load32(p + 16), load32(p + 20), load32(p + 24), load32(p + 28)};
-    return r;
-}
 
 /* Reads a record's data from front to back. */
 typedef struct cursor {
@@ -801,18 +523,13 @@ static etsa_err read_binding(etsa_adapter *adapter, const record *r, cursor *in)
                                                                                                  : ETSA_FORMAT_ERROR;
 }
 
-static int compare32(uint32_t a, uint32_t b) { return (a > b) - (a < b); }
-
 /* R9's order: the fields one after the other, then explicit entries as bytes. */
 static int compare_records(const record *a, const cursor *a_entries, const record *b, const cursor *b_entries)
 {
-    const uint32_t pairs[7][2] = {{a->kind, b->kind},   {a->rows, b->rows}, {a->columns, b->columns},
-                                  {a->count, b->count}, {a->dtype, b->dtype}, {a->seed, b->seed},
-                                  {a->scaling, b->scaling}};
-    int order = 0;
-    for (uint32_t i = 0; i < 7 && order == 0; i++) order = compare32(pairs[i][0], pairs[i][1]);
+    int order = compare_fields(a, b);
     if (order == 0) order = memcmp(a_entries->at, b_entries->at, min32(left(a_entries), left(b_entries)));
-    return order != 0 ? order : compare32(left(a_entries), left(b_entries));
+    if (order != 0) return order;
+    return (left(a_entries) > left(b_entries)) - (left(a_entries) < left(b_entries));
 }
 
 static etsa_err check_record(etsa_adapter *adapter, const record *r, uint32_t previous_kind, uint32_t *seen,
@@ -864,11 +581,15 @@ etsa_err etsa_blob_size(const uint8_t *data, size_t size, uint32_t *blob_size)
     return check_size(data, size, blob_size, &rule);
 }
 
-etsa_err etsa_checksum(const uint8_t *blob, uint32_t blob_size)
+uint32_t etsa_crc32(const uint8_t *blob, uint32_t blob_size)
 {
     uint32_t crc = crc32(blob, 60, 0xffffffffu);
-    crc = ~crc32(blob + ETSA_HEADER_SIZE, blob_size - ETSA_HEADER_SIZE, crc);
-    return crc == load32(blob + 60) ? ETSA_OK : ETSA_CHECKSUM_ERROR;
+    return ~crc32(blob + ETSA_HEADER_SIZE, blob_size - ETSA_HEADER_SIZE, crc);
+}
+
+etsa_err etsa_checksum(const uint8_t *blob, uint32_t blob_size)
+{
+    return etsa_crc32(blob, blob_size) == load32(blob + 60) ? ETSA_OK : ETSA_CHECKSUM_ERROR;
 }
 
 const uint8_t *etsa_base_of(const uint8_t *blob) { return blob + 16; }
@@ -1036,14 +757,6 @@ size_t etsa_scratch_count(const etsa_adapter *adapter)
         if (count > most) most = count;
     }
     return most;
-}
-
-/* The integer at `index` of a block whose scale has been passed. */
-static int32_t integer_at(const uint8_t *numbers, uint32_t dtype, uint32_t index)
-{
-    if (dtype == ETSA_DTYPE_INT8) return (int32_t)numbers[index] - ((numbers[index] & 0x80) << 1);
-    uint32_t bits = load16(numbers + 2 * (size_t)index);
-    return (int32_t)bits - (int32_t)((bits & 0x8000u) << 1);
 }
 
 /* --- generator -------------------------------------------------------------------------------------------------- */

@@ -203,6 +203,8 @@ typedef struct etsa_adapter {
 
 /* How many of the bytes are the blob; the rest are signatures. Rules R1 to R3, codes 100 and 102. */
 etsa_err etsa_blob_size(const uint8_t *data, size_t size, uint32_t *blob_size);
+/* The checksum that a header must have: of all bytes but its own. */
+uint32_t etsa_crc32(const uint8_t *blob, uint32_t blob_size);
 /* Rule R4 alone, code 101: checked before signatures, so that damage is not mistaken for forgery. */
 etsa_err etsa_checksum(const uint8_t *blob, uint32_t blob_size);
 /* From a blob's header, before it is decoded: the base it is for, and its version. */

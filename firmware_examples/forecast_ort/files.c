@@ -84,14 +84,26 @@ static etsa_err map_file(const fc_base *base, fc_file *file, fc_message message)
 
 etsa_err fc_map_files(fc_base *base, fc_message message)
 {
-    base->files = calloc(base->bundle.file_count + 1, sizeof *base->files);
+    base->files = calloc(base->bundle.file_count + ETSA_MAX_FILES, sizeof *base->files); /* never moved: `tunable` points there */
     if (base->files == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-    for (uint32_t i = 0; i < base->bundle.file_count; i++) {
-        fc_file *file = &base->files[i];
-        etsa_bundle_file(&base->bundle, i, &file->pinned);
+    for (; base->file_count < base->bundle.file_count; base->file_count++) {
+        fc_file *file = &base->files[base->file_count];
+        etsa_bundle_file(&base->bundle, base->file_count, &file->pinned);
         etsa_err err = map_file(base, file, message);
         if (err != ETSA_OK) return err;
         if (etsa_text_is(file->pinned.name, "tunable.safetensors")) base->tunable = file;
+    }
+    return ETSA_OK;
+}
+
+etsa_err fc_map_learning_files(fc_base *base, fc_message message)
+{
+    for (uint32_t i = 0; i < base->learning.file_count; i++) {
+        fc_file *file = &base->files[base->file_count];
+        etsa_learning_file(&base->learning, i, &file->pinned);
+        etsa_err err = map_file(base, file, message);
+        if (err != ETSA_OK) return err;
+        base->file_count++;
     }
     return ETSA_OK;
 }
@@ -100,7 +112,7 @@ static bool same_time(const struct timespec *a, const struct timespec *b) { retu
 
 etsa_err fc_check_unchanged(const fc_base *base, fc_message message)
 {
-    for (uint32_t i = 0; i < base->bundle.file_count; i++) {
+    for (uint32_t i = 0; i < base->file_count; i++) {
         const fc_file *file = &base->files[i];
         char path[FC_PATH_SIZE];
         struct stat now;
@@ -115,17 +127,20 @@ etsa_err fc_check_unchanged(const fc_base *base, fc_message message)
     return ETSA_OK;
 }
 
+void fc_unmap_file(fc_file *file)
+{
+    if (file->size > 0) munmap(file->data, file->size);
+}
+
 void fc_unmap_files(fc_base *base)
 {
-    for (uint32_t i = 0; base->files != NULL && i < base->bundle.file_count; i++) {
-        if (base->files[i].size > 0) munmap(base->files[i].data, base->files[i].size);
-    }
+    for (uint32_t i = 0; i < base->file_count; i++) fc_unmap_file(&base->files[i]);
     free(base->files);
 }
 
 const fc_file *fc_file_of(const fc_base *base, etsa_text name)
 {
-    for (uint32_t i = 0; i < base->bundle.file_count; i++) {
+    for (uint32_t i = 0; i < base->file_count; i++) {
         const fc_file *file = &base->files[i];
         if (file->pinned.name.size == name.size && memcmp(file->pinned.name.at, name.at, name.size) == 0) return file;
     }
@@ -134,9 +149,9 @@ const fc_file *fc_file_of(const fc_base *base, etsa_text name)
 
 void fc_forget_pages(const fc_file *file) { madvise(file->data, file->size, MADV_DONTNEED); }
 
-const fc_file *fc_wrong_file(const fc_base *base)
+const fc_file *fc_wrong_file(const fc_base *base, uint32_t first)
 {
-    for (uint32_t i = 0; i < base->bundle.file_count; i++) {
+    for (uint32_t i = first; i < base->file_count; i++) {
         const fc_file *file = &base->files[i];
         etsa_sha256_state state;
         uint8_t digest[32];

@@ -22,7 +22,7 @@ struct fc_forecaster {
 
 static const fc_family *const families[] = {&fc_bolt, &fc_t5, &fc_chronos2};
 
-static void *verify_files(void *base) { return (void *)(uintptr_t)fc_wrong_file(base); }
+static void *verify_files(void *base) { return (void *)(uintptr_t)fc_wrong_file(base, 0); }
 
 /* Map the files and check their digests, in a thread of its own while ONNX Runtime is loaded: on two cores the one costs
  * no time beside the other. Nothing is used before both are done. */
@@ -100,6 +100,7 @@ void fc_base_close(fc_base *base)
     if (base->env != NULL) base->ort->ReleaseEnv(base->env);
     fc_unmap_files(base);
     free(base->tensors);
+    free(base->learning_manifest);
     free(base->manifest);
     /* The library stays loaded: it starts threads and keeps static state that a second dlopen would meet. */
     free(base);
@@ -198,7 +199,7 @@ static uint32_t limited(const fc_forecaster *f, uint32_t of_base, uint32_t of_ad
     return bound && of_adapter < of_base ? of_adapter : of_base;
 }
 
-etsa_err fc_self_test(fc_forecaster *f, fc_message message)
+etsa_err fc_prove(fc_forecaster *f, fc_probe *ask, void *model, fc_message message)
 {
     const etsa_bundle *bundle = &f->base->bundle;
     const char *whose = f->blob == NULL ? "the base's" : "the adapter's";
@@ -212,13 +213,14 @@ etsa_err fc_self_test(fc_forecaster *f, fc_message message)
     if (tolerance > widest) {
         return fc_refuse(message, ETSA_SELF_TEST_ERROR, "%s known-answer test: allows %g, want at most %g", whose, tolerance, widest);
     }
-    etsa_err err = f->base->family->probe(f->model, context + (length > most ? length - most : 0), length > most ? most : length,
-                                          count, probe, message);
+    etsa_err err = ask(model, context + (length > most ? length - most : 0), length > most ? most : length, count, probe, message);
     if (err != ETSA_OK) return err;
     err = etsa_compare_probe(expected, probe, count, tolerance, &f->difference);
     if (err == ETSA_OK) return ETSA_OK;
     return fc_refuse(message, err, "%s known-answer test: off by %g, allowed %g", whose, f->difference, tolerance);
 }
+
+etsa_err fc_self_test(fc_forecaster *f, fc_message message) { return fc_prove(f, f->base->family->probe, f->model, message); }
 
 bool fc_is_proven(const fc_forecaster *f)
 {
@@ -233,24 +235,50 @@ static void forget_merged(fc_forecaster *f)
     }
 }
 
-etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **out, fc_message message)
+/* Whether a damaged base, that was not noticed as one, can be what an adapter failed for. */
+static bool may_be_the_base(etsa_err err)
 {
-    *out = NULL;
+    return err == ETSA_MERGE_ERROR || err == ETSA_SELF_TEST_ERROR || err == ETSA_FORECAST_ERROR;
+}
+
+/* An adapter failed: if the base alone does not open either, its own known answer included, the machine is at fault. */
+static etsa_err check_machine(fc_base *base, etsa_err err, const fc_policy *policy, fc_message message)
+{
+    fc_forecaster *alone;
+    fc_message why;
+    if (fc_open(base, NULL, 0, policy, &alone, why) == ETSA_OK) {
+        fc_close(alone);
+        return err;
+    }
+    return fc_refuse(message, ETSA_STORAGE_ERROR, "this monitor's base does not open, so the adapter could not be tested: %s", why);
+}
+
+etsa_err fc_open_merged(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **out,
+                        fc_message message)
+{
     message[0] = '\0';
-    fc_forecaster *f = calloc(1, sizeof *f);
+    fc_forecaster *f = *out = calloc(1, sizeof *f);
     if (f == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
     f->base = base;
     f->merged = calloc(base->bundle.tensor_count + 1, sizeof *f->merged);
-    etsa_err err = f->merged == NULL ? fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory") : ETSA_OK;
-    if (err == ETSA_OK && data != NULL) err = read_adapter(f, data, size, policy, message);
-    if (err == ETSA_OK && data != NULL) err = fc_merge(base, &f->adapter, f->merged, message);
+    if (f->merged == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
+    if (data == NULL) return ETSA_OK;
+    etsa_err err = read_adapter(f, data, size, policy, message);
+    return err == ETSA_OK ? fc_merge(base, &f->adapter, f->merged, message) : err;
+}
+
+etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **out, fc_message message)
+{
+    fc_forecaster *f;
+    *out = NULL;
+    etsa_err err = fc_open_merged(base, data, size, policy, &f, message);
     if (err == ETSA_OK) err = base->family->open(base, f->merged, &f->model, message);
     if (err == ETSA_OK && !base->settings.keep_merged) forget_merged(f); /* ONNX Runtime has made copies */
     fc_trim_memory(base);
     if (err == ETSA_OK) err = fc_self_test(f, message);
     if (err == ETSA_OK) *out = f;
     else fc_close(f);
-    return err;
+    return data != NULL && may_be_the_base(err) ? check_machine(base, err, policy, message) : err;
 }
 
 void fc_close(fc_forecaster *f)
@@ -328,6 +356,8 @@ const uint8_t *fc_data(const fc_forecaster *f, size_t *size)
 }
 
 double fc_self_test_difference(const fc_forecaster *f) { return f->difference; }
+
+float *const *fc_all_merged(const fc_forecaster *f) { return f->merged; }
 
 const float *fc_merged(const fc_forecaster *f, uint32_t tensor)
 {

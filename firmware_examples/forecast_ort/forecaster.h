@@ -48,7 +48,8 @@ typedef struct fc_policy {
 
 /* In the order of FORMAT.md §11: checksum, signature, base, floor, rules, use, merge, session, known answer. data: an .etsa
  * file's bytes, not needed afterwards; NULL: the base alone, which is checked by the known answer of its manifest, if that
- * has one. On an error nothing is left open. */
+ * has one. If an adapter fails and the base alone does not open either, this machine is at fault: ETSA_STORAGE_ERROR. On an
+ * error nothing is left open. */
 etsa_err fc_open(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **forecaster,
                  fc_message message);
 void fc_close(fc_forecaster *forecaster);

@@ -2,6 +2,7 @@
 #ifndef FORECASTER_PARTS_H
 #define FORECASTER_PARTS_H
 
+#include "etsa_learning.h"
 #include "forecaster.h"
 #include "onnxruntime_c_api.h"
 
@@ -26,7 +27,10 @@ struct fc_base {
     etsa_bundle bundle;
     etsa_tensor *tensors;
     const fc_family *family;
-    fc_file *files; /* [file_count] */
+    fc_file *files; /* [file_count]: the bundle's, then those of the learning graphs, if they were opened */
+    uint32_t file_count;
+    uint8_t *learning_manifest; /* NULL: no learning graphs were opened */
+    etsa_learning learning;
     const fc_file *tunable;
     void *library, *library_symbol; /* OrtGetApiBase */
     const OrtApi *ort;
@@ -63,9 +67,12 @@ etsa_err fc_whole(const fc_base *base, const char *name, uint32_t least, uint32_
 /* files.c */
 etsa_err fc_map_files(fc_base *base, fc_message message);
 void fc_unmap_files(fc_base *base);
+void fc_unmap_file(fc_file *file);
 const fc_file *fc_file_of(const fc_base *base, etsa_text name);
-/* The first file whose digest is not the manifest's; NULL when all are right. */
-const fc_file *fc_wrong_file(const fc_base *base);
+/* Map the files of base->learning as well. */
+etsa_err fc_map_learning_files(fc_base *base, fc_message message);
+/* The first file from `first` on whose digest is not the manifest's; NULL when all are right. */
+const fc_file *fc_wrong_file(const fc_base *base, uint32_t first);
 /* Whether the folder still has the very files that were mapped, unwritten: else a name was given to another file after
  * its digest was checked, and ETSA_BASE_MISMATCH_ERROR. */
 etsa_err fc_check_unchanged(const fc_base *base, fc_message message);
@@ -77,6 +84,15 @@ etsa_err fc_check_graph(const fc_base *base, const fc_file *file, fc_message mes
 
 /* merge.c: every delta into merged[tensor_count], which it allocates and the caller frees, also after an error. */
 etsa_err fc_merge(const fc_base *base, const etsa_adapter *adapter, float **merged, fc_message message);
+
+/* forecaster.c: an adapter's file read, checked and merged, without a model; data NULL: the base alone. Close it too if it
+ * failed. merged[tensor_count] is its own. */
+etsa_err fc_open_merged(fc_base *base, const uint8_t *data, size_t size, const fc_policy *policy, fc_forecaster **forecaster,
+                        fc_message message);
+float *const *fc_all_merged(const fc_forecaster *forecaster);
+/* Ask a model for the known answer of the adapter, or of the base alone; ETSA_OK where there is none. */
+typedef etsa_err fc_probe(void *model, const float *context, size_t length, uint32_t count, float *probe, fc_message message);
+etsa_err fc_prove(fc_forecaster *forecaster, fc_probe *probe, void *model, fc_message message);
 
 /* runtime.c: the only file that opens ONNX Runtime. This one turns a status of it into an error and releases it. */
 etsa_err fc_check(const fc_base *base, OrtStatus *status, etsa_err code, const char *doing, fc_message message);

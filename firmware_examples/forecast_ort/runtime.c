@@ -120,7 +120,9 @@ etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float
     const OrtApi *ort = base->ort;
     OrtSessionOptions *options = NULL;
     etsa_graph graph;
-    if (!etsa_bundle_graph(&base->bundle, name, &graph)) return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: no graph %s", name);
+    bool found = etsa_bundle_graph(&base->bundle, name, &graph) ||
+                 (base->learning_manifest != NULL && etsa_learning_graph(&base->learning, name, &graph));
+    if (!found) return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: no graph %s", name);
     const fc_file *file = fc_file_of(base, graph.file);
     if (file == NULL) return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: graph %s: its file is not pinned", name);
     etsa_err err = fc_check(base, ort->CreateSessionOptions(&options), ETSA_STORAGE_ERROR, "options", message);

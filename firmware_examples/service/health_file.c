@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MAX_PATH 4096u
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define STARTED 22 /* field of /proc/PID/stat, from 1 */
 
 void hf_print_escaped(FILE *to, const char *text)
 {
@@ -53,12 +56,74 @@ static etsa_err refused(const char *verb, const char *path, fc_message message)
     return ETSA_STORAGE_ERROR;
 }
 
-etsa_err hf_save(const char *path, const hf_channel *channels, uint32_t count, fc_message message)
+static bool temporary_of(const char *path, char temporary[MAX_PATH])
+{
+    int size = snprintf(temporary, MAX_PATH, "%s.tmp", path);
+    return size >= 0 && (size_t)size < MAX_PATH;
+}
+
+void hf_remove(const char *path)
 {
     char temporary[MAX_PATH];
-    int size = snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    (void)!unlink(path);
+    if (temporary_of(path, temporary)) (void)!unlink(temporary);
+}
+
+/* The 32 digits of a boot id, which the kernel writes with dashes and systemd without. */
+static bool take_boot(const char *text, char boot[33])
+{
+    size_t used = 0;
+    for (; *text != '\0' && *text != '\n'; text++) {
+        if (*text == '-') continue;
+        if (used == 32 || strchr("0123456789abcdef", *text) == NULL) return false;
+        boot[used++] = *text;
+    }
+    boot[used] = '\0';
+    return used == 32;
+}
+
+static bool find_boot(char boot[33])
+{
+    char line[64] = "";
+    const char *said = getenv("EDGE_TSFM_BOOT_ID");
+    FILE *file = fopen(BOOT_ID, "re");
+    bool read = file != NULL && fgets(line, sizeof line, file) != NULL;
+    if (file != NULL) fclose(file);
+    return read ? take_boot(line, boot) : said != NULL && take_boot(said, boot);
+}
+
+/* The program's name, field 2, may have blanks and parentheses: fields are counted behind its end. */
+static bool find_start(unsigned long long *started)
+{
+    char line[1024] = "";
+    FILE *file = fopen("/proc/self/stat", "re");
+    bool read = file != NULL && fgets(line, sizeof line, file) != NULL;
+    if (file != NULL) fclose(file);
+    char *at = read ? strrchr(line, ')') : NULL;
+    for (int field = 2; at != NULL && field < STARTED; field++) at = strchr(at + 1, ' ');
+    *started = at != NULL ? strtoull(at, NULL, 10) : 0;
+    return *started > 0;
+}
+
+etsa_err hf_identify(hf_process *process, fc_message message)
+{
+    memset(process, 0, sizeof *process);
+    process->pid = (long)getpid();
+    if (!find_boot(process->boot)) {
+        snprintf(message, FC_MESSAGE_SIZE, "cannot read " BOOT_ID ", and EDGE_TSFM_BOOT_ID has no 32 digits: set it to %%b in the unit");
+        return ETSA_STORAGE_ERROR;
+    }
+    if (find_start(&process->started)) return ETSA_OK;
+    snprintf(message, FC_MESSAGE_SIZE, "cannot read /proc/self/stat");
+    return ETSA_STORAGE_ERROR;
+}
+
+etsa_err hf_save(const char *path, const hf_process *process, const hf_channel *channels, uint32_t count, const char *adaptation,
+                 fc_message message)
+{
+    char temporary[MAX_PATH];
     errno = ENAMETOOLONG;
-    if (size < 0 || (size_t)size >= sizeof temporary) return refused("write", path, message);
+    if (!temporary_of(path, temporary)) return refused("write", path, message);
     if (unlink(temporary) != 0 && errno != ENOENT) return refused("remove", temporary, message);
     int handle = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
     FILE *to = handle < 0 ? NULL : fdopen(handle, "w");
@@ -67,12 +132,14 @@ etsa_err hf_save(const char *path, const hf_channel *channels, uint32_t count, f
         if (handle >= 0) close(handle);
         return err;
     }
-    fputs("{\"channels\":[", to);
+    fputc('{', to);
+    if (adaptation != NULL) fprintf(to, "\"adaptation\":%s,", adaptation);
+    fprintf(to, "\"boot\":\"%s\",\"channels\":[", process->boot);
     for (uint32_t i = 0; i < count; i++) {
         if (i > 0) fputc(',', to);
         put_channel(to, &channels[i]);
     }
-    fputs("],\"version\":1}\n", to);
+    fprintf(to, "],\"pid\":%ld,\"started\":%llu,\"version\":2}\n", process->pid, process->started);
     bool failed = ferror(to) != 0;
     if (fclose(to) != 0 || failed) return refused("write", temporary, message);
     if (rename(temporary, path) != 0) return refused("rename to", path, message);

@@ -1,6 +1,7 @@
 /* etsa-service: a daemon around service.h. It reads values as lines from standard input (in a product: your acquisition
  * calls sv_push), writes forecasts as JSON lines to standard output, and reads its adapters again on SIGHUP. */
 #define _POSIX_C_SOURCE 200809L
+#include "adapting.h"
 #include "arguments.h"
 #include "health_file.h"
 #include "quality_file.h"
@@ -42,9 +43,10 @@ static const char USAGE[] =
     "  --beside-previous  the adapter that ran before a SIGHUP forecasts beside the new one, too\n"
     "  --health-file FILE  what runs and how its forecasts went, for whoever judges a trial: edge-tsfm-hand-over\n"
     "  --latency-budget SPAN  a forecast that takes longer is slow there, as 1s or 800ms\n"
+    "  --adapt DIR        channel 0 learns from finished stays while idle, as far as edge-tsfm-hand-over --adapt DIR says\n"
     "  --trust-files      do not check the bundle's files against their digests\n"
     "standard input (a pipe, or a datagram socket from systemd): CHANNEL T_MS VALUE QUALITY,\n"
-    "one value a line; quality 0 is good, anything else is missing\n";
+    "one value a line; quality 0 is good, anything else is missing. CHANNEL end: the stay is over\n";
 
 #define MOST_ALIVE_MS 60000u
 #define SAVE_MS 300000.0 /* between two writes of the figures: what a power cut may cost */
@@ -102,6 +104,11 @@ static void on_forecast(void *user, const sv_forecast *f)
     print_use(f);
     if (f->judged) printf(",\"verdict\":\"%s\"", VERDICTS[f->verdict]);
     if (f->drifts) printf(",\"drift\":true");
+    if (f->own) { /* learnt here: by which blob it was made */
+        printf(",\"own\":\"");
+        for (int i = 0; i < 32; i++) printf("%02x", f->adapter[i]);
+        printf("\"");
+    }
     if (f->err != ETSA_OK) {
         printf(",\"error\":\"");
         hf_print_escaped(stdout, f->message);
@@ -129,6 +136,7 @@ typedef struct options {
     uint32_t named, measured; /* channels whose signal, unit was given */
     const char *quality_file; /* NULL: figures are not kept */
     const char *health_file;  /* NULL: not written */
+    const char *adapt;        /* folder of what is learnt; NULL: nothing is */
 } options;
 
 /* The main thread's own data. */
@@ -138,6 +146,9 @@ typedef struct desk {
     etq_signal *figures;                /* room for a copy of them; NULL: they are not kept */
     hf_channel health[SV_MAX_CHANNELS]; /* what was offered and refused, with the counts that were written last */
     bool health_written;                /* and the file says so */
+    ad_adapting *adapting;              /* NULL: nothing is learnt */
+    char *adaptation;                   /* what of it the health file says */
+    hf_process process;                 /* that the file names; without a boot: none can be written */
     etq_verdict verdicts[SV_MAX_CHANNELS]; /* as they were looked at last */
     double save_at, look_at;            /* ms */
     int signals;                        /* the signalfd: signals are blocked otherwise */
@@ -176,6 +187,8 @@ static bool parse_value(const char *name, const char *value, options *o)
         o->quality_file = value;
     } else if (strcmp(name, "--health-file") == 0) {
         o->health_file = value;
+    } else if (strcmp(name, "--adapt") == 0) {
+        o->adapt = value;
     } else if (strcmp(name, "--latency-budget") == 0) {
         if (!fc_read_duration(value, &count) || count == 0) return false;
         o->service.latency_budget_ms = (double)count / 1e3;
@@ -225,9 +238,21 @@ static bool parse(int argc, char **argv, options *o)
     return o->bundle != NULL;
 }
 
-/* Offer a channel the content of a file, and record the result. */
-static etsa_err load_adapter(sv_service *service, const options *o, uint32_t channel, hf_channel *health)
+/* Channel 0 learns on what was offered to it. */
+static void install(desk *d, const uint8_t *data, size_t size)
 {
+    fc_message message;
+    if (d->adapting == NULL) return;
+    ad_install(d->adapting, d->service, data, size, message);
+    if (message[0] != '\0') fprintf(stderr, "etsa-service: channel 0, learning: %s\n", message);
+}
+
+/* Offer a channel the content of a file, and record the result. */
+static etsa_err load_adapter(desk *d, uint32_t channel, hf_channel *health)
+{
+    const options *o = d->o;
+    uint8_t before[32];
+    bool held = channel == 0 && d->adapting != NULL && ad_runs_own(d->adapting) && health->refused == 0;
     const size_t most = ETSA_MAX_BLOB_SIZE + ETSA_MAX_SIGNATURES * ETSA_SIGNATURE_SIZE;
     uint8_t *data = NULL;
     size_t size = 0;
@@ -237,9 +262,12 @@ static etsa_err load_adapter(sv_service *service, const options *o, uint32_t cha
     health->offered = err == ETSA_OK && size > 0;
     etsa_sha256_start(&digest);
     etsa_sha256_add(&digest, data, size);
+    memcpy(before, health->sha256, sizeof before);
     etsa_sha256_end(&digest, health->sha256);
+    held = held && err == ETSA_OK && memcmp(before, health->sha256, sizeof before) == 0; /* what was learnt on it runs on */
     if (health->offered) err = fc_check_signed_only(&o->service.policy, health->why); /* the base alone may always run */
-    if (err == ETSA_OK) err = sv_swap(service, channel, size > 0 ? data : NULL, size, health->why);
+    if (err == ETSA_OK && !held) err = sv_swap(d->service, channel, size > 0 ? data : NULL, size, health->why);
+    if (err == ETSA_OK && channel == 0) install(d, data, size);
     free(data);
     health->refused = (int)err;
     return err;
@@ -250,8 +278,11 @@ static void load_adapters(desk *d)
 {
     for (uint32_t i = 0; i < d->o->service.channels; i++) {
         hf_channel *health = &d->health[i];
-        if (strcmp(d->o->adapters[i], "-") == 0) continue;
-        etsa_err err = load_adapter(d->service, d->o, i, health);
+        if (strcmp(d->o->adapters[i], "-") == 0) {
+            if (i == 0) install(d, NULL, 0);
+            continue;
+        }
+        etsa_err err = load_adapter(d, i, health);
         if (err != ETSA_OK) {
             fprintf(stderr, "etsa-service: channel %u keeps what runs: [%d] %s: %s\n", (unsigned)i, (int)err,
                     etsa_err_name((int)err), health->why);
@@ -268,6 +299,10 @@ static void read_line(sv_service *service, char *line)
     char *at = line, *end;
     unsigned long channel = strtoul(at, &end, 10);
     bool good = end > at && *at >= '0' && *at <= '9' && channel < SV_MAX_CHANNELS && *end == ' ';
+    if (good && (strcmp(end, " end") == 0 || strcmp(end, " end\r") == 0)) {
+        sv_end_stay(service, (uint32_t)channel);
+        return;
+    }
     errno = 0;
     long long t_ms = strtoll(at = end, &end, 10);
     good = good && end > at && errno == 0 && *end == ' ';
@@ -276,7 +311,7 @@ static void read_line(sv_service *service, char *line)
     long quality = strtol(at = end, &end, 10);
     good = good && end > at && (*end == '\0' || strcmp(end, "\r") == 0);
     if (good) sv_push(service, (uint32_t)channel, t_ms, value, quality == SV_GOOD ? SV_GOOD : SV_INVALID);
-    else fprintf(stderr, "etsa-service: a line that is not CHANNEL T_MS VALUE QUALITY\n");
+    else fprintf(stderr, "etsa-service: a line that is not CHANNEL T_MS VALUE QUALITY or CHANNEL end\n");
 }
 
 static double now_ms(void)
@@ -296,12 +331,30 @@ static void save_quality(desk *d)
     d->save_at = now_ms() + SAVE_MS;
 }
 
+/* What is learnt, as JSON, in place of what was said before. True if it is news. */
+static bool say_adaptation(desk *d)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = d->adapting != NULL ? open_memstream(&text, &size) : NULL;
+    if (to == NULL) return false;
+    ad_print(d->adapting, to);
+    if (fclose(to) != 0) {
+        free(text);
+        return false;
+    }
+    bool news = d->adaptation == NULL || strcmp(text, d->adaptation) != 0;
+    free(d->adaptation);
+    d->adaptation = text;
+    return news;
+}
+
 /* Write the health file if its content has changed. */
 static void save_health(desk *d)
 {
     fc_message message;
-    bool news = !d->health_written;
-    if (d->o->health_file == NULL) return;
+    bool news = say_adaptation(d) || !d->health_written;
+    if (d->o->health_file == NULL || d->process.boot[0] == '\0') return;
     for (uint32_t i = 0; i < d->o->service.channels; i++) {
         hf_channel next = d->health[i];
         (void)sv_health_of(d->service, i, &next.runs);
@@ -309,7 +362,7 @@ static void save_health(desk *d)
         d->health[i] = next;
     }
     if (!news) return;
-    d->health_written = hf_save(d->o->health_file, d->health, d->o->service.channels, message) == ETSA_OK;
+    d->health_written = hf_save(d->o->health_file, &d->process, d->health, d->o->service.channels, d->adaptation, message) == ETSA_OK;
     if (!d->health_written) fprintf(stderr, "etsa-service: nobody can judge a trial: %s\n", message);
 }
 
@@ -353,7 +406,7 @@ static void take_signals(desk *d)
 /* Milliseconds that poll may wait; -1: without limit. */
 static int wait_ms(const desk *d)
 {
-    bool looks = d->o->health_file != NULL || (d->figures != NULL && d->o->service.judged);
+    bool looks = d->o->health_file != NULL || d->adapting != NULL || (d->figures != NULL && d->o->service.judged);
     double until = looks ? d->look_at : HUGE_VAL;
     if (d->figures != NULL && d->save_at < until) until = d->save_at;
     if (until == HUGE_VAL) return -1;
@@ -371,6 +424,8 @@ static void keep_house(desk *d)
     if (d->figures != NULL && now_ms() >= d->save_at) save_quality(d);
     if (now_ms() < d->look_at) return;
     d->look_at = now_ms() + LOOK_MS;
+    fc_message message;
+    if (d->adapting != NULL && ad_look(d->adapting, d->service, message)) fprintf(stderr, "etsa-service: channel 0 %s\n", message);
     save_verdicts(d);
     save_health(d);
 }
@@ -381,10 +436,15 @@ static bool feed(desk *d, bool datagrams)
     static char buffer[4096];
     static size_t used = 0;
     static bool skips = false; /* inside of a line that is too long */
-    ssize_t size = read(STDIN_FILENO, buffer + used, sizeof buffer - 1 - used);
+    size_t room = sizeof buffer - 1 - used;
+    ssize_t size = datagrams ? recv(STDIN_FILENO, buffer + used, room, MSG_TRUNC) : read(STDIN_FILENO, buffer + used, room);
     if (size < 0) return errno == EAGAIN || errno == EINTR;
     errno = 0;
     if (size == 0 && !datagrams) return false;
+    if ((size_t)size > room) { /* MSG_TRUNC: its whole length. What was read ends inside of a value */
+        fprintf(stderr, "etsa-service: a datagram of %zd bytes was refused, want at most %zu\n", size, room);
+        return true;
+    }
     used += (size_t)size;
     if (datagrams) buffer[used++] = '\n'; /* a datagram ends its last line */
     char *line = buffer, *end;
@@ -492,7 +552,8 @@ int main(int argc, char **argv)
         fputs(USAGE, stderr);
         return 2;
     }
-    if (o.health_file != NULL) (void)!unlink(o.health_file); /* from an earlier process, so out of date */
+    if (o.health_file != NULL) hf_remove(o.health_file); /* from an earlier process, so out of date */
+    if (o.quality_file != NULL) qf_clean(o.quality_file);
     sigemptyset(&handled);
     sigaddset(&handled, SIGHUP);
     sigaddset(&handled, SIGTERM);
@@ -509,14 +570,27 @@ int main(int argc, char **argv)
     o.service.on_forecast = on_forecast;
     o.service.on_alive = on_alive;
     o.service.user = (void *)(uintptr_t)fc_bundle(base);
-    err = sv_start(base, &o.service, &service, message);
+    ad_adapting *adapting = NULL;
+    if (o.adapt != NULL) {
+        err = ad_open(base, o.adapt, &adapting, message);
+        o.service.learner = adapting;
+        o.service.on_value = ad_value;
+        o.service.on_end = ad_end;
+        o.service.on_idle = ad_idle;
+    }
+    if (err == ETSA_OK) err = sv_start(base, &o.service, &service, message);
     if (err != ETSA_OK) {
+        ad_close(adapting);
         fc_base_close(base);
         return give_up(err, message);
     }
     static desk d;
     d = (desk){.service = service, .o = &o, .figures = load_quality(service, &o), .save_at = now_ms() + SAVE_MS,
-               .signals = signals};
+               .signals = signals, .adapting = adapting};
+    if (o.health_file != NULL && hf_identify(&d.process, message) != ETSA_OK) {
+        d.process.boot[0] = '\0';
+        fprintf(stderr, "etsa-service: nobody can judge a trial: %s\n", message);
+    }
     load_adapters(&d);
     save_health(&d);
     notify("READY=1");
@@ -529,7 +603,9 @@ int main(int argc, char **argv)
     save_quality(&d);
     save_health(&d);
     free(d.figures);
+    free(d.adaptation);
     close(signals);
+    ad_close(adapting);
     sv_stop(service);
     fc_base_close(base);
     if (counts.rejected > 0) fprintf(stderr, "etsa-service: %llu values were rejected\n", (unsigned long long)counts.rejected);

@@ -319,6 +319,12 @@ static etsa_err write_temporary(const char *path, const etq_signal *signals, uin
     return good ? ETSA_OK : refused("write", path, message);
 }
 
+void qf_clean(const char *path)
+{
+    char folder[MAX_PATH], temporary[MAX_PATH];
+    if (beside(path, folder, temporary)) (void)!unlink(temporary);
+}
+
 etsa_err qf_save(const char *path, const etq_signal *signals, uint32_t count, fc_message message)
 {
     char folder[MAX_PATH], temporary[MAX_PATH];

@@ -12,6 +12,9 @@
  * leaves the old figures or these, whole. Takes 5 KB of stack and no heap. ETSA_STORAGE_ERROR. */
 etsa_err qf_save(const char *path, const etq_signal *signals, uint32_t count, fc_message message);
 
+/* Remove what a power cut left of a write: the temporary file beside it. */
+void qf_clean(const char *path);
+
 /* Go on with the figures of a file that qf_save or the Python runtime wrote; of more signals than `most`, the first.
  * Where there is none, or it cannot be used (damaged, of another release, of more levels than ETQ_MAX_LEVELS): false, and
  * *count is 0; `message` says why, or is empty where there is no file. */

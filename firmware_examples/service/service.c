@@ -38,6 +38,7 @@ typedef struct channel {
     uint64_t made;        /* forecasts since the adapter began */
     uint64_t swaps;       /* which adapter that is */
     etq_id runs;          /* and by its digest */
+    bool own;             /* it was learnt here, so it is unsigned */
     fc_forecaster *previous; /* the previous one; NULL: only the base forecasts beside. `using` guards both */
     etq_id before;        /* by its digest */
     sv_health health;     /* of the running adapter, or of the base alone */
@@ -59,6 +60,7 @@ struct sv_service {
     pthread_mutex_t lock;  /* everything above but what `using` guards */
     pthread_mutex_t using; /* `current`, `down` and `why`: held while a forecaster is in use or replaced. Taken before `lock` */
     pthread_cond_t wake;
+    pthread_cond_t idle;   /* no forecast is due */
     pthread_t worker;
 };
 
@@ -140,6 +142,7 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
         if (c->quality_memory != NULL) etq_end_stay(&c->quality);
     }
     if (c->quality_memory != NULL) etq_observe(&c->quality, t_ms, value);
+    if (s->settings.on_value != NULL) s->settings.on_value(s->settings.learner, number, t_ms, value);
     c->strays = 0;
     if (!c->begun || step > c->step) {
         if (c->begun) s->counts.skipped += advance(c, (size_t)length, step);
@@ -154,6 +157,25 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
     } else if (step == c->step || !fill(c, step, value)) {
         s->counts.late++;
     }
+    pthread_mutex_unlock(&s->lock);
+}
+
+void sv_end_stay(sv_service *s, uint32_t number)
+{
+    if (number >= s->settings.channels) return;
+    channel *c = &s->channels[number];
+    pthread_mutex_lock(&s->lock);
+    while (c->due > 0 && !s->stopping) { /* their context is this stay's */
+        pthread_cond_signal(&s->wake);
+        pthread_cond_wait(&s->idle, &s->lock);
+    }
+    c->due = 0;
+    c->length = 0;
+    c->begun = false;
+    c->strays = 0;
+    if (c->quality_memory != NULL) etq_end_stay(&c->quality);
+    if (s->settings.on_end != NULL) s->settings.on_end(s->settings.learner, number);
+    pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -345,12 +367,16 @@ static void say_use(const etsa_adapter *adapter, sv_forecast *forecast)
 }
 
 /* What a channel's adapter must have and be for. */
-static fc_policy policy_of(const sv_service *s, uint32_t number)
+static fc_policy policy_of(const sv_service *s, uint32_t number, bool own)
 {
     fc_policy policy = s->settings.policy;
     policy.use.signal = s->settings.signals[number];
     policy.use.unit = s->settings.units[number];
     policy.use.interval_us = (uint64_t)s->settings.interval_ms * 1000;
+    if (own) { /* unsigned, and of its parent's version, which was held to the floor; its use is its parent's or the settings' */
+        policy.key_count = 0;
+        policy.version_floor = 0;
+    }
     return policy;
 }
 
@@ -358,7 +384,7 @@ static fc_policy policy_of(const sv_service *s, uint32_t number)
 static void open_anew(sv_service *s, uint32_t number)
 {
     channel *c = &s->channels[number];
-    fc_policy policy = policy_of(s, number);
+    fc_policy policy = policy_of(s, number, c->own);
     fc_forecaster *next;
     size_t size;
     const uint8_t *data = fc_data(c->current, &size);
@@ -397,7 +423,7 @@ static void forecast_one(sv_service *s, uint32_t number)
     int64_t origin = c->step - (int64_t)c->due;
     uint64_t swaps = c->swaps;
     etq_id by = c->runs;
-    sv_forecast said = {0};
+    sv_forecast said = {.own = c->own};
     say_verdict(s, c, &said);
     memcpy(s->work, c->steps + (end - length), length * sizeof *s->work);
     c->due--;
@@ -410,7 +436,8 @@ static void forecast_one(sv_service *s, uint32_t number)
     sv_forecast forecast = {.channel = number, .t_ms = t_ms, .message = message, .steps = fc_steps(c->current),
                             .levels = bundle->level_count, .adapter_version = fc_adapter_version(c->current),
                             .differences = fc_differences(c->current, length), .judged = said.judged,
-                            .verdict = said.verdict, .drifts = said.drifts};
+                            .verdict = said.verdict, .drifts = said.drifts, .own = said.own};
+    memcpy(forecast.adapter, by.sha256, sizeof forecast.adapter);
     say_use(fc_adapter(c->current), &forecast);
     forecast.err = c->down != ETSA_OK ? c->down : fc_forecast(c->current, s->work, length, NULL, s->quantiles, message);
     pthread_mutex_unlock(&s->using);
@@ -433,6 +460,16 @@ static bool forecast_due(sv_service *s)
     return any;
 }
 
+/* Let whoever learns do a piece of work. Called with the lock held; lets it go meanwhile. */
+static bool learn_due(sv_service *s)
+{
+    if (s->settings.on_idle == NULL) return false;
+    pthread_mutex_unlock(&s->lock);
+    bool more = s->settings.on_idle(s->settings.learner);
+    pthread_mutex_lock(&s->lock);
+    return more;
+}
+
 static void *work(void *argument)
 {
     sv_service *s = argument;
@@ -441,8 +478,10 @@ static void *work(void *argument)
         bool any = forecast_due(s); /* what is due when the service stops is still forecast */
         s->settings.on_alive(s->settings.user);
         if (any) continue;
+        pthread_cond_broadcast(&s->idle);
         if (s->stopping) break;
         if (prove_due(s)) continue; /* values arrived meanwhile */
+        if (learn_due(s)) continue; /* one piece at a time: a forecast that became due goes first */
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until); /* a clock that is set must not put the worker to sleep */
         until.tv_sec += (time_t)(s->settings.alive_ms / 1000);
@@ -466,15 +505,29 @@ static void set_range(channel *c, const fc_forecaster *forecaster)
     c->high = bound ? adapter->high : INFINITY;
 }
 
-etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t size, fc_message message)
+static etsa_err open_for(sv_service *s, uint32_t number, const uint8_t *data, size_t size, bool own, fc_forecaster **next,
+                         fc_message message)
 {
-    fc_forecaster *next;
     if (number >= s->settings.channels) {
         strcpy(message, "no such channel");
         return ETSA_INPUT_ERROR;
     }
-    fc_policy policy = policy_of(s, number);
-    etsa_err err = fc_open(s->base, data, size, &policy, &next, message);
+    fc_policy policy = policy_of(s, number, own);
+    return fc_open(s->base, data, size, &policy, next, message);
+}
+
+etsa_err sv_prove_own(sv_service *s, uint32_t number, const uint8_t *data, size_t size, fc_message message)
+{
+    fc_forecaster *next;
+    etsa_err err = open_for(s, number, data, size, true, &next, message);
+    if (err == ETSA_OK) fc_close(next);
+    return err;
+}
+
+static etsa_err swap(sv_service *s, uint32_t number, const uint8_t *data, size_t size, bool own, fc_message message)
+{
+    fc_forecaster *next;
+    etsa_err err = open_for(s, number, data, size, own, &next, message);
     if (err != ETSA_OK) return err;
     channel *c = &s->channels[number];
     etq_id id = id_of(next);
@@ -483,6 +536,7 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
     pthread_mutex_lock(&s->lock);
     fc_forecaster *before = c->current;
     c->current = next;
+    c->own = own;
     c->down = ETSA_OK;
     if (!etq_same(&id, &c->runs)) { /* the same adapter again continues its comparison */
         older = c->previous;
@@ -497,6 +551,16 @@ etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t siz
     fc_close(older);
     if (!kept) fc_close(before);
     return ETSA_OK;
+}
+
+etsa_err sv_swap(sv_service *s, uint32_t number, const uint8_t *data, size_t size, fc_message message)
+{
+    return swap(s, number, data, size, false, message);
+}
+
+etsa_err sv_swap_own(sv_service *s, uint32_t number, const uint8_t *data, size_t size, fc_message message)
+{
+    return swap(s, number, data, size, true, message);
 }
 
 static void release(sv_service *s)
@@ -572,6 +636,7 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_cond_init(&s->wake, &monotonic);
+        pthread_cond_init(&s->idle, NULL);
         pthread_condattr_destroy(&monotonic);
         if (pthread_create(&s->worker, NULL, work, s) == 0) {
             *out = s;
@@ -600,6 +665,7 @@ void sv_stop(sv_service *s)
     if (s == NULL) return;
     sv_finish(s);
     pthread_cond_destroy(&s->wake);
+    pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->using);
     pthread_mutex_destroy(&s->lock);
     release(s);

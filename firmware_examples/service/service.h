@@ -29,6 +29,8 @@ typedef struct sv_forecast {
     double latency_ms;
     bool judged;             /* settings.judged, and the frozen base forecasts beside: */
     etq_verdict verdict;     /* the verdict of field quality on the adapter that made this, so far */
+    bool own;                /* the adapter was learnt here: sv_swap_own */
+    uint8_t adapter[32];     /* if so, its SHA-256 */
     bool drifts;             /* its drift flag is set: for those who maintain adapters; changes nothing by itself */
 } sv_forecast;
 
@@ -37,6 +39,13 @@ typedef struct sv_forecast {
 typedef void sv_on_forecast(void *user, const sv_forecast *forecast);
 /* Called in the worker's thread after a forecast, or if none is due: the place to feed a watchdog. */
 typedef void sv_on_alive(void *user);
+
+/* Called for every value that is taken, in the caller's thread of sv_push, with the service's lock held: be quick, and call
+ * nothing of the service. on_end: the channel's stay is over. */
+typedef void sv_on_value(void *user, uint32_t channel, int64_t t_ms, float value);
+typedef void sv_on_end(void *user, uint32_t channel);
+/* Called in the worker's thread while no forecast is due: do one piece of work, of a few milliseconds. True: there is more. */
+typedef bool sv_on_idle(void *user);
 
 typedef struct sv_settings {
     uint32_t channels;       /* 1 to SV_MAX_CHANNELS */
@@ -56,6 +65,10 @@ typedef struct sv_settings {
     sv_on_forecast *on_forecast;
     sv_on_alive *on_alive;
     void *user;
+    sv_on_value *on_value;   /* these three may be NULL, and get `learner` */
+    sv_on_end *on_end;
+    sv_on_idle *on_idle;
+    void *learner;
 } sv_settings;
 
 typedef struct sv_service sv_service;
@@ -77,6 +90,9 @@ void sv_stop(sv_service *service);
  * a context has steps move it back. Values of unknown channels and of times beyond 2^53 ms are ignored. Never waits for a
  * forecast. */
 void sv_push(sv_service *service, uint32_t channel, int64_t t_ms, float value, int quality);
+/* The channel's stay is over: the patient has left. Waits until the steps that are due have been forecast; the step that is
+ * being filled is given up, and what follows begins anew. */
+void sv_end_stay(sv_service *service, uint32_t channel);
 typedef struct sv_counts {
     uint64_t rejected; /* values that were not good, not finite, or no reading of the adapter's signal */
     uint64_t late;    /* values that came too late to be used, or twice */
@@ -122,5 +138,10 @@ void sv_quality_go_on(sv_service *service, const etq_signal *signals, uint32_t c
  * thread while forecasts continue, then takes over between two of them. On any error the old adapter keeps running. If the
  * bytes are the same, the adapter is opened again and its figures continue. */
 etsa_err sv_swap(sv_service *service, uint32_t channel, const uint8_t *data, size_t size, fc_message message);
+/* The same for a blob that was learnt here: it is unsigned, so the caller has checked that it keeps to its envelope. Every
+ * forecast names it. */
+etsa_err sv_swap_own(sv_service *service, uint32_t channel, const uint8_t *data, size_t size, fc_message message);
+/* Only open it, and close it again: whether it would run. */
+etsa_err sv_prove_own(sv_service *service, uint32_t channel, const uint8_t *data, size_t size, fc_message message);
 
 #endif

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from device_runtime.errors import BaseMismatchError, DeviceRuntimeError, FormatError, SelfTestError
+from device_runtime.errors import BaseMismatchError, DeviceRuntimeError, FormatError, SelfTestError, StorageError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format import canonical
@@ -113,6 +115,47 @@ def test_a_service_does_not_start_on_a_base_that_fails(
     done = run(built / "service" / "etsa-service", "--library", library, copy, stdin="")
     assert done.returncode == 1
     assert "[320] SelfTestError: the base's known-answer test: off by" in done.stderr
+
+
+def test_an_adapter_is_not_blamed_for_a_damaged_base(
+    built: Path, library: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    """Files are not checked again, as in the unit: only the known answers see what happened to the weights."""
+    copy = with_answer(bundle, tmp_path, right(bundle, 3))
+    good, wrong, late = (tmp_path / name for name in ("good.etsa", "wrong.etsa", "late.etsa"))
+    adapter = make_adapter(Bundle.open(copy), version=7)
+    assert adapter.known_answer is not None
+    good.write_bytes(encode(adapter))
+    other = replace(adapter.known_answer, expected=adapter.known_answer.expected + np.float32(1))
+    wrong.write_bytes(encode(replace(adapter, known_answer=other)))
+    (tmp_path / "series.csv").write_text("".join(f"{number}\n" for number in KNOWN))
+
+    def said(blob: Path) -> str:
+        where = [copy, tmp_path / "series.csv", "--trust-files", "--adapter", blob]
+        return run(built / "forecast_ort" / "etsa-forecast", "--library", library, *where).stderr
+
+    assert ANSWER in said(good)
+    blamed = re.search(r"\[(\d+)\] \w+: (.*)", said(wrong))
+    assert blamed is not None
+    assert (int(blamed[1]), blamed[2][:31]) == (SelfTestError.code, "the adapter's known-answer test")
+
+    weights = copy / "tunable.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-48:] = np.full(12, 0.5, dtype="<f4").tobytes()  # of the output's biases
+    weights.write_bytes(data)
+    for blob in (good, wrong):
+        blamed = re.search(r"\[(\d+)\] \w+: (.*)", said(blob))
+        assert blamed is not None
+        assert int(blamed[1]) == StorageError.code
+        assert "base does not open, so the adapter could not be tested: the base's known-answer" in blamed[2]
+
+    late.write_bytes(b"")
+    service = Service(built / "service" / "etsa-service", library, bundle, late)  # a whole base still runs
+    service.log("channel 0 runs the base alone")
+    late.write_bytes(encode(make_adapter(bundle, version=7, tolerance=100.0)))
+    service.process.send_signal(signal.SIGHUP)
+    service.log("channel 0 keeps what runs: [320]")
+    service.finish()
 
 
 @pytest.mark.parametrize("with_adapter", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -15,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from device_runtime.errors import StorageError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format.blob import encode
+from device_runtime.update.service_health import read_health
 
 from .conftest import run
 from .dummy import CONTEXT, make_adapter
@@ -103,16 +106,60 @@ def test_service_reads_datagrams_with_and_without_a_newline(built: Path, library
             b"0 3000 73 0\n",
             b"0 4000 74 0\0",
             b"9 1 1 0",
-            b"x" * 5000,
+            b"0 5000 75 0\n" * 400,
+            b"0 6000 75 0\n" + b"\n" * 4_083,  # as long as one may be
         ):
             ours.send(data)
         assert process.stdout is not None
-        forecasts = [json.loads(process.stdout.readline()) for _ in range(3)]
+        forecasts = [json.loads(process.stdout.readline()) for _ in range(5)]
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     # The zero byte ends the text of its line, as anywhere in C; nothing behind it is lost.
-    assert [f["t_ms"] for f in forecasts] == [1000, 2000, 3000]
-    assert err.count("a line that is not CHANNEL") == 2
+    assert [f["t_ms"] for f in forecasts] == [1000, 2000, 3000, 4000, 5000]
+    assert err.count("a line that is not CHANNEL") == 1
+    assert err.count("a datagram of 4800 bytes was refused, want at most 4095\n") == 1
+
+
+def test_service_cleans_up_after_a_power_cut(built: Path, library: Path, bundle: Bundle, tmp_path: Path) -> None:
+    """Its own unfinished files, and nobody else's."""
+    ours = [tmp_path / "health.tmp", tmp_path / "health", tmp_path / ".tmp-quality"]
+    others = [tmp_path / "health.tmp.tmp", tmp_path / ".tmp-learner", tmp_path / "quality.tmp"]
+    for path in (*ours, *others):
+        path.write_bytes(b"half a")
+    figures = ["--quality", "1", "--quality-file", tmp_path / "quality", "--health-file", tmp_path / "health"]
+    service = Service(built / "service" / "etsa-service", library, bundle, *figures)
+    service.push()
+    service.push()
+    service.forecasts(1)
+    assert not any(path.exists() and path.read_bytes() == b"half a" for path in ours)
+    service.finish()
+    assert {path.name for path in tmp_path.iterdir()} == {"health", "quality", *(path.name for path in others)}
+
+
+def test_the_health_file_counts_only_while_its_process_runs(
+    built: Path, library: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    health = tmp_path / "health"
+    service = Service(built / "service" / "etsa-service", library, bundle, "-", "--health-file", health)
+    service.push()
+    service.push()
+    service.forecasts(1)
+    until = time.monotonic() + 60
+    while not health.exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert read_health(health) is not None
+    value = json.loads(health.read_bytes())
+    for other in ({"pid": os.getpid()}, {"started": value["started"] + 1}, {"boot": "0" * 32}, {"pid": 2**22 + 1}):
+        (tmp_path / "other").write_text(json.dumps({**value, **other}))
+        assert read_health(tmp_path / "other") is None, other
+    service.process.kill()
+    service.process.communicate()
+    assert health.exists()
+    assert read_health(health) is None  # what is left of it describes nobody
+    monkeypatch.setattr("device_runtime.update.service_health.BOOT_ID", tmp_path / "none")
+    with pytest.raises(StorageError):
+        read_health(health)
 
 
 def test_service_fails_when_nobody_reads_its_forecasts(built: Path, library: Path, bundle: Bundle) -> None:

@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[3]
 SECTIONS = re.split(r"^## ", (ROOT / "device_runtime/FORMAT.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
 HEAD = " ".join("".join(SECTIONS[:2]).split())
 HEADER = (ROOT / "firmware_examples/etsa/etsa.h").read_text(encoding="utf-8")
-SOURCE = (ROOT / "firmware_examples/etsa/etsa.c").read_text(encoding="utf-8")
+SOURCE = "".join(
+    (ROOT / f"firmware_examples/etsa/{name}").read_text(encoding="utf-8")
+    for name in ("etsa.c", "etsa_bytes.h", "etsa_json.h")
+)
 
 
 def section(number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from device_runtime.update.lifecycle import State
 from device_runtime.update.service_health import ServiceHealth, read_health
 from device_runtime.update.service_trial import hand_over, judge
 from device_runtime.update.settings import DeviceConfig
-from device_runtime.update.slots import TRIES, Slots
+from device_runtime.update.slots import SLOTS, TRIES, Slots
 from tests.device_runtime.update.test_slots_power_cut import FILES, confirmed, entry, slots_on
 from tests.simulators.disk import MemoryDisk, crash_states
 
@@ -122,6 +123,30 @@ def test_a_refusal_that_cannot_be_answered_gives_no_start_back(
         assert (slots.record.tries, target.read_bytes()) == (TRIES, FILES[0])
 
 
+def test_a_damaged_slot_costs_no_look(config: DeviceConfig, tmp_path: Path) -> None:
+    """What ran before cannot be read: the base alone takes its place, as at a start, and the look says why."""
+    files = confirmed(1)
+    slots, target = on_trial(files), tmp_path / "map.etsa"
+    hand_over(slots, config, target)
+    slots.disk.files[f"{SLOTS}/{entry(0).file}"] = b"damaged"  # type: ignore[attr-defined]
+    refused = replace(WELL, refused=StorageError.code, why="no memory")
+    said = judge(slots, config, target, refused)
+    assert "[400] no memory; the base alone: adapter" in said
+    assert "is damaged" in said
+    assert (slots.record.tries, target.read_bytes()) == (TRIES, b"")
+    assert "not handed over yet" in judge(slots, config, target, refused)
+
+
+def test_what_power_cuts_left_of_hand_overs_goes_at_the_next_start(config: DeviceConfig, tmp_path: Path) -> None:
+    slots, target = on_trial(confirmed(1)), tmp_path / "map.etsa"
+    left = [tmp_path / ".map.etsa.abcd_123.tmp", tmp_path / ".map.etsa.00000000.tmp"]
+    others = [tmp_path / ".hr.etsa.abcd_123.tmp", tmp_path / ".map.etsa.tmp", tmp_path / "map.etsa.abcd_123.tmp"]
+    for path in (*left, *others):
+        path.write_bytes(b"half")
+    hand_over(slots, config, target, starting=True)
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"map.etsa", *(path.name for path in others)}
+
+
 def refuse(path: Path, data: bytes) -> None:
     raise StorageError(f"cannot write {len(data)} bytes to {path}: the disk is full")
 
@@ -165,6 +190,13 @@ def test_after_a_power_cut_the_next_start_has_what_the_record_says(
     assert states >= 5
 
 
+def ours() -> dict[str, object]:
+    """This process, as the service names itself."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return {"boot": boot, "pid": os.getpid(), "started": int(fields[22 - 3])}
+
+
 def test_what_the_service_writes_is_read_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "health"
     assert read_health(path) is None
@@ -172,13 +204,15 @@ def test_what_the_service_writes_is_read_and_nothing_else(tmp_path: Path) -> Non
         "adapter": None, "offered": None, "refused": 0, "why": "", "since_ms": 5, "forecasts": 1, "slow": 0,
         "slowest_ms": 0.5, "errors": {"400": 2}, "last_error": "x",
     }  # fmt: skip
-    path.write_text(json.dumps({"channels": [said], "version": 1}))
+    whole = {"channels": [said], "version": 2, **ours()}
+    path.write_text(json.dumps(whole))
     health = read_health(path)
     assert health is not None
     assert (health.forecasts, health.errors) == (1, {"400": 2})
     less = {name: value for name, value in said.items() if name != "slow"}
-    wrongs: list[object] = [{}, [], "", {"channels": [], "version": 1}, {"channels": [said], "version": 2}]
-    wrongs += [{"channels": [one], "version": 1} for one in ({**said, "forecasts": "many"}, less)]
+    wrongs: list[object] = [{}, [], "", {**whole, "channels": []}, {**whole, "version": 1}, {**whole, "pid": "1"}]
+    wrongs += [{**whole, "channels": [one]} for one in ({**said, "forecasts": "many"}, less)]
+    wrongs += [{name: value for name, value in whole.items() if name != gone} for gone in ("boot", "pid", "started")]
     for wrong in wrongs:
         path.write_text(json.dumps(wrong))
         with pytest.raises(FormatError):
