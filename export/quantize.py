@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,19 +20,21 @@ from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.format import canonical
 from device_runtime.format.delta import Delta
-from device_runtime.format.manifest import MANIFEST_FILE
+from device_runtime.format.manifest import BUNDLE_VERSION, MANIFEST_FILE, QUANTISED_VERSION
 from export.base_answer import give_known_answer
 from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure
 from export.errors import ExportError
 from export.families import FAMILIES, find_family
 from export.folder import appearing, pinned_files, write_tunable
 from export.manifest import read_manifest
-from export.quantize_graph import float_weights, store_float16, store_int8
+from export.merged_graph import quantised_tensors, store_merged, write_integers
+from export.quantize_graph import Outside, float_weights, in_float16, store_float16, store_int8
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
-PRECISIONS = ("float32", "int8", "float16")
+MERGED = "int8-merged"
+PRECISIONS = ("float32", "int8", MERGED, "float16")
 MAX_DEVIATION = 0.01  # of the contexts' scale; the bundled base's int8 is at 0.002
 # Not a bound on rounding: the smallest power of ten that the manifest can state, whose numbers have no exponents.
 # Float32's own rounding is a hundred times below (2e-6 of the scale for the bundled bases).
@@ -124,13 +127,20 @@ def _store(
 ) -> tuple[Bundle, int]:
     """Write the bundle's files over what is in ``folder``; return it and how many frozen numbers stayed float32."""
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
-    entries = write_tunable(folder, {name: source.tensor(source.index_of(name)) for name in names})
+    tensors: dict[str, NDArray[np.floating[Any]]] = {name: source.tensor(source.index_of(name)) for name in names}
+    integers: dict[str, Outside] = {}
+    if precision == MERGED:
+        tensors |= _halves(source, tensors)
+        integers = write_integers(folder, {n: t.astype(np.float32) for n, t in tensors.items() if t.itemsize == 2})
+    entries = write_tunable(folder, tensors)
     left = 0
     for graph in source.manifest.graphs.values():
         model = onnx.load(str(source.path / graph.file))
         with tempfile.TemporaryDirectory() as traces:
             if precision == "int8":
                 model = store_int8(model, names, entries, Path(traces))
+            elif precision == MERGED:
+                model = store_merged(model, names, entries, integers, Path(traces))
             else:
                 model = store_float16(model, names, entries)
         left += float_weights(model)
@@ -139,8 +149,12 @@ def _store(
     manifest = written | {
         "precision": precision,
         "max_deviation": allowed,
+        "format_version": QUANTISED_VERSION if integers else BUNDLE_VERSION,
         "files": pinned_files(folder),
-        "tensors": [{"name": e.name, "offset": e.offset, "shape": list(e.shape)} for e in entries],
+        "tensors": [
+            {"name": e.name, "offset": e.offset, "shape": list(e.shape), **({"quantised": True} if e.quantised else {})}
+            for e in entries
+        ],
         "graphs": {
             name: {"file": graph.file, "tensors": _table(source, graph.tensors, names)}
             for name, graph in source.manifest.graphs.items()
@@ -149,6 +163,18 @@ def _store(
     }
     write_atomic(folder / MANIFEST_FILE, canonical.dumps(manifest))
     return Bundle.open(folder), left
+
+
+def _halves(source: Bundle, tensors: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float16]]:
+    """Return those of ``tensors`` that are quantised, in float16. Raises `ExportError` where there is none, or no room."""
+    graphs = [onnx.load(str(source.path / graph.file)) for graph in source.manifest.graphs.values()]
+    found = quantised_tensors(graphs, tensors)
+    if not found:
+        raise ExportError(
+            f"{MERGED}: no adapted tensor is a product's weight, so nothing is merged into integers",
+            hint="--precision int8 keeps vectors in float32",
+        )
+    return {name: in_float16(name, tensors[name]) for name in tensors if name in found}
 
 
 def _check_request(

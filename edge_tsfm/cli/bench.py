@@ -25,7 +25,7 @@ from edge_tsfm.errors import ConfigError
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "int8", "float16"]),
+    type=click.Choice(["float32", "int8", "int8-merged", "float16"]),
     default="float32",
     help="Precision of the frozen weights in the exported bundle.",
 )

@@ -43,7 +43,7 @@ Progress = Callable[[str, int, int], None]
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "int8", "float16", "fp16"]),
+    type=click.Choice(["float32", "int8", "int8-merged", "float16", "fp16"]),
     default="float32",
     help="How frozen weights are stored; what adapters may change stays float32.",
 )
