@@ -31,7 +31,9 @@ from device_runtime.format.layout import (
 
 FORMAT_NAME = "edge-tsfm bundle"
 BUNDLE_VERSION = 1
-QUANTISED_VERSION = 2  # of a bundle whose graphs take tunable tensors as integers: no older reader may merge into it
+# Of a bundle whose graphs take tunable tensors as integers: no older reader may merge into it. 2 stays free: a vector of
+# the first release refuses it.
+QUANTISED_VERSION = 3
 MAX_MANIFEST_SIZE = 1_048_576  # bytes
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_WORD = 2**32 - 1  # a C reader keeps numbers in 32 bits, but for the sizes of files

@@ -77,6 +77,9 @@ etsa_err fc_check_graph(const fc_base *base, const fc_file *file, fc_message mes
 
 /* merge.c: every delta into merged[tensor_count], which it allocates and the caller frees, also after an error. */
 etsa_err fc_merge(const fc_base *base, const etsa_adapter *adapter, float **merged, fc_message message);
+/* What graphs take for a quantised tensor, in the memory of its merged numbers. */
+float *fc_scales(const etsa_tensor *tensor, float *merged);
+int8_t *fc_integers(const etsa_tensor *tensor, float *merged);
 
 /* runtime.c: the only file that opens ONNX Runtime. This one turns a status of it into an error and releases it. */
 etsa_err fc_check(const fc_base *base, OrtStatus *status, etsa_err code, const char *doing, fc_message message);
