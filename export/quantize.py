@@ -1,7 +1,8 @@
 """`export_precision`: a float32 bundle to one with int8 or float16 frozen weights, refused if forecasts deviate.
 
 The float32 bundle has been compared with torch, so everything here is measured against it, on the device's own runtime.
-What an adapter may change stays float32: a small delta would be lost in a quantised weight.
+What an adapter may change stays float32, for a small delta would be lost in a quantised weight; or, in int8-merged, its
+original stays in float16, and what is quantised is the sum (docs/adr/0037).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from device_runtime.format import canonical
 from device_runtime.format.delta import Delta
 from device_runtime.format.manifest import BUNDLE_VERSION, MANIFEST_FILE, QUANTISED_VERSION
 from export.base_answer import give_known_answer
-from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure
+from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure, require_kept
 from export.errors import ExportError
 from export.families import FAMILIES, find_family
 from export.folder import appearing, pinned_files, write_tunable
@@ -74,12 +75,13 @@ def export_precision(
 ) -> PrecisionExport:
     """Write ``source`` (a float32 bundle) to the new folder ``out`` with frozen weights in ``precision``.
 
-    ``adapted`` names the tensors that adapters may touch: they stay float32 and make up the new tensor table.
+    ``adapted`` names the tensors that adapters may touch: they make up the new tensor table and stay float32, but for
+    those of int8-merged that only products use.
     ``contexts`` ``[N, L]`` are real ones to measure on as well; ``adapter`` (torch parameter name → delta) is one
     whose effect is compared on both bundles. ``beside`` may add files to the folder before it appears. Raises
     `ExportError` when the mean deviation from float32 exceeds ``allowed`` (in units of the contexts' scale), on
-    synthetic or real contexts, with the base alone or with any one adapted tensor perturbed; then nothing is
-    written.
+    synthetic or real contexts, with the base alone or with any one adapted tensor perturbed, or where too little of
+    the adapter's effect is left (`require_kept`); then nothing is written.
     """
     _check_request(source, precision, adapted, allowed, adapter or {})
     names = [entry.name for entry in source.manifest.tensors if entry.name in adapted]
@@ -102,6 +104,8 @@ def export_precision(
                     hint="name other methods with --keep",
                 )
         kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
+        if kept is not None:
+            require_kept(stored, kept)
         entries = stored.manifest.tensors
         stored = give_known_answer(stored)
         beside(stored)
