@@ -68,7 +68,11 @@ def write_tunable(folder: Path, arrays: Mapping[str, NDArray[np.floating[Any]]])
     end = 0
     for name in order:
         start, end = end, end + arrays[name].nbytes
-        header[name] = {"dtype": f"F{8 * arrays[name].itemsize}", "shape": list(arrays[name].shape), "data_offsets": [start, end]}
+        header[name] = {
+            "dtype": f"F{8 * arrays[name].itemsize}",
+            "shape": list(arrays[name].shape),
+            "data_offsets": [start, end],
+        }
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with (folder / TUNABLE_FILE).open("wb") as file:

@@ -1,9 +1,10 @@
 """Graph to graph: products of weights in integers, and the tensors that adapters may change as integers from outside.
 
-A product ``x @ W.T`` becomes ONNX Runtime's dynamic quantisation, written out: x in eight bits with one scale, W in seven
-with one for each row (`device_runtime.format.quantised`), an integer product, and both scales on its result. Where a
-model multiplies by heads instead, ``x @ W`` sums over W's rows, so their scales go to x. W comes in as two initializers
-in its torch orientation; joining and turning it is left to ONNX Runtime, once, as a session opens (docs/adr/0037).
+A product ``x @ W.T`` becomes ONNX Runtime's dynamic quantisation, written out: x in eight bits with one scale, W in
+seven with one for each row (`device_runtime.format.quantised`), an integer product, and both scales on its result.
+Where a model multiplies by heads instead, ``x @ W`` sums over W's rows, so their scales go to x. W comes in as two
+initializers in its torch orientation; joining and turning it is left to ONNX Runtime, once, as a session opens
+(docs/adr/0037).
 """
 
 from __future__ import annotations
@@ -137,7 +138,9 @@ def _in_integers(product: Product, rounded: dict[str, str]) -> Iterator[onnx.Nod
     if not product.sums_rows:
         yield helper.make_node("Mul", [step, f"{out}{SCALES}"], [f"{out}.step"], name=f"{out}.step")
         step = f"{out}.step"
-    yield helper.make_node("MatMulInteger", [rounded[x], weight, f"{x}.input_zero"], [f"{out}.sums"], name=f"{out}.sums")
+    yield helper.make_node(
+        "MatMulInteger", [rounded[x], weight, f"{x}.input_zero"], [f"{out}.sums"], name=f"{out}.sums"
+    )
     yield helper.make_node("Cast", [f"{out}.sums"], [f"{out}.float"], name=f"{out}.float", to=onnx.TensorProto.FLOAT)
     added = list(product.node.input[2:])
     result = f"{out}.product" if added else out

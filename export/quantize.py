@@ -170,7 +170,10 @@ def _store(
 
 
 def _halves(source: Bundle, tensors: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float16]]:
-    """Return those of ``tensors`` that are quantised, in float16. Raises `ExportError` where there is none, or no room."""
+    """Return those of ``tensors`` that are quantised, in float16.
+
+    Raises `ExportError` where there is none, or a number is too large.
+    """
     graphs = [onnx.load(str(source.path / graph.file)) for graph in source.manifest.graphs.values()]
     found = quantised_tensors(graphs, tensors)
     if not found:

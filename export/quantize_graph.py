@@ -30,6 +30,7 @@ from device_runtime.format.manifest import TensorEntry
 from export.errors import ExportError
 from export.graph import externalise, point
 
+
 @dataclass(frozen=True)
 class Outside:
     """An initializer whose numbers are in a file beside the graph."""
@@ -189,9 +190,7 @@ def lift(graph: onnx.GraphProto, adapted: Collection[str]) -> None:
     graph.initializer.extend(kept)
 
 
-def _lower(
-    model: onnx.ModelProto, entries: Sequence[TensorEntry], others: Mapping[str, Outside]
-) -> onnx.ModelProto:
+def _lower(model: onnx.ModelProto, entries: Sequence[TensorEntry], others: Mapping[str, Outside]) -> onnx.ModelProto:
     """Make the inputs of `lift` external initializers; drop what tools noted about themselves."""
     names = {entry.name for entry in entries}
     for value in model.graph.input:

@@ -99,9 +99,10 @@ def tolerances(
     """Return what a right merge of ``contexts`` ``[N, L]`` may be off by on another processor: ``[N]``, in their unit.
 
     The model is run again with its contexts, its merged tensors and its vectors (norms, biases) moved by up to `NUDGE`,
-    `DRAWS` times, but for tensors that are quantised: merged to the bit, they have exact sums. The tolerance is the largest difference from ``expected`` ``[N, size]``, times `MARGIN`. In int8 an
-    activation on the other side of a tie moves a forecast by a thousand times what rounding does: contexts that have
-    one near get a wide tolerance, and so are not chosen where others do without.
+    `DRAWS` times, but for tensors that are quantised: merged to the bit, they have exact sums. The tolerance is the
+    largest difference from ``expected`` ``[N, size]``, times `MARGIN`. In int8 an activation on the other side of a tie
+    moves a forecast by a thousand times what rounding does: contexts that have one near get a wide tolerance, and so
+    are not chosen where others do without.
 
     ``opened`` gives the model with tensors in it, by index, to whoever can do that without a session for each draw.
     """

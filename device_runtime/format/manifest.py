@@ -31,8 +31,8 @@ from device_runtime.format.layout import (
 
 FORMAT_NAME = "edge-tsfm bundle"
 BUNDLE_VERSION = 1
-# Of a bundle whose graphs take tunable tensors as integers: no older reader may merge into it. 2 stays free: a vector of
-# the first release refuses it.
+# Of a bundle whose graphs take tunable tensors as integers: no older reader may merge into it. 2 stays free: a vector
+# of the first release refuses it.
 QUANTISED_VERSION = 3
 MAX_MANIFEST_SIZE = 1_048_576  # bytes
 FLOAT32_MAX = float(np.finfo(np.float32).max)

@@ -111,7 +111,9 @@ def export_base_command(
     if layout == "optimum" and added_biases:
         raise click.UsageError("--added-biases is for bundles: optimum's graphs have no adapters to take")
     if learnable is not None and precision == "int8-merged":
-        raise click.UsageError("--learnable has no graphs for int8-merged: a gradient is of floats; use int8 or float32")
+        raise click.UsageError(
+            "--learnable has no graphs for int8-merged: a gradient is of floats; use int8 or float32"
+        )
     base = load_base(name)
     if added_biases:
         base = with_added_biases(base)

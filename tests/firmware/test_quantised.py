@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,7 +93,9 @@ def merged(exported: Callable[..., Any], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_c_forecasts_with_the_integers_of_what_it_merged(
-    family: str, merged: Callable[[str], Any], by_c: Forecast  # noqa: F811
+    family: str,
+    merged: Callable[[str], Any],
+    by_c: Forecast,  # noqa: F811
 ) -> None:
     base, bundle = merged(family)
     blob = of_python(bundle, proven(base, bundle))
