@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from device_runtime.errors import MergeError
 from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.families import FAMILIES as MODELS
 from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.merge import merge
+from device_runtime.forecast.session import SessionSettings
+from device_runtime.format.adapter import KnownAnswer
+from device_runtime.format.blob import decode, encode
 from device_runtime.format.quantised import quantise
 
 from .core import Core
@@ -107,14 +113,6 @@ def test_c_forecasts_with_the_integers_of_what_it_merged(
 
 def of_python(bundle: Bundle, blob: bytes) -> bytes:
     """The same adapter with the runtime's own known answer: torch's is that of floats."""
-    from dataclasses import replace
-
-    from device_runtime.forecast.merge import merge
-    from device_runtime.format.adapter import KnownAnswer
-    from device_runtime.format.blob import decode, encode
-    from export.parity import FAMILIES as MODELS
-    from export.parity import SessionSettings
-
     adapter = decode(blob)
     assert adapter.known_answer is not None
     context = adapter.known_answer.context
