@@ -17,7 +17,7 @@ from device_runtime.format.adapter import Adapter, Calibration
 from device_runtime.format.binding import Binding
 from device_runtime.format.blob import decode, encode
 from device_runtime.format.delta import Delta
-from export.deviation import allowed_deviation, effect_kept, mean_deviation
+from export.deviation import allowed_deviation, effect_kept, mean_deviation, require_kept
 from export.errors import ExportError
 from export.families import torch_witness
 from export.float64 import in_float64
@@ -62,7 +62,7 @@ def export_adapter(
     ``base`` and ``tuned`` are the torch models before and after training; ``contexts`` ``[N, L]`` are windows that
     were not trained on; ``binding`` says which signal, unit, interval and lengths the numbers were trained for.
     Raises `ExportError` when a tensor is not in the bundle, or when the runtime with the merged
-    tensors does not forecast as torch does with the same tensors.
+    tensors does not forecast as torch does with the same tensors, or a quantised one keeps too little of the effect.
     """
     _require_tensors(bundle, deltas)
     adapter = Adapter(
@@ -78,6 +78,8 @@ def export_adapter(
     runtime = runtime_witness(bundle, merged, contexts)
     answers = _torch_answers(bundle, base, tuned, merged, contexts)
     parity, parity_float32 = _check_parity(bundle, runtime, answers.float64, answers.merged, contexts)
+    kept = effect_kept(answers.frozen, answers.merged, frozen, runtime, contexts)
+    require_kept(bundle, kept)
     level, spread = float(np.nanmean(contexts)), float(np.nanmedian(np.nanstd(contexts, axis=1)))
     answer, margin = choose_known_answer(bundle, merged, level=round(level, 1), spread=max(round(spread, 1), 0.1))
     blob = encode(replace(adapter, known_answer=answer))
@@ -92,7 +94,7 @@ def export_adapter(
         parity_float32=parity_float32,
         rounding=difference(answers.tuned, runtime, contexts),
         effect=difference(runtime, frozen, contexts),
-        effect_kept=effect_kept(answers.frozen, answers.merged, frozen, runtime, contexts),
+        effect_kept=kept,
         windows=len(contexts),
         binding=binding,
         known_answer_margin=margin,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.session import SessionSettings
+from device_runtime.format.quantised import INTEGERS, SCALES, initializers
 from export.folder import link
 
 FloatArray = NDArray[np.float32]
@@ -34,8 +35,11 @@ class Adjustable:
 
     def merged(self, tensors: Mapping[str, FloatArray]) -> Any:
         """Return the model with ``tensors`` by name, until the next call; the rest are the base's."""
+        given: dict[str, NDArray[np.generic]] = {}
+        for name, array in tensors.items():
+            given |= initializers(self.bundle.manifest.tensors[self.bundle.index_of(name)], array)
         for session in self._sessions:
-            session.feed = {name: array for name, array in tensors.items() if name in session.takes}
+            session.feed = {name: array for name, array in given.items() if name in session.takes}
         return self._model
 
     def witness(self, tensors: Mapping[str, FloatArray], context: FloatArray) -> FloatArray:
@@ -46,6 +50,7 @@ class Adjustable:
 @contextmanager
 def adjustable(bundle: Bundle, names: Collection[str], room: Path) -> Iterator[Adjustable]:
     """Open ``bundle`` with the tensors ``names`` as inputs; other graph files are made in ``room`` for the time."""
+    names = {taken for name in names for taken in (name, name + INTEGERS, name + SCALES)}
     with tempfile.TemporaryDirectory(dir=room, prefix=".adjustable.") as scratch:
         folder = Path(scratch)
         graphs = {graph.file for graph in bundle.manifest.graphs.values()}
@@ -73,7 +78,7 @@ class _Fed:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.takes = {one.name for one in session.get_overridable_initializers()}
-        self.feed: Mapping[str, FloatArray] = {}
+        self.feed: Mapping[str, NDArray[np.generic]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)

@@ -27,7 +27,12 @@ class FamilyExport:
     witness: Callable[[Any, FloatArray], FloatArray]  # what the runtime's `witness` returns, by torch
     response: Callable[[Any, FloatArray], Tensor]  # what shows every weight's effect, differentiable
     runtime_response: Callable[[Any, FloatArray], FloatArray]  # the same by the runtime's model
-    precisions: tuple[str, ...] = ("float32", "int8", "float16")  # of frozen weights: what has been measured
+    precisions: tuple[str, ...] = (
+        "float32",
+        "int8",
+        "int8-merged",
+        "float16",
+    )  # of frozen weights: what has been measured
     optimum: bool = False  # Hugging Face optimum has a class that opens it
     # The graphs that learn (docs/adr/0029): a model and its biases' names to what is traced; None: there are none.
     learning: Callable[[Any, Sequence[str]], list[Part]] | None = None

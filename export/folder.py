@@ -57,26 +57,36 @@ def appearing(out: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)  # gone already where all went well
 
 
-def write_tunable(folder: Path, arrays: Mapping[str, NDArray[np.float32]]) -> list[TensorEntry]:
+def write_tunable(folder: Path, arrays: Mapping[str, NDArray[np.floating[Any]]]) -> list[TensorEntry]:
     """Write tensors as the bundle's safetensors file, one after the other, and say where each lies in it.
 
-    As `safetensors.numpy.save` writes it, which would hold all of them in memory once more.
+    As `safetensors.numpy.save` writes it, which would hold all of them in memory once more. A float16 array is that of
+    a quantised tensor.
     """
-    order = sorted(arrays, key=lambda name: name.encode())
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name.encode()))
     header: dict[str, Any] = {}
     end = 0
     for name in order:
-        start, end = end, end + 4 * arrays[name].size
-        header[name] = {"dtype": "F32", "shape": list(arrays[name].shape), "data_offsets": [start, end]}
+        start, end = end, end + arrays[name].nbytes
+        header[name] = {
+            "dtype": f"F{8 * arrays[name].itemsize}",
+            "shape": list(arrays[name].shape),
+            "data_offsets": [start, end],
+        }
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with (folder / TUNABLE_FILE).open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
-            file.write(np.ascontiguousarray(arrays[name], dtype="<f4").data)
+            file.write(np.ascontiguousarray(arrays[name], dtype=f"<f{arrays[name].itemsize}").data)
     first = 8 + len(text)
     return [
-        TensorEntry(name=name, shape=array.shape, offset=first + header[name]["data_offsets"][0])
+        TensorEntry(
+            name=name,
+            shape=array.shape,
+            offset=first + header[name]["data_offsets"][0],
+            quantised=array.dtype == np.float16,
+        )
         for name, array in arrays.items()
     ]
 

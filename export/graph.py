@@ -121,7 +121,7 @@ def share(graphs: Sequence[onnx.ModelProto], names: Sequence[str], folder: Path,
         start = len(data)
         data.extend(onnx.numpy_helper.to_array(uses[0]).tobytes())
         for tensor in uses:
-            _point(tensor, file, start, len(data) - start)
+            point(tensor, file, start, len(data) - start)
     if data:
         (folder / file).write_bytes(data)
 
@@ -135,7 +135,7 @@ def embed(graph: onnx.ModelProto, arrays: Mapping[str, NDArray[np.float32]]) -> 
             tensor.raw_data = np.ascontiguousarray(arrays[tensor.name], dtype="<f4").tobytes()
 
 
-def _point(tensor: onnx.TensorProto, file: str, offset: int, length: int) -> None:
+def point(tensor: onnx.TensorProto, file: str, offset: int, length: int) -> None:
     """Make an initializer's data those bytes of ``file``."""
     for field in ("raw_data", "float_data", "external_data"):
         tensor.ClearField(field)
@@ -157,7 +157,7 @@ def externalise(graph: onnx.ModelProto, entries: Sequence[TensorEntry]) -> None:
                 f"{tensor.name}: traced as {got}; want float32 {entry.shape}",
                 hint="this torch rewrites weights as it traces; use the version pinned in constraints.txt",
             )
-        _point(tensor, TUNABLE_FILE, entry.offset, 4 * entry.size)
+        point(tensor, TUNABLE_FILE, entry.offset, 4 * entry.size)
     # The exporter's notes on where each node came from are half of the file, and name the machine's folders.
     for node in graph.graph.node:
         node.ClearField("metadata_props")

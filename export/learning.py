@@ -80,6 +80,11 @@ def export_learning(
     it was. Raises `ExportError`; then nothing is left.
     """
     parts = learning_parts(bundle.manifest.family)
+    if any(entry.quantised for entry in bundle.manifest.tensors):
+        raise ExportError(
+            f"{bundle.path} is {bundle.manifest.precision}: its adapted tensors are integers, which have no gradient",
+            hint="export the base with --precision int8 or float32 to learn on the device",
+        )
     names = learnable_names(bundle.manifest, learnable)
     manifest = bundle.path / LEARNING_FILE
     if manifest.exists():

@@ -1,7 +1,8 @@
 """`export_precision`: a float32 bundle to one with int8 or float16 frozen weights, refused if forecasts deviate.
 
 The float32 bundle has been compared with torch, so everything here is measured against it, on the device's own runtime.
-What an adapter may change stays float32: a small delta would be lost in a quantised weight.
+What an adapter may change stays float32, for a small delta would be lost in a quantised weight; or, in int8-merged, its
+original stays in float16, and what is quantised is the sum (docs/adr/0037).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,19 +21,21 @@ from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.format import canonical
 from device_runtime.format.delta import Delta
-from device_runtime.format.manifest import MANIFEST_FILE
+from device_runtime.format.manifest import BUNDLE_VERSION, MANIFEST_FILE, QUANTISED_VERSION
 from export.base_answer import give_known_answer
-from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure
+from export.deviation import Deviation, adapter_kept, check_tensors, long_and_short, measure, require_kept
 from export.errors import ExportError
 from export.families import FAMILIES, find_family
 from export.folder import appearing, pinned_files, write_tunable
 from export.manifest import read_manifest
-from export.quantize_graph import float_weights, store_float16, store_int8
+from export.merged_graph import quantised_tensors, store_merged, write_integers
+from export.quantize_graph import Outside, float_weights, in_float16, store_float16, store_int8
 
 FloatArray = NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
 
-PRECISIONS = ("float32", "int8", "float16")
+MERGED = "int8-merged"
+PRECISIONS = ("float32", "int8", MERGED, "float16")
 MAX_DEVIATION = 0.01  # of the contexts' scale; the bundled base's int8 is at 0.002
 # Not a bound on rounding: the smallest power of ten that the manifest can state, whose numbers have no exponents.
 # Float32's own rounding is a hundred times below (2e-6 of the scale for the bundled bases).
@@ -71,12 +75,13 @@ def export_precision(
 ) -> PrecisionExport:
     """Write ``source`` (a float32 bundle) to the new folder ``out`` with frozen weights in ``precision``.
 
-    ``adapted`` names the tensors that adapters may touch: they stay float32 and make up the new tensor table.
+    ``adapted`` names the tensors that adapters may touch: they make up the new tensor table and stay float32, but for
+    those of int8-merged that only products use.
     ``contexts`` ``[N, L]`` are real ones to measure on as well; ``adapter`` (torch parameter name → delta) is one
     whose effect is compared on both bundles. ``beside`` may add files to the folder before it appears. Raises
     `ExportError` when the mean deviation from float32 exceeds ``allowed`` (in units of the contexts' scale), on
-    synthetic or real contexts, with the base alone or with any one adapted tensor perturbed; then nothing is
-    written.
+    synthetic or real contexts, with the base alone or with any one adapted tensor perturbed, or where too little of
+    the adapter's effect is left (`require_kept`); then nothing is written.
     """
     _check_request(source, precision, adapted, allowed, adapter or {})
     names = [entry.name for entry in source.manifest.tensors if entry.name in adapted]
@@ -99,6 +104,8 @@ def export_precision(
                     hint="name other methods with --keep",
                 )
         kept = None if adapter is None else adapter_kept(source, stored, adapter, contexts)
+        if kept is not None:
+            require_kept(stored, kept)
         entries = stored.manifest.tensors
         stored = give_known_answer(stored)
         beside(stored)
@@ -124,13 +131,20 @@ def _store(
 ) -> tuple[Bundle, int]:
     """Write the bundle's files over what is in ``folder``; return it and how many frozen numbers stayed float32."""
     (folder / MANIFEST_FILE).unlink(missing_ok=True)
-    entries = write_tunable(folder, {name: source.tensor(source.index_of(name)) for name in names})
+    tensors: dict[str, NDArray[np.floating[Any]]] = {name: source.tensor(source.index_of(name)) for name in names}
+    integers: dict[str, Outside] = {}
+    if precision == MERGED:
+        tensors |= _halves(source, tensors)
+        integers = write_integers(folder, {n: t.astype(np.float32) for n, t in tensors.items() if t.itemsize == 2})
+    entries = write_tunable(folder, tensors)
     left = 0
     for graph in source.manifest.graphs.values():
         model = onnx.load(str(source.path / graph.file))
         with tempfile.TemporaryDirectory() as traces:
             if precision == "int8":
                 model = store_int8(model, names, entries, Path(traces))
+            elif precision == MERGED:
+                model = store_merged(model, names, entries, integers, Path(traces))
             else:
                 model = store_float16(model, names, entries)
         left += float_weights(model)
@@ -139,8 +153,12 @@ def _store(
     manifest = written | {
         "precision": precision,
         "max_deviation": allowed,
+        "format_version": QUANTISED_VERSION if integers else BUNDLE_VERSION,
         "files": pinned_files(folder),
-        "tensors": [{"name": e.name, "offset": e.offset, "shape": list(e.shape)} for e in entries],
+        "tensors": [
+            {"name": e.name, "offset": e.offset, "shape": list(e.shape), **({"quantised": True} if e.quantised else {})}
+            for e in entries
+        ],
         "graphs": {
             name: {"file": graph.file, "tensors": _table(source, graph.tensors, names)}
             for name, graph in source.manifest.graphs.items()
@@ -149,6 +167,21 @@ def _store(
     }
     write_atomic(folder / MANIFEST_FILE, canonical.dumps(manifest))
     return Bundle.open(folder), left
+
+
+def _halves(source: Bundle, tensors: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, NDArray[np.float16]]:
+    """Return those of ``tensors`` that are quantised, in float16.
+
+    Raises `ExportError` where there is none, or a number is too large.
+    """
+    graphs = [onnx.load(str(source.path / graph.file)) for graph in source.manifest.graphs.values()]
+    found = quantised_tensors(graphs, tensors)
+    if not found:
+        raise ExportError(
+            f"{MERGED}: no adapted tensor is a product's weight, so nothing is merged into integers",
+            hint="--precision int8 keeps vectors in float32",
+        )
+    return {name: in_float16(name, tensors[name]) for name in tensors if name in found}
 
 
 def _check_request(

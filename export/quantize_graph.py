@@ -12,20 +12,43 @@ matter:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from device_runtime.format.manifest import TensorEntry
 from export.errors import ExportError
-from export.graph import externalise
+from export.graph import externalise, point
 
+
+@dataclass(frozen=True)
+class Outside:
+    """An initializer whose numbers are in a file beside the graph."""
+
+    kind: int  # ONNX's number of its type
+    shape: tuple[int, ...]
+    file: str
+    offset: int  # bytes
+    length: int
+
+    def initializer(self, name: str) -> onnx.TensorProto:
+        """Return it as a graph has it."""
+        tensor = onnx.TensorProto(name=name, data_type=self.kind, dims=self.shape)
+        point(tensor, self.file, self.offset, self.length)
+        return tensor
+
+
+NOTHING: Mapping[str, Outside] = MappingProxyType({})
 SMALLEST = 1_024  # numbers; storing fewer in 16 bits saves nothing worth a node
 
 
@@ -37,7 +60,18 @@ def store_int8(
     ``folder`` is scratch space.
     """
     _split_products(model.graph, adapted)
-    _lift(model.graph, adapted)
+    lift(model.graph, adapted)
+    return quantise_rest(model, entries, folder)
+
+
+def quantise_rest(
+    model: onnx.ModelProto, entries: Sequence[TensorEntry], folder: Path, others: Mapping[str, Outside] = NOTHING
+) -> onnx.ModelProto:
+    """Return ``model`` with what is frozen in int8, and the inputs that `lift` made as external initializers.
+
+    Float32 ones are at their ``entries``, ``others`` where they say.
+    """
+    arranged = {"op_types_to_quantize": ["Gather", "MatMul"]} if others else {}  # integers are, and need no rounding
     folded = _optimise(model, folder)
     weights = {tensor.name: tensor for tensor in folded.graph.initializer}
     by_heads = [
@@ -46,11 +80,11 @@ def store_int8(
         if node.op_type == "MatMul" and node.input[1] in weights and len(weights[node.input[1]].dims) != 2
     ]
     path = str(folder / "int8.onnx")
-    common = {"weight_type": QuantType.QInt8, "reduce_range": True}
+    common = {"weight_type": QuantType.QInt8, "reduce_range": True, **arranged}
     quantize_dynamic(folded, path, per_channel=True, nodes_to_exclude=by_heads, **common)
     if by_heads:
         quantize_dynamic(path, path, nodes_to_quantize=by_heads, **common)
-    return _lower(onnx.load(path), entries)
+    return _lower(onnx.load(path), entries, others)
 
 
 def store_float16(model: onnx.ModelProto, adapted: Collection[str], entries: Sequence[TensorEntry]) -> onnx.ModelProto:
@@ -58,22 +92,28 @@ def store_float16(model: onnx.ModelProto, adapted: Collection[str], entries: Seq
 
     Raises `ExportError` when a weight is too large for float16.
     """
-    _lift(model.graph, adapted)
+    lift(model.graph, adapted)
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST:
             continue
         name = tensor.name
-        with np.errstate(over="ignore"):  # refused just below
-            half = numpy_helper.to_array(tensor).astype(np.float16)
-        if not np.isfinite(half).all():
-            raise ExportError(f"{name}: a weight is too large for float16", hint="--precision float32 or int8")
+        half = in_float16(name, numpy_helper.to_array(tensor))
         tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.float16"))
         casts.append(helper.make_node("Cast", [tensor.name], [name], name=f"{name}.float32", to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    return _lower(model, entries)
+    return _lower(model, entries, NOTHING)
+
+
+def in_float16(name: str, weights: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
+    """Return the weights ``name`` in float16. Raises `ExportError` when one is too large."""
+    with np.errstate(over="ignore"):  # refused just below
+        half = weights.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ExportError(f"{name}: a weight is too large for float16", hint="--precision float32 or int8")
+    return half
 
 
 def float_weights(model: onnx.ModelProto) -> int:
@@ -140,19 +180,23 @@ def _multiplies(product: onnx.NodeProto, between: Sequence[onnx.NodeProto]) -> b
     return bool(product.op_type == "Gemm" and turned)
 
 
-def _lift(graph: onnx.GraphProto, adapted: Collection[str]) -> None:
+def lift(graph: onnx.GraphProto, adapted: Collection[str]) -> None:
     """Make adapted weights inputs, which no optimiser may fold and no quantiser may touch."""
     kept = [tensor for tensor in graph.initializer if tensor.name not in adapted]
     for tensor in graph.initializer:
         if tensor.name in adapted:
-            graph.input.append(helper.make_tensor_value_info(tensor.name, onnx.TensorProto.FLOAT, tensor.dims))
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     del graph.initializer[:]
     graph.initializer.extend(kept)
 
 
-def _lower(model: onnx.ModelProto, entries: Sequence[TensorEntry]) -> onnx.ModelProto:
-    """Make the inputs of `_lift` external initializers; drop what tools noted about themselves."""
+def _lower(model: onnx.ModelProto, entries: Sequence[TensorEntry], others: Mapping[str, Outside]) -> onnx.ModelProto:
+    """Make the inputs of `lift` external initializers; drop what tools noted about themselves."""
     names = {entry.name for entry in entries}
+    for value in model.graph.input:
+        if value.name in others:
+            names.add(value.name)
+            model.graph.initializer.append(others[value.name].initializer(value.name))
     inputs = [value for value in model.graph.input if value.name not in names]
     del model.graph.input[:]
     model.graph.input.extend(inputs)

@@ -69,10 +69,14 @@ class Bundle:
         """Read one tunable tensor of the base, read-only, float32 in its torch shape."""
         entry = self.manifest.tensors[index]
         if self._held is None:
-            data = self._read(TUNABLE_FILE, entry.offset, 4 * entry.size)
+            data = self._read(TUNABLE_FILE, entry.offset, entry.bytes)
         else:
-            data = self.data(TUNABLE_FILE)[entry.offset : entry.offset + 4 * entry.size]
-        return np.frombuffer(data, dtype="<f4").reshape(entry.shape)
+            data = self.data(TUNABLE_FILE)[entry.offset : entry.offset + entry.bytes]
+        if not entry.quantised:
+            return np.frombuffer(data, dtype="<f4").reshape(entry.shape)
+        widened = np.frombuffer(data, dtype="<f2").astype(np.float32).reshape(entry.shape)
+        widened.flags.writeable = False
+        return widened
 
     @contextlib.contextmanager
     def in_memory(self) -> Iterator[None]:

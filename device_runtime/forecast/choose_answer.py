@@ -99,18 +99,20 @@ def tolerances(
     """Return what a right merge of ``contexts`` ``[N, L]`` may be off by on another processor: ``[N]``, in their unit.
 
     The model is run again with its contexts, its merged tensors and its vectors (norms, biases) moved by up to `NUDGE`,
-    `DRAWS` times; the tolerance is the largest difference from ``expected`` ``[N, size]``, times `MARGIN`. In int8 an
-    activation on the other side of a tie moves a forecast by a thousand times what rounding does: contexts that have
-    one near get a wide tolerance, and so are not chosen where others do without.
+    `DRAWS` times, but for tensors that are quantised: merged to the bit, they have exact sums. The tolerance is the
+    largest difference from ``expected`` ``[N, size]``, times `MARGIN`. In int8 an activation on the other side of a tie
+    moves a forecast by a thousand times what rounding does: contexts that have one near get a wide tolerance, and so
+    are not chosen where others do without.
 
     ``opened`` gives the model with tensors in it, by index, to whoever can do that without a session for each draw.
     """
     opened = opened or partial(_model, bundle)
     draw = np.random.default_rng(0)
-    vectors = {n: bundle.tensor(n) for n, entry in enumerate(bundle.manifest.tensors) if len(entry.shape) == 1}
+    table = bundle.manifest.tensors
+    vectors = {n: bundle.tensor(n) for n, entry in enumerate(table) if len(entry.shape) == 1}
     largest = np.zeros(len(contexts))
     for _ in range(DRAWS):
-        model = opened({n: _nudged(t, draw) for n, t in {**vectors, **merged}.items()})
+        model = opened({n: t if table[n].quantised else _nudged(t, draw) for n, t in {**vectors, **merged}.items()})
         for n, context in enumerate(contexts):
             # Tokens stay tokens, unless rounding alone moves a value across a bin's edge: then the answer is no good.
             nudge = 0.0 if isinstance(model, Sampler) else NUDGE * float(context.std())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from device_runtime.errors import ForecastError, MergeError, MissingLibraryError, StorageError
 from device_runtime.forecast.bundle import Bundle
+from device_runtime.format.quantised import initializers
 
 GRAPH_SUFFIX = ".onnx"
 # What ONNX Runtime says when the machine has no more memory, threads or handles.
@@ -58,7 +59,9 @@ def open_session(
             hint=f"available: {', '.join(ort.get_available_providers())}",
         )
     entry = bundle.manifest.graphs[graph]
-    replaced = {bundle.manifest.tensors[i].name: array for i, array in merged.items() if i in entry.tensors}
+    replaced: dict[str, NDArray[np.generic]] = {}
+    for i in set(merged).intersection(entry.tensors):
+        replaced |= initializers(bundle.manifest.tensors[i], merged[i])
     options = session_options(settings)
     try:
         values = [ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for array in replaced.values()]

@@ -31,10 +31,14 @@ from device_runtime.format.layout import (
 
 FORMAT_NAME = "edge-tsfm bundle"
 BUNDLE_VERSION = 1
+# Of a bundle whose graphs take tunable tensors as integers: no older reader may merge into it. 2 stays free: a vector
+# of the first release refuses it.
+QUANTISED_VERSION = 3
 MAX_MANIFEST_SIZE = 1_048_576  # bytes
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 MAX_WORD = 2**32 - 1  # a C reader keeps numbers in 32 bits, but for the sizes of files
 MAX_WHOLE = 10**18 - 1  # canonical JSON's own limit
+INTEGER_PRECISIONS = ("int8", "int8-merged")  # whose activations share scales along a batch
 TUNABLE_FILE = "tunable.safetensors"
 MANIFEST_FILE = "bundle.json"
 
@@ -56,17 +60,23 @@ class PinnedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorEntry:
-    """One tunable tensor: float32, in ``tunable.safetensors``, under its torch name and in its torch orientation."""
+    """One tunable tensor: in ``tunable.safetensors``, under its torch name and in its torch orientation.
+
+    It is float32; a quantised one, which the graphs take as integers, is float16 there: what deltas are added to.
+    """
 
     name: str
     shape: tuple[int, ...]
     offset: int  # bytes from the start of the file
+    quantised: bool = False
 
     def __post_init__(self) -> None:
         """Check what another tensor cannot put right."""
         whole = all(1 <= side <= MAX_DIMENSION for side in self.shape)
         if not whole or len(self.shape) not in (1, 2) or not 0 <= self.offset <= MAX_WORD:
             raise FormatError(f"tensor {self.name[:80]!r}: shape {self.shape} at {self.offset}")
+        if self.quantised and len(self.shape) != 2:
+            raise FormatError(f"tensor {self.name[:80]!r}: quantised, want 2 dimensions, got shape {self.shape}")
 
     @property
     def rows_columns(self) -> tuple[int, int]:
@@ -78,6 +88,11 @@ class TensorEntry:
         """Number of elements."""
         rows, columns = self.rows_columns
         return rows * columns
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that it takes in the file."""
+        return self.size * (2 if self.quantised else 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +170,16 @@ class Manifest:
 
         And `SizeError` over the limit, `CanonicalError` for another form, `UnsupportedError` for another version.
         """
-        value = read_versioned(data, MANIFEST_FILE, FORMAT_NAME, kind="bundle", versions=(BUNDLE_VERSION,))
+        versions = (BUNDLE_VERSION, QUANTISED_VERSION)
+        value = read_versioned(data, MANIFEST_FILE, FORMAT_NAME, kind="bundle", versions=versions)
         if value.get("known_answer", {}) is None:
             raise FormatError(f"{MANIFEST_FILE}: known_answer: want a table, got null", hint="leave it out")
         pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}
         # Exporters add fields that a runtime does not need.
         manifest = bind(cls, pinned, MANIFEST_FILE, ignore_unknown=True)
         manifest._check()
+        if (value["format_version"] == QUANTISED_VERSION) != any(entry.quantised for entry in manifest.tensors):
+            raise FormatError(f"{MANIFEST_FILE}: want quantised tensors in version {QUANTISED_VERSION}, and only there")
         return manifest
 
     def _check(self) -> None:
@@ -194,5 +212,5 @@ class Manifest:
                 raise FormatError(f"{MANIFEST_FILE}: graph {graph.file!r}: tensors: want ascending indices")
         limit = self.files[TUNABLE_FILE].size
         for entry in self.tensors:
-            if entry.offset + 4 * entry.size > limit:
+            if entry.offset + entry.bytes > limit:
                 raise FormatError(f"{MANIFEST_FILE}: tensor {entry.name!r}: shape {entry.shape} at {entry.offset}")

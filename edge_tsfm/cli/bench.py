@@ -13,7 +13,7 @@ import click
 from edge_tsfm.cli.paths import Existing
 from edge_tsfm.errors import ConfigError
 
-PRECISIONS = ("float32", "int8", "float16")
+PRECISIONS = ("float32", "int8", "int8-merged", "float16")
 
 
 @click.command()
@@ -28,7 +28,7 @@ PRECISIONS = ("float32", "int8", "float16")
     "--precision",
     type=click.Choice(PRECISIONS),
     default="float32",
-    help="Precision of the frozen weights in the exported bundle.",
+    help="Precision of the weights in the exported bundle.",
 )
 @click.option("--keep", help="With --precision: what adapters may change, as in export base.")
 @click.option("--adapter", type=Existing(), help="Adapter blob to activate.")
@@ -79,7 +79,7 @@ def command(
     if clock == "processor" and threads != 1:
         raise click.UsageError("--clock processor counts waiting threads too: it wants --threads 1")
     if keep is not None and precision == "float32":
-        raise click.UsageError("--keep is for --precision int8 or float16")
+        raise click.UsageError("--keep is for --precision int8, int8-merged or float16")
     with tempfile.TemporaryDirectory() as scratch:
         source = random_base(config, Path(scratch) / "random") if config else name
         base = load_base(source)

@@ -44,9 +44,9 @@ Progress = Callable[[str, int, int], None]
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "int8", "float16", "fp16"]),
+    type=click.Choice(["float32", "int8", "int8-merged", "float16", "fp16"]),
     default="float32",
-    help="How frozen weights are stored; what adapters may change stays float32.",
+    help="How weights are stored. What adapters may change stays float32; int8-merged quantises it once merged.",
 )
 @click.option(
     "--keep",
@@ -91,7 +91,7 @@ def export_base_command(
 ) -> None:
     """Write a base once, after comparing its forecasts with torch's, also with every tunable tensor redrawn at random.
 
-    Nothing is written if they differ, or, in int8 or float16, if forecasts deviate from float32 by more than
+    Nothing is written if they differ, or, in another precision, if forecasts deviate from float32 by more than
     --max-deviation. --layout optimum compares optimum's greedy decoding with torch's instead.
     """
     from edge_tsfm.models import load_base
@@ -100,7 +100,7 @@ def export_base_command(
     precision = "float16" if precision == "fp16" else precision
     given = {"--keep": keep, "--max-deviation": max_deviation, "--run": run, "--data": data}
     if precision == "float32" and (idle := [option for option, value in given.items() if value is not None]):
-        raise click.UsageError(f"{idle[0]} is for --precision int8 or float16")
+        raise click.UsageError(f"{idle[0]} is for --precision int8, int8-merged or float16")
     if layout == "optimum" and precision != "float32":
         raise click.UsageError("--layout optimum is float32; quantise its folder with optimum-cli onnxruntime quantize")
     if layout == "bundle" and adapter is not None:
@@ -111,6 +111,10 @@ def export_base_command(
         raise click.UsageError("--learnable is for bundles: optimum's graphs do not learn")
     if layout == "optimum" and added_biases:
         raise click.UsageError("--added-biases is for bundles: optimum's graphs have no adapters to take")
+    if learnable is not None and precision == "int8-merged":
+        raise click.UsageError(
+            "--learnable has no graphs for int8-merged: a gradient is of floats; use int8 or float32"
+        )
     base = load_base(name)
     if added_biases:
         base = with_added_biases(base)

@@ -51,9 +51,15 @@ bool etsa_text_is(etsa_text text, const char *what)
 
 /* --- base bundle ------------------------------------------------------------------------------------------------ */
 
+static bool read_flag(etsa_text text, bool *value)
+{
+    *value = etsa_text_is(text, "true");
+    return *value || etsa_text_is(text, "false");
+}
+
 static bool read_tensor(etsa_text value, etsa_tensor *tensor)
 {
-    etsa_text shape, side;
+    etsa_text shape, side, quantised;
     uint64_t sides[2] = {1, 1};
     if (!is(value, '{') || !find_text(value, "name", &tensor->name)) return false;
     if (!find_count(value, "offset", &tensor->offset) || !find_in(value, "shape", '[', &shape)) return false;
@@ -64,7 +70,9 @@ static bool read_tensor(etsa_text value, etsa_tensor *tensor)
     }
     tensor->rows = (uint32_t)sides[0];
     tensor->columns = (uint32_t)sides[1];
-    return tensor->dimensions > 0;
+    tensor->quantised = false;
+    if (find(value, "quantised", &quantised) && !read_flag(quantised, &tensor->quantised)) return false;
+    return tensor->dimensions > (tensor->quantised ? 1u : 0u);
 }
 
 static bool check_files(etsa_bundle *bundle, uint64_t *tunable_size)
@@ -90,7 +98,8 @@ static bool check_tensors(etsa_bundle *bundle, uint64_t tunable_size)
     etsa_tensor tensor;
     for (bundle->tensor_count = 0; next_item(&in, &value); bundle->tensor_count++) {
         if (bundle->tensor_count == ETSA_MAX_TENSORS || !read_tensor(value, &tensor)) return false;
-        if (tensor.offset + 4 * (uint64_t)tensor.rows * tensor.columns > tunable_size) return false;
+        if (tensor.offset + (tensor.quantised ? 2u : 4u) * (uint64_t)tensor.rows * tensor.columns > tunable_size) return false;
+        bundle->quantised = bundle->quantised || tensor.quantised;
     }
     return true;
 }
@@ -165,7 +174,9 @@ etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bun
     if (!is(top, '{') || !find_text(top, "format", &text) || !etsa_text_is(text, "edge-tsfm bundle")) {
         return ETSA_FORMAT_ERROR;
     }
-    if (!find_count(top, "format_version", &version) || version != ETSA_BUNDLE_VERSION) return ETSA_UNSUPPORTED_ERROR;
+    if (!find_count(top, "format_version", &version) || (version != ETSA_BUNDLE_VERSION && version != ETSA_QUANTISED_VERSION)) {
+        return ETSA_UNSUPPORTED_ERROR;
+    }
     bool good = find_text(top, "name", &bundle->name) && find_text(top, "family", &bundle->family) &&
                 find_text(top, "precision", &bundle->precision) &&
                 find_length(top, "context_length", &bundle->context_length) &&
@@ -174,7 +185,8 @@ etsa_err etsa_bundle_read(const uint8_t *manifest, size_t size, etsa_bundle *bun
                 find_in(top, "parameters", '{', &bundle->parameters) &&
                 find_in(top, "graphs", '{', &bundle->graphs) && find_in(top, "files", '{', &bundle->files) &&
                 find_in(top, "tensors", '[', &bundle->tensors) && check_levels(bundle) &&
-                check_files(bundle, &tunable_size) && check_tensors(bundle, tunable_size) && check_graphs(bundle) && read_answer(top, bundle);
+                check_files(bundle, &tunable_size) && check_tensors(bundle, tunable_size) && check_graphs(bundle) && read_answer(top, bundle) &&
+                bundle->quantised == (version == ETSA_QUANTISED_VERSION);
     if (!good) return ETSA_FORMAT_ERROR;
     etsa_sha256_start(&state);
     etsa_sha256_add(&state, manifest, size);
@@ -253,9 +265,7 @@ bool etsa_bundle_count(const etsa_bundle *bundle, const char *name, uint32_t *va
 bool etsa_bundle_flag(const etsa_bundle *bundle, const char *name, bool *value)
 {
     etsa_text text;
-    if (!find(bundle->parameters, name, &text)) return false;
-    *value = etsa_text_is(text, "true");
-    return *value || etsa_text_is(text, "false");
+    return find(bundle->parameters, name, &text) && read_flag(text, value);
 }
 
 /* --- adapter blob ----------------------------------------------------------------------------------------------- */
@@ -1037,6 +1047,52 @@ etsa_err etsa_merge(const etsa_delta *delta, const uint8_t *base, float *merged,
     case ETSA_KIND_GAIN: return merge_gain(delta, base, merged);
     default: return ETSA_UNSUPPORTED_ERROR;
     }
+}
+
+/* --- quantised tensors, §6 ---------------------------------------------------------------------------------------- */
+
+#define STEPS_INVERSE 0.015625f  /* 1 / 64 */
+#define LEAST_OF_ROW 0x0d800000u /* 2^-100 */
+
+void etsa_widen(const uint8_t *halves, size_t count, uint8_t *floats)
+{
+    for (size_t i = 0; i < count; i++, halves += 2, floats += 4) {
+        uint32_t half = load16(halves), exponent = half >> 10 & 31u, fraction = half & 0x3ffu, bits;
+        float small = (float)fraction * 5.9604644775390625e-8f; /* 2^-24 */
+        if (exponent == 0) memcpy(&bits, &small, sizeof bits);
+        else bits = (exponent == 31 ? 0xffu : exponent + 112) << 23 | fraction << 13;
+        bits |= (half & 0x8000u) << 16;
+        for (uint32_t byte = 0; byte < 4; byte++) floats[byte] = (uint8_t)(bits >> 8 * byte);
+    }
+}
+
+/* The nearest integer, of two equally near ones the even one; |x| <= 64. */
+static int32_t nearest(float x)
+{
+    int32_t whole = (int32_t)x;
+    float rest = x - (float)whole;
+    if (rest > 0.5f || (rest == 0.5f && (whole & 1) != 0)) return whole + 1;
+    if (rest < -0.5f || (rest == -0.5f && (whole & 1) != 0)) return whole - 1;
+    return whole;
+}
+
+etsa_err etsa_quantise(const float *merged, uint32_t rows, uint32_t columns, int8_t *integers, float *scales)
+{
+    for (uint32_t p = 0; p < rows; p++, merged += columns, integers += columns) {
+        uint32_t largest = 0; /* bits of a size: they are ordered as sizes are */
+        for (uint32_t q = 0; q < columns; q++) {
+            uint32_t bits;
+            memcpy(&bits, merged + q, sizeof bits);
+            bits &= 0x7fffffffu;
+            if (bits > largest) largest = bits;
+        }
+        if (!is_finite(largest)) return ETSA_MERGE_ERROR;
+        bool empty = largest < LEAST_OF_ROW;
+        float scale = empty ? 1.0f : float_of(largest) * STEPS_INVERSE;
+        for (uint32_t q = 0; q < columns; q++) integers[q] = empty ? 0 : (int8_t)nearest(merged[q] / scale);
+        scales[p] = scale;
+    }
+    return ETSA_OK;
 }
 
 /* --- known answer and calibration -------------------------------------------------------------------------------- */

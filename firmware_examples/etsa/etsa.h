@@ -31,6 +31,7 @@ extern "C" {
 #define ETSA_VERSION "0.1.0"
 #define ETSA_FORMAT_VERSION 2u /* of a blob; version 1 is read as well, as unbound: it does not state what it is for */
 #define ETSA_BUNDLE_VERSION 1u
+#define ETSA_QUANTISED_VERSION 3u /* of a bundle with quantised tensors */
 
 /* Limits, §9. */
 #define ETSA_MAX_BLOB_SIZE 524288u /* bytes */
@@ -101,6 +102,7 @@ typedef struct etsa_bundle {
     uint32_t level_count;       /* quantile levels */
     uint32_t tensor_count;      /* entries of the tensor table */
     uint32_t file_count;        /* pinned files, without the manifest */
+    bool quantised;             /* some of the tensors are */
     etsa_text levels, tensors, files, graphs, parameters; /* JSON, for the functions below */
 
     /* The base's own known answer, §7; sizes are zero if it has none. etsa_bundle_known_answer reads the numbers. */
@@ -114,6 +116,7 @@ typedef struct etsa_tensor {
     uint32_t rows, columns;
     uint32_t dimensions; /* 1 or 2; a vector of n numbers has n rows and 1 column */
     uint32_t offset;     /* bytes from the start of tunable.safetensors */
+    bool quantised;      /* float16 there; the graphs take it as etsa_quantise writes it */
 } etsa_tensor;
 
 typedef struct etsa_file {
@@ -260,6 +263,12 @@ size_t etsa_scratch_count(const etsa_adapter *adapter);
  * finite with ETSA_MERGE_ERROR and scratch that is too small with ETSA_STORAGE_ERROR; the contents of merged are unspecified on error.
  * Of the floating-point flags it may leave inexact and underflow set, never invalid, overflow or division by zero. */
 etsa_err etsa_merge(const etsa_delta *delta, const uint8_t *base, float *merged, int64_t *scratch, size_t scratch_count);
+/* The bytes of a quantised tensor as etsa_merge takes them: f16 halves[count] to f32, both little-endian, of any alignment.
+ * floats may be the memory of etsa_merge's merged. */
+void etsa_widen(const uint8_t *halves, size_t count, uint8_t *floats);
+/* What graphs take for a quantised tensor, §6, the same bytes on every processor: "<name>.int8", integers[rows * columns],
+ * and "<name>.scale", scales[rows]. Refuses a weight that is not finite with ETSA_MERGE_ERROR. */
+etsa_err etsa_quantise(const float *merged, uint32_t rows, uint32_t columns, int8_t *integers, float *scales);
 
 /* --- after the session is open -------------------------------------------------------------------------------- */
 

@@ -19,6 +19,17 @@ typedef struct worker {
     bool started;
 } worker;
 
+/* Of a quantised tensor also what the graphs take, behind the merged numbers: scales, then integers. */
+static etsa_err merge_one(const worker *w, const etsa_delta *delta, const etsa_tensor *tensor, float *merged)
+{
+    const uint8_t *weights = w->base->tunable->data + tensor->offset;
+    if (!tensor->quantised) return etsa_merge(delta, weights, merged, w->scratch, w->scratch_count);
+    etsa_widen(weights, (size_t)tensor->rows * tensor->columns, (uint8_t *)merged);
+    etsa_err err = etsa_merge(delta, (const uint8_t *)merged, merged, w->scratch, w->scratch_count);
+    if (err != ETSA_OK) return err;
+    return etsa_quantise(merged, tensor->rows, tensor->columns, fc_integers(tensor, merged), fc_scales(tensor, merged));
+}
+
 /* Merge every delta whose turn is this worker's. */
 static void *work(void *argument)
 {
@@ -27,18 +38,22 @@ static void *work(void *argument)
     for (uint32_t turn = 0; w->err == ETSA_OK && etsa_next(w->adapter, &delta); turn++) {
         if (turn % w->workers != w->number) continue;
         w->tensor = delta.tensor;
-        const uint8_t *weights = w->base->tunable->data + w->base->tensors[delta.tensor].offset;
-        w->err = etsa_merge(&delta, weights, w->merged[delta.tensor], w->scratch, w->scratch_count);
+        w->err = merge_one(w, &delta, &w->base->tensors[delta.tensor], w->merged[delta.tensor]);
     }
     return NULL;
 }
+
+float *fc_scales(const etsa_tensor *tensor, float *merged) { return merged + (size_t)tensor->rows * tensor->columns; }
+
+int8_t *fc_integers(const etsa_tensor *tensor, float *merged) { return (int8_t *)(fc_scales(tensor, merged) + tensor->rows); }
 
 static etsa_err allocate(const fc_base *base, const etsa_adapter *adapter, float **merged)
 {
     etsa_delta delta = {0};
     while (etsa_next(adapter, &delta)) {
         const etsa_tensor *tensor = &base->tensors[delta.tensor];
-        merged[delta.tensor] = malloc((size_t)tensor->rows * tensor->columns * sizeof **merged);
+        size_t count = (size_t)tensor->rows * tensor->columns;
+        merged[delta.tensor] = malloc(count * sizeof **merged + (tensor->quantised ? tensor->rows * sizeof(float) + count : 0));
         if (merged[delta.tensor] == NULL) return ETSA_STORAGE_ERROR;
     }
     return ETSA_OK;

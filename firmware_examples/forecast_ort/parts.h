@@ -84,6 +84,9 @@ etsa_err fc_check_graph(const fc_base *base, const fc_file *file, fc_message mes
 
 /* merge.c: every delta into merged[tensor_count], which it allocates and the caller frees, also after an error. */
 etsa_err fc_merge(const fc_base *base, const etsa_adapter *adapter, float **merged, fc_message message);
+/* What graphs take for a quantised tensor, in the memory of its merged numbers. */
+float *fc_scales(const etsa_tensor *tensor, float *merged);
+int8_t *fc_integers(const etsa_tensor *tensor, float *merged);
 
 /* forecaster.c: an adapter's file read, checked and merged, without a model; data NULL: the base alone. Close it too if it
  * failed. merged[tensor_count] is its own. */

@@ -78,39 +78,60 @@ void fc_trim_memory(const fc_base *base)
 #endif
 }
 
+/* Merged tensors on their way into a session. */
+typedef struct replacement {
+    char **names;
+    OrtValue **values;
+    uint32_t count;
+} replacement;
+
+/* An initializer named after a tensor; the numbers stay the caller's. */
+static etsa_err add_value(const fc_base *base, replacement *r, const etsa_tensor *tensor, const char *suffix, void *data, size_t bytes,
+                          const int64_t *shape, size_t dimensions, ONNXTensorElementDataType type, fc_message message)
+{
+    size_t size = tensor->name.size + strlen(suffix) + 1;
+    char *name = r->names[r->count] = malloc(size);
+    if (name == NULL) return fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
+    snprintf(name, size, "%.*s%s", (int)tensor->name.size, tensor->name.at, suffix);
+    return fc_check(base, base->ort->CreateTensorWithDataAsOrtValue(base->cpu, data, bytes, shape, dimensions, type, &r->values[r->count++]),
+                    ETSA_MERGE_ERROR, name, message);
+}
+
+static etsa_err add_tensor(const fc_base *base, replacement *r, const etsa_tensor *tensor, float *merged, fc_message message)
+{
+    const ONNXTensorElementDataType floats = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, integers = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+    int64_t shape[2] = {tensor->rows, tensor->columns};
+    size_t count = (size_t)tensor->rows * tensor->columns;
+    if (!tensor->quantised) {
+        return add_value(base, r, tensor, "", merged, count * sizeof *merged, shape, tensor->dimensions, floats, message);
+    }
+    etsa_err err = add_value(base, r, tensor, ".int8", fc_integers(tensor, merged), count, shape, 2, integers, message);
+    if (err != ETSA_OK) return err;
+    return add_value(base, r, tensor, ".scale", fc_scales(tensor, merged), tensor->rows * sizeof *merged, shape, 1, floats, message);
+}
+
 /* Give the session the merged tensors before it optimises the graph. Never AddInitializer: where constants are folded it
  * keeps the base's weights and says nothing. */
 static etsa_err replace_tensors(const fc_base *base, const etsa_graph *graph, float *const *merged, OrtSessionOptions *options,
                                 fc_message message)
 {
-    uint32_t total = base->bundle.tensor_count, count = 0;
-    char **names = calloc(total + 1, sizeof *names);
-    OrtValue **values = calloc(total + 1, sizeof *values);
-    etsa_err err = names == NULL || values == NULL ? fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory") : ETSA_OK;
+    uint32_t total = base->bundle.tensor_count;
+    replacement r = {calloc(2 * (size_t)total + 1, sizeof *r.names), calloc(2 * (size_t)total + 1, sizeof *r.values), 0};
+    etsa_err err = r.names == NULL || r.values == NULL ? fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory") : ETSA_OK;
     for (uint32_t i = 0; i < total && err == ETSA_OK; i++) {
-        const etsa_tensor *tensor = &base->tensors[i];
-        if (merged[i] == NULL || !etsa_graph_uses(graph, i)) continue;
-        int64_t shape[2] = {tensor->rows, tensor->columns};
-        size_t bytes = (size_t)tensor->rows * tensor->columns * sizeof(float);
-        names[count] = strndup(tensor->name.at, tensor->name.size);
-        if (names[count] == NULL) err = fc_refuse(message, ETSA_STORAGE_ERROR, "out of memory");
-        else {
-            err = fc_check(base, base->ort->CreateTensorWithDataAsOrtValue(base->cpu, merged[i], bytes, shape, tensor->dimensions,
-                                                                        ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &values[count]),
-                        ETSA_MERGE_ERROR, names[count], message);
-        }
-        count++;
+        if (merged[i] != NULL && etsa_graph_uses(graph, i)) err = add_tensor(base, &r, &base->tensors[i], merged[i], message);
     }
-    if (err == ETSA_OK && count > 0) {
-        err = fc_check(base, base->ort->AddExternalInitializers(options, (const char *const *)names, (const OrtValue *const *)values, count),
-                    ETSA_MERGE_ERROR, "merged tensors", message);
+    if (err == ETSA_OK && r.count > 0) {
+        const OrtValue *const *values = (const OrtValue *const *)r.values;
+        err = fc_check(base, base->ort->AddExternalInitializers(options, (const char *const *)r.names, values, r.count), ETSA_MERGE_ERROR,
+                       "merged tensors", message);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (values[i] != NULL) base->ort->ReleaseValue(values[i]);
-        free(names[i]);
+    for (uint32_t i = 0; i < r.count; i++) {
+        if (r.values[i] != NULL) base->ort->ReleaseValue(r.values[i]);
+        free(r.names[i]);
     }
-    free(names);
-    free(values);
+    free(r.names);
+    free(r.values);
     return err;
 }
 
@@ -133,11 +154,11 @@ etsa_err fc_open_session(const fc_base *base, const char *name, bool fold, float
         {"session.disable_prepacking", base->settings.prepacking ? "0" : "1"},
         {"mlas.disable_kleidiai", "1"}, /* where there is SME, its int8 products are not those that were measured */
         /* Folding copies each weight once more only to transpose it: longer starts, more memory. Left alone, weights stay
-         * in the mapped file, and the transposition becomes a flag of the matrix product. */
+         * in the mapped file, and the transposition becomes a flag of the matrix product. Products of integers have none. */
         {"optimization.disable_specified_optimizers", "ConstantFolding"}, /* the last: see `fold` */
     };
     err = fc_check(base, ort->DisableCpuMemArena(options), ETSA_STORAGE_ERROR, "options", message);
-    size_t count = sizeof entries / sizeof *entries - (fold ? 1 : 0);
+    size_t count = sizeof entries / sizeof *entries - (fold || base->bundle.quantised ? 1 : 0);
     for (size_t i = 0; i < count && err == ETSA_OK; i++) {
         err = fc_check(base, ort->AddSessionConfigEntry(options, entries[i][0], entries[i][1]), ETSA_STORAGE_ERROR, entries[i][0], message);
     }

@@ -59,7 +59,8 @@ static etsa_err read_parameters(t5_model *m, fc_message message)
         !(temperature > 0 && top_p > 0 && top_p <= 1)) {
         return fc_refuse(message, ETSA_FORMAT_ERROR, "bundle.json: parameters: want temperature above 0 and top_p above 0, at most 1");
     }
-    m->at_once = etsa_text_is(base->bundle.precision, "int8") ? INT8_PATHS : PATHS_AT_ONCE;
+    bool integers = base->bundle.quantised || etsa_text_is(base->bundle.precision, "int8");
+    m->at_once = integers ? INT8_PATHS : PATHS_AT_ONCE;
     m->temperature = (float)temperature;
     m->top_p = (float)top_p;
     m->top_k = top_k < m->tokenizer.tokens ? top_k : m->tokenizer.tokens;

@@ -311,8 +311,31 @@ static void check_manifest(const uint8_t *data, size_t size)
     want("a matrix", tensors[0].rows == 8 && tensors[0].columns == 8 && tensors[0].offset == 80, true);
     want("a vector", tensors[1].rows == 16 && tensors[1].columns == 1 && tensors[1].dimensions == 1, true);
     want("its name", etsa_text_is(tensors[1].name, "encoder.bias"), true);
+    want("quantised", tensors[0].quantised == bundle.quantised && !tensors[1].quantised, true);
     want("graph", etsa_bundle_graph(&bundle, "forecast", &graph), true);
     want("graph's tensors", etsa_graph_uses(&graph, 1) && !etsa_graph_uses(&graph, 2), true);
+}
+
+static void check_quantised(const uint8_t *data, size_t size)
+{
+    unsigned rows = 0, columns = 0;
+    size_t count = size / 4;
+    want("shape", sscanf(value_of("shape", 0), "%u %u", &rows, &columns) == 2 && rows * (size_t)columns == count, true);
+    float *weights = allocate(size), *scales = allocate(rows * sizeof *scales);
+    uint8_t *bytes = allocate(count + 4 * (size_t)rows);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = data[4 * i] | (uint32_t)data[4 * i + 1] << 8 | (uint32_t)data[4 * i + 2] << 16 | (uint32_t)data[4 * i + 3] << 24;
+        memcpy(weights + i, &bits, sizeof bits);
+    }
+    etsa_err err = etsa_quantise(weights, rows, columns, (int8_t *)bytes, scales);
+    want("code", err, expected_code());
+    if (err == ETSA_OK) {
+        store_floats(bytes + count, scales, rows);
+        want_digest("integers and scales", bytes, count + 4 * (size_t)rows, value_of("digest", 0));
+    }
+    free(weights);
+    free(scales);
+    free(bytes);
 }
 
 static void check_signed(const uint8_t *data, size_t size)
@@ -387,6 +410,7 @@ int main(int argc, char **argv)
         const char *what = value_of("what", 0);
         if (starts(what, "blob\n")) check_blob(payload, size);
         else if (starts(what, "manifest\n")) check_manifest(payload, size);
+        else if (starts(what, "quantised\n")) check_quantised(payload, size);
         else if (starts(what, "signed\n")) check_signed(payload, size);
         else if (starts(what, "entries\n")) check_entries(payload, size);
         else if (starts(what, "projection\n")) check_projection(payload);

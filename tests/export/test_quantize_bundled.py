@@ -39,7 +39,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, redraw: Callable[..., None]) -
 
 
 @pytest.mark.parametrize(
-    ("precision", "size", "deviation"), [("int8", 0.55, 0.005), ("fp16", 0.70, 1e-6)], ids=["int8", "fp16"]
+    ("precision", "size", "deviation"),
+    [("int8", 0.55, 0.005), ("int8-merged", 0.47, 0.01), ("fp16", 0.70, 1e-6)],
+    ids=["int8", "int8-merged", "fp16"],
 )
 def test_the_bundled_base_shrinks_and_an_adapter_survives(
     run: Path, tmp_path: Path, precision: str, size: float, deviation: float
@@ -62,7 +64,7 @@ def test_the_bundled_base_shrinks_and_an_adapter_survives(
 def test_the_command_refuses_before_and_after(run: Path, tmp_path: Path) -> None:
     idle = invoke("base", "--out", tmp_path / "b", "--keep", "bitfit")
     assert idle.exit_code == 2
-    assert "--keep is for --precision int8 or float16" in idle.output
+    assert "--keep is for --precision int8, int8-merged or float16" in idle.output
     strict = invoke("base", "--out", tmp_path / "b", "--precision", "int8", "--max-deviation", 0.0005)
     assert isinstance(strict.exception, ExportError)
     assert "allowed 0.0005" in str(strict.exception)

@@ -39,6 +39,7 @@ class CTensor(ctypes.Structure):
         ("columns", ctypes.c_uint32),
         ("dimensions", ctypes.c_uint32),
         ("offset", ctypes.c_uint32),
+        ("quantised", ctypes.c_bool),
     ]
 
 
@@ -71,6 +72,7 @@ class CBundle(ctypes.Structure):
         ("level_count", ctypes.c_uint32),
         ("tensor_count", ctypes.c_uint32),
         ("file_count", ctypes.c_uint32),
+        ("quantised", ctypes.c_bool),
         ("levels", Text),
         ("tensors", Text),
         ("files", Text),
@@ -186,6 +188,21 @@ class Core:
             return code
         blob, signatures = data[: size.value], data[size.value :]
         return int(self.library.verify(PREFIX + blob, size, signatures, ctypes.c_size_t(len(signatures)), key))
+
+    def quantise(self, weights: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+        """Return the code, integers ``[M, N]`` and scales ``[M]``."""
+        weights = np.ascontiguousarray(weights, dtype=np.float32)
+        integers, scales = np.empty(weights.shape, dtype=np.int8), np.empty(len(weights), dtype=np.float32)
+        pointers = (array.ctypes.data_as(ctypes.c_void_p) for array in (integers, scales))
+        code = self.library.etsa_quantise(weights.ctypes.data_as(ctypes.c_void_p), *weights.shape, *pointers)
+        return int(code), integers, scales
+
+    def widen(self, halves: np.ndarray) -> np.ndarray:
+        """Return float16 numbers ``[n]`` as float32."""
+        floats = np.empty(len(halves), dtype="<f4")
+        pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (np.ascontiguousarray(halves, "<f2"), floats)]
+        self.library.etsa_widen(pointers[0], ctypes.c_size_t(len(halves)), pointers[1])
+        return floats
 
     def merge(
         self, blob: bytes, base: dict[int, np.ndarray], *, may_refuse: bool = False

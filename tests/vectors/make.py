@@ -6,14 +6,15 @@ from pathlib import Path
 
 from tests.vectors.bad_blobs import bad_bindings, bad_extras, bad_groups, bad_headers
 from tests.vectors.good_blobs import good_blobs, merges
-from tests.vectors.others import generator, manifests, signed
+from tests.vectors.others import generator, manifests, quantised_weights, signed
 
 HERE = Path(__file__).parent
 
 
 def all_vectors() -> dict[str, bytes]:
     """Name → bytes of every vector."""
-    makers = (good_blobs, bad_headers, bad_groups, bad_extras, bad_bindings, merges, manifests, signed, generator)
+    blobs = (good_blobs, bad_headers, bad_groups, bad_extras, bad_bindings, merges)
+    makers = (*blobs, manifests, quantised_weights, signed, generator)
     return {name: data for make in makers for name, data in make().items()}
 
 

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 MASK = 2**64 - 1
 DIGEST = bytes(range(32))
@@ -61,6 +62,15 @@ def f32(value: float) -> float:
 
 def base(tensor: int, size: int) -> list[float]:
     return [((word(tensor, 9, i) >> 40) - 2**23) / 2**26 for i in range(size)]
+
+
+def naive_quantise(row: Sequence[float]) -> tuple[list[int], float]:
+    """§6 on a row of merged weights: its integers and the scale. A quotient of floats survives two roundings."""
+    largest = max(map(abs, row))
+    if largest < 2.0**-100:
+        return [0] * len(row), 1.0
+    scale = Fraction(largest) / 64
+    return [round(f32(float(Fraction(weight) / scale))) for weight in row], float(scale)
 
 
 def wave(function: Callable[[float], float], period: int, j: int) -> int:

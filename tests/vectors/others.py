@@ -6,7 +6,7 @@ import hashlib
 import json
 import struct
 
-from tests.vectors.naive import CODES, blob, dense, entries, projection, vector
+from tests.vectors.naive import CODES, blob, dense, entries, naive_quantise, projection, vector
 from tests.vectors.odd_signatures import odd_ones
 
 
@@ -78,6 +78,11 @@ def manifests() -> dict[str, bytes]:
         }
         return manifest(files=files, graphs={})
 
+    def quantised(flag: object = True, *, version: int = 3, shape: tuple[int, ...] = (8, 8), **more: object) -> bytes:
+        first = {"name": "encoder.weight", "offset": 80, "quantised": flag, "shape": list(shape), **more}
+        second = {"name": "encoder.bias", "offset": 336, "shape": [16]}
+        return manifest(format_version=version, precision="int8-merged", tensors=[first, second])
+
     missing = (
         "context_length",
         "family",
@@ -117,6 +122,12 @@ def manifests() -> dict[str, bytes]:
                 ("tolerance", "a tolerance of 0", {"context": [80], "expected": [80.5], "tolerance": 0.0}),
             )
         },
+        "manifest/ok-quantised": ok("a tensor in float16 that graphs take as integers", quantised(), 2),
+        "manifest/quantised-vector": bad("a quantised tensor of one dimension", quantised(shape=(16,))),
+        "manifest/quantised-past": bad("halves past the file", quantised(shape=(8, 21))),
+        "manifest/quantised-text": bad("a truth value as text", quantised("true")),
+        "manifest/quantised-old": bad("a quantised tensor in version 1", quantised(version=1)),
+        "manifest/quantised-none": bad("version 3 without a quantised tensor", quantised(False)),
         "manifest/ok-no-tensor": ok("nothing to tune", manifest(tensors=[], graphs={}), 0),
         "manifest/empty": bad("no bytes", b"", "CanonicalError"),
         "manifest/cut": bad("the last byte is missing", good[:-1], "CanonicalError"),
@@ -220,6 +231,37 @@ def manifests() -> dict[str, bytes]:
         "manifest/tensor-name": bad(
             "a name that is a number", manifest(tensors=[{"name": 1, "offset": 80, "shape": [1]}], graphs={})
         ),
+    }
+
+
+def quantised_weights() -> dict[str, bytes]:
+    """What graphs take for merged weights: integers row after row, then scales."""
+
+    def of(comment: str, rows: list[list[float]]) -> bytes:
+        data = struct.pack(f"<{len(rows) * len(rows[0])}f", *(number for row in rows for number in row))
+        exact = list(struct.unpack(f"<{len(data) // 4}f", data))
+        width = len(rows[0])
+        made = [naive_quantise(exact[start : start + width]) for start in range(0, len(exact), width)]
+        out = struct.pack(f"<{len(exact)}b", *(number for integers, _ in made for number in integers))
+        out += struct.pack(f"<{len(made)}f", *(scale for _, scale in made))
+        head = [("what", "quantised"), ("expect", "ok"), ("comment", comment), ("shape", f"{len(rows)} {width}")]
+        return vector([*head, ("digest", hashlib.sha256(out).hexdigest())], data)
+
+    def bad(comment: str, number: float) -> bytes:
+        head = [("what", "quantised"), ("expect", f"MergeError {CODES['MergeError']}"), ("comment", comment)]
+        return vector([*head, ("shape", "2 2")], struct.pack("<4f", 1, 2, 3, number))
+
+    least = 2.0**-100
+    return {
+        "quantised/ok": of("some weights", [[0.1 * i - 0.07 * j * j for j in range(9)] for i in range(1, 6)]),
+        "quantised/ok-ties": of(
+            "halves of a step, rounded to even", [[64.0, *(n + 0.5 for n in range(-64, 64)), -0.0, 63.49999]]
+        ),
+        "quantised/ok-empty": of("zeros, and rows too small for steps", [[0.0, -0.0], [least / 2, 0], [1e-45, -1e-40]]),
+        "quantised/ok-small": of("the smallest row with steps, subnormals in it", [[least, -least / 2, 1e-42]]),
+        "quantised/ok-large": of("the largest floats", [[3.4028234663852886e38, -3.4028234663852886e38, 1e37, 1.0]]),
+        "quantised/nan": bad("not a number", float("nan")),
+        "quantised/infinite": bad("an infinity", float("-inf")),
     }
 
 

@@ -16,6 +16,7 @@ from device_runtime.forecast.families.sampling import MAX_SAMPLES, uniforms
 from device_runtime.forecast.families.tokenizer import MAX_TOKENS, Tokenizer
 from device_runtime.forecast.quantiles import sample_quantiles
 from device_runtime.forecast.session import BoundRun, Session, SessionSettings, open_session, run_all
+from device_runtime.format.manifest import INTEGER_PRECISIONS
 from device_runtime.format.parameters import number, whole
 
 FloatArray = NDArray[np.float32]
@@ -66,7 +67,7 @@ class T5Model:
         self.context_length = manifest.context_length
         self.prediction_length = manifest.prediction_length
         self.levels = manifest.quantile_levels
-        self.int8 = manifest.precision == "int8"
+        self.int8 = manifest.precision in INTEGER_PRECISIONS
         self.threads = settings.threads
         # Paths are parallel, not the products of a step: at 25 a step threads would mostly wait for each other.
         self.sessions: dict[str, Session] = {

@@ -100,9 +100,11 @@ def test_limits_outside_of_the_table() -> None:
     assert re.search(rf"MAX_DEPTH {canonical.MAX_DEPTH}u", SOURCE)
     assert f"at most {varint.MAX_BYTES} bytes" in " ".join(section(4).split())
     assert f"shift == {7 * varint.MAX_BYTES}" in SOURCE
-    assert f"a bundle's ({manifest.BUNDLE_VERSION}) and an adapter blob's (1 or 2)" in " ".join(HEAD.split())
+    versions = f"{manifest.BUNDLE_VERSION} or {manifest.QUANTISED_VERSION}"
+    assert f"a bundle's ({versions}) and an adapter blob's (1 or 2)" in " ".join(HEAD.split())
     assert defined("FORMAT_VERSION") == layout.FORMAT_VERSION
     assert defined("BUNDLE_VERSION") == manifest.BUNDLE_VERSION
+    assert defined("QUANTISED_VERSION") == manifest.QUANTISED_VERSION
 
 
 def test_error_codes() -> None:

@@ -21,6 +21,7 @@ from device_runtime.format.blob import decode, encode
 from device_runtime.format.envelope import split, verify
 from device_runtime.format.generator import projection, seeded_entries, words
 from device_runtime.format.manifest import Manifest
+from device_runtime.format.quantised import quantise
 
 FOLDER = Path(__file__).parents[2] / "vectors"
 FORMAT_MD = Path(errors.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")
@@ -152,6 +153,19 @@ def test_projection(name: str) -> None:
     keys, payload = read(name)
     arguments = (int(keys[key][0]) for key in ("seed", "stream", "rank", "width"))
     assert projection(*arguments).astype("<i2").tobytes() == payload
+
+
+@pytest.mark.parametrize("name", of("quantised"))
+def test_quantised(name: str) -> None:
+    keys, payload = read(name)
+    weights = np.frombuffer(payload, dtype="<f4").reshape([int(side) for side in keys["shape"][0].split()])
+    if expected(keys) != "ok":
+        with pytest.raises(errors.MergeError) as refusal:
+            quantise(weights)
+        assert outcome(refusal.value) == expected(keys)
+        return
+    integers, scales = quantise(weights)
+    assert hashlib.sha256(integers.tobytes() + scales.astype("<f4").tobytes()).hexdigest() == keys["digest"][0]
 
 
 @pytest.mark.parametrize("name", of("signed"))
