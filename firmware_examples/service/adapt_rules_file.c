@@ -60,6 +60,7 @@ static const field FIELDS[] = {
     {"first_windows", WHOLE32, RULE(first_windows), 0},
     {"rate", REAL, RULE(learning.rate), 0},
     {"average", REAL, RULE(learning.average), 0},
+    {"blend", REAL, RULE(blend), 0},
     {"anchor", REAL, RULE(learning.anchor), 0},
     {"clip_norm", REAL, RULE(learning.clip_norm), 0},
     {"cap_tensor", REAL, RULE(learning.cap_tensor), 0},

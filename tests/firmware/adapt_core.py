@@ -88,7 +88,8 @@ class Pair:
             "average": r.average, "anchor": r.anchor, "clip_norm": r.clip_norm, "cap_tensor": r.cap_tensor,
             "cap_day": r.cap_day, "clip_spreads": r.clip_spreads, "blend": r.blend,
             "promote_evidence": r.promote_evidence, "demote_evidence": r.demote_evidence,
-            "jump_spreads": clean.jump_spreads, "jump_share": clean.jump_share, "jump_steps": clean.jump_steps, "flat_steps": clean.flat_steps,
+            "jump_spreads": clean.jump_spreads, "jump_share": clean.jump_share,
+            "jump_steps": clean.jump_steps, "flat_steps": clean.flat_steps,
         }  # fmt: skip
         self.script = [packed(self.head), block.bytes]
         self.checks: list[Callable[[Any], None]] = []

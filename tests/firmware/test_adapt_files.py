@@ -197,6 +197,7 @@ batch 32
 first_windows 0
 rate 0x1.0624dd2f1a9fcp-10
 average 0
+blend 0.5
 anchor 0
 clip_norm 1
 cap_tensor 0.2
