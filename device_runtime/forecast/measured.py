@@ -20,8 +20,7 @@ Opened = Callable[[Mapping[int, FloatArray]], Model]  # merged tensors, by index
 Progress = Callable[[str, int, int], None]
 
 ROWS = 4  # contexts of each length
-ELSEWHERE = 0.3  # how far all tensors are moved at once, in sizes of their own numbers
-ROUNDS = 4  # each moves what is not heard yet ten times as far
+STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)  # how far all tensors are moved, in sizes of their own numbers, in turn
 # The share of a tensor's own move that a provider may miss: one that ignores the tensor misses all of it but what other
 # differences happen to cancel, which would have to be three quarters of it, and may be no larger than the move.
 MISSED = 0.25
@@ -66,46 +65,41 @@ def rounding(model: Model, contexts: FloatArray) -> NDArray[np.float64]:
 
 
 def hear_tensors(
-    bundle: Bundle, indices: Sequence[int], reference: Opened, device: Opened, progress: Progress
+    bundle: Bundle, indices: Sequence[int], reference: Opened, device: Opened, longest: int, progress: Progress
 ) -> tuple[str, float]:
     """Prove every tensor of ``indices`` merged on a device: all moved at once, in one session of it.
 
     The processor says how forecasts move if one tensor keeps the base's numbers: that must be at least as far as the
-    device is off, and of it the device may miss `MISSED`. Where it is less the tensor is moved harder. Returns the
-    tensor that is heard least, and by how much. Raises `SelfTestError` naming a tensor that the device
-    ignores, or may.
+    device is off, and of it the device may miss `MISSED`. A tensor that is not heard so is heard again with all of them
+    moved further. ``longest`` is the longest context that the device takes. Returns the tensor that is heard least, and
+    by how much. Raises `SelfTestError` naming a tensor that the device ignores, or may.
     """
-    context = synthetic_contexts(2, min(64, bundle.manifest.context_length), missing=0.1, seed=2)
-    strength = dict.fromkeys(indices, ELSEWHERE)
+    context = synthetic_contexts(2, min(64, longest), missing=0.1, seed=2)
     own = {index: bundle.tensor(index) for index in indices}
-    for attempt in range(ROUNDS):
-        moved = {index: perturbed(own[index], strength[index], seed=index) for index in indices}
+    heard: dict[int, float] = {}
+    for strength in STRENGTHS:
+        moved = {index: perturbed(own[index], strength, seed=index) for index in indices}
         together = one_by_one(reference(moved), context)
-        got = one_by_one(device(moved), context)
-        off = deviations(got, together, context)
+        off = deviations(one_by_one(device(moved), context), together, context)
         apart = float(np.linalg.norm(off))
-        heard: dict[int, float] = {}
-        weak = []
-        for number, index in enumerate(indices):
-            progress(f"tensors, round {attempt + 1}", number, len(indices))
+        unheard = [index for index in indices if index not in heard]
+        for number, index in enumerate(unheard):
+            progress(f"tensors moved by {strength:g}", number, len(unheard))
             move = deviations(one_by_one(reference({**moved, index: own[index]}), context), together, context)
             size = float(np.linalg.norm(move))
-            heard[index] = min(size / apart, MOST) if apart else MOST
-            missed = float((off * move).sum()) / size**2 if size else 1.0
-            if heard[index] < 1 or abs(missed) > MISSED:
-                weak.append(index)
             if size and np.linalg.norm(off - move) <= MISSED * size:
                 raise SelfTestError(
                     f"{bundle.manifest.tensors[index].name}: the provider ignores it: with all tensors moved, its "
                     f"forecasts are those of the base's own numbers in this one"
                 )
-        if not weak:
+            if size and size >= apart and abs(float((off * move).sum())) <= MISSED * size**2:
+                heard[index] = min(size / apart, MOST) if apart else MOST
+        if len(heard) == len(indices):
             least = min(indices, key=heard.__getitem__)
             return bundle.manifest.tensors[least].name, heard[least]
-        for index in weak:
-            strength[index] *= 10
+    silent = next(index for index in indices if index not in heard)
     raise SelfTestError(
-        f"{bundle.manifest.tensors[weak[0]].name}: nothing proves it merged: with all tensors moved, the provider's "
+        f"{bundle.manifest.tensors[silent].name}: nothing proves it merged: with all tensors moved, the provider's "
         f"forecasts are {np.abs(off).mean():.3g} standard deviations off the processor's, which covers what it moves",
         hint="a provider of more precision is needed for adapters that touch this tensor",
     )

@@ -100,7 +100,7 @@ def prove_provider(
     with sides.bundle.in_memory():
         mean, largest = _compare(sides, chosen, max_deviation, progress)
         tensors = sorted({index for name in sides.alone[1].sessions for index in _graph(sides, name)})
-        weakest, margin = hear_tensors(sides.bundle, tensors, sides.reference, sides.device, progress)
+        weakest, margin = hear_tensors(sides.bundle, tensors, sides.reference, sides.device, sides.longest, progress)
         decoded, merged = _adapter(bundle, adapter)
         tolerance = 0.0 if max_deviation is None else _tolerance(sides, merged)
         kept = _check_effect(sides, merged)

@@ -80,7 +80,8 @@ def standardised(context: FloatArray) -> tuple[FloatArray, FloatArray, FloatArra
     count = np.maximum(mask.sum(axis=1, keepdims=True), one)
     loc = np.asarray(np.where(observed, context, zero).sum(axis=1, keepdims=True) / count, dtype=np.float32)
     centred = np.where(observed, context - loc, zero)
-    scale = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
+    with np.errstate(over="ignore"):  # then the forecast is not finite, which is an error of its own
+        scale = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
     scale = np.where(scale == 0, SMALLEST, scale)
     scale = np.where(observed.any(axis=1, keepdims=True), scale, one)
     return np.asarray(centred / scale, dtype=np.float32), mask, loc, np.asarray(scale, dtype=np.float32)
@@ -105,6 +106,8 @@ def open_static(bundle: Bundle) -> StaticBundle:
     Raises as `Bundle.open`, `UnsupportedError` for a family that has no static graph, and `StorageError` where this
     bundle has none.
     """
+    if isinstance(bundle, StaticBundle):
+        return bundle
     if bundle.manifest.family not in STATIC_FAMILIES:
         raise UnsupportedError(
             f"static graphs of family {bundle.manifest.family!r}; this runtime knows {', '.join(STATIC_FAMILIES)}"
