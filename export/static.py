@@ -56,13 +56,18 @@ class StaticExport:
 
 
 def export_static(
-    model: nn.Module, bundle: Bundle, *, context_length: int, batch: int, progress: Progress = lambda *_: None
+    model: nn.Module,
+    bundle: Bundle,
+    *,
+    context_length: int,
+    batch: int,
+    progress: Progress = lambda *_: None,
 ) -> StaticExport:
     """Write the static graph of ``bundle`` into its folder; ``bundle.json`` and every file it pins stay as they are.
 
     ``model`` is what the bundle was exported from. The graph forecasts ``batch`` contexts of up to ``context_length``
     steps a run. On the processor it must forecast as the bundle's own graph does, with the base's numbers and with
-    every tunable tensor moved; the manifest is written last. Raises `ExportError`; then nothing is left.
+    every tunable tensor moved. The manifest is written last. Raises `ExportError`; then nothing is left.
     """
     traced = find_part(bundle.manifest.family)
     if bundle.manifest.precision != "float32":
@@ -137,10 +142,9 @@ def _check(opened: StaticBundle, progress: Progress) -> tuple[float, str, float]
 
     reference, device, largest = own({}), static({}), 0.0
     for contexts in long_and_short(opened.static.context_length):
-        wanted = one_by_one(reference, contexts)
+        wanted, allowed = one_by_one(reference, contexts), rounding(reference, contexts)
         for got in (one_by_one(device, contexts), device.witness(contexts)):
             off = np.abs(deviations(got, wanted, contexts)).max(axis=(1, 2))
-            allowed = rounding(reference, contexts)
             if not (off <= allowed).all():
                 raise ExportError(
                     f"the static graph's forecasts of {contexts.shape[1]} steps are {off.max():.2g} standard "

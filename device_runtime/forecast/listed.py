@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import onnxruntime as ort
-
 from device_runtime.errors import DeviceRuntimeError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.proofs import outdated, read_proofs
-from device_runtime.forecast.providers import CPU, CPU_PROVIDER, KNOWN, Chosen, choose, ep_devices, kind_of, plugins
+from device_runtime.forecast.providers import (
+    CPU,
+    CPU_PROVIDER,
+    KNOWN,
+    ONNXRUNTIME,
+    Chosen,
+    built_in,
+    choose,
+    ep_devices,
+    kind_of,
+    plugins,
+)
 
-ONNXRUNTIME = "onnxruntime"
+PACKAGE = "onnxruntime"
 REMOTE = "AzureExecutionProvider"  # in every build: sends inputs to a server
 
 
@@ -22,7 +31,7 @@ def listed(bundle: Bundle | None = None) -> list[dict[str, Any]]:
     ``problem`` says why an installed plugin cannot be used. Raises what reading the bundle's proofs raises.
     """
     cpu = "proven when the bundle was exported" if bundle else ""
-    found = [_entry(CPU, ONNXRUNTIME, ort.__version__, proof=cpu)]
+    found = [_entry(CPU, PACKAGE, ONNXRUNTIME, proof=cpu)]
     for name, package, version in _there():
         try:
             first = choose(name)
@@ -45,10 +54,10 @@ def _there() -> Iterator[tuple[str, str, str]]:
         known.add(plugin.known.provider)
         yield plugin.known.name, plugin.known.package, plugin.version
     names = {one.provider: one.name for one in KNOWN}
-    for provider in ort.get_available_providers():
+    for provider in built_in():
         of_plugin = provider.partition(".")[0] in known  # OpenVINO's choose a device by themselves: ….AUTO
         if not of_plugin and provider not in {CPU_PROVIDER, REMOTE}:
-            yield names.get(provider, provider), ONNXRUNTIME, ort.__version__
+            yield names.get(provider, provider), PACKAGE, ONNXRUNTIME
 
 
 def _state(bundle: Bundle, chosen: Chosen) -> str:

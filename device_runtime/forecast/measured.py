@@ -20,7 +20,8 @@ Opened = Callable[[Mapping[int, FloatArray]], Model]  # merged tensors, by index
 Progress = Callable[[str, int, int], None]
 
 ROWS = 4  # contexts of each length
-STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)  # how far all tensors are moved, in sizes of their own numbers, in turn
+TOGETHER = (0.3, 1.0, 3.0)  # how far all tensors are moved, in sizes of their own numbers, in turn
+ALONE = (10.0, 100.0, 1000.0)  # one further than the others
 # The share of a tensor's own move that a provider may miss: one that ignores the tensor misses all of it but what other
 # differences happen to cancel, which would have to be three quarters of it, and may be no larger than the move.
 MISSED = 0.25
@@ -71,38 +72,61 @@ def hear_tensors(
 
     The processor says how forecasts move if one tensor keeps the base's numbers: that must be at least as far as the
     device is off, and of it the device may miss `MISSED`. A tensor that is not heard so is heard again with all of them
-    moved further. ``longest`` is the longest context that the device takes. Returns the tensor that is heard least, and
-    by how much. Raises `SelfTestError` naming a tensor that the device ignores, or may.
+    moved further, and then in a session of its own, where it is moved further than the others. ``longest`` is the
+    longest context that the device takes. Returns the tensor that is heard least, and by how much. Raises
+    `SelfTestError` naming a tensor that the device ignores, or may.
     """
     context = synthetic_contexts(2, min(64, longest), missing=0.1, seed=2)
     own = {index: bundle.tensor(index) for index in indices}
     heard: dict[int, float] = {}
-    for strength in STRENGTHS:
-        moved = {index: perturbed(own[index], strength, seed=index) for index in indices}
+
+    def listen(moved: Mapping[int, FloatArray], wanted: Sequence[int]) -> None:
         together = one_by_one(reference(moved), context)
         off = deviations(one_by_one(device(moved), context), together, context)
-        apart = float(np.linalg.norm(off))
-        unheard = [index for index in indices if index not in heard]
-        for number, index in enumerate(unheard):
-            progress(f"tensors moved by {strength:g}", number, len(unheard))
+        for number, index in enumerate(wanted):
+            progress("tensors", len(indices) - len(wanted) + number, len(indices))
             move = deviations(one_by_one(reference({**moved, index: own[index]}), context), together, context)
-            size = float(np.linalg.norm(move))
-            if size and np.linalg.norm(off - move) <= MISSED * size:
+            how = _heard(off, move)
+            if how is None:
                 raise SelfTestError(
                     f"{bundle.manifest.tensors[index].name}: the provider ignores it: with all tensors moved, its "
                     f"forecasts are those of the base's own numbers in this one"
                 )
-            if size and size >= apart and abs(float((off * move).sum())) <= MISSED * size**2:
-                heard[index] = min(size / apart, MOST) if apart else MOST
-        if len(heard) == len(indices):
-            least = min(indices, key=heard.__getitem__)
-            return bundle.manifest.tensors[least].name, heard[least]
-    silent = next(index for index in indices if index not in heard)
-    raise SelfTestError(
-        f"{bundle.manifest.tensors[silent].name}: nothing proves it merged: with all tensors moved, the provider's "
-        f"forecasts are {np.abs(off).mean():.3g} standard deviations off the processor's, which covers what it moves",
-        hint="a provider of more precision is needed for adapters that touch this tensor",
-    )
+            if how >= 1:
+                heard[index] = how
+
+    for strength in TOGETHER:
+        listen(_moved(own, strength), [index for index in indices if index not in heard])
+    for index in [index for index in indices if index not in heard]:
+        for strength in ALONE:
+            if index not in heard:
+                listen({**_moved(own, TOGETHER[0]), index: perturbed(own[index], strength, seed=index)}, [index])
+        if index not in heard:
+            raise SelfTestError(
+                f"{bundle.manifest.tensors[index].name}: nothing proves it merged: the provider's forecasts are off "
+                f"the processor's by more than it moves them",
+                hint="a provider of more precision is needed for adapters that touch this tensor",
+            )
+    least = min(indices, key=heard.__getitem__)
+    return bundle.manifest.tensors[least].name, heard[least]
+
+
+def _moved(own: Mapping[int, FloatArray], strength: float) -> dict[int, FloatArray]:
+    """Move all tensors."""
+    return {index: perturbed(tensor, strength, seed=index) for index, tensor in own.items()}
+
+
+def _heard(off: Scaled, move: Scaled) -> float | None:
+    """Return how far a tensor's ``move`` is of what a device is ``off`` by, 0 where it misses too much of it.
+
+    None: the device is off by just that move, so it ignores the tensor.
+    """
+    size, apart = float(np.linalg.norm(move)), float(np.linalg.norm(off))
+    if size and np.linalg.norm(off - move) <= MISSED * size:
+        return None
+    if not size or abs(float((off * move).sum())) > MISSED * size**2:
+        return 0.0
+    return min(size / apart, MOST) if apart else MOST
 
 
 def effect_kept(base: Scaled, tuned: Scaled, own_base: Scaled, own_tuned: Scaled) -> float:

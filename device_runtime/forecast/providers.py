@@ -27,6 +27,7 @@ from device_runtime.nearest import did_you_mean
 
 CPU = "cpu"
 CPU_PROVIDER = "CPUExecutionProvider"
+ONNXRUNTIME = str(ort.__version__)
 PREFIX = "onnxruntime-ep-"  # what packages of plugins are called
 DEVICES = ("cpu", "gpu", "npu")
 
@@ -120,7 +121,7 @@ def choose(provider: str, library: Path | None = None, options: Mapping[str, str
     path = library or (installed.library if installed else None)
     if path is not None:
         _register(known.provider, path)
-    elif known.provider not in ort.get_available_providers():
+    elif known.provider not in built_in():
         raise MissingLibraryError(
             f"execution provider {known.provider} is not on this machine",
             hint=f"install {known.package}" if known.package else "name its library with --provider-library",
@@ -138,7 +139,7 @@ def choose(provider: str, library: Path | None = None, options: Mapping[str, str
         name=f"{known.name}:{where}",
         provider=known.provider,
         version=_version(known, installed if library is None else None, found),
-        onnxruntime=ort.__version__,
+        onnxruntime=ONNXRUNTIME,
         library="" if path is None else _digest(path),
         device=described(found[0]) if found else "",
         options={**_defaults(known, where), **(options or {})},
@@ -152,6 +153,11 @@ def plugins() -> Iterator[Installed]:
     for known in (*KNOWN, *_others()):
         if (there := _installed(known)) is not None:
             yield there
+
+
+def built_in() -> tuple[str, ...]:
+    """Return ONNX Runtime's names of the providers in this build of it, and of those that were registered."""
+    return tuple(ort.get_available_providers())
 
 
 def ep_devices() -> list[Any]:
@@ -176,7 +182,7 @@ def _known(name: str, library: Path | None) -> Known:
     by_provider = {one.provider: one for one in every.values()}
     if (found := every.get(name) or by_provider.get(name)) is not None:
         return found
-    if library is not None or name in ort.get_available_providers():
+    if library is not None or name in built_in():
         return Known(name=name, provider=name, package="")
     raise SettingsError(
         f"unknown provider {name!r}; {did_you_mean(name, [CPU, *every])}known are {CPU}, {', '.join(every)}",
@@ -231,7 +237,7 @@ def _register(provider: str, library: Path) -> None:
             ort.register_execution_provider_library(provider, str(path))
         except Exception as error:
             raise MissingLibraryError(
-                f"{provider}: onnxruntime {ort.__version__} cannot load {path}: {error}",
+                f"{provider}: onnxruntime {ONNXRUNTIME} cannot load {path}: {error}",
                 hint="check that the package is for this processor, this libc and this onnxruntime",
             ) from error
         _registered[provider] = path
@@ -249,7 +255,7 @@ def _version(known: Known, installed: Installed | None, found: list[Any]) -> str
     """Return the version of a provider's package, or what its library says, or ONNX Runtime's."""
     if installed is not None:
         return installed.version
-    return str(found[0].ep_metadata.get("version", "")) if found else str(ort.__version__)
+    return str(found[0].ep_metadata.get("version", "")) if found else ONNXRUNTIME
 
 
 @cache

@@ -18,8 +18,8 @@ from device_runtime.format.manifest import MAX_MANIFEST_SIZE
 from device_runtime.format.static import STATIC, STATIC_FILE, Static
 
 FloatArray = NDArray[np.float32]
-# Finite, so that a patch without any observation stays finite too, and within float16's range; exp() of it is zero.
-BLOCKED = np.float32(-1e4)
+# What keeps attention from empty patches: float32's exp() of it is zero, and 16 bits still tell scores apart beside it.
+BLOCKED = np.float32(-128)
 SMALLEST = np.float32(1e-5)  # scale, that of a constant
 
 
@@ -54,19 +54,29 @@ class StaticBolt(BoltModel):
 
     def _run_part(self, context: FloatArray) -> FloatArray:
         """Run the graph once for at most its batch of contexts ``[B, L]``."""
-        rows, steps = context.shape
-        padded = np.full((self.batch, self.longest), np.nan, dtype=np.float32)
-        padded[:rows, self.longest - steps :] = context
-        scaled, mask, loc, scale = standardised(padded)
-        masks = mask.reshape(self.batch, -1, self.patch_size)  # [B, P, size]
-        patches = np.concatenate([scaled.reshape(masks.shape), masks], axis=-1)  # [B, P, 2 * size]
-        blocked = (1 - masks.max(axis=-1)) * BLOCKED  # [B, P]
-        feed = {"patches": patches, "blocked": blocked[:, None, None, :]}
+        feed, loc, scale = static_feed(context, self.longest, self.batch, self.patch_size)
         quantiles = run(self.sessions[STATIC], "quantiles", feed).reshape(self.batch, len(self.levels), -1)
-        return (quantiles * scale[:, :, None] + loc[:, :, None])[:rows]
+        return (quantiles * scale[:, :, None] + loc[:, :, None])[: len(context)]
 
 
 STATIC_FAMILIES: Mapping[str, Open] = MappingProxyType({"chronos-bolt": StaticBolt})
+
+
+def static_feed(
+    context: FloatArray, longest: int, batch: int, size: int
+) -> tuple[dict[str, FloatArray], FloatArray, FloatArray]:
+    """Return a static graph's inputs for at most ``batch`` contexts ``[B, L]``, and their loc and scale ``[batch, 1]``.
+
+    Contexts are padded in front to ``longest`` steps and cut to patches of ``size``; rows that are left over are empty.
+    """
+    rows, steps = context.shape
+    padded = np.full((batch, longest), np.nan, dtype=np.float32)
+    padded[:rows, longest - steps :] = context
+    scaled, mask, loc, scale = standardised(padded)
+    masks = mask.reshape(batch, -1, size)  # [B, P, size]
+    patches = np.concatenate([scaled.reshape(masks.shape), masks], axis=-1)  # [B, P, 2 * size]
+    blocked = (1 - masks.max(axis=-1)) * BLOCKED  # [B, P]
+    return {"patches": patches, "blocked": blocked[:, None, None, :]}, loc, scale
 
 
 def standardised(context: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:

@@ -1,7 +1,7 @@
 """``providers.json`` beside a bundle: what was measured of the base on execution providers other than the processor.
 
 It is no part of the base: a bundle is the same with and without it. One entry for each provider, kind of device and
-options, so that a monitor can refuse what nobody measured. Pure: bytes in, values out. FORMAT.md §2.2 has the fields.
+options, so that a monitor can refuse what nobody measured. Pure: bytes in, values out. FORMAT.md §2 has the fields.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The graph reads patches and masks that the processor prepares, and answers in units of each context's scale. It is no
 part of the base, whose adapters it takes: a bundle is the same with and without it. Pure: bytes in, values out.
-FORMAT.md §2.3 has the fields.
+FORMAT.md §2 has the fields.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMAT_NAME = "edge-tsfm static"
 VERSION = 1
 STATIC = "static"  # the graph
 MAX_BATCH = 1_024
-PRECISIONS = ("float32", "int8")  # of its products
+PRECISIONS = ("float32",)  # of its numbers; an accelerator may compute in another
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,13 @@ def export_static_command(bundle: Path, name: str, shape: tuple[int, int], as_js
     opened = Bundle.open(bundle)
     steps, batch = shape
     with export_bar("export static", hidden=as_json) as progress:
-        result = export_static(load_base(name).model, opened, context_length=steps, batch=batch, progress=progress)
+        result = export_static(
+            load_base(name).model,
+            opened,
+            context_length=steps,
+            batch=batch,
+            progress=progress,
+        )
     if as_json:
         click.echo(json.dumps(static_record(result)))
     else:
@@ -63,7 +69,8 @@ def static_record(result: StaticExport) -> dict[str, Any]:
 def say_static(result: StaticExport) -> None:
     """Report in words."""
     click.echo(
-        f"{result.path}: static graph {result.shape}, {result.nodes} nodes, {result.bytes / 1e6:.1f} MB\n"
+        f"{result.path}: static graph {result.shape}, {result.nodes} nodes, "
+        f"{result.bytes / 1e6:.1f} MB\n"
         f"  against the bundle's own graph: forecasts within {result.largest:.1e} of the context's deviation, "
         f"{result.tensors} tensors proven merged"
     )
