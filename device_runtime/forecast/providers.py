@@ -23,6 +23,7 @@ from typing import Any
 import onnxruntime as ort
 
 from device_runtime.errors import MissingLibraryError, SettingsError
+from device_runtime.forecast.aside import stdout_aside
 from device_runtime.nearest import did_you_mean
 
 CPU = "cpu"
@@ -234,7 +235,8 @@ def _register(provider: str, library: Path) -> None:
             return  # by ONNX Runtime itself
         try:
             # QNN's plugin calls its devices by the name it is registered under, so that is the provider's own.
-            ort.register_execution_provider_library(provider, str(path))
+            with stdout_aside():
+                ort.register_execution_provider_library(provider, str(path))
         except Exception as error:
             raise MissingLibraryError(
                 f"{provider}: onnxruntime {ONNXRUNTIME} cannot load {path}: {error}",

@@ -12,6 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from device_runtime.errors import ForecastError, MergeError, MissingLibraryError, StorageError
+from device_runtime.forecast.aside import stdout_aside
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.proofs import require_proof
 from device_runtime.forecast.providers import CPU, CPU_PROVIDER, Chosen, choose
@@ -101,7 +102,8 @@ def _created(graph: bytes | str, name: str, options: ort.SessionOptions, chosen:
         if chosen is None:
             return ort.InferenceSession(graph, options, providers=[CPU_PROVIDER])
         providers = chosen.add_to(options)
-        session = ort.InferenceSession(graph, options, **({"providers": providers} if providers else {}))
+        with stdout_aside():
+            session = ort.InferenceSession(graph, options, **({"providers": providers} if providers else {}))
     except Exception as error:
         if chosen is not None and not _of_machine(error):
             raise MissingLibraryError(

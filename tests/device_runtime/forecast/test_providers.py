@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -267,3 +269,13 @@ def test_a_newer_proof_takes_the_place_of_an_older_one(bundle: Bundle, proof: Pr
     for one in (replace(proof, version="old"), other, proof):
         write_proof(bundle, one)
     assert read_proofs(bundle) == (proof, other)
+
+
+def test_what_a_library_prints_does_not_get_among_forecasts() -> None:
+    code = (
+        "import ctypes\nfrom device_runtime.forecast.aside import stdout_aside\nlibc = ctypes.CDLL(None)\n"
+        "print('before')\nwith stdout_aside():\n    libc.printf(b'a remark\\n')\nprint('after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["before", "after"]
+    assert "a remark" in done.stderr
