@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,15 @@ from click.testing import CliRunner, Result
 
 from device_runtime.cli import cli
 from device_runtime.errors import SettingsError
+from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.proofs import read_proofs, write_proof
 from device_runtime.forecast.session import SessionSettings
+from device_runtime.format.blob import decode
 from device_runtime.monitor import in_place
 from device_runtime.update.session_settings import SessionPlace
 from device_runtime.update.settings import read_config
 
+BLOB = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt.etsa"
 PLACE = ["--provider", "CPUExecutionProvider:cpu", "--cpu-fallback"]
 
 
@@ -42,6 +47,24 @@ def test_prove_writes_what_bench_then_times_in_turn(bundle: Path) -> None:
     assert figures["forecast_ms_median"] == figures["providers"]["cpu"]["forecast_ms_median"]
     words = run("bench", bundle, "--provider", "cpu", *PLACE, "--runs", 3).output
     assert "times as fast as cpu" in words
+
+
+def test_selftest_says_what_a_providers_tolerance_adds(bundle: Path) -> None:
+    blob = bundle.parents[0] / "blob.etsa"
+    shutil.copy(BLOB, blob)
+    tested = ["selftest", bundle, "--adapter", blob, "--json"]
+    own = json.loads(run(*tested).output)
+    assert "provider" not in own
+    assert run("prove", bundle, *PLACE, "--adapter", blob).exit_code == 0
+    opened = Bundle.open(bundle)
+    (proof,) = read_proofs(opened)
+    write_proof(opened, replace(proof, exact=False, tolerance_ppm=100.0))
+    there = json.loads(run(*tested, *PLACE).output)
+    assert there["provider"] == "CPUExecutionProvider:cpu"
+    answer = decode(BLOB.read_bytes()).known_answer
+    assert answer is not None
+    more = there["known_answer"]["allowed"] - own["known_answer"]["allowed"]
+    assert more == pytest.approx(1e-4 * float(answer.context.std()))
 
 
 def test_bench_of_one_says_what_it_said_before(bundle: Path) -> None:
