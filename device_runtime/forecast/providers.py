@@ -75,7 +75,7 @@ _registering = threading.Lock()
 class Chosen:
     """One provider on one kind of device, ready for a session."""
 
-    name: str  # as "openvino:cpu"
+    name: str  # as "openvino:cpu"; without a plugin's interface as "cuda"
     provider: str  # as ONNX Runtime says it
     version: str  # of its package, or of its library
     onnxruntime: str
@@ -135,16 +135,16 @@ def choose(provider: str, library: Path | None = None, options: Mapping[str, str
             f"{known.provider} has no {kind or 'device'} on this machine: its library lists {listed}",
             hint=known.hint or "`edge-tsfm-device providers` lists what there is",
         )
-    where = kind_of(found[0]) if found else "gpu"
+    where = kind_of(found[0]) if found else ""  # a provider without a plugin's interface does not say
     return Chosen(
-        name=f"{known.name}:{where}",
+        name=f"{known.name}:{where}" if where else known.name,
         provider=known.provider,
         version=_version(known, installed if library is None else None, found),
         onnxruntime=ONNXRUNTIME,
         library="" if path is None else _digest(path),
         device=described(found[0]) if found else "",
         options={**_defaults(known, where), **(options or {})},
-        static=where in known.static_on,
+        static=where in known.static_on or (not where and bool(known.static_on)),
         devices=tuple(found),
     )
 
