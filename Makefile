@@ -7,8 +7,8 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-slow test-exhaustive test-processors lint types contracts device dist wheelhouse deb man docs \
-  firmware firmware-all clean
+.PHONY: demo test test-slow test-exhaustive test-processors lint types contracts device openvino dist wheelhouse deb \
+  man docs firmware firmware-all clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,6 +51,15 @@ contracts: $(VENV)/.installed
 	$(PYTHON) -m venv .venv-deploy
 	.venv-deploy/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[deploy]' pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
+
+# A monitor with OpenVINO's plugin: on an Intel processor, or on one that qemu-user emulates.
+.venv-openvino/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-openvino
+	.venv-openvino/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[openvino]' pytest pytest-timeout hypothesis
+	touch $@
+
+openvino: .venv-openvino/.installed  ## a base proven and run on OpenVINO's plugin, which is installed for it
+	.venv-openvino/bin/python -m pytest tests/processors/test_openvino.py
 
 WITHOUT = import importlib.util as u, sys; sys.exit(any(map(u.find_spec, sys.argv[1:])))
 
@@ -104,4 +113,4 @@ firmware-all: firmware  ## the same cross-compiled under qemu, sanitizers, cppch
 	  grep -E "DONE|stat::number_of_executed_units" fuzz_$$target.log; done
 
 clean:
-	rm -rf $(VENV) .venv-device demo firmware_examples/build
+	rm -rf $(VENV) .venv-device .venv-openvino demo firmware_examples/build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -37,7 +38,7 @@ def installer_of(
     Raises what `Bundle.open` raises.
     """
     bundle = Bundle.open(config.bundle)
-    settings = settled(bundle, settings or SessionSettings())  # once for all adapters that it tries
+    settings = settled(bundle, in_place(config, settings))  # once for all adapters that it tries
 
     def self_test(blob: bytes | None) -> Forecaster:
         if blob is not None and (binding := decode(blob).binding) is not None:
@@ -67,7 +68,19 @@ def workshop_of(config: DeviceConfig, *, settings: SessionSettings | None = None
     def open_learnable(blob: bytes | None) -> Learnable:
         return LearningSession.open(config.bundle, blob, settings=settings)
 
-    return OwnAdapters(config, bundle, open_learnable, settings=settings)
+    return OwnAdapters(config, bundle, open_learnable, settings=in_place(config, settings))
+
+
+def in_place(config: DeviceConfig, settings: SessionSettings | None) -> SessionSettings:
+    """Put forecasts where a monitor's settings say; what learns stays on the processor, where it is proven."""
+    place = config.session
+    return replace(
+        settings or SessionSettings(),
+        provider=place.provider,
+        library=place.library,
+        options=place.options,
+        cpu_fallback=place.cpu_fallback,
+    )
 
 
 def recorded_stays(config: DeviceConfig, path: Path) -> Iterator[Stay]:

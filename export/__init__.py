@@ -4,6 +4,7 @@
     export_precision(bundle, out=..., precision="int8", adapted=names)              -> PrecisionExport
     export_optimum(model, family="chronos-t5", out=..., provenance=...)             -> OptimumExport
     export_learning(model, bundle, learnable="biases", loss=...)                    -> LearningExport
+    export_static(model, bundle, context_length=512, batch=1)                       -> StaticExport
     export_adapter(bundle=..., base=..., tuned=..., deltas=..., contexts=..., ...)  -> AdapterExport
 
 Names load on first use: an error's class does not import torch.
@@ -21,11 +22,13 @@ _SURFACE = {
     "LearningExport": "export.learning",
     "OptimumExport": "export.optimum_layout",
     "PrecisionExport": "export.quantize",
+    "StaticExport": "export.static",
     "export_adapter": "export.adapter",
     "export_base": "export.base",
     "export_learning": "export.learning",
     "export_optimum": "export.optimum_layout",
     "export_precision": "export.quantize",
+    "export_static": "export.static",
     "with_calibration": "export.adapter",
 }
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from device_runtime.errors import SelfTestError
 from device_runtime.forecast import choose_answer as answers
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.choose_answer import CONTEXT_LENGTH, NUDGE, ROUNDOFF, SEEN, FloatArray, probes, tolerances
+from device_runtime.forecast.choose_answer import CONTEXT_LENGTH, NUDGE, ROUNDOFF, FloatArray, probes, tolerances
+from device_runtime.forecast.known_answer import SEEN
 from device_runtime.format.adapter import KnownAnswer
 from export.errors import ExportError
 

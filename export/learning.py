@@ -92,8 +92,8 @@ def export_learning(
             f"{manifest} exists; learning graphs are written once",
             hint="devices pin it by its digest: export the base to a new folder for other graphs",
         )
-    _check_numbers(model, bundle)
-    with _room(bundle.path) as room, one_thread():
+    check_numbers(model, bundle)
+    with scratch_room(bundle.path) as room, one_thread():
         progress("trace", 0, 1)
         wanted = [part for part in parts(model, names) if part.name != STATE or has_state(bundle.manifest, learnable)]
         graphs = _graphs(model.eval(), wanted, bundle, room)
@@ -151,7 +151,7 @@ def learnable_names(manifest: Manifest, learnable: str) -> list[str]:
     return names
 
 
-def _check_numbers(model: nn.Module, bundle: Bundle) -> None:
+def check_numbers(model: nn.Module, bundle: Bundle) -> None:
     """Refuse a model that is not the one the bundle was exported from, as far as its tensor table tells."""
     own = dict(model.named_parameters())
     for index, entry in enumerate(bundle.manifest.tensors):
@@ -230,10 +230,10 @@ def _compose(
 
 
 @contextmanager
-def _room(bundle: Path) -> Iterator[Path]:
+def scratch_room(bundle: Path) -> Iterator[Path]:
     """Give a scratch folder inside a bundle's. Raises `ExportError` where nothing can be written there."""
     try:
-        with tempfile.TemporaryDirectory(dir=bundle, prefix=".learning.") as scratch:
+        with tempfile.TemporaryDirectory(dir=bundle, prefix=".export.") as scratch:
             yield Path(scratch)
     except OSError as error:
         raise ExportError(

@@ -24,6 +24,8 @@ VERBS = {
     "update": "fetch and try what the fleet's repository offers",
     "audit": "export and verify the device's log",
     "bench": "time forecasts and activation on this device",
+    "providers": "list where this device can run a base",
+    "prove": "measure a base on an accelerator, so that it may run there",
 }
 
 

@@ -65,8 +65,48 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def session_options(function: F) -> F:
     """Add the options of `device_runtime.forecast.session.SessionSettings`."""
+    return thread_options(place_options(function))
+
+
+def place_options(function: F) -> F:
+    """Add ``--provider`` and what goes with it."""
+    provider = click.option(
+        "--provider",
+        metavar="NAME[:DEVICE]",
+        help="Run on this execution provider, such as openvino or openvino:gpu; `edge-tsfm-device providers` lists "
+        "them.  [default: cpu]",
+    )
+    return provider_options(provider(function))
+
+
+def provider_options(function: F) -> F:
+    """Add what goes with ``--provider``."""
     for option in (
-        click.option("--provider", "providers", multiple=True, help="ONNX Runtime execution provider, in order."),
+        click.option(
+            "--cpu-fallback", is_flag=True, help="Let the processor run nodes that the provider does not take."
+        ),
+        click.option(
+            "--provider-option",
+            "options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=lambda ctx, param, pairs: _pairs(pairs),
+            help="An option of the provider's own; repeatable.",
+        ),
+        click.option(
+            "--provider-library",
+            "library",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The provider's plugin library.  [default: that of its Python package]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def thread_options(function: F) -> F:
+    """Add the options of the processor's own threads."""
+    for option in (
         click.option(
             "--spinning/--no-spinning",
             default=False,
@@ -124,11 +164,23 @@ def warn_of_accepted(forecast: Forecast) -> None:
         click.echo(f"the adapter is for {forecast.binding}; used for another {names}, accepted by hand", err=True)
 
 
-def settings(threads: int, spinning: bool, providers: tuple[str, ...]) -> Any:
+def settings(provider: str | None, **given: Any) -> Any:
     """Make session settings of the options' values."""
     from device_runtime.forecast.session import SessionSettings
 
-    return SessionSettings(threads=threads, spinning=spinning, providers=providers or ("CPUExecutionProvider",))
+    if provider is None and (idle := [name for name in ("library", "options", "cpu_fallback") if given.get(name)]):
+        option = {"library": "--provider-library", "options": "--provider-option", "cpu_fallback": "--cpu-fallback"}
+        raise click.UsageError(f"{option[idle[0]]} is for a --provider")
+    chosen = given if provider is None else {**given, "provider": provider}
+    return SessionSettings(**chosen)
+
+
+def _pairs(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Read KEY=VALUE."""
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise click.BadParameter(f"want KEY=VALUE, got {pair!r}", param_hint="--provider-option")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def settled_threads(bundle: Bundle, session: SessionSettings) -> SessionSettings:

@@ -21,13 +21,14 @@ def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
     from device_runtime.cli.signed_only import check_signed
     from device_runtime.forecast.bundle import Bundle
     from device_runtime.forecast.forecaster import Forecaster
+    from device_runtime.forecast.known_answer import allowed_by
 
     data, base = check_signed(adapter), Bundle.open(bundle)
     forecaster = Forecaster.open(base, data, settings=settled_threads(base, settings(**session)))
     merged = forecaster.adapter
     assert merged is not None
     assert merged.known_answer is not None  # or open() had refused it
-    off_by, allowed = forecaster.self_test(), merged.known_answer.tolerance
+    off_by, allowed = forecaster.self_test(), allowed_by(merged.known_answer, forecaster.beside)
     report: dict[str, Any] = {
         "base": forecaster.bundle.digest.hex(),
         "adapter": forecaster.adapter_digest,
@@ -36,6 +37,7 @@ def command(bundle: Path, adapter: Path, as_json: bool, **session: Any) -> None:
         "forced": merged.forced,
         "binding": merged.binding and merged.binding.to_dict(),
         "known_answer": {"off_by": off_by, "allowed": allowed},
+        **({"provider": forecaster.proof.provider} if forecaster.proof else {}),
     }
     if as_json:
         click.echo(json.dumps(report))

@@ -93,6 +93,8 @@ def command(
         raise click.UsageError("want either BUNDLE, perhaps with --adapter, or --config")
     if accept and config_path is not None:
         raise click.UsageError("--accept-difference: a monitor's settings say accept_differences")
+    if session["provider"] is not None and config_path is not None:
+        raise click.UsageError("--provider: a monitor's settings say it in [session]")
     forecaster = _forecaster(bundle, adapter, config_path, accept, session)
     if isinstance(forecaster, Forecaster):  # a monitor's host may get another adapter: it is asked at each forecast
         for signal in signals:

@@ -18,7 +18,7 @@ from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.contexts import synthetic_contexts
 from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.families.model import Model, Sampler
-from device_runtime.forecast.known_answer import widest_tolerance
+from device_runtime.forecast.known_answer import SEEN, widest_tolerance
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.adapter import KnownAnswer
 
@@ -39,7 +39,6 @@ NUDGE = 4 * 4096**0.5 * ROUNDOFF
 DRAWS = 16
 MARGIN = 2.0  # the exporter's processor is off, and the device's
 LEVEL = 16 * ROUNDOFF  # of the context's largest number: forecasts are small numbers added to their level
-SEEN = 4.0  # the adapter's effect, in tolerances, without which the test would pass unmerged
 
 
 def choose_known_answer(
@@ -83,10 +82,16 @@ def probes(
     The sessions are closed again: those of a large base are twice its size.
     """
     model = _model(bundle, merged, settings)
-    size = PROBE_STEPS * len(bundle.manifest.quantile_levels)
-    if isinstance(model, Sampler):
-        size = min(size, bundle.manifest.prediction_length)  # one number a step
+    size = probe_size(bundle, model)
     return np.stack([model.probe(context, size) for context in contexts])
+
+
+def probe_size(bundle: Bundle, model: Model) -> int:
+    """Return how many numbers a known-answer test compares."""
+    size = PROBE_STEPS * len(bundle.manifest.quantile_levels)
+    return (
+        min(size, bundle.manifest.prediction_length) if isinstance(model, Sampler) else size
+    )  # a sampler's: one a step
 
 
 def tolerances(

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from device_runtime.errors import ForecastError, InputError, UnsupportedError
+from device_runtime.errors import ForecastError, InputError
 from device_runtime.files import about, read_bounded
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.families import FAMILIES
 from device_runtime.forecast.families.model import Grouper, Model, Sampler
 from device_runtime.forecast.groups import arrange
-from device_runtime.forecast.known_answer import prove, unproven
+from device_runtime.forecast.known_answer import check_seen, prove, unproven
 from device_runtime.forecast.merge import check_base, merge
+from device_runtime.forecast.placed import placed
 from device_runtime.forecast.quantiles import ascending, at_levels, calibrate, sample_quantiles
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.forecast.threads import settled
@@ -26,6 +26,7 @@ from device_runtime.format.binding import Binding, Use, check, check_names
 from device_runtime.format.blob import blob_size, decode, read_header
 from device_runtime.format.envelope import MAX_SIGNATURES_SIZE
 from device_runtime.format.layout import MAX_BLOB_SIZE
+from device_runtime.format.proofs import Proof
 
 FloatArray = NDArray[np.float32]
 
@@ -71,8 +72,10 @@ class Forecaster:
         adapter_digest: str | None,
         use: Use | None = None,
         accepted: Collection[str] = (),
+        proof: Proof | None = None,
     ) -> None:
         self.bundle = bundle
+        self.proof = proof  # that the base may run on the session's provider; None: it runs on the processor
         self.adapter = adapter
         self.adapter_digest = adapter_digest
         self.use = use or Use()  # what is forecast, unless a forecast says otherwise
@@ -104,14 +107,12 @@ class Forecaster:
         check_names(accept)
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
-        family = FAMILIES.get(bundle.manifest.family)
-        if family is None:
-            raise UnsupportedError(f"family {bundle.manifest.family!r}; this runtime knows {', '.join(FAMILIES)}")
         settings = settled(bundle, settings or SessionSettings())
+        bundle, family, proof = placed(bundle, settings)
         if adapter is None:
-            alone = cls(bundle, family(bundle, {}, settings), None, None, use, accept)
-            alone.self_test()
-            return alone
+            base = cls(bundle, family(bundle, {}, settings), None, None, use, accept, proof)
+            base.self_test()
+            return base
         if not isinstance(adapter, bytes):
             data = read_bounded(Path(adapter), MAX_BLOB_SIZE + MAX_SIGNATURES_SIZE)
             with about(adapter):
@@ -124,9 +125,12 @@ class Forecaster:
         with bundle.in_memory():  # what is merged into is what the sessions are opened with
             merged = merge(bundle.manifest, bundle.tensor, decoded)
             model = family(bundle, merged, settings)
-        forecaster = cls(bundle, model, decoded, hashlib.sha256(blob).hexdigest(), use, accept)
+        forecaster = cls(bundle, model, decoded, hashlib.sha256(blob).hexdigest(), use, accept, proof)
         if decoded.known_answer is not None:
             forecaster.self_test()
+            if forecaster.beside:
+                alone = family(bundle, {}, settings)
+                check_seen(bundle.manifest, decoded, alone.probe, beside=forecaster.beside)
         elif not allow_unproven:
             raise unproven()
         return forecaster
@@ -137,7 +141,12 @@ class Forecaster:
         It is in the target's unit. Raises `SelfTestError` if it exceeds the tolerance, or if the tolerance is so wide
         that passing would prove nothing (FORMAT.md §7). Returns None if there is no test.
         """
-        return prove(self.bundle.manifest, self.adapter, self._model.probe)
+        return prove(self.bundle.manifest, self.adapter, self._model.probe, beside=self.beside)
+
+    @property
+    def beside(self) -> float:
+        """What the provider may add to a known answer's tolerance, in standard deviations of the context."""
+        return 0.0 if self.proof is None else self.proof.tolerance_ppm / 1e6
 
     def forecast(
         self,

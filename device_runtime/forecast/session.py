@@ -1,9 +1,10 @@
-"""The only module that imports ONNX Runtime: a graph, its base and the merged tensors become a session."""
+"""Sessions of ONNX Runtime: a graph, its base and the merged tensors become one, on the processor or a provider."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from device_runtime.errors import ForecastError, MergeError, MissingLibraryError, StorageError
+from device_runtime.forecast.aside import stdout_aside
 from device_runtime.forecast.bundle import Bundle
+from device_runtime.forecast.proofs import require_proof
+from device_runtime.forecast.providers import CPU, CPU_PROVIDER, Chosen, choose
 from device_runtime.format.quantised import initializers
 
 GRAPH_SUFFIX = ".onnx"
@@ -32,7 +36,11 @@ class SessionSettings:
     spinning: bool = False  # threads that wait busily are faster and take a core from the monitor
     memory_arena: bool = False  # an arena trades memory for nothing at batch 1
     prepacking: bool = True  # without it a session is smaller and slower
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    provider: str = CPU  # "cpu", or another as `device_runtime.forecast.providers.choose` takes it
+    library: Path | None = None  # a plugin's, instead of that of its Python package
+    options: Mapping[str, str] = field(default_factory=dict)  # the provider's own
+    cpu_fallback: bool = False  # nodes that the provider does not take run on the processor, instead of being refused
+    proving: bool = False  # for who measures a provider, not for a device: a provider that nobody has proven will do
     # ONNX Runtime reads weights from the bundle's folder itself, one at a time: a third of the memory while a session
     # opens. For who wrote that folder, not for a device: what changes on the disk after the check is not noticed.
     from_disk: bool = False
@@ -48,16 +56,13 @@ def open_session(
 
     Merged tensors go in through ``add_external_initializers``, which replaces them before any optimisation and
     refuses a wrong name, shape or type; ``add_initializer`` would silently be folded away (docs/adr/0002).
-    Raises `MissingLibraryError` for a provider that is not there, `StorageError` when the graph cannot be loaded and
-    `MergeError` when ONNX Runtime refuses a tensor.
+    Raises `MissingLibraryError` for a provider that is not there, `SettingsError` for one that this bundle is not
+    proven with, `StorageError` when the graph cannot be loaded and `MergeError` when ONNX Runtime refuses a tensor.
     """
     settings = settings or SessionSettings()
-    missing = set(settings.providers) - set(ort.get_available_providers())
-    if missing:
-        raise MissingLibraryError(
-            f"execution provider {', '.join(sorted(missing))} is not in this onnxruntime",
-            hint=f"available: {', '.join(ort.get_available_providers())}",
-        )
+    chosen = chosen_by(settings)
+    if chosen is not None and not settings.proving:
+        require_proof(bundle, chosen, graph, cpu_fallback=settings.cpu_fallback)
     entry = bundle.manifest.graphs[graph]
     replaced: dict[str, NDArray[np.generic]] = {}
     for i in set(merged).intersection(entry.tensors):
@@ -71,23 +76,60 @@ def open_session(
         kind = StorageError if _of_machine(error) else MergeError
         raise kind(f"{entry.file}: onnxruntime refused the merged tensors: {error}") from error
     if settings.from_disk:
-        return _created(str(bundle.path / entry.file), entry.file, options, settings)
+        return _created(str(bundle.path / entry.file), entry.file, options, chosen)
     with bundle.in_memory():
         # Not by path: these very bytes were compared with the manifest, a file may be another one by now.
         external = {name: bundle.data(name) for name in bundle.manifest.files if not name.endswith(GRAPH_SUFFIX)}
         options.add_external_initializers_from_files_in_memory(
             list(external), list(external.values()), [len(data) for data in external.values()]
         )
-        return _created(bytes(bundle.data(entry.file)), entry.file, options, settings)
+        return _created(bytes(bundle.data(entry.file)), entry.file, options, chosen)
 
 
-def _created(graph: bytes | str, name: str, options: ort.SessionOptions, settings: SessionSettings) -> Session:
-    """Open a graph, given as its bytes or its path. Raises `MergeError`, `StorageError`."""
+def chosen_by(settings: SessionSettings) -> Chosen | None:
+    """Find the provider that settings name; None: the processor alone. Raises as `providers.choose`."""
+    if settings.provider in {CPU, CPU_PROVIDER}:
+        return None
+    return choose(settings.provider, settings.library, settings.options)
+
+
+def nodes(session: Session) -> dict[str, int]:
+    """Count a session's nodes by the provider that runs them; only of one opened while proving."""
+    counts: dict[str, int] = {}
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+    return counts
+
+
+def _created(graph: bytes | str, name: str, options: ort.SessionOptions, chosen: Chosen | None) -> Session:
+    """Open a graph, given as its bytes or its path. Raises `MissingLibraryError`, `MergeError`, `StorageError`."""
     try:
-        return ort.InferenceSession(graph, options, providers=list(settings.providers))
+        if chosen is None:
+            return ort.InferenceSession(graph, options, providers=[CPU_PROVIDER])
+        providers = chosen.add_to(options)
+        with stdout_aside():
+            session = ort.InferenceSession(graph, options, **({"providers": providers} if providers else {}))
     except Exception as error:
+        if chosen is not None and not _of_machine(error):
+            raise MissingLibraryError(
+                f"{name}: {chosen.name} {chosen.version} does not run this graph: {error}", hint=_why_not(error)
+            ) from error
         kind = MergeError if "xternal initializer" in str(error) and not _of_machine(error) else StorageError
         raise kind(f"{name}: onnxruntime could not open the graph: {error}") from error
+    # onnxruntime opens on the processor where a built-in provider does not start, and only warns.
+    if chosen.provider not in session.get_providers():
+        raise MissingLibraryError(
+            f"{name}: onnxruntime did not start {chosen.provider} and would have run on the processor",
+            hint="its drivers and libraries must be found: run with ORT_LOG_LEVEL=0 to see which are not",
+        )
+    return session
+
+
+def _why_not(error: Exception) -> str | None:
+    """Say what helps where nodes would have run on the processor."""
+    if "fallback" in str(error):
+        return "--cpu-fallback lets the processor run what the provider does not; that must be proven too"
+    return None
 
 
 def _of_machine(error: Exception) -> bool:
@@ -110,6 +152,10 @@ def session_options(settings: SessionSettings) -> ort.SessionOptions:
     options.enable_cpu_mem_arena = settings.memory_arena
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
     options.add_session_config_entry("session.disable_prepacking", "0" if settings.prepacking else "1")
+    if settings.provider not in {CPU, CPU_PROVIDER} and not settings.cpu_fallback:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if settings.proving:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # KleidiAI's int8 products, used where a processor has SME, are not those that were measured at export
     # (docs/adr/0020). An ONNX Runtime that does not know the entry ignores it.
     options.add_session_config_entry("mlas.disable_kleidiai", "1")

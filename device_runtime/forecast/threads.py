@@ -14,9 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from device_runtime.errors import SettingsError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES
-from device_runtime.forecast.session import AUTO, SessionSettings
+from device_runtime.forecast.session import AUTO, SessionSettings, chosen_by
 
 MOST = 4  # threads: a forecast is too small for more
 WORTH = 0.9  # of the time with fewer threads: what takes longer than that is not worth a core
@@ -43,9 +44,16 @@ def measure(
 ) -> dict[int, float]:
     """Time forecasts of the base alone with 1, 2, 4 threads, in turn: number of threads → median milliseconds.
 
+    Raises `SettingsError` for another provider than the processor, whose threads these are.
+
     No more threads than ``cores``, by default those that this process may use; with one of them nothing is run, and
     the time is 0. The sessions are closed again.
     """
+    if chosen_by(settings) is not None:
+        raise SettingsError(
+            f"threads auto: they are the processor's, and {settings.provider} was asked for",
+            hint="give a number of threads, such as --threads 2",
+        )
     cores = cores or len(os.sched_getaffinity(0))
     counts = [count for count in (1, 2, MOST) if count <= cores]
     if counts == [1]:

@@ -36,8 +36,8 @@ MODE = 0o640
 # Numbers of AdaptRules, in the order of the file; whole ones are written without a point.
 NUMBERS = (
     "windows", "new_windows", "kept_windows", "keep_on_disk", "stride", "steps", "batch", "first_windows", "rate",
-    "average", "blend", "anchor", "clip_norm", "cap_tensor", "cap_day", "clip_spreads", "scored_windows", "promote_evidence",
-    "promote_stays", "demote_evidence", "offset_rate", "width_rate", "cap_tracking", "seed",
+    "average", "blend", "anchor", "clip_norm", "cap_tensor", "cap_day", "clip_spreads", "scored_windows",
+    "promote_evidence", "promote_stays", "demote_evidence", "offset_rate", "width_rate", "cap_tracking", "seed",
 )  # fmt: skip
 CLEAN = ("jump_spreads", "jump_share", "jump_steps", "flat_steps")
 

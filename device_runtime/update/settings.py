@@ -18,6 +18,7 @@ from device_runtime.update.counter import TPM, counter_for
 from device_runtime.update.health import HealthRules
 from device_runtime.update.policy import Policy
 from device_runtime.update.rollout import NAME
+from device_runtime.update.session_settings import SessionPlace
 from device_runtime.update.web import check_address
 
 MAX_CONFIG_SIZE = 65_536  # bytes
@@ -49,6 +50,7 @@ class DeviceConfig:
     health: HealthRules = field(default_factory=HealthRules)
     quality: QualityRules = field(default_factory=QualityRules)
     adapt: AdaptSettings = field(default_factory=AdaptSettings)
+    session: SessionPlace = field(default_factory=SessionPlace)
 
     def __post_init__(self) -> None:
         """Check names and keys."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from device_runtime.cli.asked import taken
-from device_runtime.cli.options import accept_option
+from device_runtime.cli.options import accept_option, place_options, settings
 from device_runtime.cli.read_options import min_observed_option
 from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.progress import Progress, quiet_option
@@ -79,6 +79,7 @@ WAIT = 60.0  # seconds for another evaluation to write the same files
 )
 @click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="Folder for its pictures as PNG.")
 @accept_option
+@place_options
 @quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
@@ -101,13 +102,17 @@ def command(
     intervals by bootstrap over patients. Says so if the adapter does not beat its base.
     """
     from device_runtime.cli.formulas import warn_of_formulas
+    from device_runtime.forecast.session import SessionSettings
     from edge_tsfm.data import DataOptions
     from edge_tsfm.report.text import report_csv, report_text
     from edge_tsfm.runs.evaluate import Options, evaluate_run, read_for
 
     trained = open_run(run)
     _check_options(trained, given["bundle"], given["adapter"], block_length)
-    scored = taken(Options, given)
+    session = settings(**taken(SessionSettings, given))
+    if session != SessionSettings() and given["bundle"] is None:
+        raise click.UsageError("--provider is for --bundle: the other forecasts are torch's")
+    scored = {**taken(Options, given), "session": session}
     options = Options(part=split, allow_trained=allow_trained_patients, block_length=block_length, **scored)
     dataset = read_for(trained, data, DataOptions.of(given), target=target)
     work = Work()

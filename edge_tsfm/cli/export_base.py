@@ -14,6 +14,7 @@ import click
 
 from device_runtime.cli.options import FiniteRange
 from edge_tsfm.cli.export_learning import learnable_type, learning_record, say_learning
+from edge_tsfm.cli.export_static import Shape, say_static, static_record
 from edge_tsfm.cli.paths import Existing
 from edge_tsfm.cli.progress import export_bar
 from edge_tsfm.cli.runs import open_run
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.models import Base
     from edge_tsfm.runs.run import Run
-    from export import BaseExport, LearningExport, PrecisionExport
+    from export import BaseExport, LearningExport, PrecisionExport, StaticExport
 
 Progress = Callable[[str, int, int], None]
 
@@ -69,6 +70,12 @@ Progress = Callable[[str, int, int], None]
     help="Add the graphs with which a monitor learns these (export learning).  [default: none]",
 )
 @click.option(
+    "--static",
+    "shape",
+    type=Shape(),
+    help="Add a graph of this fixed shape for accelerators that take no other (export static).  [default: none]",
+)
+@click.option(
     "--run",
     type=Existing(file_okay=False),
     help="Measure also on this run's validation patients, and how much of its adapter's effect is kept.",
@@ -85,6 +92,7 @@ def export_base_command(
     max_deviation: float | None,
     added_biases: bool,
     learnable: str | None,
+    shape: tuple[int, int] | None,
     run: Path | None,
     data: Path | None,
     as_json: bool,
@@ -115,13 +123,15 @@ def export_base_command(
         raise click.UsageError(
             "--learnable has no graphs for int8-merged: a gradient is of floats; use int8 or float32"
         )
+    if shape is not None and (layout == "optimum" or precision != "float32"):
+        raise click.UsageError("--static is for bundles in float32: an accelerator has a precision of its own")
     base = load_base(name)
     if added_biases:
         base = with_added_biases(base)
     if layout == "optimum":
         _optimum(base, out, adapter, as_json)
         return
-    beside = _Learning(base, learnable)
+    beside = _Beside(base, learnable, shape)
     with export_bar("export base", hidden=as_json) as progress:
         if precision == "float32":
             result = _float32(base, out, progress, beside)
@@ -131,33 +141,47 @@ def export_base_command(
             with tempfile.TemporaryDirectory() as scratch:
                 result = _float32(base, Path(scratch) / "float32", progress)
                 reduced = _reduced(result.path, out, precision, {**options, "beside": beside}, progress)
-    learning = None if beside.result is None else replace(beside.result, path=out)
+    learning = None if beside.learning is None else replace(beside.learning, path=out)
+    static = None if beside.static is None else replace(beside.static, path=out)
     if as_json:
         record = _record(result, reduced)
-        click.echo(json.dumps(record if learning is None else {**record, "learning": learning_record(learning)}))
+        record |= {} if learning is None else {"learning": learning_record(learning)}
+        record |= {} if static is None else {"static": static_record(static)}
+        click.echo(json.dumps(record))
         return
     _say(base.bundle_name, result, reduced)
     if learning is not None:
         say_learning(learning)
+    if static is not None:
+        say_static(static)
 
 
-class _Learning:
-    """Adds learning graphs to a bundle before it appears, where some are wanted."""
+class _Beside:
+    """Adds learning graphs and a static one to a bundle before it appears, where they are wanted."""
 
-    def __init__(self, base: Base, learnable: str | None) -> None:
+    def __init__(self, base: Base, learnable: str | None, shape: tuple[int, int] | None) -> None:
         from export.learning import learning_parts
+        from export.static import find_part
 
+        # What a family does not have is refused before anything slow begins.
         if learnable is not None:
-            learning_parts(base.family)  # a family that has none is refused before anything slow begins
-        self.base, self.learnable = base, learnable
-        self.result: LearningExport | None = None
+            learning_parts(base.family)
+        if shape is not None:
+            find_part(base.family)(base.model, *shape)
+        self.base, self.learnable, self.shape = base, learnable, shape
+        self.learning: LearningExport | None = None
+        self.static: StaticExport | None = None
 
     def __call__(self, bundle: Bundle) -> None:
         """Write them, if they are wanted."""
         from edge_tsfm.runs.learning import add_learning
+        from export import export_static
 
         if self.learnable is not None:
-            self.result = add_learning(self.base, bundle, self.learnable)
+            self.learning = add_learning(self.base, bundle, self.learnable)
+        if self.shape is not None:
+            steps, batch = self.shape
+            self.static = export_static(self.base.model, bundle, context_length=steps, batch=batch)
 
 
 def _float32(

@@ -14,6 +14,7 @@ from torch import nn
 
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.quantiles import calibrate
+from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.binding import check
 from device_runtime.nearest import did_you_mean_path
 from edge_tsfm.data import DataOptions, Dataset, Part, Windows, read_dataset
@@ -50,6 +51,7 @@ class Options:
     calibrate: bool = False  # also with quantiles calibrated on the run's validation patients
     bundle: Path | None = None  # also what the device's runtime forecasts with this ...
     adapter: Path | None = None  # ... and this blob of the run
+    session: SessionSettings | None = None  # ... in such a session
     accept: tuple[str, ...] = ()  # differences from the run's signal and interval, by name
     most: int | None = None  # windows, drawn by the seed; None: all
     seed: int = 0
@@ -148,7 +150,7 @@ def _on_device(run: Run, dataset: Dataset, options: Options) -> dict[str, Foreca
     """Open what the device would forecast the dataset with; nothing where no bundle was given."""
     if options.bundle is None or options.adapter is None:
         return {}
-    return device_forecasters(run, options.bundle, options.adapter, use_of(dataset), options.accept)
+    return device_forecasters(run, options.bundle, options.adapter, use_of(dataset), options.accept, options.session)
 
 
 def _accepted(run: Run, dataset: Dataset, accept: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_runtime.forecast.forecaster import Forecaster
+from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.binding import Use
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.evaluation.report import DEVICE, DEVICE_BASE
@@ -20,7 +21,12 @@ from export.manifest import names_run
 
 
 def device_forecasters(
-    run: Run, bundle: Path, adapter: Path, use: Use, accept: Collection[str] = ()
+    run: Run,
+    bundle: Path,
+    adapter: Path,
+    use: Use,
+    accept: Collection[str] = (),
+    settings: SessionSettings | None = None,
 ) -> dict[str, Forecaster]:
     """Open ``bundle`` with ``adapter``, as `DEVICE`, and alone, as `DEVICE_BASE`, to forecast what ``use`` says.
 
@@ -28,7 +34,7 @@ def device_forecasters(
     exported from ``run``, and every error of `Forecaster.open`.
     """
     opened = run.open_bundle(bundle)
-    merged = Forecaster.open(opened, adapter, use=use, accept=accept)
+    merged = Forecaster.open(opened, adapter, use=use, accept=accept, settings=settings)
     assert merged.adapter is not None
     if not names_run(merged.adapter.metadata, run.parameters_digest):
         made = merged.adapter.metadata.get("run", "not recorded")
@@ -36,7 +42,7 @@ def device_forecasters(
             f"{adapter} was exported from run {made}, this is run {run.parameters_digest[:16]}",
             hint=f"edge-tsfm export adapter {run.path} --bundle {bundle} --out ADAPTER",
         )
-    return {DEVICE: merged, DEVICE_BASE: Forecaster.open(opened)}
+    return {DEVICE: merged, DEVICE_BASE: Forecaster.open(opened, settings=settings)}
 
 
 def device_facts(forecaster: Forecaster) -> dict[str, Any]:
@@ -49,6 +55,7 @@ def device_facts(forecaster: Forecaster) -> dict[str, Any]:
         "adapter_version": adapter.version if adapter else None,
         "calibrated": adapter is not None and adapter.calibration is not None,
         "onnxruntime": version("onnxruntime"),
+        **({"provider": forecaster.proof.provider} if forecaster.proof else {}),
     }
 
 

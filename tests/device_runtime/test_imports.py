@@ -13,6 +13,7 @@ EVERYWHERE = {"numpy", "device_runtime"}
 # The update client is an extra; its libraries are imported by these modules alone.
 ALLOWED = {
     "session.py": {"onnxruntime"},
+    "providers.py": {"onnxruntime"},
     "envelope.py": {"cryptography"},
     "adapt_export.py": {"cryptography"},  # in the one function that signs
 }

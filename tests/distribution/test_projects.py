@@ -12,6 +12,7 @@ import edge_tsfm
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+ON_DEVICE = ("agent", "openvino", "qnn")  # extras
 SAME = ("requires-python", "license", "license-files")
 
 
@@ -31,7 +32,7 @@ def test_the_device_needs_what_the_tree_needs_without_extras() -> None:
     for name in (*SAME, "dependencies"):
         assert DEVICE["project"][name] == TREE["project"][name], name
     assert DEVICE["project"]["optional-dependencies"] == {
-        "agent": TREE["project"]["optional-dependencies"]["agent"],
+        extra: TREE["project"]["optional-dependencies"][extra] for extra in ON_DEVICE
     }
 
 
@@ -40,7 +41,7 @@ def test_the_workstation_has_the_trees_extras() -> None:
         assert WORKSTATION["project"][name] == TREE["project"][name], name
     wanted = dict(TREE["project"]["optional-dependencies"])
     del wanted["dev"]  # work in a clone
-    wanted["agent"] = ["edge-tsfm-device[agent]"]
+    wanted |= {extra: [f"edge-tsfm-device[{extra}]"] for extra in ON_DEVICE}
     assert WORKSTATION["project"]["optional-dependencies"] == wanted
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from device_runtime.errors import SettingsError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format.adapter import Calibration
@@ -118,6 +119,16 @@ def test_bundle_and_adapter_go_together(exported: Exported) -> None:
         result = invoke(exported.run, *one)
         assert result.exit_code == 2
         assert "go together" in result.output
+
+
+def test_a_provider_is_for_the_bundle_and_must_be_proven(exported: Exported) -> None:
+    alone = invoke(exported.run, "--provider", "openvino")
+    assert alone.exit_code == 2
+    assert "--provider is for --bundle" in alone.output
+    place = ("--provider", "CPUExecutionProvider:cpu", "--cpu-fallback")
+    result = invoke(exported.run, "--bundle", exported.bundle, "--adapter", exported.blob, *place)
+    assert isinstance(result.exception, SettingsError)
+    assert "nobody has proven" in str(result.exception)
 
 
 def test_another_runs_blob_is_refused(exported: Exported) -> None:
