@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from device_runtime.cli import cli
+from device_runtime.errors import SettingsError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.session import AUTO, SessionSettings
@@ -91,3 +92,10 @@ def test_what_is_no_number_of_threads_is_a_usage_error(count: str) -> None:
     result = CliRunner().invoke(cli, ["bench", str(BUNDLE), "--threads", count])
     assert result.exit_code == 2
     assert "--threads" in result.output
+
+
+def test_the_threads_of_another_provider_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("device_runtime.forecast.threads.chosen_by", lambda settings: object())
+    with pytest.raises(SettingsError, match="openvino was asked for") as refused:
+        measure(Bundle.open(BUNDLE), SessionSettings(threads=AUTO, provider="openvino"))
+    assert "--threads 2" in str(refused.value.hint)
