@@ -11,10 +11,10 @@ edge_tsfm`` loads neither torch nor ONNX Runtime.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from device_runtime.binder import bind, check_keys
 from edge_tsfm.errors import ConfigError, DataError, GateRefusedError
@@ -24,10 +24,41 @@ if TYPE_CHECKING:
 
     from edge_tsfm.data.sources import Source
     from edge_tsfm.runs.evaluate import Evaluation
+    from edge_tsfm.runs.groups import TrainedGroups
     from edge_tsfm.runs.run import Run
     from edge_tsfm.training.callbacks import Callback
+    from edge_tsfm.training.config import TrainConfig
 
 IN_MEMORY = "DataFrame"  # a run's record, where it was trained on a frame
+
+
+GroupCallbacks = Callable[[str, Path], "Sequence[Callback]"]  # group and its folder → its callbacks
+
+
+@overload
+def train(
+    data: Any,
+    *,
+    out: str | Path,
+    target: str | None = None,
+    method: str = "fourierft",
+    callbacks: Sequence[Callback] = (),
+    group_by: None = None,
+    **options: Any,
+) -> Run: ...
+
+
+@overload
+def train(
+    data: Any,
+    *,
+    out: str | Path,
+    target: str | None = None,
+    method: str = "fourierft",
+    callbacks: GroupCallbacks = lambda *_: (),
+    group_by: str,
+    **options: Any,
+) -> TrainedGroups: ...
 
 
 def train(
@@ -36,15 +67,20 @@ def train(
     out: str | Path,
     target: str | None = None,
     method: str = "fourierft",
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] | GroupCallbacks = (),
+    group_by: str | None = None,
     **options: Any,
-) -> Run:
+) -> Run | TrainedGroups:
     """Adapt a frozen base to ``data`` and write the run folder ``out``; ``edge-tsfm train`` has the same options.
 
     ``options`` are those of the command, with underscores: ``base``, ``steps``, ``context_length``, ``interval``, …;
     ``resume`` continues a run that was killed, ``force`` accepts an adapter that the gate refuses, ``log_to`` names
     tools that log the run (``["tensorboard"]``). ``callbacks`` are called during training: `edge_tsfm.Callback`. A run
     has no copy of data: to evaluate or export one that was trained on a frame, pass the frame again.
+
+    ``group_by`` names a column: every value of it gets an adapter and a run folder in ``out``, all trained together.
+    The result has ``runs`` and ``failed`` by group, whatever the gate says; ``callbacks`` is then a function that
+    returns those of a group, given its name and folder. ``ray`` is a cluster's address (docs/guides/groups.md).
 
     Raises `GateRefusedError` if the adapter does not beat its frozen base on validation patients, unless ``force``
     accepts it all the same; the run folder is kept, and ``load_run`` opens it. Raises `ConfigError`, `DataError`,
@@ -53,31 +89,77 @@ def train(
     from edge_tsfm.runs.log_to import open_loggers
     from edge_tsfm.runs.train import train as train_run
     from edge_tsfm.training.callbacks import checked
-    from edge_tsfm.training.config import TrainConfig
 
-    heard = checked(callbacks)
     source = _source(data)
-    resume, force = (bool(options.pop(name, False)) for name in ("resume", "force"))
-    log_to = options.pop("log_to", ())
-    log_to = (log_to,) if isinstance(log_to, str) else log_to
-    known = {field.name for field in fields(TrainConfig)} - {"data"} | {"resume", "force", "log_to"}
-    check_keys(options, sorted(known), "", error=ConfigError)
-    named = str(Path(source).resolve()) if isinstance(source, str | Path) else IN_MEMORY
-    config = TrainConfig.from_dict({"data": named, "target": target, "method": method, **options})
+    if group_by is not None:
+        return _train_groups(source, Path(out), group_by, callbacks, {"target": target, "method": method, **options})
+    heard = checked(callbacks)
+    config, asked = _configured(source, {"target": target, "method": method, **options})
     run = train_run(
         config,
         Path(out),
-        resume=resume,
-        force=force,
-        callbacks=[*heard, *open_loggers(log_to, Path(out))],
-        source=None if named != IN_MEMORY else source,
+        resume=asked.resume,
+        force=asked.force,
+        callbacks=[*heard, *open_loggers(asked.log_to, Path(out))],
+        source=_in_memory(source),
     )
-    if not run.gate["accepted"] and not force:
+    if not run.gate["accepted"] and not asked.force:
         raise GateRefusedError(
             f"the adapter is not accepted: {run.gate['reason']}",
             hint="\nhint: ".join([*run.record["advice"], f"the run is kept in {out}: edge_tsfm.load_run opens it"]),
         )
     return run
+
+
+def _train_groups(source: Source, out: Path, column: str, callbacks: Any, options: dict[str, Any]) -> TrainedGroups:
+    """Do what `train` says of ``group_by``."""
+    from edge_tsfm.runs.groups import train_groups
+    from edge_tsfm.runs.log_to import open_group_loggers
+    from edge_tsfm.training.callbacks import checked
+
+    ray = options.pop("ray", None)
+    config, asked = _configured(source, options)
+    if callbacks and not callable(callbacks):
+        raise ConfigError(
+            "callbacks: with group_by want a function of a group's name and folder that returns its callbacks",
+            hint="callbacks=lambda name, folder: [MyCallback(name)]",
+        )
+    loggers = open_group_loggers(asked.log_to)
+
+    def hearing(name: str, folder: Path) -> Sequence[Callback]:
+        own = checked(callbacks(name, folder)) if callbacks else ()
+        return [*own, *loggers(name, folder)]
+
+    return train_groups(
+        config, out, column, source=_in_memory(source), resume=asked.resume, force=asked.force, hearing=hearing, ray=ray
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Options of `train` that are no part of a run's configuration."""
+
+    resume: bool
+    force: bool
+    log_to: tuple[str, ...]
+
+
+def _configured(source: Source, options: dict[str, Any]) -> tuple[TrainConfig, _Asked]:
+    """Divide the options of `train`. Raises `ConfigError` for an unknown one."""
+    from edge_tsfm.training.config import TrainConfig
+
+    resume, force = (bool(options.pop(name, False)) for name in ("resume", "force"))
+    log_to = options.pop("log_to", ())
+    known = {field.name for field in fields(TrainConfig)} - {"data"} | {"resume", "force", "log_to"}
+    check_keys(options, sorted(known), "", error=ConfigError)
+    named = str(Path(source).resolve()) if isinstance(source, str | Path) else IN_MEMORY
+    config = TrainConfig.from_dict({"data": named, **options})
+    return config, _Asked(resume=resume, force=force, log_to=(log_to,) if isinstance(log_to, str) else tuple(log_to))
+
+
+def _in_memory(source: Source) -> Source | None:
+    """Return data that are in no file that a configuration could name."""
+    return None if isinstance(source, str | Path) else source
 
 
 def load_run(path: str | Path) -> Run:

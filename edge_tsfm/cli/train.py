@@ -51,6 +51,12 @@ from edge_tsfm.progress import Work
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="TOML with the same options."
 )
+@click.option(
+    "--group-by",
+    metavar="COLUMN",
+    help="Train an adapter for each value of a column, such as ward or bed, in one pass.",
+)
+@click.option("--ray", metavar="ADDRESS", help="With --group-by: use a Ray cluster; auto, or local to start one here.")
 @click.option("--resume", is_flag=True, help="Continue a run that was killed.")
 @click.option("--force", is_flag=True, help="Accept an adapter that the gate refuses; recorded in run and blob.")
 @log_to_option
@@ -61,6 +67,8 @@ def command(
     out: Path,
     targets: tuple[str, ...],
     config_file: Path | None,
+    group_by: str | None,
+    ray: str | None,
     resume: bool,
     force: bool,
     log_to: tuple[str, ...],
@@ -72,7 +80,8 @@ def command(
 
     Trains on the patients of the training split and stops early on validation patients. The gate then compares the
     adapter with its frozen base on other validation patients; without a significant gain it is not accepted (exit 3).
-    A few long series are split by time instead: --split-by time.
+    A few long series are split by time instead: --split-by time. With --group-by, OUT gets a run folder for each group;
+    one that cannot be trained does not stop the others.
     """
     from edge_tsfm.report.verdict import RunVerdict
     from edge_tsfm.runs.log_to import open_loggers
@@ -89,6 +98,15 @@ def command(
     if options["target_modules"]:
         options["target_modules"] = tuple(part.strip() for part in options["target_modules"].split(","))
     config = load_config(config_file, {"data": os.path.realpath(data) if data else None, **options})
+    if group_by is not None:
+        from edge_tsfm.cli.train_groups import train_and_say
+
+        train_and_say(
+            config, out, group_by, ray=ray, resume=resume, force=force, log_to=log_to, quiet=quiet, as_json=as_json
+        )
+        return
+    if ray is not None:
+        raise ConfigError("--ray is for --group-by", hint="one run needs no cluster")
     with Progress(f"train {config.method}", Work(), quiet=quiet) as progress:
 
         class Shown(Callback):

@@ -1,5 +1,7 @@
 """One function from a file or folder to series that can be trained on."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -43,11 +45,40 @@ def read_dataset(
 
     Raises `DataError` for data that cannot be read as asked, `ConfigError` for impossible options.
     """
+    with as_data_errors():  # before a file is opened that may be large
+        options.of_table(signal=signal, plausible=plausible)
+    opened = open_data(source, options, target=target)
+    return read_opened(opened, options, target=target, signal=signal, plausible=plausible)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Opened:
+    """A source whose columns are converted once, however often it is read."""
+
+    table: Table
+    columns: FrameColumns
+
+
+def open_data(source: Source, options: DataOptions = AS_THEY_SAY, *, target: str | None = None) -> Opened:
+    """Open what `read_dataset` reads, once for several readings of it. Raises what that raises."""
+    with as_data_errors():
+        of_table, _ = options.of_table(), options.across()
+    table = open_source(source, target=target, options=of_table)
+    return Opened(table=table, columns=FrameColumns(table.frame))
+
+
+def read_opened(
+    opened: Opened,
+    options: DataOptions,
+    *,
+    target: str | None = None,
+    signal: Signal | None = None,
+    plausible: tuple[float, float] | None = None,
+) -> Dataset:
+    """Do what `read_dataset` says with a source that is open."""
+    table, columns = opened.table, opened.columns
     with as_data_errors():
         of_table, across = options.of_table(signal=signal, plausible=plausible), options.across()
-    table = open_source(source, target=target, options=of_table)
-    columns = FrameColumns(table.frame)
-    with as_data_errors():
         reading = read(
             cells_of(table, columns),
             target,

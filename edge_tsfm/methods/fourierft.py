@@ -45,6 +45,8 @@ class FourierFT:
         """Put PEFT's layers around the chosen sites and give them the format's entries."""
         from peft import FourierFTConfig, inject_adapter_in_model
 
+        from edge_tsfm.methods.closed_form import ClosedForm
+
         names, count = fourier_sites(model, parts, options)
         counts: dict[str, int] = {}
         if options.entries != SEEDED:
@@ -65,6 +67,7 @@ class FourierFT:
             entries = self._entries(name, layer, options)
             u, v = np.divmod(entries.astype(np.int64), layer.in_features)
             layer.indices[ADAPTER] = torch.from_numpy(np.stack([u, v]))
+            ClosedForm.of(layer, ADAPTER)
         return names
 
     def owns(self, name: str) -> bool:

@@ -37,6 +37,22 @@ def check_loggers(names: Iterable[str]) -> list[Callable[[Path], Callback]]:
     return [_maker(name) for name in dict.fromkeys(names)]
 
 
+def open_group_loggers(names: Iterable[str]) -> Callable[[str, Path], list[Callback]]:
+    """Return what gives each group's run, by name and folder, the loggers of `open_loggers`.
+
+    Raises `ConfigError` as that, and for a tool that logs one run in a process.
+    """
+    chosen = tuple(dict.fromkeys(names))
+    for name in chosen:
+        _maker(name)
+    if "wandb" in chosen:
+        raise ConfigError(
+            "log_to: wandb logs one run in a process, group_by trains many",
+            hint="tensorboard or mlflow log all of them",
+        )
+    return lambda _, folder: open_loggers(chosen, folder)
+
+
 def _maker(name: str) -> Callable[[Path], Callback]:
     if name not in LOGGERS:
         hint = f"{did_you_mean(name, LOGGERS)}one of {', '.join(LOGGERS)}"

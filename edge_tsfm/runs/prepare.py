@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_tsfm.data import Dataset, Split, Windows
+from edge_tsfm.data.read import Opened, read_opened
 from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import interval_us
 from edge_tsfm.errors import ConfigError, TrainError
@@ -22,8 +24,8 @@ from edge_tsfm.models.base import Base, context_of
 from edge_tsfm.options import SEEDED
 from edge_tsfm.runs.run import CHECKPOINT_FILE, binding_of, cut, forecast, read_run_data, split_of_run
 from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.course import check_windows
 from edge_tsfm.training.entries import choose_for_run, read_entries
-from edge_tsfm.training.loop import check_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,11 @@ class Setting:
     device: torch.device
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What makes a checkpoint one of the same run."""
+        return {"configuration": self.config.to_dict(), "data": self.dataset.fingerprint, "base": self.base.digest}
+
+    @property
     def levels(self) -> tuple[float, ...]:
         """The base's quantile levels."""
         return FAMILIES[self.base.family].levels(self.base.model)
@@ -49,26 +56,29 @@ class Setting:
         return forecast(model, self.base.family, self.gate.context, self.config.prediction_length)
 
 
-def prepare(config: TrainConfig, out: Path, source: Source | None = None) -> Setting:
-    """Load and cut what ``config`` names, or ``source`` in its data's place.
+def prepare(config: TrainConfig, out: Path, source: Source | Opened | None = None, base: Base | None = None) -> Setting:
+    """Load and cut what ``config`` names, or ``source`` in its data's place and ``base`` in its base's.
 
     Entries chosen by the gradient are read from ``out``, or written there.
 
     Raises `ConfigError`, `DataError`, `ModelError` and `TrainError` for what would fail later, too.
     """
-    base = load_base(config.base)
+    base = base or load_base(config.base)
     if config.context_length > (most := context_of(base)):
         raise ConfigError(
             f"context_length {config.context_length}: base {base.name} reads at most {most} steps",
             hint=f"--context-length {most} or less; a longer one has no effect",
         )
     _try_method(config, base)
-    dataset = read_run_data(config, source)
+    if isinstance(source, Opened):
+        dataset = read_opened(source, config.reading, target=config.target)
+    else:
+        dataset = read_run_data(config, source)
     binding_of(dataset.signal, interval_us(dataset.interval), config)  # better an error now than when it is exported
     split = split_of_run(config, dataset)
     windows = _windows(config, dataset, split)
     config.season_of(dataset)  # `evaluate` will want it: better an error now than after training
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device()
     resumed = (out / CHECKPOINT_FILE).exists()
     entries = read_entries(config, out) if resumed else choose_for_run(config, base, windows["train"], out, device)
     gate = windows["gate"].draw(config.gate_windows, config.seed)
@@ -83,6 +93,11 @@ def _try_method(config: TrainConfig, base: Base) -> None:
     with torch.random.fork_rng(devices=[]):  # a method may draw: the run itself draws from its own seed
         seeded = replace(config.options, entries=SEEDED)  # others are chosen by the data, with the same refusals
         attach(copy.deepcopy(base.model), find_method(config.method), seeded)
+
+
+def training_device() -> torch.device:
+    """Return where a run is trained: on the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _windows(config: TrainConfig, dataset: Dataset, split: Split) -> dict[str, Windows]:

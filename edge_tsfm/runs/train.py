@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from device_runtime.files import write_atomic
 from edge_tsfm.data.sources import Source
 from edge_tsfm.data.use import interval_us
 from edge_tsfm.errors import TrainError
 from edge_tsfm.evaluation import apply_gate
-from edge_tsfm.evaluation.sight import look_ahead
+from edge_tsfm.evaluation.sight import Sight, look_ahead
 from edge_tsfm.models import FAMILIES
 from edge_tsfm.one_writer import is_empty, only_writer
 from edge_tsfm.progress import Work
@@ -76,25 +78,56 @@ def _train(
     remark: Callable[[str], None],
 ) -> Run:
     """Do what `train` says, alone in ``out``."""
-    _begin(out, resume=resume)
-    start = time.monotonic()
-    torch.manual_seed(config.seed)
+    check_folder(out, resume=resume)
+    since = time.monotonic()
     setting = prepare(config, out, source)
     work.plan(gate=2)
+    begun = begin_run(setting, out, since=since, heard=heard, work=work, remark=remark)
+    tuned = tune(begun.setting, out, heard.on_step, work)
+    return end_run(begun, tuned, force=force, work=work)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A run that is about to be trained, with what its frozen base forecasts."""
+
+    setting: Setting
+    out: Path
+    frozen: NDArray[np.float32]  # [N, H, Q] at the gate
+    sight: Sight | None
+    since: float  # monotonic, in seconds
+
+
+def begin_run(
+    setting: Setting,
+    out: Path,
+    *,
+    since: float,
+    heard: Callback,
+    work: Work,
+    remark: Callable[[str], None] = lambda _: None,
+) -> Begun:
+    """Forecast the gate's windows with the frozen base, and say what the gate will be able to see."""
     with work.timed("gate"):
         frozen = setting.at_the_gate(setting.base.model.to(setting.device))
     sight = look_ahead(frozen, setting.gate, setting.levels)
     remark(str(sight or "the gate has no observed target to judge by"))
     heard.on_begin(_facts(setting))
-    tuned = tune(setting, out, heard.on_step, work)
+    return Begun(setting=setting, out=out, frozen=frozen, sight=sight, since=since)
+
+
+def end_run(begun: Begun, tuned: Tuned, *, force: bool, work: Work, also: Mapping[str, Any] | None = None) -> Run:
+    """Ask the gate and write the run folder's files; ``also`` is added to its record."""
+    setting, out, sight = begun.setting, begun.out, begun.sight
     with work.timed("gate"):
         forecasts = setting.at_the_gate(tuned.model)
-    verdict = apply_gate(forecasts, frozen, setting.gate, setting.levels, seed=config.seed)
+    verdict = apply_gate(forecasts, begun.frozen, setting.gate, setting.levels, seed=setting.config.seed)
     write_tuned(setting, tuned, out)
-    record = _record(setting, tuned, out, seconds=time.monotonic() - start) | {
+    record = _record(setting, tuned, out, seconds=time.monotonic() - begun.since) | {
         "gate": verdict.to_dict() | {"unit": setting.gate.unit, "forced": bool(force and not verdict.accepted)},
         "gate_expected": None if sight is None else sight.to_dict(),
         "versions": {name: version(name) for name in ("edge-tsfm", "torch", "chronos-forecasting", "peft", "numpy")},
+        **(also or {}),
     }
     if not verdict.accepted:
         record["advice"] = advice(record, tuned.fit.curve)
@@ -156,8 +189,8 @@ def _record(setting: Setting, tuned: Tuned, out: Path, *, seconds: float) -> dic
     }
 
 
-def _begin(out: Path, *, resume: bool) -> None:
-    """Make the run folder. Raises `TrainError` when something else is there."""
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Make the folder of a run that is about to begin. Raises `TrainError` when something else is there."""
     if not is_empty(out) and not resume:
         raise TrainError(
             f"{out} is not empty", hint="give another --out, or --resume to continue a run that was killed"

@@ -14,13 +14,16 @@ from torch import nn
 from device_runtime.files import write_atomic
 from edge_tsfm.methods import attach, find_method, learning_rates
 from edge_tsfm.methods.base import Method
-from edge_tsfm.models import FAMILIES
+from edge_tsfm.methods.entries import Entries
+from edge_tsfm.models import FAMILIES, Base
 from edge_tsfm.progress import Work
 from edge_tsfm.runs.peft_form import save_peft_form
 from edge_tsfm.runs.prepare import Setting
 from edge_tsfm.runs.run import CHECKPOINT_FILE, PARAMETERS_FILE, PEFT_FOLDER
+from edge_tsfm.training.config import TrainConfig
+from edge_tsfm.training.course import Fit, Report
 from edge_tsfm.training.curves import CURVE_FILE, curve_csv, draw_curve
-from edge_tsfm.training.loop import Fit, Report, fit
+from edge_tsfm.training.loop import fit
 from export.threads import threads_for
 
 
@@ -40,28 +43,48 @@ class Tuned:
         return {name: p.detach().clone() for name, p in self.model.named_parameters() if p.requires_grad}
 
 
-def tune(setting: Setting, out: Path, report: Report, work: Work) -> Tuned:
-    """Attach the method to a copy of the base and train it; a state of the same run in ``out`` is continued."""
-    config, base = setting.config, setting.base
-    method = find_method(config.method, setting.entries)
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """A copy of a base with a method's parameters, as they begin."""
+
+    model: nn.Module
+    method: Method
+    tensors: list[str]  # that the method touches
+    rates: dict[str, float]  # peak learning rate of each parameter
+
+    def with_fit(self, fitted: Fit) -> Tuned:
+        """Return it once its parameters are the best that ``fitted`` tells of."""
+        return Tuned(model=self.model, method=self.method, tensors=self.tensors, rates=self.rates, fit=fitted)
+
+
+def attach_to(base: Base, config: TrainConfig, entries: Entries | None) -> Attached:
+    """Attach the method of ``config`` to a copy of ``base``; what it begins with by chance is the seed's alone."""
+    torch.manual_seed(config.seed)
+    method = find_method(config.method, entries)
     model = copy.deepcopy(base.model)
     tensors = attach(model, method, config.options)
     own = learning_rates(model, method, config.learning_rate)
     rates = {name: rate * config.learning_rate_factor for name, rate in own.items()}
-    with threads_for(model):
+    return Attached(model=model, method=method, tensors=tensors, rates=rates)
+
+
+def tune(setting: Setting, out: Path, report: Report, work: Work) -> Tuned:
+    """Attach the method to a copy of the base and train it; a state of the same run in ``out`` is continued."""
+    attached = attach_to(setting.base, setting.config, setting.entries)
+    with threads_for(attached.model):
         fitted = fit(
-            model.to(setting.device),
-            FAMILIES[base.family],
+            attached.model.to(setting.device),
+            FAMILIES[setting.base.family],
             setting.windows["train"],
             setting.windows["stopping"],
-            config,
-            rates=rates,
+            setting.config,
+            rates=attached.rates,
             checkpoint=out / CHECKPOINT_FILE,
-            identity={"configuration": config.to_dict(), "data": setting.dataset.fingerprint, "base": base.digest},
+            identity=setting.identity,
             report=report,
             work=work,
         )
-    return Tuned(model=model, method=method, tensors=tensors, rates=rates, fit=fitted)
+    return attached.with_fit(fitted)
 
 
 def write_tuned(setting: Setting, tuned: Tuned, out: Path) -> None:

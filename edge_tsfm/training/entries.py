@@ -16,7 +16,7 @@ from edge_tsfm.models import FAMILIES, Base
 from edge_tsfm.models.parts import find_parts
 from edge_tsfm.options import SEEDED
 from edge_tsfm.training.config import TrainConfig
-from edge_tsfm.training.loop import draw
+from edge_tsfm.training.course import draw
 
 ENTRIES_FILE = "entries.safetensors"
 GRADIENT_BATCHES = 16  # the first that training itself will see

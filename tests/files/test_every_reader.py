@@ -51,7 +51,7 @@ OTHERWISE = {
     ("edge_tsfm/data/options.py", "ReadOptions"): "fields of the options in hand",
     ("edge_tsfm/data/options.py", "DataOptions"): "fields of the options in hand",
     ("edge_tsfm/training/config.py", "DataOptions"): "fields of the configuration in hand",
-    ("edge_tsfm/training/loop.py", "Fit"): "tensors of a checkpoint whose keys were checked",
+    ("edge_tsfm/training/course.py", "Fit"): "tensors of a checkpoint whose keys were checked",
 }
 # Where `bind` is given its class by a name that is no class: which ones it may be.
 BY_NAME = {

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 
-from edge_tsfm.errors import ConfigError
 from edge_tsfm.research.study.cells import Cell
 from edge_tsfm.research.study.pool import attempt
-
-LOCAL = "local"
+from edge_tsfm.runs.ray_cluster import cluster
 
 
 def run_cells_on_ray(
@@ -19,16 +17,9 @@ def run_cells_on_ray(
 ) -> dict[str, str]:
     """Perform all cells, one core (and where this machine has some, one GPU) each; return failures as `run_cells`.
 
-    ``address`` is a cluster's, ``auto`` for the one this machine belongs to, or `LOCAL`: a cluster of this machine
-    for as long as the cells take. Raises `ConfigError` when there is no cluster.
+    ``address`` is that of `edge_tsfm.runs.ray_cluster.cluster`. Raises `ConfigError` when there is no cluster.
     """
-    import ray
-
-    try:
-        ray.init(address=address, log_to_driver=False, include_dashboard=False if address == LOCAL else None)
-    except (ConnectionError, ValueError) as error:
-        raise ConfigError(f"no Ray cluster at {address!r}: {error}", hint="ray start --head, or --ray local") from error
-    try:
+    with cluster(address) as ray:
         task = ray.remote(num_cpus=1, num_gpus=int(torch.cuda.is_available()))(_alone)
         waiting = {task.remote(cell, out.resolve()): cell for cell in cells}
         failed = {}
@@ -39,8 +30,6 @@ def run_cells_on_ray(
                 failed[cell.folder] = message
             report(cell)
         return failed
-    finally:
-        ray.shutdown()
 
 
 def _alone(cell: Cell, out: Path) -> str | None:
