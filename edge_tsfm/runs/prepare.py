@@ -69,10 +69,10 @@ def prepare(config: TrainConfig, out: Path, source: Source | Opened | None = Non
             f"context_length {config.context_length}: base {base.name} reads at most {most} steps",
             hint=f"--context-length {most} or less; a longer one has no effect",
         )
-    _try_method(config, base)
-    if isinstance(source, Opened):
+    if isinstance(source, Opened):  # its method was found to fit before anything was read
         dataset = read_opened(source, config.reading, target=config.target)
     else:
+        _try_method(config, base)
         dataset = read_run_data(config, source)
     binding_of(dataset.signal, interval_us(dataset.interval), config)  # better an error now than when it is exported
     split = split_of_run(config, dataset)
