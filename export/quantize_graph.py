@@ -38,8 +38,11 @@ def store_int8(
     """
     _split_products(model.graph, adapted)
     _lift(model.graph, adapted)
+    stored = {tensor.name for tensor in model.graph.initializer}
     folded = _optimise(model, folder)
     weights = {tensor.name: tensor for tensor in folded.graph.initializer}
+    # Tables folded from others, as position biases: beside -1e9 for a blocked step one scale for all leaves nothing.
+    tables = [node.name for node in folded.graph.node if node.op_type == "Gather" and node.input[0] not in stored]
     by_heads = [
         node.name
         for node in folded.graph.node
@@ -47,7 +50,7 @@ def store_int8(
     ]
     path = str(folder / "int8.onnx")
     common = {"weight_type": QuantType.QInt8, "reduce_range": True}
-    quantize_dynamic(folded, path, per_channel=True, nodes_to_exclude=by_heads, **common)
+    quantize_dynamic(folded, path, per_channel=True, nodes_to_exclude=[*by_heads, *tables], **common)
     if by_heads:
         quantize_dynamic(path, path, nodes_to_quantize=by_heads, **common)
     return _lower(onnx.load(path), entries)
