@@ -72,8 +72,11 @@ def quantise_rest(
     Float32 ones are at their ``entries``, ``others`` where they say.
     """
     arranged = {"op_types_to_quantize": ["Gather", "MatMul"]} if others else {}  # integers are, and need no rounding
+    stored = {tensor.name for tensor in model.graph.initializer}
     folded = _optimise(model, folder)
     weights = {tensor.name: tensor for tensor in folded.graph.initializer}
+    # Tables folded from others, as position biases: beside -1e9 for a blocked step one scale for all leaves nothing.
+    tables = [node.name for node in folded.graph.node if node.op_type == "Gather" and node.input[0] not in stored]
     by_heads = [
         node.name
         for node in folded.graph.node
@@ -81,7 +84,7 @@ def quantise_rest(
     ]
     path = str(folder / "int8.onnx")
     common = {"weight_type": QuantType.QInt8, "reduce_range": True, **arranged}
-    quantize_dynamic(folded, path, per_channel=True, nodes_to_exclude=by_heads, **common)
+    quantize_dynamic(folded, path, per_channel=True, nodes_to_exclude=[*by_heads, *tables], **common)
     if by_heads:
         quantize_dynamic(path, path, nodes_to_quantize=by_heads, **common)
     return _lower(onnx.load(path), entries, others)

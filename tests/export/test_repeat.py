@@ -45,8 +45,9 @@ def graph_of(bundle: Bundle) -> onnx.GraphProto:
 
 
 def shape_of(graph: onnx.GraphProto) -> tuple[Counter[str], list[tuple[str, tuple[int, ...]]]]:
+    """Count a graph's operators, and name its parameters: a trace's own constants are shared by the copies."""
     operators = Counter(node.op_type for node in graph.node)
-    return operators, sorted((tensor.name, tuple(tensor.dims)) for tensor in graph.initializer)
+    return operators, sorted((tensor.name, tuple(tensor.dims)) for tensor in graph.initializer if "." in tensor.name)
 
 
 def test_the_graph_is_that_of_a_whole_trace(
