@@ -321,3 +321,16 @@ def test_what_a_library_prints_does_not_get_among_forecasts() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["before", "after"]
     assert "a remark" in done.stderr
+
+
+def test_standard_output_comes_back_where_two_threads_load_libraries() -> None:
+    code = (
+        "import threading, time\nfrom device_runtime.forecast.aside import stdout_aside\n"
+        "inside, left = threading.Event(), threading.Event()\n"
+        "def first():\n    with stdout_aside():\n        inside.set()\n        time.sleep(0.3)\n    left.set()\n"
+        "def second():\n    inside.wait()\n    with stdout_aside():\n        left.wait()\n"
+        "both = [threading.Thread(target=one) for one in (first, second)]\n"
+        "[one.start() for one in both]\n[one.join() for one in both]\nprint('a forecast')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "a forecast\n"
