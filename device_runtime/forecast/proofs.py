@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from device_runtime.errors import SettingsError, StorageError
 from device_runtime.files import about, read_bounded, write_atomic
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.providers import Chosen
+from device_runtime.forecast.providers import Admit, Chosen
 from device_runtime.format.manifest import MAX_MANIFEST_SIZE
 from device_runtime.format.proofs import PROOFS_FILE, Proof, compose_proofs, parse_proofs
 
@@ -35,11 +37,29 @@ def find_proof(bundle: Bundle, chosen: Chosen, *, cpu_fallback: bool) -> Proof |
     return next((one for one in read_proofs(bundle) if one.key == key), None)
 
 
+def admits(bundle: Bundle, provider: str) -> Admit:
+    """Return what refuses a plugin's library that no proof of the bundle names, before any of its code runs.
+
+    It raises `SettingsError`, and what `read_proofs` raises.
+    """
+
+    def admit(path: Path, digest: str) -> None:
+        proven = [proof.library for proof in read_proofs(bundle) if proof.library]
+        if digest in proven:
+            return
+        before = f"; proven were {', '.join(one[:16] for one in proven)}" if proven else ""
+        raise SettingsError(
+            f"{bundle.path}: nobody has proven this base on {provider} with {path} (SHA-256 {digest[:16]}), so it is "
+            f"not loaded{before}",
+            hint=measure(bundle, provider),
+        )
+
+    return admit
+
+
 def require_proof(bundle: Bundle, chosen: Chosen, graph: str, *, cpu_fallback: bool) -> Proof:
     """Return the proof that a graph may run on a provider. Raises `SettingsError` where there is none that holds."""
-    hint = (
-        f"measure it on this machine, or on one like it: edge-tsfm-device prove {bundle.path} --provider {chosen.name}"
-    )
+    hint = measure(bundle, chosen.name)
     proof = find_proof(bundle, chosen, cpu_fallback=cpu_fallback)
     if proof is None:
         raise SettingsError(
@@ -55,6 +75,11 @@ def require_proof(bundle: Bundle, chosen: Chosen, graph: str, *, cpu_fallback: b
     if changed := outdated(proof, chosen):
         raise SettingsError(f"{bundle.path}: {chosen.name} was proven with {changed}", hint=hint)
     return proof
+
+
+def measure(bundle: Bundle, provider: str) -> str:
+    """Say how a base is proven on a provider."""
+    return f"measure it on this machine, or on one like it: edge-tsfm-device prove {bundle.path} --provider {provider}"
 
 
 def outdated(proof: Proof, chosen: Chosen) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions
@@ -67,6 +67,8 @@ KNOWN = (
           static_on=DEVICES),
 )  # fmt: skip
 
+Admit = Callable[[Path, str], None]  # a plugin's library and its SHA-256, hex; raises where it may not be loaded
+
 _registered: dict[str, Path] = {}  # provider → the library that this process has loaded for it
 _registering = threading.Lock()
 
@@ -107,12 +109,18 @@ class Installed:
     library: Path
 
 
-def choose(provider: str, library: Path | None = None, options: Mapping[str, str] | None = None) -> Chosen:
+def choose(
+    provider: str,
+    library: Path | None = None,
+    options: Mapping[str, str] | None = None,
+    admit: Admit = lambda path, digest: None,
+) -> Chosen:
     """Find the provider ``NAME`` or ``NAME:DEVICE`` (cpu, gpu, npu) on this machine.
 
     ``NAME`` is one of `KNOWN` or ONNX Runtime's own, ``library`` a plugin's library instead of its package's, and
-    ``options`` are put over those of `KNOWN`. Raises `SettingsError` for a name or device that is none, and
-    `MissingLibraryError` where the provider or the device is not on this machine.
+    ``options`` are put over those of `KNOWN`. A library's code runs as soon as it is loaded: before that ``admit`` is
+    asked. Raises `SettingsError` for a name or device that is none, `MissingLibraryError` where the provider or the
+    device is not on this machine, and what ``admit`` raises.
     """
     name, _, kind = provider.partition(":")
     if kind and kind not in DEVICES:
@@ -121,7 +129,8 @@ def choose(provider: str, library: Path | None = None, options: Mapping[str, str
     installed = _installed(known)
     path = library or (installed.library if installed else None)
     if path is not None:
-        _register(known.provider, path)
+        path = path.resolve()
+        _register(known.provider, path, admit)
     elif known.provider not in built_in():
         raise MissingLibraryError(
             f"execution provider {known.provider} is not on this machine",
@@ -223,9 +232,8 @@ def _installed(known: Known) -> Installed | None:
     return Installed(known=known, version=version, library=library)
 
 
-def _register(provider: str, library: Path) -> None:
-    """Load a plugin's library into this process, once. Raises `MissingLibraryError`, `SettingsError`."""
-    path = library.resolve()
+def _register(provider: str, path: Path, admit: Admit) -> None:
+    """Load a plugin's library into this process, once. Raises `MissingLibraryError`, `SettingsError`, as ``admit``."""
     with _registering:
         if (loaded := _registered.get(provider)) is not None:
             if loaded != path:
@@ -233,6 +241,8 @@ def _register(provider: str, library: Path) -> None:
             return
         if provider in {one.ep_name for one in ort.get_ep_devices()}:
             return  # by ONNX Runtime itself
+        before = _stamp(path)
+        admit(path, _digest(path))
         try:
             # QNN's plugin calls its devices by the name it is registered under, so that is the provider's own.
             with stdout_aside():
@@ -242,6 +252,11 @@ def _register(provider: str, library: Path) -> None:
                 f"{provider}: onnxruntime {ONNXRUNTIME} cannot load {path}: {error}",
                 hint="check that the package is for this processor, this libc and this onnxruntime",
             ) from error
+        if _stamp(path) != before:
+            raise MissingLibraryError(
+                f"{path} was changed while it was loaded",
+                hint="let the installation of the plugin end, and start again",
+            )
         _registered[provider] = path
 
 
@@ -258,6 +273,15 @@ def _version(known: Known, installed: Installed | None, found: list[Any]) -> str
     if installed is not None:
         return installed.version
     return str(found[0].ep_metadata.get("version", "")) if found else ONNXRUNTIME
+
+
+def _stamp(library: Path) -> tuple[int, ...]:
+    """Return what tells a file from another one under its name. Raises `MissingLibraryError`."""
+    try:
+        found = library.stat()
+    except OSError as error:
+        raise MissingLibraryError(f"cannot load {library}: {error.strerror or error}") from error
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @cache

@@ -92,10 +92,10 @@ def prove_provider(
     ``adapter``, a blob's bytes, is what the effect kept is measured of. Raises `SelfTestError` for what does not hold,
     `SettingsError` for the processor itself, and what opening raises.
     """
-    chosen = chosen_by(settings)
+    proving = replace(settings, proving=True)
+    chosen = chosen_by(bundle, proving)
     if chosen is None:
         raise SettingsError("the processor needs no proof: a bundle is compared with torch on it when it is exported")
-    proving = replace(settings, proving=True)
     sides = Sides(bundle=placed(bundle, proving)[0], settings=proving)
     with sides.bundle.in_memory():
         mean, largest = _compare(sides, chosen, max_deviation, progress)
@@ -109,6 +109,7 @@ def prove_provider(
         for session in sides.alone[1].sessions.values():
             for name, count in nodes(session).items():
                 counts[name] = counts.get(name, 0) + count
+    fixed = sides.bundle.static if isinstance(sides.bundle, StaticBundle) else None
     return Proof(
         provider=chosen.name,
         execution_provider=chosen.provider,
@@ -118,7 +119,8 @@ def prove_provider(
         options=chosen.options_digest,
         cpu_fallback=settings.cpu_fallback,
         graphs=tuple(sides.alone[1].sessions),
-        shape=sides.bundle.static.shape if isinstance(sides.bundle, StaticBundle) else "",
+        shape="" if fixed is None else fixed.shape,
+        static="" if fixed is None else fixed.digest.hex(),
         exact=max_deviation is None,
         max_deviation_ppm=round((max_deviation or 0.0) * PPM, 3),
         tolerance_ppm=round(tolerance * PPM, 3),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from device_runtime.errors import ForecastError, MergeError, MissingLibraryError, StorageError
 from device_runtime.forecast.aside import stdout_aside
 from device_runtime.forecast.bundle import Bundle
-from device_runtime.forecast.proofs import require_proof
+from device_runtime.forecast.proofs import admits, require_proof
 from device_runtime.forecast.providers import CPU, CPU_PROVIDER, Chosen, choose
 from device_runtime.format.quantised import initializers
 
@@ -45,6 +45,11 @@ class SessionSettings:
     # opens. For who wrote that folder, not for a device: what changes on the disk after the check is not noticed.
     from_disk: bool = False
 
+    @property
+    def on_processor(self) -> bool:
+        """Whether no provider beside the processor is asked for."""
+        return self.provider in {CPU, CPU_PROVIDER}
+
 
 def open_session(
     bundle: Bundle,
@@ -60,7 +65,7 @@ def open_session(
     proven with, `StorageError` when the graph cannot be loaded and `MergeError` when ONNX Runtime refuses a tensor.
     """
     settings = settings or SessionSettings()
-    chosen = chosen_by(settings)
+    chosen = chosen_by(bundle, settings)
     if chosen is not None and not settings.proving:
         require_proof(bundle, chosen, graph, cpu_fallback=settings.cpu_fallback)
     entry = bundle.manifest.graphs[graph]
@@ -86,11 +91,17 @@ def open_session(
         return _created(bytes(bundle.data(entry.file)), entry.file, options, chosen)
 
 
-def chosen_by(settings: SessionSettings) -> Chosen | None:
-    """Find the provider that settings name; None: the processor alone. Raises as `providers.choose`."""
-    if settings.provider in {CPU, CPU_PROVIDER}:
+def chosen_by(bundle: Bundle, settings: SessionSettings) -> Chosen | None:
+    """Find the provider that settings name; None: the processor alone.
+
+    A plugin's library is loaded for who proves it, and else only as the bundle is proven with. Raises as
+    `providers.choose` and `admits`.
+    """
+    if settings.on_processor:
         return None
-    return choose(settings.provider, settings.library, settings.options)
+    if settings.proving:
+        return choose(settings.provider, settings.library, settings.options)
+    return choose(settings.provider, settings.library, settings.options, admits(bundle, settings.provider))
 
 
 def nodes(session: Session) -> dict[str, int]:
@@ -152,7 +163,7 @@ def session_options(settings: SessionSettings) -> ort.SessionOptions:
     options.enable_cpu_mem_arena = settings.memory_arena
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if settings.spinning else "0")
     options.add_session_config_entry("session.disable_prepacking", "0" if settings.prepacking else "1")
-    if settings.provider not in {CPU, CPU_PROVIDER} and not settings.cpu_fallback:
+    if not settings.on_processor and not settings.cpu_fallback:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if settings.proving:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

@@ -17,7 +17,7 @@ import numpy as np
 from device_runtime.errors import SettingsError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES
-from device_runtime.forecast.session import AUTO, SessionSettings, chosen_by
+from device_runtime.forecast.session import AUTO, SessionSettings
 
 MOST = 4  # threads: a forecast is too small for more
 WORTH = 0.9  # of the time with fewer threads: what takes longer than that is not worth a core
@@ -49,7 +49,7 @@ def measure(
     No more threads than ``cores``, by default those that this process may use; with one of them nothing is run, and
     the time is 0. The sessions are closed again.
     """
-    if chosen_by(settings) is not None:
+    if not settings.on_processor:
         raise SettingsError(
             f"threads auto: they are the processor's, and {settings.provider} was asked for",
             hint="give a number of threads, such as --threads 2",

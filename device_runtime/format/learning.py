@@ -106,13 +106,19 @@ class Learning:
     def on(self, manifest: Manifest) -> Manifest:
         """Return a base's manifest with the learning graphs and their files among its own.
 
-        Raises `BaseMismatchError` for another base's, and `FormatError` for a tensor or a file that does not fit it.
+        Raises `BaseMismatchError` for another base's, `UnsupportedError` for one with quantised tensors, and
+        `FormatError` for a tensor or a file that does not fit it.
         """
         if bytes.fromhex(self.base_digest) != manifest.digest:
             raise BaseMismatchError(
                 f"{LEARNING_FILE} is of base {self.base_digest[:16]}…, this is {manifest.digest.hex()[:16]}… "
                 f"({manifest.name})",
                 hint="write it for this bundle with edge-tsfm export learning",
+            )
+        if any(entry.quantised for entry in manifest.tensors):
+            raise UnsupportedError(
+                f"{LEARNING_FILE} is of a base with quantised tensors, of which its graphs would read 16 bits as 32",
+                hint="learn on a base in float32 or int8",
             )
         self.indices(manifest)
         for what in ("context_length", "prediction_length", "quantile_levels"):

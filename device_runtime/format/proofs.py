@@ -37,6 +37,7 @@ class Proof:
     cpu_fallback: bool  # nodes it does not take may run on the processor
     graphs: tuple[str, ...]  # proven ones, by their names in the manifest
     shape: str  # of a static graph, as "512x1"; empty: any
+    static: str  # SHA-256 of its static.json, hex; empty: the bundle's own graphs
     exact: bool  # it computes in float32: forecasts differ as an order of summation makes them
     max_deviation_ppm: float  # mean deviation that was allowed; 0 where exact
     tolerance_ppm: float  # added to a known answer's own tolerance; 0 where exact

@@ -7,6 +7,7 @@ FORMAT.md §2 has the fields.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,7 @@ class Static:
     precision: str
     graph: Graph
     files: Mapping[str, PinnedFile]
+    digest: bytes  # SHA-256 of the static manifest's bytes
 
     @classmethod
     def parse(cls, data: bytes) -> Static:
@@ -45,7 +47,8 @@ class Static:
             versions=(VERSION,),
             hint="update the runtime, or write the file with edge-tsfm export static of this release",
         )
-        static = bind(cls, value, STATIC_FILE, ignore_unknown=True)
+        pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}
+        static = bind(cls, pinned, STATIC_FILE, ignore_unknown=True)
         if not 1 <= static.batch <= MAX_BATCH or static.context_length < 1:
             raise FormatError(f"{STATIC_FILE}: shape {static.shape}: want 1 to {MAX_BATCH} contexts of 1 step or more")
         if static.precision not in PRECISIONS:

@@ -110,6 +110,7 @@ etsa_err etsa_learning_read(const uint8_t *manifest, size_t size, const etsa_bun
         return ETSA_FORMAT_ERROR;
     }
     if (!same) return ETSA_BASE_MISMATCH_ERROR;
+    if (base->quantised) return ETSA_UNSUPPORTED_ERROR; /* its graphs, and the output block, read 32-bit numbers */
     if (context_length != base->context_length || prediction_length != base->prediction_length ||
         !same_levels(levels, base->levels) || (learning->version == 2 && !output) || !check_files(learning, base) ||
         !check_graphs(learning, base) || !check_names(learning, base, tensors)) {

@@ -14,10 +14,21 @@ import onnxruntime as ort
 import pytest
 from click.testing import CliRunner
 
-from device_runtime.errors import BaseMismatchError, FormatError, InputError, StorageError, UnsupportedError
+from device_runtime.errors import (
+    BaseMismatchError,
+    FormatError,
+    InputError,
+    SettingsError,
+    StorageError,
+    UnsupportedError,
+)
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families.bolt import BoltModel
+from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.forecast.measured import deviations, long_and_short, one_by_one, perturbed, rounding
+from device_runtime.forecast.proofs import write_proof
+from device_runtime.forecast.providers import Chosen
+from device_runtime.forecast.proving import prove_provider
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.forecast.static import StaticBolt, StaticBundle, open_static, standardised
 from device_runtime.format.static import STATIC, STATIC_FILE
@@ -87,6 +98,30 @@ def test_the_bundle_stays_the_same_and_its_adapters_merge_into_both_graphs(
     assert (off <= rounding(own, contexts)).all()
     base = StaticBolt(static, {}, SessionSettings())
     assert np.abs(fixed.witness(contexts) - base.witness(contexts)).max() > 1  # and it does move
+
+
+def test_a_proof_holds_for_the_static_graph_that_was_measured(
+    dummy: Base, static: StaticBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = Chosen(
+        name="fixed:npu", provider="CPUExecutionProvider", version="1", onnxruntime="1", library="", device="",
+        options={}, static=True, devices=(),
+    )  # fmt: skip
+    monkeypatch.setattr("device_runtime.forecast.session.choose", lambda *_: fixed)  # the processor stands for it
+    settings = SessionSettings(provider="fixed", cpu_fallback=True, threads=1)
+    bundle = Bundle.open(static.path)
+    write_proof(bundle, prove_provider(bundle, settings))
+    context = np.arange(40, dtype=np.float32) % 7 + 80
+    there = Forecaster.open(bundle, settings=settings).forecast(context).quantiles
+    assert np.abs(there - Forecaster.open(bundle).forecast(context).quantiles).max() < 1e-3
+    for name in (STATIC_FILE, "static.onnx"):
+        (static.path / name).unlink()
+    export_static(dummy.model, bundle, context_length=32, batch=1)
+    with pytest.raises(
+        SettingsError, match="proven with another static graph, of 64x2, than this one of 32x1"
+    ) as other:
+        Forecaster.open(Bundle.open(static.path), settings=settings)
+    assert "edge-tsfm-device prove" in str(other.value.hint)
 
 
 def test_the_graph_asks_for_no_shape_and_no_missing_value(static: StaticBundle) -> None:

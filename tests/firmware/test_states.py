@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from device_runtime.errors import DeviceRuntimeError, SelfTestError
+from device_runtime.errors import DeviceRuntimeError, SelfTestError, UnsupportedError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families.patches import whole_patches
 from device_runtime.forecast.learning import LearningSession, open_learning
@@ -221,6 +222,29 @@ def test_what_is_no_manifest_is_refused(program: Path, library: Path, bundle: Pa
         assert asked(program, library, copy, contexts(16))[0] == refused.value.code == wanted
     path.unlink()
     assert asked(program, library, copy, contexts(16))[0] == 400
+
+
+def test_no_block_is_read_from_tensors_of_16_bits(program: Path, library: Path, bundle: Path, tmp_path: Path) -> None:
+    """Read as 32 bits, the last tensor of the file would go on behind its end."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    value = json.loads((copy / "bundle.json").read_bytes())
+    entry = next(one for one in value["tensors"] if one["name"] == "output_patch_embedding.hidden_layer.weight")
+    weights = (copy / "tunable.safetensors").read_bytes()
+    entry.update(offset=len(weights), quantised=True)
+    weights += np.zeros(entry["shape"], dtype="<f2").tobytes()
+    (copy / "tunable.safetensors").write_bytes(weights)
+    value["files"]["tunable.safetensors"] = {"sha256": hashlib.sha256(weights).hexdigest(), "size": len(weights)}
+    value["format_version"] = 3
+    base = canonical.dumps(value)
+    (copy / "bundle.json").write_bytes(base)
+    learning = json.loads((copy / "learning.json").read_bytes())
+    learning["base_digest"] = hashlib.sha256(base).hexdigest()
+    (copy / "learning.json").write_bytes(canonical.dumps(learning))
+    with pytest.raises(UnsupportedError, match="quantised"):
+        open_learning(copy)
+    code, said, _ = asked(program, library, copy, contexts(16))
+    assert code == UnsupportedError.code, said
 
 
 def test_a_state_of_other_weights_is_not_used(program: Path, library: Path, bundle: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -118,6 +119,47 @@ def test_a_proof_holds_for_what_was_measured(bundle: Bundle, proof: Proof, chang
     write_proof(bundle, replace(proof, **change))
     with pytest.raises(SettingsError, match=said):
         Forecaster.open(bundle, settings=GOOD)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The libraries that onnxruntime was asked to load; it loads none of them."""
+    asked: list[str] = []
+    monkeypatch.setattr(ort, "register_execution_provider_library", lambda provider, path: asked.append(path))
+    monkeypatch.setattr("device_runtime.forecast.providers._registered", {})
+    return asked
+
+
+def test_no_code_of_a_library_runs_that_no_proof_names(
+    bundle: Bundle, proof: Proof, loaded: list[str], tmp_path: Path
+) -> None:
+    library = tmp_path / "plugin.so"
+    library.write_bytes(b"as it was proven")
+    settings = SessionSettings(provider="OtherExecutionProvider", library=library)
+    refusal = "nobody has proven this base on OtherExecutionProvider with .*not loaded"
+    with pytest.raises(SettingsError, match=refusal) as refused:
+        Forecaster.open(bundle, settings=settings)
+    assert f"edge-tsfm-device prove {bundle.path} --provider OtherExecutionProvider" in str(refused.value.hint)
+    write_proof(bundle, replace(proof, library=hashlib.sha256(b"something else").hexdigest()))
+    with pytest.raises(SettingsError, match=f"{refusal}; proven were "):
+        Forecaster.open(bundle, settings=settings)
+    assert loaded == []
+    write_proof(bundle, replace(proof, library=hashlib.sha256(library.read_bytes()).hexdigest()))
+    with pytest.raises(MissingLibraryError, match="its library lists none"):  # it has no device, being no library
+        Forecaster.open(bundle, settings=settings)
+    assert loaded == [str(library)]
+
+
+def test_a_library_that_changes_while_it_is_loaded_is_refused(
+    bundle: Bundle, loaded: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = tmp_path / "plugin.so"
+    library.write_bytes(b"as it was measured")
+    monkeypatch.setattr(
+        ort, "register_execution_provider_library", lambda provider, path: Path(path).write_bytes(b"another")
+    )
+    with pytest.raises(MissingLibraryError, match="was changed while it was loaded"):
+        prove_provider(bundle, SessionSettings(provider="OtherExecutionProvider", library=library))
 
 
 def test_a_provider_that_computes_in_bfloat16_is_not_proven_as_float32(
@@ -279,3 +321,16 @@ def test_what_a_library_prints_does_not_get_among_forecasts() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["before", "after"]
     assert "a remark" in done.stderr
+
+
+def test_standard_output_comes_back_where_two_threads_load_libraries() -> None:
+    code = (
+        "import threading, time\nfrom device_runtime.forecast.aside import stdout_aside\n"
+        "inside, left = threading.Event(), threading.Event()\n"
+        "def first():\n    with stdout_aside():\n        inside.set()\n        time.sleep(0.3)\n    left.set()\n"
+        "def second():\n    inside.wait()\n    with stdout_aside():\n        left.wait()\n"
+        "both = [threading.Thread(target=one) for one in (first, second)]\n"
+        "[one.start() for one in both]\n[one.join() for one in both]\nprint('a forecast')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "a forecast\n"

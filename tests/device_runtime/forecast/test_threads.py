@@ -94,8 +94,7 @@ def test_what_is_no_number_of_threads_is_a_usage_error(count: str) -> None:
     assert "--threads" in result.output
 
 
-def test_the_threads_of_another_provider_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("device_runtime.forecast.threads.chosen_by", lambda settings: object())
+def test_the_threads_of_another_provider_are_not_measured() -> None:
     with pytest.raises(SettingsError, match="openvino was asked for") as refused:
         measure(Bundle.open(BUNDLE), SessionSettings(threads=AUTO, provider="openvino"))
     assert "--threads 2" in str(refused.value.hint)

@@ -15,7 +15,7 @@ from device_runtime.format.proofs import MAX_PROOFS, Proof, compose_proofs, pars
 
 PROOF = Proof(
     provider="openvino:cpu", execution_provider="OpenVINOExecutionProvider", version="1.8.1", library="ab" * 32,
-    onnxruntime="1.32.0", options="cd" * 32, cpu_fallback=False, graphs=("forecast",), shape="", exact=False,
+    onnxruntime="1.32.0", options="cd" * 32, cpu_fallback=False, graphs=("forecast",), shape="", static="", exact=False,
     max_deviation_ppm=20_000.0, tolerance_ppm=13_100.0, mean_deviation_ppm=0.001, largest_deviation_ppm=25_600.0,
     tensors=72, weakest="a.weight", weakest_margin=1.2, effect_kept=0.9955, effect_of="", nodes=230, nodes_on_cpu=0,
     device="a processor",
