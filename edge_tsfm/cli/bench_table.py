@@ -66,6 +66,7 @@ def command(
     Start it again after an interruption, and it goes on with the lines that are missing. Run it on an idle machine.
     """
     from device_runtime.files import write_atomic
+    from edge_tsfm.methods.sites import kept_tensors
     from edge_tsfm.models import load_base
     from edge_tsfm.models.base import BUNDLED, BUNDLED_FOLDER
     from edge_tsfm.research.bench import check_timed
@@ -74,16 +75,18 @@ def command(
 
     if not names and not configs:
         raise click.UsageError("name a --base or a --config; either may be repeated")
-    table = continued(out, Setting(threads=threads, runs=runs))
+    table = continued(out, Setting(threads=threads, runs=runs, keep=keep, batches=batches))
     with tempfile.TemporaryDirectory() as scratch:
         random = [random_base(one, Path(scratch) / f"{n}" / one.parent.resolve().name) for n, one in enumerate(configs)]
         bases = [(load_base(source), source) for source in (*names, *random)]
+        _check_apart([base.bundle_name for base, _ in bases])
         for base, _ in bases:
             check_timed(base.family)
+            kept_tensors(base.model, keep)  # better an error now than after the first lines
         for n, (base, source) in enumerate(bases):
             folder = BUNDLED_FOLDER / source if source in BUNDLED else Path(source)
             made = dict(_bundles(base, Path(scratch) / f"bundles-{n}", precisions, keep))
-            for line in measured(base, folder, made, table, batches):
+            for line in measured(base, folder, made, table):
                 table = table.having(line)
                 table.save(out)
                 if not as_json:
@@ -91,6 +94,15 @@ def command(
     if html is not None:
         write_atomic(html, page(table).encode())
     click.echo(out.read_text(encoding="utf-8") if as_json else text(table))
+
+
+def _check_apart(names: list[str]) -> None:
+    """Refuse bases that a table could not tell apart: of two it would time one. Raises `click.UsageError`."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise click.UsageError(
+            f"two bases are named {twice[0]}: a table has each once; a config.json is named by its folder"
+        )
 
 
 def _bundles(

@@ -20,7 +20,7 @@ from edge_tsfm.evaluation.adaptation import Simulated, Stationary
 # Of judged stays: stays seen before, (candidate - frozen) / (candidate + frozen).
 Measured = Sequence[tuple[int, float]]
 FloatArray = NDArray[np.float64]
-NEAR = 50  # measured stays of the nearest age, of which one is drawn
+NEAR = 50  # measured stays of the nearest ages, or all of these ages if they have more, of which one is drawn
 
 
 def false_promotions(rules: AdaptRules, measured: Measured, *, wards: int, stays: int, seed: int) -> Stationary:
@@ -55,7 +55,10 @@ def resampled(rules: AdaptRules, measured: Measured, *, wards: int, stays: int, 
     def draw(stay: int) -> FloatArray:
         middle = int(np.searchsorted(ages, stay))
         begin = max(0, min(middle - NEAR // 2, len(values) - NEAR))
-        return rng.choice(values[begin : begin + NEAR], wards)
+        youngest, oldest = ages[begin : begin + NEAR][[0, -1]]
+        # Whole ages: stays of one age are in the order of their differences, so a part of them would be the best of it.
+        near = values[np.searchsorted(ages, youngest) : np.searchsorted(ages, oldest, side="right")]
+        return rng.choice(near, wards)
 
     first = promotions(rules, draw, wards=wards, stays=stays)
     promoted = first[first > 0]

@@ -17,7 +17,7 @@ from edge_tsfm.research.idle import BUSY
 TORCH, RUNTIME, FLOOR = "#777777", "#0072b2", "#222222"
 FORECASTS = ("", "torch pipeline", "device runtime", "times faster", "products alone")
 SIZES = ("", "bundle", "activation", "start", "times faster", "peak memory", "of torch's")
-WIDTHS = ("44", ">26", ">26", ">14", ">16", ">14", ">12")
+WIDTHS = ("60", ">26", ">26", ">14", ">16", ">14", ">12")
 ROW_HEIGHT = 0.42  # inches of the picture
 
 
@@ -97,7 +97,8 @@ def _draw(axis: Axes, rows: list[tuple[Line, Forecasts]]) -> None:
 
 
 def _text(table: BenchTable) -> Iterator[str]:
-    yield f"{table.setting.processor}, {table.setting.threads} threads. {told(table)}"
+    setting = table.setting
+    yield f"{setting.processor}, {setting.threads} {'thread' if setting.threads == 1 else 'threads'}. {told(table)}"
     yield from doubts(table)
     for columns, rows in ((FORECASTS, _forecast_rows(table)), (SIZES, _size_rows(table))):
         yield ""

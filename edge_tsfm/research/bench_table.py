@@ -80,6 +80,8 @@ class Setting:
 
     threads: int
     runs: int
+    keep: str | None = None  # what adapters of other precisions than float32 may change; None: the default
+    batches: tuple[int, ...] = ()  # contexts in a run; none: each family's own
     processor: str = field(default_factory=lambda: str(this_processor()))
     libraries: Mapping[str, str] = field(default_factory=lambda: {name: version(name) for name in LIBRARIES})
 
@@ -107,7 +109,7 @@ def continued(path: Path, setting: Setting) -> BenchTable:
     """Read the table that an earlier run left at ``path``, or begin one.
 
     Raises `ConfigError` for a file that is no such table, and for one of another setting: another processor, other
-    libraries, threads or runs.
+    libraries, threads, runs, batches or tensors to keep.
     """
     if not path.exists():
         return BenchTable(setting=setting)
@@ -116,8 +118,8 @@ def continued(path: Path, setting: Setting) -> BenchTable:
         found = _table(document)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not a table of bench-table: {error}", hint="name another --out") from error
-    for name in ("processor", "libraries", "threads", "runs"):
-        before, now = getattr(found.setting, name), getattr(setting, name)
+    for name in ("processor", "libraries", "threads", "runs", "keep", "batches"):
+        before, now = (_said(getattr(one, name)) for one in (found.setting, setting))
         if before != now:
             raise ConfigError(
                 f"{path}: was timed with {name} {before}, this run has {now}", hint="name another --out, or remove it"
@@ -125,11 +127,17 @@ def continued(path: Path, setting: Setting) -> BenchTable:
     return found
 
 
+def _said(value: object) -> object:
+    """Name what was left to the default."""
+    return ", ".join(map(str, value)) or "the default" if isinstance(value, tuple) else value or "the default"
+
+
 def _table(document: Mapping[str, Any]) -> BenchTable:
     """Read a table back. Raises `ValueError` for another schema, and `KeyError` or `TypeError` for what is none."""
     if document["schema"] != SCHEMA:
         raise ValueError(f"its schema is {document['schema']!r}")
-    return BenchTable(setting=Setting(**document["setting"]), lines=tuple(map(_line, document["lines"])))
+    setting = {**document["setting"], "batches": tuple(document["setting"].get("batches", ()))}
+    return BenchTable(setting=Setting(**setting), lines=tuple(map(_line, document["lines"])))
 
 
 def _line(found: Mapping[str, Any]) -> Line:
@@ -147,12 +155,11 @@ def measured(
     folder: Path,
     bundles: Mapping[str, Callable[[], Bundle]],
     table: BenchTable,
-    batches: Sequence[int] = (),
 ) -> Iterator[Line]:
     """Time one base's precisions that ``table`` does not have yet, one line after the other.
 
     ``folder`` is the base for the torch pipeline; ``bundles`` makes the bundle of each precision when its turn has
-    come; ``batches`` replaces the batch sizes of the family's own cases.
+    come.
     """
     name, torch_start = base.bundle_name, dict[str, float]()
     for precision, made in bundles.items():
@@ -162,7 +169,7 @@ def measured(
         others = Others()
         torch_start = torch_start or process_figures(TORCH_START, [str(folder)])
         runtime_start = process_figures(RUNTIME_START, [str(bundle.path)])
-        forecasts = tuple(_forecasts(base, bundle, table.setting, batches))
+        forecasts = tuple(_forecasts(base, bundle, table.setting))
         yield Line(
             base=name,
             family=base.family,
@@ -178,9 +185,9 @@ def measured(
         )
 
 
-def _forecasts(base: Base, bundle: Bundle, setting: Setting, batches: Sequence[int]) -> Iterator[Forecasts]:
+def _forecasts(base: Base, bundle: Bundle, setting: Setting) -> Iterator[Forecasts]:
     """Time every case, with waiting threads asleep and spinning."""
-    for case in chosen(cases(bundle), batches):
+    for case in chosen(cases(bundle), setting.batches):
         floor = floor_ms(bundle, case, threads=setting.threads) if bundle.manifest.precision == "float32" else None
         for spinning in (False, True):
             settings = SessionSettings(threads=setting.threads, spinning=spinning)

@@ -78,7 +78,13 @@ def test_a_saved_table_is_read_back_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"processor": "another"}, "processor another"), ({"threads": 2}, "threads 2"), ({"runs": 9}, "runs 9")],
+    [
+        ({"processor": "another"}, "processor another"),
+        ({"threads": 2}, "threads 2"),
+        ({"runs": 9}, "runs 9"),
+        ({"keep": "bitfit"}, "keep bitfit, this run has the default"),
+        ({"batches": (1, 8)}, "batches 1, 8, this run has the default"),
+    ],
 )
 def test_times_of_another_setting_are_not_mixed_in(change: dict[str, Any], named: str, tmp_path: Path) -> None:
     BenchTable(setting=replace(SETTING, **change)).save(tmp_path / "table.json")
@@ -99,6 +105,18 @@ def test_a_base_must_be_named(tmp_path: Path) -> None:
     done = run("--out", tmp_path / "table.json")
     assert done.exit_code == 2
     assert "--config" in done.output
+
+
+def test_bases_that_a_table_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
+    done = run("--base", DUMMY, "--base", DUMMY, "--out", tmp_path / "table.json")
+    assert done.exit_code == 2
+    assert "two bases are named" in done.output
+
+
+def test_what_to_keep_is_tried_before_anything_is_timed(tmp_path: Path) -> None:
+    done = run("--base", DUMMY, "--keep", "nonsense", "--out", tmp_path / "table.json")
+    assert isinstance(done.exception, ConfigError)
+    assert not (tmp_path / "table.json").exists()
 
 
 def test_batches_replace_those_of_the_family() -> None:

@@ -212,6 +212,16 @@ def test_wards_drawn_as_measured_promote_where_there_is_a_gain_and_not_where_the
     assert (resampled(rules, grows, wards=200, stays=300, seed=0).median or 0) > 150  # as it was at that age
 
 
+def test_of_many_wards_at_one_age_stays_are_drawn_from_all() -> None:
+    """A part of an age's stays, in the order of their differences, would be its best or its worst."""
+    rng, rules = np.random.default_rng(0), AdaptRules(promote_stays=25)
+    values = rng.normal(-0.02, 0.03, (40, 100))
+    measured = [(age, float(one)) for age, row in enumerate(values) for one in row]
+    asked = {"wards": 1_000, "stays": 40}
+    drawn = promotions(rules, lambda _: rng.choice(values.ravel(), 1_000), **asked)
+    assert resampled(rules, measured, seed=0, **asked).share == pytest.approx((drawn > 0).mean(), abs=0.05)
+
+
 def test_wilsons_interval_is_that_of_the_books() -> None:
     assert wilson(12, 200) == pytest.approx((0.0347, 0.1019), abs=1e-4)
     assert wilson(0, 60) == pytest.approx((0.0, 0.0602), abs=1e-4)
