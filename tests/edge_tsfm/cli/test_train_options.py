@@ -10,7 +10,7 @@ from edge_tsfm.cli.train import command
 from edge_tsfm.options import Options
 from edge_tsfm.training.config import TrainConfig
 
-OF_THE_COMMAND = {"out", "targets", "config_file", "resume", "force", "log_to", "quiet", "as_json"}
+OF_THE_COMMAND = {"out", "targets", "config_file", "resume", "force", "log_to", "group_by", "ray", "quiet", "as_json"}
 OPTIONS = [one for one in command.params if isinstance(one, click.Option) and one.name not in OF_THE_COMMAND]
 GIVEN = command.make_context("train", ["--out", "runs/x"]).params
 FIELDS = {one.name: one for one in fields(TrainConfig)}
