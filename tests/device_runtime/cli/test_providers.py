@@ -67,13 +67,15 @@ def test_selftest_says_what_a_providers_tolerance_adds(bundle: Path) -> None:
     assert more == pytest.approx(1e-4 * float(answer.context.std()))
 
 
-def test_bench_of_one_says_what_it_said_before(bundle: Path) -> None:
+def test_bench_of_one_lists_no_providers(bundle: Path) -> None:
     report = json.loads(run("bench", bundle, "--runs", 3, "--json").output)
     assert set(report) == {
         "activation_ms", "forecast_ms_median", "forecast_ms_p95", "peak_memory_mb", "batch", "context_length", "base",
-        "adapter",
+        "adapter", "processor", "threads",
     }  # fmt: skip
-    assert run("bench", bundle, "--runs", 3).output.startswith("activation ")
+    machine, times = run("bench", bundle, "--runs", 3).output.splitlines()
+    assert machine == f"{report['processor']}, threads {report['threads']}"
+    assert times.startswith("activation ")
 
 
 def test_what_belongs_to_a_provider_is_refused_without_one(bundle: Path) -> None:
