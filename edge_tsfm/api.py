@@ -117,6 +117,10 @@ def _train_groups(source: Source, out: Path, column: str, callbacks: Any, option
     from edge_tsfm.runs.log_to import open_group_loggers
     from edge_tsfm.training.callbacks import checked
 
+    if not isinstance(column, str):
+        raise ConfigError(
+            f"group_by: want the name of one column, got {column!r}", hint="of several columns make one, in the data"
+        )
     ray = options.pop("ray", None)
     config, asked = _configured(source, options)
     if callbacks and not callable(callbacks):

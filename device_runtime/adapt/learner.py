@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,10 @@ class Entry:
     losses: tuple[float, ...]  # scored: of frozen, running, candidate; learnt: the batch's loss, the gradient's norm
     evidence: float | None = None  # scored: logarithm of the evidence for a promotion
     digest: str  # of the shift and Adam's state after the step
+
+    def to_value(self) -> dict[str, Any]:
+        """Encode as plain values; a loss that is not finite, which JSON does not have, is None."""
+        return asdict(self) | {"losses": [loss if math.isfinite(loss) else None for loss in self.losses]}
 
 
 @dataclass

@@ -43,7 +43,10 @@ class ThreadCount(click.IntRange):
         """Return the number. Raises `click.BadParameter`, which names the option."""
         from device_runtime.forecast.session import AUTO
 
-        return AUTO if value == "auto" else super().convert(value, param, ctx)
+        try:
+            return AUTO if value == "auto" else super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r}: want a number from {self.min} to {self.max}, or auto.", param, ctx)
 
 
 bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from device_runtime.adapt.learner import Learner, Stay
@@ -67,4 +67,4 @@ def _learnt(learner: Learner, stay: Stay) -> list[dict[str, Any]]:
     """Learn from one stay; return the steps."""
     learner.finish(stay)
     learner.work()
-    return [asdict(entry) for entry in learner.drain()]
+    return [entry.to_value() for entry in learner.drain()]

@@ -10,7 +10,7 @@ import datetime as dt
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Generic
 
 import numpy as np
@@ -226,6 +226,9 @@ class Adapting(Generic[F]):
         if learner.busy:
             learner.step()
             self._log(learner)
+            if learner.proposal is Proposal.DEMOTE and self._own is None:  # nothing to take back but the candidate
+                learner.demote()
+                self._losses.begin()
             return True
         stay = self.feeds.next()
         if stay is not None:
@@ -237,7 +240,7 @@ class Adapting(Generic[F]):
         """Take the learner's new steps."""
         for entry in learner.drain():
             self._losses.add(entry, counts=learner.bets.better.units > 0)
-            self._steps.append(asdict(entry))
+            self._steps.append(entry.to_value())
         self._dirty = True
 
     def _opened(self) -> Learner:

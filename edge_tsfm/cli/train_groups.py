@@ -35,8 +35,9 @@ def train_and_say(
 
     Raises `TrainError` when none could, and `GateRefusedError` when the gate accepted none of those that were.
     """
-    from edge_tsfm.runs.groups import GROUPS_FILE, train_groups
+    from edge_tsfm.runs.groups import train_groups
     from edge_tsfm.runs.log_to import open_group_loggers
+    from edge_tsfm.runs.record import GROUPS_FILE
 
     with Progress(f"train {config.method}", Work(), quiet=quiet) as progress:
         result = train_groups(

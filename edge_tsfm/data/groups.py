@@ -14,7 +14,8 @@ from edge_tsfm.data.read import Opened
 from edge_tsfm.errors import DataError, as_data_errors
 
 LONGEST = 60  # characters of a folder's name
-MOST = 10_000  # groups: a column of more is a time or a value
+MOST = 10_000  # groups
+FEW = 4  # rows of a group on average: a column with fewer is a time or a value, and no group a series
 DIGITS = 6  # of a digest, in hex
 
 
@@ -40,7 +41,7 @@ def find_groups(opened: Opened, column: str, options: DataOptions) -> Groups:
     """Find the distinct values of ``column`` among the rows that ``options`` keep.
 
     Numbers that are equal are one value (``1`` and ``1.0``), as for ``--where``. Raises `DataError` for an unknown
-    column, and for one without values or with more than `MOST`.
+    column, for one without values or with more than `MOST`, and for one that differs in nearly every row.
     """
     cells = cells_of(opened.table, opened.columns)
     with as_data_errors():
@@ -58,6 +59,12 @@ def find_groups(opened: Opened, column: str, options: DataOptions) -> Groups:
     if len(found) > MOST:
         raise DataError(
             f"{cells.source}: column {name} has {len(found):,} values: want at most {MOST:,} groups",
+            hint="group by a column such as ward, bed or monitor",
+        )
+    if len(found) * FEW > len(codes):
+        raise DataError(
+            f"{cells.source}: column {name} has {len(found):,} values in {len(codes):,} rows: a time or a measurement, "
+            "not a group",
             hint="group by a column such as ward, bed or monitor",
         )
     without = {code for code, text in enumerate(texts) if is_missing(text)}

@@ -64,9 +64,9 @@ def _sections(found: AdaptEval) -> Iterator[Section]:
 
 def summary(found: AdaptEval) -> str:
     """Describe what was done."""
-    lengths = found.lengths
+    lengths, wards = found.lengths, len(found.wards)
     return (
-        f"{found.signal}, mode {found.mode}: {len(found.wards)} wards in {found.seeds} "
+        f"{found.signal}, mode {found.mode}: {wards} {'ward' if wards == 1 else 'wards'} in {found.seeds} "
         f"{'order' if found.seeds == 1 else 'orders'}, {sum(one.stays for one in found.wards):,} stays, "
         f"{lengths['context_length']} → {lengths['prediction_length']} steps; brackets: 95 % bootstrap over "
         f"{found.unit}s, paired with frozen"
@@ -87,7 +87,7 @@ def remarks(found: AdaptEval) -> Iterator[str]:
     if found.stationary is not None:
         yield _stationary(found.stationary)
     if found.resampled is not None:
-        yield _resampled(found.resampled)
+        yield _resampled(found.resampled, least=int(found.rules["promote_stays"]))
     for fault in found.faults:
         yield (
             f"fault {fault.name}: {fault.promoted} of {fault.wards} wards promoted behind its beginning, "
@@ -108,7 +108,9 @@ def _stationary(one: Stationary) -> str:
     )
 
 
-def _resampled(one: Simulated) -> str:
+def _resampled(one: Simulated, *, least: int) -> str:
+    if one.stays < least:
+        return f"wards of {one.stays:,} stays cannot promote: the rule wants {least:,} stays or more"
     when = "" if one.median is None else f", half of these within {one.median:.0f} stays"
     return (
         f"{one.promoted:,} of {one.wards:,} simulated wards of {one.stays:,} stays drawn from the measured ones "

@@ -19,11 +19,11 @@ from edge_tsfm.models import FAMILIES, load_base
 from edge_tsfm.one_writer import is_empty, only_writer
 from edge_tsfm.progress import Work
 from edge_tsfm.runs.company import Hearing, config_of, is_done, train_some
+from edge_tsfm.runs.record import GROUPS_FILE
 from edge_tsfm.runs.run import Run, load_run
 from edge_tsfm.training.config import TrainConfig
 from edge_tsfm.training.together import check_together
 
-GROUPS_FILE = "groups.json"
 SCHEMA = 1
 Tell = Callable[[str], None]
 
@@ -107,6 +107,8 @@ def train_groups(
     with only_writer(out):
         if not is_empty(out) and not resume:
             raise TrainError(f"{out} is not empty", hint="give another --out, or --resume to continue what was killed")
+        if not is_empty(out) and not (out / GROUPS_FILE).exists():
+            raise TrainError(f"{out} holds no groups: it has no {GROUPS_FILE}", hint="give another --out")
         base = load_base(config.base)
         check_together(FAMILIES[base.family], find_method(config.method), config.options)
         opened = open_data(config.data if source is None else source, config.reading, target=config.target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from device_runtime.forecast.bundle import read_manifest
 from device_runtime.forecast.forecaster import Forecaster
 from device_runtime.format.learning import LEARNING_FILE, Learning
 from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE
+from device_runtime.format.static import STATIC_FILE, Static
 from device_runtime.nearest import did_you_mean_path
 from edge_tsfm.errors import ConfigError, HubError
 from edge_tsfm.models.base import HUB_ID
@@ -31,6 +32,10 @@ BUNDLE_FOLDER = "bundle"
 BLOB_FILE = "adapter.etsa"
 CARD_FILE = "README.md"
 CONFIG_FILE = "adapter_config.json"
+BESIDE: Mapping[str, Callable[[bytes], Iterable[str]]] = {  # a bundle's further manifests → the files that they pin
+    LEARNING_FILE: lambda data: Learning.parse(data).files,
+    STATIC_FILE: lambda data: Static.parse(data).files,
+}
 LOGIN = "hf auth login, or the variable HF_TOKEN; HF_ENDPOINT names another hub"
 
 
@@ -100,12 +105,15 @@ def compose(run: Run, folder: Path, repo: str, *, bundle: Path | None = None, ad
 
 
 def _copy_pinned(bundle: Path, folder: Path) -> None:
-    """Copy a bundle's manifests and the files that they pin; other files in its folder are not uploaded."""
+    """Copy a bundle's manifests and the files that they pin.
+
+    Other files in its folder are not uploaded, nor is what was proven of its providers: that is of one monitor's.
+    """
     names = [MANIFEST_FILE, *read_manifest(bundle).files]
-    if (bundle / LEARNING_FILE).exists():
-        with about(bundle):
-            learning = Learning.parse(read_bounded(bundle / LEARNING_FILE, MAX_MANIFEST_SIZE))
-        names += [LEARNING_FILE, *learning.files]
+    for beside, pinned in BESIDE.items():
+        if (bundle / beside).exists():
+            with about(bundle):
+                names += [beside, *pinned(read_bounded(bundle / beside, MAX_MANIFEST_SIZE))]
     folder.mkdir()
     for name in names:
         shutil.copyfile(bundle / name, folder / name)

@@ -6,10 +6,11 @@ learnt from. Learner, rules and tracking are the monitor's (`device_runtime.adap
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ def learn(
 def _encoded(learner: Learner, steps: Iterable[Entry]) -> tuple[int, float]:
     """Encode a learner and its last steps as they are written: bytes, and milliseconds of processor time."""
     begun = time.process_time()
-    size = len(seal({LEARNT: learner.to_value(), STEPS: [asdict(one) for one in steps]}))
+    size = len(seal({LEARNT: learner.to_value(), STEPS: [one.to_value() for one in steps]}))
     return -(-size // BLOCK) * BLOCK, 1e3 * (time.process_time() - begun)
 
 
@@ -174,7 +175,7 @@ class _Clock:
         self._sums = [self._sums[0] + entry.losses[0], self._sums[1] + entry.losses[2]]
         if entry.evidence is not None:
             frozen, candidate = self._sums
-            if candidate != frozen:
+            if candidate != frozen and math.isfinite(candidate - frozen):
                 self.differences.append((entry.stay - 1, (candidate - frozen) / (candidate + frozen)))
             self._sums = [0.0, 0.0]
 

@@ -12,6 +12,7 @@ from device_runtime.documents import read_json
 from edge_tsfm.errors import TrainError
 
 RUN_FILE = "run.json"
+GROUPS_FILE = "groups.json"  # in a folder of runs by group
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from edge_tsfm.progress import Work
 from edge_tsfm.runs.advice import advice
 from edge_tsfm.runs.card import peft_card
 from edge_tsfm.runs.prepare import Setting, prepare
-from edge_tsfm.runs.record import RUN_FILE
+from edge_tsfm.runs.record import GROUPS_FILE, RUN_FILE
 from edge_tsfm.runs.run import CHECKPOINT_FILE, PEFT_FOLDER, Run, digests
 from edge_tsfm.runs.tuned import Tuned, tune, write_tuned
 from edge_tsfm.training.callbacks import Callback, Several
@@ -194,6 +194,10 @@ def check_folder(out: Path, *, resume: bool) -> None:
     if not is_empty(out) and not resume:
         raise TrainError(
             f"{out} is not empty", hint="give another --out, or --resume to continue a run that was killed"
+        )
+    if (out / GROUPS_FILE).exists():
+        raise TrainError(
+            f"{out} holds runs by group: {GROUPS_FILE}", hint="--group-by continues them; or another --out"
         )
     if (out / RUN_FILE).exists():
         raise TrainError(f"{out} is finished: nothing to resume", hint="give another --out to train again")

@@ -29,7 +29,7 @@ def command(config_path: Path, steps: bool, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(entry))
         elif steps:
-            losses = ", ".join(f"{loss:.6g}" for loss in entry["losses"])
+            losses = ", ".join("not finite" if loss is None else f"{loss:.6g}" for loss in entry["losses"])
             click.echo(f"{entry['number']:>6} stay {entry['stay']} {entry['what']} ({losses}) {entry['digest']}")
         else:
             at = dt.datetime.fromtimestamp(float(entry["at"]), dt.UTC).isoformat(timespec="seconds")

@@ -27,6 +27,13 @@ def series(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("threads", ["atuo", "0", "65"])
+def test_a_number_of_threads_that_is_none_is_told_what_is_one(threads: str, dummy_bundle: Path, series: Path) -> None:
+    done = run("forecast", dummy_bundle, "--input", series, "--threads", threads)
+    assert done.returncode == 2
+    assert f"'--threads': '{threads}': want a number from 1 to 64, or auto" in done.stderr
+
+
 def test_forecast_prints_a_row_for_each_item_and_step_and_names_base_and_adapter(
     dummy_bundle: Path, series: Path
 ) -> None:

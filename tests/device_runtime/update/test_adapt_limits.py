@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from device_runtime.adapt.modes import Mode
 from device_runtime.errors import (
     CanonicalError,
     DeviceRuntimeError,
+    ForecastError,
     FormatError,
     RollbackError,
     SignatureError,
@@ -28,10 +30,12 @@ from device_runtime.format.adapter import Adapter
 from device_runtime.format.delta import Dense, Numbers
 from device_runtime.update import envelope_store
 from device_runtime.update.adapt_mode import allowed
+from device_runtime.update.adapt_report import steps_of
 from device_runtime.update.adapt_settings import AdaptSettings
 from device_runtime.update.learner_store import LEARNER
 from device_runtime.update.lifecycle import Entry
 from tests.simulators.learning_bed import KEY, PUBLIC, WHO, LearningBed, envelope_for, plain_envelope, signed
+from tests.support.head import Head
 
 SETTINGS = AdaptSettings(mode=Mode.ACTIVE, enabled_by=WHO)
 
@@ -238,7 +242,6 @@ def test_lost_evidence_takes_what_runs_back(own: LearningBed) -> None:
 def test_a_forecast_that_fails_by_what_was_learnt_is_made_without(
     own: LearningBed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from device_runtime.errors import ForecastError
     from device_runtime.forecast.forecaster import Forecaster
 
     plain = Forecaster.forecast
@@ -252,3 +255,32 @@ def test_a_forecast_that_fails_by_what_was_learnt_is_made_without(
     assert own.forecast().adapter is None
     assert own.record.own is None
     assert "not finite" in own.record.reason
+
+
+def test_a_candidate_that_fails_is_discarded_and_learning_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it kept, it would be judged by those stays alone on which it does not fail."""
+    bed = LearningBed(tmp_path)
+    for _ in range(6):
+        bed.stay()
+    before = bed.host._adapting.facts()
+    assert before["stays_judged"] > 0
+    plain = Head.forecast
+
+    def fail(head: Head, context: Any, steps: int, shift: Any) -> Any:
+        if shift.any():
+            raise ForecastError("the model's quantiles are not finite")
+        return plain(head, context, steps, shift)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Head, "forecast", fail)
+        bed.stay()
+    after = bed.host._adapting.facts()
+    assert (after["refused"], after["stays_judged"], after["evidence"]) == (before["refused"] + 1, 0, 1.0)
+    assert after["steps"] < before["steps"], "another candidate, from nothing"
+    assert any(None in step["losses"] for step in steps_of(bed.config)), "told on the disk, which has no NaN"
+    bed.host = bed.start()
+    bed.stay()
+    assert bed.host._adapting.problem == ""
+    assert bed.host._adapting.facts()["stays_judged"] == 1

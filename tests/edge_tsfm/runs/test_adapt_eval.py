@@ -71,6 +71,10 @@ def test_in_shadow_nothing_that_was_learnt_is_forecast_with() -> None:
     assert line(found, "candidate").wql_percent.high < 0
     assert [change["what"] for change in found.wards[0].changes] == ["would promote"]
     assert found.held_out == {}
+    assert "1 ward in 1 order" in text(found)
+    assert "simulated wards of 40 stays drawn" in text(found)
+    longer = replace(found, rules={**found.rules, "promote_stays": 41})
+    assert "wards of 40 stays cannot promote: the rule wants 41 stays or more" in text(longer)
 
 
 def test_tracking_is_followed_by_person_and_learns_no_target_early() -> None:
@@ -156,6 +160,18 @@ def test_nothing_to_do_is_said() -> None:
     short = [replace(one, target=one.target[:10]) for one in stays(2)]
     with pytest.raises(DataError, match="nothing to learn from"):
         adapt_eval(short, Linear(), options(), work=Work())
+
+
+def test_a_candidate_that_fails_leaves_no_difference_to_draw_from() -> None:
+    """One that is not finite would spoil every simulated ward: none would ever promote."""
+
+    class Fails(Linear):
+        def forecast(self, context: Any, steps: int, shift: Any) -> Any:
+            return super().forecast(context, steps, shift) * np.float32(np.nan if shift.any() else 1)
+
+    found = learn(stays(30), Fails(), LEVELS, RULES, LENGTHS)
+    assert found.refused > 0
+    assert not found.differences
 
 
 def test_a_share_of_patients_worse_is_of_patients() -> None:

@@ -23,7 +23,8 @@ from edge_tsfm.data.options import DataOptions
 from edge_tsfm.data.read import open_data
 from edge_tsfm.data.split import split_digit
 from edge_tsfm.errors import ConfigError, DataError, GateRefusedError, TrainError
-from edge_tsfm.runs.groups import GROUPS_FILE, TrainedGroups, train_groups
+from edge_tsfm.runs.groups import TrainedGroups, train_groups
+from edge_tsfm.runs.record import GROUPS_FILE, RUN_FILE
 from edge_tsfm.runs.run import forecast, load_run
 from edge_tsfm.runs.train import train
 from edge_tsfm.training.config import TrainConfig
@@ -184,6 +185,8 @@ def test_the_python_api_trains_groups_of_a_frame(frame: pd.DataFrame, trained: T
     assert et.evaluate(ours, asked).record["data"]["fingerprint"] == theirs.record["data"]["fingerprint"]
     with pytest.raises(ConfigError, match="a function of a group's name"):
         et.train(asked, out=tmp_path / "x", target="HR", group_by="ward", callbacks=[Remembers()])  # type: ignore[call-overload]
+    with pytest.raises(ConfigError, match=r"the name of one column, got \['ward'\]"):
+        et.train(asked, out=tmp_path / "x", target="HR", group_by=["ward"])  # type: ignore[call-overload]
     with pytest.raises(ConfigError, match="wandb"):
         et.train(asked, out=tmp_path / "x", target="HR", group_by="ward", log_to=["wandb"])
 
@@ -213,20 +216,33 @@ def test_the_command_prints_a_line_for_each_group(data: Path, tmp_path: Path) ->
 
 
 def test_groups_are_the_values_of_a_column() -> None:
-    frame = pd.DataFrame(
-        {"item_id": ["a"] * 6, "timestamp": range(6), "HR": 80.0, "bed": ["10", "2", "2.0", "", "B/1", "b_1"]}
-    )
+    beds = ["10", "2", "2.0", "", "B/1", "b_1"] * 4
+    frame = pd.DataFrame({"item_id": ["a"] * 24, "timestamp": range(24), "HR": 80.0, "bed": beds})
     opened = open_data(frame)
     groups = find_groups(opened, "BED", DataOptions())
     assert groups.column == "bed"
     assert [one.name for one in groups.groups] == ["2", "10", "B/1", "b_1"], "numbers by size, equal ones once"
-    assert groups.rows_without == 1
+    assert groups.rows_without == 4
     some = find_groups(opened, "bed", DataOptions(where=("Bed=10", "item_id=a")))
     assert [one.options.where for one in some.groups] == [("item_id=a", "bed=10")]
     with pytest.raises(DataError, match="no column 'room'"):
         find_groups(opened, "room", DataOptions())
     with pytest.raises(DataError, match="no value to group by"):
         find_groups(opened, "bed", DataOptions(where=("bed=77",)))
+    with pytest.raises(DataError, match="24 values in 24 rows: a time or a measurement"):
+        find_groups(opened, "timestamp", DataOptions())
+
+
+def test_a_folder_of_one_run_and_one_of_groups_are_not_mixed(config: TrainConfig, tmp_path: Path) -> None:
+    one, many = tmp_path / "one", tmp_path / "many"
+    for folder, file in ((one, RUN_FILE), (many, GROUPS_FILE)):
+        folder.mkdir()
+        (folder / file).write_text('{"group_by": "ward"}')
+    with pytest.raises(TrainError, match=r"holds no groups: it has no groups\.json"):
+        train_groups(config, one, "ward", resume=True)
+    with pytest.raises(TrainError, match="holds runs by group"):
+        train(config, many, resume=True)
+    assert [path.name for path in (*one.iterdir(), *many.iterdir())] == [RUN_FILE, GROUPS_FILE]
 
 
 def test_folders_of_groups_are_apart_on_every_file_system() -> None:

@@ -17,14 +17,16 @@ import yaml
 from peft import AutoPeftModel
 
 import edge_tsfm as et
-from device_runtime.forecast.bundle import read_manifest
+from device_runtime.forecast.bundle import Bundle, read_manifest
 from device_runtime.format.manifest import MANIFEST_FILE
+from device_runtime.format.static import STATIC_FILE
 from edge_tsfm.errors import ConfigError
 from edge_tsfm.models import load_base
 from edge_tsfm.runs.card import MODULES, peft_card
 from edge_tsfm.runs.hub import is_repository
 from edge_tsfm.runs.hub import push as share
 from edge_tsfm.runs.run import Run
+from export.static import export_static
 from tests.support.hub import TOKEN, Hub, hub
 
 BOLT = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt"
@@ -147,11 +149,12 @@ def test_only_what_the_manifest_pins_is_shared_and_nothing_of_an_earlier_run_sta
 ) -> None:
     bundle, blob = tmp_path / "bundle", device[1]
     shutil.copytree(device[0], bundle)
+    export_static(load_base(str(BOLT)).model, Bundle.open(bundle), context_length=64, batch=1)
     (bundle / "notes.csv").write_text("bed 7, MAP 61\n")
     done = push(served, tmp_path, run, "--bundle", bundle, "--adapter", blob)
     assert done.returncode == 0, done.stderr
     shared = {name.removeprefix("bundle/") for name in served.files[REPO] if name.startswith("bundle/")}
-    assert shared == {MANIFEST_FILE, *read_manifest(bundle).files}
+    assert shared == {MANIFEST_FILE, *read_manifest(bundle).files, STATIC_FILE, "static.onnx"}
     done = push(served, tmp_path, run)
     assert done.returncode == 0, done.stderr
     assert set(served.files[REPO]) == {"README.md", "adapter_config.json", "adapter_model.safetensors", "run.json"}
