@@ -249,7 +249,7 @@ def test_a_damaged_blob_never_forecasts(dummy_bundle: Path) -> None:
 
 def test_a_provider_that_is_not_there_is_the_machines_fault_and_no_fallback(dummy_bundle: Path) -> None:
     nowhere = SessionSettings(provider="NoSuchProvider", library=dummy_bundle / "no-such.so")
-    with pytest.raises(MissingLibraryError, match=r"NoSuchProvider: .* cannot load .*no-such\.so") as refused:
+    with pytest.raises(MissingLibraryError, match=r"cannot load .*no-such\.so") as refused:
         Forecaster.open(dummy_bundle, settings=nowhere)
     assert fault_of(refused.value) is Fault.MACHINE  # it says nothing of the adapter that was to run on it
 
