@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from device_runtime.errors import UnsupportedError
+from device_runtime.errors import SettingsError, UnsupportedError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.families import FAMILIES, Open
 from device_runtime.forecast.proofs import require_proof
@@ -15,7 +15,8 @@ from device_runtime.format.static import STATIC
 def placed(bundle: Bundle, settings: SessionSettings) -> tuple[Bundle, Open, Proof | None]:
     """Return a bundle with the graph that the settings' provider takes, what opens it, and the provider's proof.
 
-    Raises `UnsupportedError` for a family that this runtime does not know, and what `choose` and `require_proof` raise.
+    Raises `UnsupportedError` for a family that this runtime does not know, what `choose` and `require_proof` raise, and
+    `SettingsError` for a static graph of another shape than the proven one.
     """
     family = bundle.manifest.family
     if family not in FAMILIES:
@@ -26,5 +27,12 @@ def placed(bundle: Bundle, settings: SessionSettings) -> tuple[Bundle, Open, Pro
     graph = STATIC if chosen.static else next(iter(bundle.manifest.graphs))
     proof = None if settings.proving else require_proof(bundle, chosen, graph, cpu_fallback=settings.cpu_fallback)
     if chosen.static:
-        return open_static(bundle), STATIC_FAMILIES[family], proof
+        opened = open_static(bundle)
+        if proof is not None and proof.shape != opened.static.shape:
+            raise SettingsError(
+                f"{bundle.path}: {chosen.name} was proven with a static graph of {proof.shape}, this one is of "
+                f"{opened.static.shape}",
+                hint=f"measure it again: edge-tsfm-device prove {bundle.path} --provider {chosen.name}",
+            )
+        return opened, STATIC_FAMILIES[family], proof
     return bundle, FAMILIES[family], proof

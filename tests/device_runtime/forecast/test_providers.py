@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from device_runtime.errors import MissingLibraryError, SelfTestError, SettingsError
 from device_runtime.faults import Fault, fault_of
+from device_runtime.forecast import placed as places
 from device_runtime.forecast import proving
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.choose_answer import choose_known_answer
@@ -36,6 +38,7 @@ from device_runtime.format.adapter import Adapter
 from device_runtime.format.blob import decode, encode
 from device_runtime.format.delta import Dense, Numbers
 from device_runtime.format.proofs import PROOFS_FILE, Proof
+from device_runtime.format.static import STATIC
 
 FloatArray = NDArray[np.float32]
 BLOB = Path(__file__).resolve().parents[2] / "dummy_bases" / "chronos-bolt.etsa"
@@ -118,6 +121,21 @@ def test_a_proof_holds_for_what_was_measured(bundle: Bundle, proof: Proof, chang
     write_proof(bundle, replace(proof, **change))
     with pytest.raises(SettingsError, match=said):
         Forecaster.open(bundle, settings=GOOD)
+
+
+def test_a_proof_holds_for_the_shape_of_a_static_graph(
+    bundle: Bundle, proof: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = replace(choose(GOOD.provider), static=True)
+    monkeypatch.setattr(places, "chosen_by", lambda _: fixed)
+    monkeypatch.setattr(places, "open_static", lambda _: SimpleNamespace(static=SimpleNamespace(shape="64x2")))
+    for shape in ("64x1", "64x2"):
+        write_proof(bundle, replace(proof, graphs=(STATIC,), shape=shape))
+        if shape == "64x2":
+            assert places.placed(bundle, GOOD)[2] is not None
+            continue
+        with pytest.raises(SettingsError, match="proven with a static graph of 64x1, this one is of 64x2"):
+            places.placed(bundle, GOOD)
 
 
 def test_a_provider_that_computes_in_bfloat16_is_not_proven_as_float32(
