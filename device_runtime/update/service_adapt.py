@@ -37,7 +37,8 @@ MODE = 0o640
 NUMBERS = (
     "windows", "new_windows", "kept_windows", "keep_on_disk", "stride", "steps", "batch", "first_windows", "rate",
     "average", "blend", "anchor", "clip_norm", "cap_tensor", "cap_day", "clip_spreads", "scored_windows",
-    "promote_evidence", "promote_stays", "demote_evidence", "offset_rate", "width_rate", "cap_tracking", "seed",
+    "promote_evidence", "promote_stays", "demote_evidence", "long_stream", "offset_rate", "width_rate",
+    "cap_tracking", "seed",
 )  # fmt: skip
 CLEAN = ("jump_spreads", "jump_share", "jump_steps", "flat_steps")
 
@@ -228,4 +229,4 @@ def _real(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    return _real(value) if isinstance(value, float) else str(value)
+    return _real(value) if isinstance(value, float) else str(int(value))

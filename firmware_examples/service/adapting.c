@@ -9,11 +9,12 @@
 
 /* --- the feed ------------------------------------------------------------------------------------------------------- */
 
-void ad_value(void *user, uint32_t channel, int64_t t_ms, float value)
+void ad_value(void *user, uint32_t channel, uint64_t stay, int64_t t_ms, float value)
 {
     ad_adapting *a = user;
     pthread_mutex_lock(&a->feeding);
     if (channel == 0 && a->feeds) (void)eta_feed_observe(&a->feed, &a->queue, t_ms, (double)value);
+    if (channel == 0) ad_track_sample(&a->tracker, &(ad_sample){stay, t_ms, value}, a->interval_ms);
     pthread_mutex_unlock(&a->feeding);
 }
 
@@ -234,6 +235,7 @@ static etsa_err check_rules(const ad_adapting *a, fc_message message)
     if (memcmp(r->learning, fc_learning(a->base)->digest, 32) != 0) {
         return ad_say(message, ETSA_BASE_MISMATCH_ERROR, "the rules are for other learning graphs than the bundle has");
     }
+    if (r->config.interval_ms != a->interval_ms) return ad_say(message, ETSA_SETTINGS_ERROR, "the rules are for another interval than the service's");
     if (a->parent != NULL && etsa_blob_size(a->parent, a->parent_size, &blob_size) == ETSA_OK) ad_digest_of(a->parent, blob_size, digest);
     if (r->has_parent != (a->parent != NULL) || (r->has_parent && memcmp(r->parent, digest, 32) != 0)) {
         return ad_say(message, ETSA_STATE_ERROR, "the rules are for another adapter than the one that runs: hand over again");
@@ -293,6 +295,9 @@ void ad_install(ad_adapting *a, sv_service *service, const uint8_t *data, size_t
     etsa_err err = ar_load(a->folder, &a->rules, &a->there, message);
     bool learns = err == ETSA_OK && a->there && a->rules.config.rules.mode >= ETA_SHADOW;
     if (learns) err = check_rules(a, message);
+    bool tracks = learns && err == ETSA_OK && eta_mode_may(a->rules.config.rules.mode).track;
+    etsa_err tracking = ad_track(a, tracks, message);
+    if (err == ETSA_OK) err = tracking;
     if (learns && err == ETSA_OK) err = start_learning(a, &any, message);
     if (learns && err == ETSA_OK && a->rules.generation > a->generation) a->generation = a->rules.generation;
     if (learns && err == ETSA_OK) err = agree(a, service, message);
@@ -330,7 +335,7 @@ void ad_print(ad_adapting *a, FILE *to)
     pthread_mutex_unlock(&a->using);
 }
 
-etsa_err ad_open(fc_base *base, const char *folder, ad_adapting **out, fc_message message)
+etsa_err ad_open(fc_base *base, const char *folder, int64_t interval_ms, ad_adapting **out, fc_message message)
 {
     struct stat found;
     *out = NULL;
@@ -345,7 +350,9 @@ etsa_err ad_open(fc_base *base, const char *folder, ad_adapting **out, fc_messag
     pthread_mutex_init(&a->feeding, NULL);
     pthread_mutex_init(&a->using, NULL);
     a->base = base;
+    pthread_mutex_init(&a->tracker.lock, NULL);
     a->folder = folder;
+    a->interval_ms = interval_ms;
     a->minute = -1;
     a->feed_values = malloc(ETA_MAX_STAY * sizeof *a->feed_values);
     a->queue_values = malloc(QUEUED * sizeof *a->queue_values);
@@ -369,11 +376,13 @@ void ad_close(ad_adapting *a)
     if (a == NULL) return;
     stop_learning(a);
     set_own(a, NULL, 0);
+    ad_track_end(a);
     free(a->parent);
     free(a->feed_values);
     free(a->queue_values);
     free(a->stay);
     pthread_mutex_destroy(&a->feeding);
     pthread_mutex_destroy(&a->using);
+    pthread_mutex_destroy(&a->tracker.lock);
     free(a);
 }
