@@ -115,6 +115,11 @@ etsa_err ad_decide(const ad_adapting *a, const char *event, const char *reason, 
 void ad_undecide(const ad_adapting *a);
 etsa_err ad_load_own(const ad_adapting *a, uint8_t **blob, uint32_t *size, fc_message message);
 
+/* adapt_feed.c: take the oldest finished stay into `stay`, 0 if none waits; take samples or give up what was taken, as it learns
+ * or not. */
+uint32_t ad_take_stay(ad_adapting *a, int64_t *end_ms);
+void ad_begin_feed(ad_adapting *a);
+
 /* adapt_tracking.c: take a sample for the tracking (with `feeding` held); track by the rules that are there now, or not at all:
  * what was learnt of a stay goes on where they are the same. */
 void ad_track_sample(ad_tracker *t, const ad_sample *sample, int64_t interval_ms);

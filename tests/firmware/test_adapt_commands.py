@@ -95,13 +95,14 @@ def test_by_hand_the_service_waits_until_a_person_asks(by_hand: ServiceBed) -> N
     assert bed.wait(lambda said: said["learnt"]["verdict"] == "promote")["own"] is False
     assert "decision-1" not in [path.name for path in bed.adapt.iterdir()]
 
+    windows = bed.wait(lambda said: said)["learnt"]["windows"]
     assert "--health" in adapt(bed, "promote", "--reason", "without", good=False)
     assert "after the next hand-over" in adapt(bed, *promote)
     assert json.loads(adapt(bed, "status", "--json"))["asked"] == {"who": "nurse", "reason": "looks right"}
     assert not bed.said()["own"]  # type: ignore[index]
     bed.hand_over()
     bed.reload()
-    bed.wait(lambda said: said["own"])
+    assert bed.wait(lambda said: said["own"])["learnt"]["windows"] >= windows > 30  # nothing in memory is lost by it
     assert "promoted: looks right" in bed.hand_over()
     last = list(read_lines(bed.slots.audit.export()))[-1].body
     assert (last["event"], last["who"], last["reason"]) == ("promote", "nurse", "looks right")
