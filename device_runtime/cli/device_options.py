@@ -25,6 +25,11 @@ config_option = click.option(
     envvar="EDGE_TSFM_DEVICE_CONFIG",
     help="This monitor's settings.",
 )
+health_option = click.option(
+    "--health",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where etsa-service forecasts and learns: its --health-file.",
+)
 who_option = click.option("--who", default="operator", help="Who does this, for the log.")
 
 

@@ -49,7 +49,9 @@ def prepare(config: DeviceConfig, slots: Slots, workshop: Workshop[object] | Non
     current = slots.record.current
     over = current.adapter if current else None
     if kept is None or not kept.body or kept.subject.parent != (over or ""):
-        raise StateError("nothing was learnt on the installed adapter", hint=HINT)
+        raise StateError(
+            "nothing was learnt on the installed adapter", hint=f"{HINT}; where etsa-service learns: --health"
+        )
     parent = slots.load(current) if current else None
     learner: Learner = workshop.learner(parent, may.rules, envelope.tensors)
     learner.restore(kept.body.get(LEARNT))

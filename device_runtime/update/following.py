@@ -65,10 +65,10 @@ class Following:
         self._series.pop(series, None)
 
     def move(self, quantiles: FloatArray, levels: tuple[float, ...], t_ms: int, *, series: str) -> Moved | None:
-        """Move a forecast ``[H, Q]`` made when the newest sample was of ``t_ms``, and wait for its targets.
+        """Move a forecast ``[H, Q]`` from the step of ``t_ms``, and wait for its targets.
 
-        None where it is left as it is: levels that cannot be tracked, a forecast of another shape, numbers beyond all
-        floats.
+        A forecast from a later step than the newest sample's is moved and not learnt from. None where it is left as it
+        is: levels that cannot be tracked, a forecast of another shape, numbers beyond all floats.
         """
         one = self._series.get(series)
         if one is None:
@@ -87,7 +87,8 @@ class Following:
         if not np.isfinite(moved).all():
             tracking.reset()
             return None
-        if one.waiting.takes(*moved.shape) and one.waiting.newest is not None:
+        newest = one.waiting.newest
+        if newest is not None and t_ms // self._interval_ms <= newest and one.waiting.takes(*moved.shape):
             made = Made(adapter=None, quantiles=moved)
-            one.waiting.remember(Waiting(origin=one.waiting.newest, levels=levels, scale=0.0, made=made, shadows={}))
+            one.waiting.remember(Waiting(origin=newest, levels=levels, scale=0.0, made=made, shadows={}))
         return Moved(quantiles=moved, updates=tracking.updates, width=tracking.factor)

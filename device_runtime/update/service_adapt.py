@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from device_runtime.files import read_bounded, remove_temporaries, sync_folder, 
 from device_runtime.format.blob import blob_size, decode
 from device_runtime.format.learning import LEARNING_FILE, Learning
 from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, Manifest
-from device_runtime.update import envelope_store
-from device_runtime.update.adapt_facts import evidence
+from device_runtime.update import envelope_store, notes
+from device_runtime.update.adapt_asked import asked_now
 from device_runtime.update.adapt_mode import Allowed, allowed
 from device_runtime.update.adapt_use import binding_of, plausible_of, typical_of
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.lifecycle import Entry, State
+from device_runtime.update.service_health import service_facts
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.slots import Slots
 
@@ -37,7 +39,8 @@ MODE = 0o640
 NUMBERS = (
     "windows", "new_windows", "kept_windows", "keep_on_disk", "stride", "steps", "batch", "first_windows", "rate",
     "average", "blend", "anchor", "clip_norm", "cap_tensor", "cap_day", "clip_spreads", "scored_windows",
-    "promote_evidence", "promote_stays", "demote_evidence", "offset_rate", "width_rate", "cap_tracking", "seed",
+    "promote_evidence", "promote_stays", "demote_evidence", "long_stream", "offset_rate", "width_rate",
+    "cap_tracking", "seed",
 )  # fmt: skip
 CLEAN = ("jump_spreads", "jump_share", "jump_steps", "flat_steps")
 
@@ -53,17 +56,20 @@ def exchange(slots: Slots, config: DeviceConfig, folder: Path, *, starting: bool
             remove_temporaries(folder / name)
     envelope, why, _ = envelope_store.read(PosixDisk(config.state), config)
     may = allowed(config.adapt, envelope, why)
-    said = collect(slots, config, folder)
+    said, problem = collect(slots, config, folder), ""
     own = slots.load(slots.record.own) if slots.record.runs_own and slots.record.own else b""
     try:
         lines = rules_of(slots, config, may)
     except DeviceRuntimeError as error:
-        lines, said = None, [*said, f"nothing is learnt: {error}"]
+        problem = f"nothing is learnt: {error}"
+        lines, said = None, [*said, problem]
     if lines is None:
         _remove(folder / RULES)
     else:
         _replace(folder / RULES, _sealed("".join(f"{name} {value}\n" for name, value in lines).encode()))
     _replace(folder / OWN, _sealed(own))
+    note = notes.Learning(mode=may.mode, why=may.why, problem=problem, at=round(time.time(), 3))
+    notes.leave(config.state, notes.LEARNING, note)
     return "; ".join([*said, f"learning: {may.mode}{f' ({may.why})' if may.why else ''}"])
 
 
@@ -84,7 +90,7 @@ def collect(slots: Slots, config: DeviceConfig, folder: Path) -> list[str]:
 
 def _take(slots: Slots, config: DeviceConfig, head: dict[str, Any], blob: bytes) -> str:
     """Take one decision; a second time it changes nothing."""
-    own, learnt = slots.record.own, facts_of(head["learnt"])
+    own, learnt = slots.record.own, service_facts(head["learnt"])
     if head["event"] == "demote":
         if own is None or own.adapter != head["adapter"]:
             return ""
@@ -94,8 +100,11 @@ def _take(slots: Slots, config: DeviceConfig, head: dict[str, Any], blob: bytes)
         return ""
     envelope, why, _ = envelope_store.read(PosixDisk(config.state), config)
     may = allowed(config.adapt, envelope, why)
-    if envelope is None or not may.may.promote or config.adapt.promote != "device":
+    if envelope is None or not may.may.promote:
         raise SettingsError(f"the mode is {may.mode}{f': {may.why}' if may.why else ''}")
+    asked = asked_now(slots) if config.adapt.promote == "hand" else None
+    if asked is None and config.adapt.promote == "hand":
+        raise SettingsError('promote is "hand", and nobody has asked for it')
     if slots.record.state is State.TRIAL:
         raise SettingsError("an adapter is on trial")
     if hashlib.sha256(blob).hexdigest() != head["adapter"]:
@@ -110,7 +119,9 @@ def _take(slots: Slots, config: DeviceConfig, head: dict[str, Any], blob: bytes)
         sequence=int(adapter.metadata["generation"]),
     )  # fmt: skip
     reason = f"better over {learnt['stays_judged']} stays, evidence {learnt['evidence']:g}"
-    slots.promote(blob, entry, over=head["over"] or None, reason=reason, who="device", learnt=learnt)
+    who = "device" if asked is None else asked.who
+    reason = reason if asked is None else asked.reason
+    slots.promote(blob, entry, over=head["over"] or None, reason=reason, who=who, learnt=learnt)
     return f"promoted: {reason}"
 
 
@@ -130,7 +141,8 @@ def rules_of(slots: Slots, config: DeviceConfig, may: Allowed) -> list[tuple[str
     tensors = tuple(index for index, _ in within.tensors_of(envelope, manifest)) if envelope else places
     low, high = plausible_of(bound)
     level, spread = typical_of(config, manifest, under)
-    by_device = rules.promote == "device" and slots.record.state is not State.TRIAL
+    asked = rules.promote == "hand" and asked_now(slots) is not None
+    by_device = (asked or rules.promote == "device") and slots.record.state is not State.TRIAL
     values = {name: getattr(rules, name) for name in NUMBERS if name != "keep_on_disk"}
     values["keep_on_disk"] = int(rules.keep_windows == "disk")
     return [
@@ -147,34 +159,6 @@ def rules_of(slots: Slots, config: DeviceConfig, may: Allowed) -> list[tuple[str
         ("mode", may.mode.value), *((name, _number(values[name])) for name in NUMBERS),
         *((name, _number(getattr(rules.clean, name))) for name in CLEAN),
     ]  # fmt: skip
-
-
-def facts_of(learnt: dict[str, Any]) -> dict[str, Any]:
-    """Return what the service says of its learner as the Python host logs it."""
-    try:
-        frozen, *others = (float(one) for one in learnt["lost"])
-        more = {
-            f"{name}_percent": round(100 * (lost / frozen - 1), 4) if frozen > 0 else None
-            for name, lost in zip(("running", "candidate"), others, strict=True)
-        }
-        kept = ("state", "verdict", "stays", "stays_judged", "steps", "windows", "demotions", "refused", "spoilt")
-        return {
-            **{name: learnt[name] for name in kept},
-            "evidence": evidence(float(learnt["log_evidence"])),
-            "evidence_wanted": float(learnt["evidence_wanted"]),
-            "reverse_evidence": evidence(float(learnt["log_reverse_evidence"])),
-            "left_out": 0,
-            "values": dict(zip(("values", "out_of_range", "jumps", "flat"), learnt["values"], strict=True)),
-            "shift_rms": round(float(learnt["shift_rms"]), 9),
-            "loss": {
-                name: float(f"{lost:.6g}")
-                for name, lost in zip(("frozen", "running", "candidate"), (frozen, *others), strict=True)
-            },
-            **more,
-            "missed": learnt["missed"],
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"what the service says of its learner: {error!r}") from error
 
 
 def manifest_of(config: DeviceConfig) -> Manifest:
@@ -228,4 +212,4 @@ def _real(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    return _real(value) if isinstance(value, float) else str(value)
+    return _real(value) if isinstance(value, float) else str(int(value))

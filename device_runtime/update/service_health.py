@@ -8,14 +8,16 @@ trial is decided here, by the rules of the Python host.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from device_runtime.binder import bind
 from device_runtime.documents import read_json
 from device_runtime.errors import FormatError, StorageError
 from device_runtime.faults import Fault, installed_fault
 from device_runtime.files import read_bounded
+from device_runtime.update.adapt_facts import evidence
 from device_runtime.update.health import HealthRules, HealthWindow
 
 VERSION = 2  # 1: it did not say which process wrote it
@@ -86,22 +88,81 @@ class ServiceHealth:
         return window
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServiceLearning:
+    """What the service says of its learner: counts and evidence."""
+
+    decisions: int  # promotions and demotions that wait for the hand-over
+    generation: int  # of the last blob that was made
+    learnt: dict[str, Any] | None  # None: it does not learn
+    mode: str  # in which it learns
+    own: bool  # whether something that it learnt runs
+    problem: str  # why it does not learn as it is set to
+
+
 def read_health(path: Path, channel: int = 0) -> ServiceHealth | None:
     """Read the health of a channel; None if no service that runs now has written the file.
 
     Raises `FormatError` for a file that the service did not write, `StorageError` if it cannot be read.
     """
-    if not path.exists():
+    value = _read(path)
+    if value is None:
         return None
     try:
-        value = read_json(path, limit=MAX_SIZE, unreadable=StorageError)
-        channels, version = value["channels"], value["version"]
-        said = channels[channel]
+        said = value["channels"][channel]
     except (TypeError, KeyError, IndexError) as error:
         raise FormatError(f"{path}: not what the service writes: {error!r}") from error
-    if version != VERSION:
-        raise FormatError(f"{path}: version {version!r}, this release reads {VERSION}")
-    process = bind(Process, {name: value.get(name) for name in ("boot", "pid", "started")}, str(path), complete=True)
-    if not process.runs():
-        return None
     return bind(ServiceHealth, said, str(path), complete=True)
+
+
+def read_learning(path: Path) -> ServiceLearning | None:
+    """Read what the service says of its learner; None if no service that learns and runs now has written the file.
+
+    Raises as `read_health`.
+    """
+    value = _read(path)
+    if value is None or value.get("adaptation") is None:
+        return None
+    said = bind(ServiceLearning, value["adaptation"], str(path), complete=True)
+    return said if said.learnt is None else replace(said, learnt=service_facts(said.learnt))
+
+
+def service_facts(learnt: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the service says of its learner as the Python host logs it. Raises `FormatError`."""
+    try:
+        frozen, *others = (float(one) for one in learnt["lost"])
+        more = {
+            f"{name}_percent": round(100 * (lost / frozen - 1), 4) if frozen > 0 else None
+            for name, lost in zip(("running", "candidate"), others, strict=True)
+        }
+        kept = ("state", "verdict", "stays", "stays_judged", "steps", "windows", "demotions", "refused", "spoilt")
+        return {
+            **{name: learnt[name] for name in kept},
+            "evidence": evidence(float(learnt["log_evidence"])),
+            "evidence_wanted": float(learnt["evidence_wanted"]),
+            "reverse_evidence": evidence(float(learnt["log_reverse_evidence"])),
+            "left_out": 0,
+            "values": dict(zip(("values", "out_of_range", "jumps", "flat"), learnt["values"], strict=True)),
+            "shift_rms": round(float(learnt["shift_rms"]), 9),
+            "loss": {
+                name: float(f"{lost:.6g}")
+                for name, lost in zip(("frozen", "running", "candidate"), (frozen, *others), strict=True)
+            },
+            **more,
+            "missed": learnt["missed"],
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"what the service says of its learner: {error!r}") from error
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Read the file; None if no service that runs now has written it."""
+    if not path.exists():
+        return None
+    value = read_json(path, limit=MAX_SIZE, unreadable=StorageError)
+    if not isinstance(value, dict) or "version" not in value:
+        raise FormatError(f"{path}: not what the service writes: no version")
+    if value["version"] != VERSION:
+        raise FormatError(f"{path}: version {value['version']!r}, this release reads {VERSION}")
+    process = bind(Process, {name: value.get(name) for name in ("boot", "pid", "started")}, str(path), complete=True)
+    return value if process.runs() else None

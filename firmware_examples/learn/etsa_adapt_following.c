@@ -169,6 +169,7 @@ bool eta_following_move(eta_following *f, int64_t t_ms, float *quantiles, uint32
         return false;
     }
     memcpy(quantiles, f->moved, count * sizeof *quantiles);
+    if (floored(t_ms, f->interval_ms) > f->newest) return true;
     if (f->made++ % every_of(steps, f->tracking.level_count, f->late_steps) == 0) remember(f, f->moved, steps);
     return true;
 }

@@ -57,8 +57,9 @@ bool eta_following_begin(eta_following *f, const eta_rules *rules, int64_t inter
 /* Take a sample of the stream; what it completes is learnt from. Values that are not finite in float32 change nothing. */
 void eta_following_observe(eta_following *f, int64_t t_ms, double value);
 
-/* Move a forecast [steps][level_count], made when the newest sample was of t_ms, and wait for its targets. False where it is
- * left as it is: more steps than at the start, or numbers beyond all floats. */
+/* Move a forecast [steps][level_count] from the step of t_ms, and wait for its targets; a forecast from a later step than the
+ * newest sample's is moved and not learnt from. False where it is left as it is: more steps than at the start, or numbers
+ * beyond all floats. */
 bool eta_following_move(eta_following *f, int64_t t_ms, float *quantiles, uint32_t steps);
 
 /* The stay is over: forget the person. */

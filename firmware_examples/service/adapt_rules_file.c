@@ -70,6 +70,7 @@ static const field FIELDS[] = {
     {"promote_evidence", REAL, RULE(promote_evidence), 0},
     {"promote_stays", WHOLE32, RULE(promote_stays), 0},
     {"demote_evidence", REAL, RULE(demote_evidence), 0},
+    {"long_stream", FLAG, RULE(long_stream), 0},
     {"offset_rate", REAL, RULE(offset_rate), 0},
     {"width_rate", REAL, RULE(width_rate), 0},
     {"cap_tracking", REAL, RULE(cap_tracking), 0},

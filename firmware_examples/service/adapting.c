@@ -7,39 +7,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* --- the feed ------------------------------------------------------------------------------------------------------- */
-
-void ad_value(void *user, uint32_t channel, int64_t t_ms, float value)
-{
-    ad_adapting *a = user;
-    pthread_mutex_lock(&a->feeding);
-    if (channel == 0 && a->feeds) (void)eta_feed_observe(&a->feed, &a->queue, t_ms, (double)value);
-    pthread_mutex_unlock(&a->feeding);
-}
-
-void ad_end(void *user, uint32_t channel)
-{
-    ad_adapting *a = user;
-    pthread_mutex_lock(&a->feeding);
-    if (channel == 0 && a->feeds) (void)eta_feed_end(&a->feed, &a->queue);
-    pthread_mutex_unlock(&a->feeding);
-}
-
-/* Take the oldest finished stay; 0 if none waits. */
-static uint32_t take_stay(ad_adapting *a, int64_t *end_ms)
-{
-    const float *values;
-    pthread_mutex_lock(&a->feeding);
-    uint32_t count = eta_queue_oldest(&a->queue, &values, end_ms);
-    uint32_t kept = count < ETA_MAX_STAY ? count : ETA_MAX_STAY;
-    if (count > 0) {
-        memcpy(a->stay, values + (count - kept), kept * sizeof *values);
-        eta_queue_drop(&a->queue);
-    }
-    pthread_mutex_unlock(&a->feeding);
-    return kept;
-}
-
 /* --- work ------------------------------------------------------------------------------------------------------------ */
 
 static bool run_state(void *user, const float *context, uint32_t length, float *state, float *loc, float *scale)
@@ -71,7 +38,7 @@ static bool piece(ad_adapting *a)
     bool acts = a->learner.wish != ETQ_NONE && may_act(a);
     if (acts) return false; /* the main thread acts on it before more is learnt */
     if (!eta_busy(&a->learner)) {
-        uint32_t count = take_stay(a, &end_ms);
+        uint32_t count = ad_take_stay(a, &end_ms);
         if (count == 0) return false;
         (void)eta_finish(&a->learner, a->stay, count, end_ms);
         memset(a->stay, 0, count * sizeof *a->stay); /* a patient's values */
@@ -234,6 +201,7 @@ static etsa_err check_rules(const ad_adapting *a, fc_message message)
     if (memcmp(r->learning, fc_learning(a->base)->digest, 32) != 0) {
         return ad_say(message, ETSA_BASE_MISMATCH_ERROR, "the rules are for other learning graphs than the bundle has");
     }
+    if (r->config.interval_ms != a->interval_ms) return ad_say(message, ETSA_SETTINGS_ERROR, "the rules are for another interval than the service's");
     if (a->parent != NULL && etsa_blob_size(a->parent, a->parent_size, &blob_size) == ETSA_OK) ad_digest_of(a->parent, blob_size, digest);
     if (r->has_parent != (a->parent != NULL) || (r->has_parent && memcmp(r->parent, digest, 32) != 0)) {
         return ad_say(message, ETSA_STATE_ERROR, "the rules are for another adapter than the one that runs: hand over again");
@@ -276,24 +244,55 @@ static etsa_err agree(ad_adapting *a, sv_service *service, fc_message message)
     return err;
 }
 
-void ad_install(ad_adapting *a, sv_service *service, const uint8_t *data, size_t size, fc_message message)
+/* Whether learning goes on by these rules as it is: they differ in what they say of the record at most. */
+static bool goes_on(const ad_adapting *a, const ar_rules *next)
+{
+    ar_rules held = a->rules;
+    held.envelope = next->envelope;
+    held.generation = next->generation;
+    held.by_device = next->by_device;
+    memset(held.config.moves, 0, sizeof held.config.moves); /* not of the file */
+    return a->learns && memcmp(&held, next, sizeof held) == 0;
+}
+
+/* Learn on what channel 0 runs now, by the rules that are there now; *learns: whether there are any. */
+static etsa_err begin_anew(ad_adapting *a, uint8_t *parent, size_t size, bool *learns, fc_message message)
 {
     static const fc_policy any = {.need_known_answer = true}; /* the service has checked the signature, and what it is for */
+    stop_learning(a);
+    free(a->parent);
+    a->parent = parent;
+    a->parent_size = parent != NULL ? size : 0;
+    etsa_err err = ar_load(a->folder, &a->rules, &a->there, message);
+    *learns = err == ETSA_OK && a->there && a->rules.config.rules.mode >= ETA_SHADOW;
+    if (*learns) err = check_rules(a, message);
+    etsa_err tracking = ad_track(a, *learns && err == ETSA_OK && eta_mode_may(a->rules.config.rules.mode).track, message);
+    if (err == ETSA_OK) err = tracking;
+    if (*learns && err == ETSA_OK) err = start_learning(a, &any, message);
+    return err;
+}
+
+void ad_install(ad_adapting *a, sv_service *service, const uint8_t *data, size_t size, fc_message message)
+{
+    ar_rules next;
+    bool there;
     uint8_t *copy = size > 0 ? malloc(size) : NULL;
     message[0] = '\0';
     if (copy != NULL) memcpy(copy, data, size);
     pthread_mutex_lock(&a->using);
-    stop_learning(a);
-    bool same = size == a->parent_size && (size == 0 || (copy != NULL && memcmp(copy, a->parent, size) == 0));
+    bool same = size == a->parent_size && (size == 0 || (copy != NULL && memcmp(copy, a->parent, size) == 0)), learns = true;
     if (!same) set_own(a, NULL, 0); /* channel 0 was swapped */
-    free(a->parent);
-    a->parent = copy;
-    a->parent_size = copy != NULL ? size : 0;
     a->problem[0] = '\0';
-    etsa_err err = ar_load(a->folder, &a->rules, &a->there, message);
-    bool learns = err == ETSA_OK && a->there && a->rules.config.rules.mode >= ETA_SHADOW;
-    if (learns) err = check_rules(a, message);
-    if (learns && err == ETSA_OK) err = start_learning(a, &any, message);
+    etsa_err err = ETSA_OK;
+    if (same && ar_load(a->folder, &next, &there, message) == ETSA_OK && there && goes_on(a, &next)) {
+        free(copy);
+        a->rules.envelope = next.envelope;
+        a->rules.generation = next.generation;
+        a->rules.by_device = next.by_device;
+        a->retry_at = 0;
+    } else {
+        err = begin_anew(a, copy, size, &learns, message);
+    }
     if (learns && err == ETSA_OK && a->rules.generation > a->generation) a->generation = a->rules.generation;
     if (learns && err == ETSA_OK) err = agree(a, service, message);
     else if (a->own != NULL && sv_swap(service, 0, a->parent, a->parent_size, a->problem) == ETSA_OK) set_own(a, NULL, 0);
@@ -301,16 +300,7 @@ void ad_install(ad_adapting *a, sv_service *service, const uint8_t *data, size_t
         snprintf(a->problem, sizeof a->problem, "[%d] %.230s", (int)err, message);
         if (!a->learns) stop_learning(a);
     }
-    pthread_mutex_lock(&a->feeding);
-    if (a->learns && (!a->feeds || a->feed.interval_ms != a->rules.config.interval_ms)) {
-        (void)eta_feed_begin(&a->feed, a->feed_values, ETA_MAX_STAY, a->rules.config.interval_ms, a->rules.gap_steps);
-    }
-    if (!a->learns && a->feeds) {
-        eta_feed_wipe(&a->feed);
-        eta_queue_wipe(&a->queue);
-    }
-    a->feeds = a->learns;
-    pthread_mutex_unlock(&a->feeding);
+    ad_begin_feed(a);
     snprintf(message, FC_MESSAGE_SIZE, "%s", a->problem);
     pthread_mutex_unlock(&a->using);
 }
@@ -330,7 +320,7 @@ void ad_print(ad_adapting *a, FILE *to)
     pthread_mutex_unlock(&a->using);
 }
 
-etsa_err ad_open(fc_base *base, const char *folder, ad_adapting **out, fc_message message)
+etsa_err ad_open(fc_base *base, const char *folder, int64_t interval_ms, ad_adapting **out, fc_message message)
 {
     struct stat found;
     *out = NULL;
@@ -345,7 +335,9 @@ etsa_err ad_open(fc_base *base, const char *folder, ad_adapting **out, fc_messag
     pthread_mutex_init(&a->feeding, NULL);
     pthread_mutex_init(&a->using, NULL);
     a->base = base;
+    pthread_mutex_init(&a->tracker.lock, NULL);
     a->folder = folder;
+    a->interval_ms = interval_ms;
     a->minute = -1;
     a->feed_values = malloc(ETA_MAX_STAY * sizeof *a->feed_values);
     a->queue_values = malloc(QUEUED * sizeof *a->queue_values);
@@ -369,11 +361,13 @@ void ad_close(ad_adapting *a)
     if (a == NULL) return;
     stop_learning(a);
     set_own(a, NULL, 0);
+    ad_track_end(a);
     free(a->parent);
     free(a->feed_values);
     free(a->queue_values);
     free(a->stay);
     pthread_mutex_destroy(&a->feeding);
     pthread_mutex_destroy(&a->using);
+    pthread_mutex_destroy(&a->tracker.lock);
     free(a);
 }

@@ -1,4 +1,5 @@
 /* Learning beside a service: finished stays of channel 0 in; a candidate in shadow, its promotion and its demotion out.
+ * Its forecasts are moved by the experience of their stream, where the mode allows that.
  *
  * What may be learnt is what edge-tsfm-hand-over wrote into the folder (adapt_rules_file.h). A promotion or a demotion is a
  * file there before it takes effect, `decision-1`, `decision-2`, ...: the hand-over takes it into the monitor's record and
@@ -15,14 +16,15 @@
 
 typedef struct ad_adapting ad_adapting;
 
-/* Start without anything to learn on. `folder` must be there. The base must outlive it. */
-etsa_err ad_open(fc_base *base, const char *folder, ad_adapting **adapting, fc_message message);
+/* Start without anything to learn on. `folder` must be there; interval_ms is the service's. The base must outlive it. */
+etsa_err ad_open(fc_base *base, const char *folder, int64_t interval_ms, ad_adapting **adapting, fc_message message);
 /* Write what was learnt, and release everything. */
 void ad_close(ad_adapting *adapting);
 
-/* For sv_settings: learner, on_value, on_end, on_idle. */
+/* For sv_settings: learner, on_value, on_end, on_made, on_idle. */
 sv_on_value ad_value;
 sv_on_end ad_end;
+sv_on_made ad_made;
 sv_on_idle ad_idle;
 
 /* Channel 0 runs the adapter of the signed file `data` (NULL: the base alone): learn on that by the rules that are there now,

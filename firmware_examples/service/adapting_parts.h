@@ -4,6 +4,7 @@
 
 #include "adapting.h"
 #include "etsa_adapt.h"
+#include "etsa_adapt_following.h"
 #include "states.h"
 
 #include <pthread.h>
@@ -21,9 +22,34 @@
 #define HEADER 64u /* of the learner's file: subject, day, bytes written on it, zeros */
 #define HEAD_SIZE 4096u        /* of a decision */
 
+#define SAMPLES 256u /* that wait for the next forecast: each step's last one, of at most 64 steps, and late ones */
+
+typedef struct ad_sample {
+    uint64_t stay;
+    int64_t t_ms;
+    float value;
+} ad_sample;
+
+/* The tracking of channel 0. The worker moves forecasts, the main thread sets the rules: `lock` guards all but what
+ * `feeding` does, and is held for moments only. */
+typedef struct ad_tracker {
+    pthread_mutex_t lock;
+    bool tracks;
+    eta_following following;
+    void *memory;
+    eta_rules rules;
+    uint64_t stay; /* that is followed */
+    /* guarded by `feeding` */
+    bool takes;
+    ad_sample samples[SAMPLES];
+    uint32_t head, count;
+} ad_tracker;
+
 struct ad_adapting {
     fc_base *base;
     const char *folder;
+    int64_t interval_ms;
+    ad_tracker tracker;
     /* the feed: `feeding` guards it, and is held for moments only */
     pthread_mutex_t feeding;
     bool feeds;
@@ -88,6 +114,17 @@ int ad_put_facts(const ad_adapting *a, char *text, size_t size);
 etsa_err ad_decide(const ad_adapting *a, const char *event, const char *reason, const uint8_t *blob, uint32_t size, fc_message message);
 void ad_undecide(const ad_adapting *a);
 etsa_err ad_load_own(const ad_adapting *a, uint8_t **blob, uint32_t *size, fc_message message);
+
+/* adapt_feed.c: take the oldest finished stay into `stay`, 0 if none waits; take samples or give up what was taken, as it learns
+ * or not. */
+uint32_t ad_take_stay(ad_adapting *a, int64_t *end_ms);
+void ad_begin_feed(ad_adapting *a);
+
+/* adapt_tracking.c: take a sample for the tracking (with `feeding` held); track by the rules that are there now, or not at all:
+ * what was learnt of a stay goes on where they are the same. */
+void ad_track_sample(ad_tracker *t, const ad_sample *sample, int64_t interval_ms);
+etsa_err ad_track(ad_adapting *a, bool allowed, fc_message message);
+void ad_track_end(ad_adapting *a);
 
 /* adapt_blob.c: check a blob against the rules and get its shift[n]; write the candidate as a blob, with a known answer, and
  * prove it (*blob is the caller's to free, shift[n] what it moves, as it was rounded). */

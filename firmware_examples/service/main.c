@@ -109,6 +109,7 @@ static void on_forecast(void *user, const sv_forecast *f)
         for (int i = 0; i < 32; i++) printf("%02x", f->adapter[i]);
         printf("\"");
     }
+    if (f->moved.is) printf(",\"tracked\":%llu,\"width_factor\":%.17g", (unsigned long long)f->moved.updates, f->moved.width);
     if (f->err != ETSA_OK) {
         printf(",\"error\":\"");
         hf_print_escaped(stdout, f->message);
@@ -572,10 +573,11 @@ int main(int argc, char **argv)
     o.service.user = (void *)(uintptr_t)fc_bundle(base);
     ad_adapting *adapting = NULL;
     if (o.adapt != NULL) {
-        err = ad_open(base, o.adapt, &adapting, message);
+        err = ad_open(base, o.adapt, o.service.interval_ms, &adapting, message);
         o.service.learner = adapting;
         o.service.on_value = ad_value;
         o.service.on_end = ad_end;
+        o.service.on_made = ad_made;
         o.service.on_idle = ad_idle;
     }
     if (err == ETSA_OK) err = sv_start(base, &o.service, &service, message);

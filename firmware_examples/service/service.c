@@ -11,7 +11,6 @@
 
 #define MAX_PENDING_STEPS 64u /* steps that may wait for the worker; of a longer stall the oldest are not forecast any more */
 #define PROVE_MS 3600000u /* as in the Python runtime */
-#define LATE_STEPS 2u /* that a forecast waits for late values, as in the Python runtime */
 #define HALF_LIFE_MS (7.0 * 86400000.0)
 #define MIN_REPORTED 100.0 /* least scored steps behind every figure in a report, as in the Python runtime */
 #define MIN_SCORED 200.0
@@ -30,6 +29,7 @@ typedef struct channel {
     int64_t stamp;        /* of that value, ms */
     float low, high;      /* a value outside is none: of the adapter's signal; infinite without one */
     uint32_t due;         /* closed steps that were not forecast yet */
+    uint64_t stay;        /* how many stays ended before this one */
     uint32_t strays;      /* values in a row, a whole context away from `step`, that agree with one another */
     int64_t stray_stamp;  /* of the last of them, ms */
     etq_series quality;   /* scores of its forecasts */
@@ -118,6 +118,15 @@ static bool fill(channel *c, int64_t step, float value)
     return true;
 }
 
+/* What follows belongs to another stay, or to another clock. Called with the lock held. */
+static void end_stay(sv_service *s, uint32_t number)
+{
+    channel *c = &s->channels[number];
+    c->stay++;
+    if (c->quality_memory != NULL) etq_end_stay(&c->quality);
+    if (s->settings.on_end != NULL) s->settings.on_end(s->settings.learner, number);
+}
+
 void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int quality)
 {
     if (number >= s->settings.channels || t_ms < -MOST_MS || t_ms > MOST_MS) return;
@@ -139,10 +148,10 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
         c->due = 0;
         c->length = 0;
         c->begun = false;
-        if (c->quality_memory != NULL) etq_end_stay(&c->quality);
+        end_stay(s, number);
     }
     if (c->quality_memory != NULL) etq_observe(&c->quality, t_ms, value);
-    if (s->settings.on_value != NULL) s->settings.on_value(s->settings.learner, number, t_ms, value);
+    bool taken = true;
     c->strays = 0;
     if (!c->begun || step > c->step) {
         if (c->begun) s->counts.skipped += advance(c, (size_t)length, step);
@@ -156,7 +165,9 @@ void sv_push(sv_service *s, uint32_t number, int64_t t_ms, float value, int qual
         c->stamp = t_ms;
     } else if (step == c->step || !fill(c, step, value)) {
         s->counts.late++;
+        taken = false;
     }
+    if (taken && s->settings.on_value != NULL) s->settings.on_value(s->settings.learner, number, c->stay, t_ms, value);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -173,8 +184,7 @@ void sv_end_stay(sv_service *s, uint32_t number)
     c->length = 0;
     c->begun = false;
     c->strays = 0;
-    if (c->quality_memory != NULL) etq_end_stay(&c->quality);
-    if (s->settings.on_end != NULL) s->settings.on_end(s->settings.learner, number);
+    end_stay(s, number);
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
 }
@@ -300,7 +310,7 @@ static void begin_feed(sv_service *s, channel *c, uint32_t number, uint32_t step
     double levels[ETSA_MAX_LEVELS];
     char unsaid[] = "channel 0";
     unsaid[sizeof unsaid - 2] = (char)('0' + number);
-    etq_rules rules = {.late_steps = LATE_STEPS, .half_life_ms = HALF_LIFE_MS, .min_reported = MIN_REPORTED,
+    etq_rules rules = {.late_steps = SV_LATE_STEPS, .half_life_ms = HALF_LIFE_MS, .min_reported = MIN_REPORTED,
                        .judged = settings->judged, .allowed = settings->allowed};
     etq_signal *signal = signal_of(s, settings->signals[number] != NULL ? settings->signals[number] : unsaid);
     if (etsa_bundle_levels(bundle, levels, ETSA_MAX_LEVELS) != ETSA_OK) return;
@@ -421,7 +431,7 @@ static void forecast_one(sv_service *s, uint32_t number)
     int64_t t_ms = (c->step - (int64_t)(c->due - 1)) * s->settings.interval_ms;
     fc_message message;
     int64_t origin = c->step - (int64_t)c->due;
-    uint64_t swaps = c->swaps;
+    uint64_t swaps = c->swaps, stay = c->stay;
     etq_id by = c->runs;
     sv_forecast said = {.own = c->own};
     say_verdict(s, c, &said);
@@ -441,6 +451,9 @@ static void forecast_one(sv_service *s, uint32_t number)
     say_use(fc_adapter(c->current), &forecast);
     forecast.err = c->down != ETSA_OK ? c->down : fc_forecast(c->current, s->work, length, NULL, s->quantiles, message);
     pthread_mutex_unlock(&s->using);
+    if (forecast.err == ETSA_OK && s->settings.on_made != NULL) {
+        s->settings.on_made(s->settings.learner, number, stay, origin * s->settings.interval_ms, s->quantiles, forecast.steps, &forecast.moved);
+    }
     forecast.latency_ms = milliseconds() - start;
     forecast.quantiles = forecast.err == ETSA_OK ? s->quantiles : NULL;
     s->settings.on_forecast(s->settings.user, &forecast);
@@ -611,7 +624,7 @@ etsa_err sv_start(fc_base *base, const sv_settings *settings, sv_service **out, 
         if (err == ETSA_OK) set_range(&s->channels[i], s->channels[i].current);
         if (err == ETSA_OK && settings->quality && memory) {
             channel *c = &s->channels[i];
-            c->quality_size = etq_memory(bundle->prediction_length, bundle->level_count, LATE_STEPS,
+            c->quality_size = etq_memory(bundle->prediction_length, bundle->level_count, SV_LATE_STEPS,
                                          settings->shadow_previous ? 3 : 2);
             c->quality_memory = c->quality_size > 0 ? malloc(c->quality_size) : NULL;
             memory = c->quality_memory != NULL;

@@ -10,9 +10,17 @@
 #include "forecaster.h"
 
 #define SV_MAX_CHANNELS 8u
+#define SV_LATE_STEPS 2u /* that a forecast waits for late values, as in the Python runtime */
 
 /* A measured value's quality: anything but good is a missing value. */
 enum { SV_GOOD = 0, SV_UNSURE = 1, SV_INVALID = 2 };
+
+/* What the experience of one stream did to a forecast. */
+typedef struct sv_moved {
+    bool is;          /* its quantiles were moved */
+    uint64_t updates; /* forecasts of this stay that were learnt from before */
+    double width;     /* the factor on the width */
+} sv_moved;
 
 typedef struct sv_forecast {
     uint32_t channel;
@@ -31,6 +39,7 @@ typedef struct sv_forecast {
     etq_verdict verdict;     /* the verdict of field quality on the adapter that made this, so far */
     bool own;                /* the adapter was learnt here: sv_swap_own */
     uint8_t adapter[32];     /* if so, its SHA-256 */
+    sv_moved moved;          /* by sv_on_made */
     bool drifts;             /* its drift flag is set: for those who maintain adapters; changes nothing by itself */
 } sv_forecast;
 
@@ -41,9 +50,13 @@ typedef void sv_on_forecast(void *user, const sv_forecast *forecast);
 typedef void sv_on_alive(void *user);
 
 /* Called for every value that is taken, in the caller's thread of sv_push, with the service's lock held: be quick, and call
- * nothing of the service. on_end: the channel's stay is over. */
-typedef void sv_on_value(void *user, uint32_t channel, int64_t t_ms, float value);
+ * nothing of the service. `stay` counts the channel's stays. on_end: the channel's stay is over, or its clock was set. */
+typedef void sv_on_value(void *user, uint32_t channel, uint64_t stay, int64_t t_ms, float value);
 typedef void sv_on_end(void *user, uint32_t channel);
+/* Called in the worker's thread for every forecast before it is reported and scored: move its quantiles [steps][levels], in
+ * place, and say so. t_ms is in the last step that it was made from; values of later steps may have been taken already, and
+ * `stay` is the context's. */
+typedef void sv_on_made(void *user, uint32_t channel, uint64_t stay, int64_t t_ms, float *quantiles, uint32_t steps, sv_moved *moved);
 /* Called in the worker's thread while no forecast is due: do one piece of work, of a few milliseconds. True: there is more. */
 typedef bool sv_on_idle(void *user);
 
@@ -65,8 +78,9 @@ typedef struct sv_settings {
     sv_on_forecast *on_forecast;
     sv_on_alive *on_alive;
     void *user;
-    sv_on_value *on_value;   /* these three may be NULL, and get `learner` */
+    sv_on_value *on_value;   /* these four may be NULL, and get `learner` */
     sv_on_end *on_end;
+    sv_on_made *on_made;
     sv_on_idle *on_idle;
     void *learner;
 } sv_settings;

@@ -41,12 +41,15 @@ static float *floats(script *s, size_t count)
     return found;
 }
 
+static unsigned ran; /* how often the state graph ran in one piece of work */
+
 /* A state of 8 numbers without a model: the last values in the context's spread. An infinite one after a value of 13. */
 bool made_up(void *user, const float *context, uint32_t length, float *state, float *loc, float *scale)
 {
     double sum = 0, squares = 0;
     uint32_t seen = 0;
     (void)user;
+    ran++;
     for (uint32_t i = 0; i < length; i++)
         if (!isnan(context[i])) sum += (double)context[i], seen++;
     for (uint32_t i = 0; i < length; i++)
@@ -129,7 +132,9 @@ static void work(script *s, eta_learner *l, eta_queue *q)
     size_t n = etl_shift_size(&l->model.block) * sizeof(float);
     eta_entry entry;
     uint32_t what = 0;
-    for (eta_done done; (done = eta_work(l, q, true, &entry)) != ETA_IDLE;) {
+    uint64_t steps = l->optimiser.steps;
+    for (eta_done done; ran = 0, (done = eta_work(l, q, true, &entry)) != ETA_IDLE; steps = l->optimiser.steps) {
+        if (ran + (l->optimiser.steps - steps) > 1) exit(7); /* a forecast would wait for more than one piece of work */
         if (done == ETA_FAILED && entry.what != ETA_NOTHING) exit(6);
         if (entry.what == ETA_NOTHING) continue;
         what = entry.what;

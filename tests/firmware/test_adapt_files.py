@@ -207,6 +207,7 @@ scored_windows 32
 promote_evidence 20
 promote_stays 0
 demote_evidence 20
+long_stream 0
 offset_rate 0.001
 width_rate 0
 cap_tracking 0.5

@@ -21,7 +21,7 @@ from .conftest import need
 from .test_processors import PROCESSORS
 
 SECOND, STEPS = 1_000, 6
-EVENTS = ("step", "step", "step", "step", "again", "late", "gap", "back", "end", "nothing", "early", "twice")
+EVENTS = ("step", "step", "step", "step", "again", "late", "gap", "back", "end", "nothing", "early", "twice", "ahead")
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,9 @@ def lived(
             count = steps if longest == 0 else int(rng.integers(max(1, steps - 1), steps + 1))
             longest = longest or count
             quantiles = np.sort(rng.normal(80, scale / 2, (count, len(LEVELS))), axis=1).astype(np.float32)
-            found = one.move(quantiles, LEVELS, newest, series="")
-            script.append(struct.pack("<cqI", b"M", newest, count) + quantiles.tobytes())
+            origin = newest + (int(rng.integers(1, 4)) * interval_ms if event == "ahead" else 0)  # of a missing step
+            found = one.move(quantiles, LEVELS, origin, series="")
+            script.append(struct.pack("<cqI", b"M", origin, count) + quantiles.tobytes())
             tracking = one._series[""].tracking
             moved = quantiles if found is None else found.quantiles
             wanted.append(struct.pack("<3d", found is not None, tracking.updates, tracking.factor) + moved.tobytes())

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from device_runtime import cli as device_cli
+from device_runtime.update import service_adapt
+from device_runtime.update.adapt_asked import ASKED
 from device_runtime.update.disk import PosixDisk
 from device_runtime.update.lock import locked
 from device_runtime.update.settings import read_config
@@ -125,7 +127,9 @@ def test_the_service_s_unit_writes_only_where_it_may(installed: Path) -> None:
     (command,) = re.findall(r"^ExecStart=(.*)$", text, flags=re.MULTILINE)
     written = dict(re.findall(r"--(quality|health)-file (\S+)", command))
     assert set(written) == {"quality", "health"}
-    assert {"StateDirectory=edge-tsfm edge-tsfm/state", "RuntimeDirectory=edge-tsfm"} <= set(text.splitlines())
+    assert {"StateDirectory=edge-tsfm edge-tsfm/state edge-tsfm/adapt", "RuntimeDirectory=edge-tsfm"} <= set(
+        text.splitlines()
+    )
     assert Path(written["quality"]) == Path("/var/lib/edge-tsfm/state/quality")
     assert Path(written["health"]).parent == Path("/run/edge-tsfm")
     trial = (EXAMPLES / "c_service/edge-tsfm-trial.service").read_text()
@@ -139,6 +143,19 @@ def test_the_service_s_unit_writes_only_where_it_may(installed: Path) -> None:
     assert exposure is not None, said
     (claimed,) = re.findall(r"`systemd-analyze security`: (\d+\.\d)", (EXAMPLES.parent / "README.md").read_text())
     assert float(exposure[1]) <= float(claimed) + 0.3  # releases of systemd weigh a little differently
+
+
+def test_what_the_learning_service_decides_is_watched_where_it_is_written() -> None:
+    """Decisions and wishes start the hand-over; what that replaces makes the service read again."""
+    units = EXAMPLES / "c_service"
+    (folder,) = re.findall(r" --adapt (\S+)$", (units / "edge-tsfm-adapt.service").read_text(), flags=re.MULTILINE)
+    assert f" {folder.removeprefix('/var/lib/')}\n" in (SERVICE / "edge-tsfm.service").read_text()
+    watched = set(re.findall(r"^Path\w+=(.*)$", (units / "edge-tsfm-adapt.path").read_text(), flags=re.MULTILINE))
+    assert watched == {f"{folder}/{service_adapt.DECISION}*", f"/var/lib/edge-tsfm/state/{ASKED}"}
+    read = (units / "edge-tsfm-adapted.path").read_text()
+    watched = set(re.findall(r"^PathChanged=(.*)$", read, flags=re.MULTILINE))
+    assert watched == {f"{folder}/{name}" for name in (service_adapt.RULES, service_adapt.OWN)}
+    assert "Unit=edge-tsfm-reload.service\n" in read
 
 
 def calls(names: str) -> set[str]:

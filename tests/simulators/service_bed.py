@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,11 @@ class ServiceBed:
         mode: str = "active",
         envelope: bool = True,
         bundle: Path | None = None,
+        interval: str = "1h",
+        rules: Mapping[str, Any] | None = None,
+        more: str = "",
     ) -> None:
+        """``rules`` are both the settings' and the envelope's, ``more`` further lines of ``[adapt]``."""
         self.folder, self.program, self.library = folder, program, library
         folder.mkdir(exist_ok=True)
         self.bundle, self.adapt, self.file = folder / "bundle", folder / "adapt", folder / "own.etsa"
@@ -68,16 +72,19 @@ class ServiceBed:
             else:
                 shutil.copytree(bundle, self.bundle)
             (folder / "state").mkdir()
-        rules = "".join(f"{name} = {value}\n" for name, value in RULES.items())
+        self.interval = interval
+        rules = {**RULES, **(rules or {})}
+        lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in rules.items())
         self.settings.write_text(
-            f'device_id = "bed"\nring = "icu"\nsignal = "RESP"\ninterval = "1h"\nbundle = "bundle"\nstate = "state"\n'
+            f'device_id = "bed"\nring = "icu"\nsignal = "RESP"\ninterval = "{interval}"\n'
+            f'bundle = "bundle"\nstate = "state"\n'
             f'trusted_keys = ["{PUBLIC.hex()}"]\n[adapt]\nmode = "{mode}"\nenabled_by = "{WHO}"\n'
-            f"ms_per_minute = 60000\ncontext_length = 24\nprediction_length = 6\n{rules}"
+            f"ms_per_minute = 60000\ncontext_length = 24\nprediction_length = 6\n{lines}{more}"
         )
         self.settings.chmod(stat.S_IRUSR | stat.S_IWUSR)
         if envelope:
             names = json.loads((self.bundle / "learning.json").read_text())["names"]
-            allowed = envelope_for(self.bundle, tensors=tuple(names), rules=RULES)
+            allowed = envelope_for(self.bundle, tensors=tuple(names), rules=rules, interval=interval)
             self.slots.permit(signed(allowed), allowed, who="test")
         self.process: subprocess.Popen[str] | None = None
         self.t_ms, self.fed = 0, 0
@@ -106,7 +113,7 @@ class ServiceBed:
         self.hand_over("--starting")
         self.fed = 0
         command = [
-            self.program, "--library", self.library, "--threads", "1", "--signal", "RESP", "--interval", "1h",
+            self.program, "--library", self.library, "--threads", "1", "--signal", "RESP", "--interval", self.interval,
             "--key", PUBLIC.hex(), "--health-file", self.health, "--adapt", self.adapt, self.bundle, self.file,
         ]  # fmt: skip
         self.process = subprocess.Popen(

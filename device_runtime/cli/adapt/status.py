@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from device_runtime.cli.device_options import config_option, device, say_value
+from device_runtime.cli.device_options import config_option, device, health_option, say_value
 from device_runtime.cli.options import json_option
 
 
 @click.command()
 @config_option
+@health_option
 @json_option
-def command(config_path: Path, as_json: bool) -> None:
+def command(config_path: Path, health: Path | None, as_json: bool) -> None:
     """Show what this monitor learns by itself, the mode in force and what limits it, and the evidence.
 
     Figures are those last written by the process that hosts the forecasts. If nothing is gained, the probability that
@@ -24,7 +25,7 @@ def command(config_path: Path, as_json: bool) -> None:
     from device_runtime.update.adapt_report import status_of
 
     with device(config_path, change=False) as (config, slots):
-        value = status_of(config, slots)
+        value = status_of(config, slots, health)
     say_value(value, _lines(value), as_json=as_json)
 
 
@@ -41,6 +42,8 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
     own = value["own"]
     runs = f"own adapter {own['adapter'][:16]}, generation {own['generation']}" if own else "what is installed"
     yield f"runs      {runs}"
+    if value["asked"]:
+        yield f"asked     {value['asked']['who']}: {value['asked']['reason']}"
     learnt = value["learnt"]
     if not learnt:
         yield "learnt    nothing yet"
