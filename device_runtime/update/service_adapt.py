@@ -11,13 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 from device_runtime.adapt import within
-from device_runtime.errors import ChecksumError, DeviceRuntimeError, FormatError, SettingsError, StorageError
-from device_runtime.files import read_bounded, remove_temporaries, sync_folder, write_atomic
+from device_runtime.errors import (
+    ChecksumError,
+    DeviceRuntimeError,
+    FormatError,
+    SettingsError,
+    SizeError,
+    StateError,
+    StorageError,
+)
+from device_runtime.files import IrregularError, read_bounded, remove_temporaries, sync_folder, write_atomic
+from device_runtime.format.adapter import Adapter
 from device_runtime.format.blob import blob_size, decode
 from device_runtime.format.learning import LEARNING_FILE, Learning
 from device_runtime.format.manifest import MANIFEST_FILE, MAX_MANIFEST_SIZE, Manifest
@@ -34,6 +44,7 @@ from device_runtime.update.slots import Slots
 RULES, OWN, DECISION = "rules", "own", "decision-"  # files in the folder that both share
 VERSION = 1
 MAX_SIZE = 1_048_576  # bytes of each
+MAX_HEAD = 8_192  # bytes of a decision's first line
 MODE = 0o640
 # Numbers of AdaptRules, in the order of the file; whole ones are written without a point.
 NUMBERS = (
@@ -75,11 +86,17 @@ def exchange(slots: Slots, config: DeviceConfig, folder: Path, *, starting: bool
 
 def collect(slots: Slots, config: DeviceConfig, folder: Path) -> list[str]:
     """Take what the service has decided since the last time, oldest first; return messages."""
-    said = []
-    for path in sorted(folder.glob(f"{DECISION}*"), key=lambda one: int(one.name.removeprefix(DECISION))):
+    said: list[str] = []
+    waiting = {path: re.fullmatch(rf"{DECISION}([1-9][0-9]{{0,3}})", path.name) for path in folder.glob(f"{DECISION}*")}
+    said += [f"{path.name} is no decision's name: left alone" for path, named in waiting.items() if named is None]
+    numbered = {int(named[1]): path for path, named in waiting.items() if named is not None}
+    for _, path in sorted(numbered.items()):
         try:
             head, blob = _decision(read_bounded(path, MAX_SIZE, follow=False))
             said.append(_take(slots, config, head, blob))
+        except IrregularError as error:
+            said.append(f"{path.name} is not taken, and left alone: {error}")
+            continue
         except StorageError:
             raise
         except DeviceRuntimeError as error:
@@ -114,15 +131,23 @@ def _take(slots: Slots, config: DeviceConfig, head: dict[str, Any], blob: bytes)
     parent = None if under is None else under[: blob_size(under)]
     cap = envelope.bounded(config.adapt).cap_tensor
     within.check(adapter, parent, envelope, manifest_of(config), cap=cap)
-    entry = Entry(
-        file=head["adapter"], adapter=head["adapter"], version=adapter.version,
-        sequence=int(adapter.metadata["generation"]),
-    )  # fmt: skip
+    generation = _generation(adapter)
+    if generation <= slots.record.generation:  # of a file that could not be removed, or that somebody put back
+        raise StateError(f"its generation {generation} is not later than the record's {slots.record.generation}")
+    entry = Entry(file=head["adapter"], adapter=head["adapter"], version=adapter.version, sequence=generation)
     reason = f"better over {learnt['stays_judged']} stays, evidence {learnt['evidence']:g}"
     who = "device" if asked is None else asked.who
     reason = reason if asked is None else asked.reason
     slots.promote(blob, entry, over=head["over"] or None, reason=reason, who=who, learnt=learnt)
     return f"promoted: {reason}"
+
+
+def _generation(adapter: Adapter) -> int:
+    """Return how many changes the record had before this adapter, and one. Raises `FormatError`."""
+    said = str(adapter.metadata.get("generation", ""))
+    if not re.fullmatch(r"[0-9]{1,15}", said):
+        raise FormatError(f"it has no generation, but {said[:20]!r}")
+    return int(said)
 
 
 def rules_of(slots: Slots, config: DeviceConfig, may: Allowed) -> list[tuple[str, object]] | None:
@@ -173,11 +198,11 @@ def _decision(data: bytes) -> tuple[dict[str, Any], bytes]:
         raise ChecksumError("it is damaged: its SHA-256 does not match")
     line, _, blob = body.partition(b"\n")
     try:
-        head = json.loads(line)
+        head = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"it is no decision of this release: {error!r}") from error
     texts = ("adapter", "event", "over", "reason")
-    if not isinstance(head, dict) or not all(isinstance(head.get(name), str) for name in texts):
+    if not isinstance(head, dict) or not all(isinstance(head.get(name), str) for name in texts) or len(line) > MAX_HEAD:
         raise FormatError("it is no decision of this release")
     if (
         head["event"] not in ("promote", "demote")
@@ -188,13 +213,21 @@ def _decision(data: bytes) -> tuple[dict[str, Any], bytes]:
     return head, blob
 
 
+def _no_number(said: str) -> float:
+    raise ValueError(f"{said} is no number")
+
+
 def _sealed(body: bytes) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b" " + body
 
 
 def _replace(path: Path, data: bytes) -> None:
     """Write the file if its content differs."""
-    if not path.exists() or read_bounded(path, MAX_SIZE) != data:
+    try:
+        same = path.exists() and read_bounded(path, MAX_SIZE, follow=False) == data
+    except (IrregularError, SizeError):  # somebody else's: replaced
+        same = False
+    if not same:
         write_atomic(path, data, mode=MODE)
 
 

@@ -24,6 +24,8 @@ VERSION = 2  # 1: it did not say which process wrote it
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 STARTED = 22  # field of /proc/PID/stat, from 1
 MAX_SIZE = 65_536  # bytes
+LISTS = ("lost", "values")
+MAX_VALUE = 32  # characters of one value: it goes into the log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,9 @@ def read_learning(path: Path) -> ServiceLearning | None:
 def service_facts(learnt: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the service says of its learner as the Python host logs it. Raises `FormatError`."""
     try:
+        plain = [one for name, value in learnt.items() for one in (value if name in LISTS else [value])]
+        if not all(isinstance(one, str | int | float) and len(str(one)) <= MAX_VALUE for one in plain):
+            raise TypeError("want numbers and short texts")
         frozen, *others = (float(one) for one in learnt["lost"])
         more = {
             f"{name}_percent": round(100 * (lost / frozen - 1), 4) if frozen > 0 else None
@@ -151,8 +156,8 @@ def service_facts(learnt: Mapping[str, Any]) -> dict[str, Any]:
             **more,
             "missed": learnt["missed"],
         }
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"what the service says of its learner: {error!r}") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise FormatError(f"what the service says of its learner: {error!r:.200}") from error
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -96,7 +96,7 @@ static void said(walk *w, eta_learner *l)
                                 &l->draws.seed, &l->draws.drawn, &l->counts.values, &l->counts.out_of_range,
                                 &l->counts.jumps, &l->counts.flat};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) whole(w, counts[i], 0, MOST);
-    for (int i = 0; i < 3; i++) real(w, &l->lost[i], 0, HUGE_VAL);
+    for (int i = 0; i < 3; i++) real(w, &l->lost[i], 0, 1e300);
 }
 
 static void evidence(walk *w, etq_evidence *e)

@@ -64,6 +64,9 @@ etsa_err ad_decide(const ad_adapting *a, const char *event, const char *reason, 
 {
     char head[HEAD_SIZE], facts[HEAD_SIZE / 2], name[32], parent[65] = "", own[65] = "";
     uint8_t digest[32];
+    if (ad_decisions(a) >= MOST_DECISIONS || last_decision(a) >= 2 * MOST_DECISIONS) {
+        return ad_say(message, ETSA_STATE_ERROR, "too many decisions wait for the hand-over");
+    }
     if (a->rules.has_parent) hex_of(a->rules.parent, parent);
     ad_digest_of(blob != NULL ? blob : a->own, blob != NULL ? size : a->own_size, digest);
     hex_of(digest, own);

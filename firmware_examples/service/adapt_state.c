@@ -5,7 +5,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
+
+#define MOST_KIB (UINT64_MAX / 4096)
+#define SEAL_SIZE 65u /* of a sealed file: its SHA-256 in hexadecimal, and a blank */
 
 /* What was learnt on: the file counts for that alone. */
 static void subject_of(const ad_adapting *a, uint8_t digest[32])
@@ -22,6 +27,16 @@ static void subject_of(const ad_adapting *a, uint8_t digest[32])
     etsa_sha256_end(&state, digest);
 }
 
+/* Without windows the file always has one size: a longer old one holds windows, which are of patients' values. */
+static void forget_old_windows(const ad_adapting *a, size_t size)
+{
+    char path[4096];
+    struct stat found;
+    int length = snprintf(path, sizeof path, "%s/" OLD_LEARNER, a->folder);
+    if (a->rules.config.rules.keep_on_disk || length < 0 || (size_t)length >= sizeof path) return;
+    if (lstat(path, &found) == 0 && (size_t)found.st_size > size + SEAL_SIZE) (void)!unlink(path);
+}
+
 static int64_t today(void) { return (int64_t)(time(NULL) / DAY_S); }
 
 /* Write what was learnt, as far as the day's bytes go; `now`: what must not wait for tomorrow. */
@@ -34,7 +49,8 @@ void ad_keep(ad_adapting *a, bool now)
         a->written = 0;
     }
     size_t size = HEADER + eta_image_size(&a->learner);
-    if (!now && a->written + size > 1024 * a->rules.kib_per_day) {
+    uint64_t most = 1024 * (a->rules.kib_per_day < MOST_KIB ? a->rules.kib_per_day : MOST_KIB);
+    if (!now && (a->written > most || size > most - a->written)) {
         ad_say(a->problem, ETSA_OK, "the bytes of this day are spent: what was learnt is written tomorrow");
         return;
     }
@@ -48,6 +64,7 @@ void ad_keep(ad_adapting *a, bool now)
         snprintf(a->problem, sizeof a->problem, "what was learnt cannot be written: %.200s", message);
         return;
     }
+    forget_old_windows(a, size);
     a->written = written;
     a->dirty = false;
     a->problem[0] = '\0';

@@ -27,8 +27,8 @@ static void calibrate(void *user, float *quantiles, uint32_t steps, uint32_t lev
 /* Whether the service itself may do what the evidence asks for. */
 static bool may_act(const ad_adapting *a)
 {
-    if (ad_decisions(a) >= MOST_DECISIONS) return false;
     if (a->learner.wish == ETQ_DEMOTE) return a->own != NULL;
+    if (ad_decisions(a) + 1 >= MOST_DECISIONS) return false; /* the last place is a demotion's */
     return a->learner.wish == ETQ_PROMOTE && a->rules.config.rules.mode == ETA_ACTIVE && a->rules.by_device;
 }
 
@@ -46,6 +46,7 @@ static bool piece(ad_adapting *a)
         return true;
     }
     eta_done done = eta_work(&a->learner, NULL, false, NULL);
+    if (a->learner.wish == ETQ_DEMOTE && a->own == NULL) (void)eta_demote(&a->learner, false); /* the candidate alone fails */
     if (done == ETA_FAILED) a->retry_at = ad_now_ms() + RETRY_MS;
     a->dirty = a->dirty || done == ETA_WORKED;
     return done == ETA_WORKED;
@@ -72,6 +73,7 @@ static void set_own(ad_adapting *a, uint8_t *blob, uint32_t size)
     free(a->own);
     a->own = blob;
     a->own_size = size;
+    a->parked = false;
 }
 
 static etsa_err promote(ad_adapting *a, sv_service *service, fc_message message)
@@ -101,14 +103,17 @@ static etsa_err promote(ad_adapting *a, sv_service *service, fc_message message)
     return err;
 }
 
+/* What harms stops at once; the decision is written after that, and tried again until it can be. A promotion is the other
+ * way round. A service that ends in between runs what the record says, and finds out again. */
 static etsa_err demote(ad_adapting *a, sv_service *service, const char *reason, bool by_evidence, fc_message message)
 {
-    etsa_err err = ad_decide(a, "demote", reason, NULL, 0, message);
+    etsa_err err = a->parked ? ETSA_OK : sv_swap(service, 0, a->parent, a->parent_size, message);
     if (err != ETSA_OK) return err;
-    err = sv_swap(service, 0, a->parent, a->parent_size, message);
-    if (err != ETSA_OK) ad_undecide(a);
+    a->parked = true;
+    err = ad_decide(a, "demote", reason, NULL, 0, message);
     if (err != ETSA_OK) return err;
     set_own(a, NULL, 0);
+    a->generation++; /* as the record's, which rises with every change */
     (void)eta_demote(&a->learner, by_evidence);
     a->dirty = true;
     ad_keep(a, true);
@@ -122,13 +127,14 @@ bool ad_look(ad_adapting *a, sv_service *service, fc_message message)
     bool changed = false;
     message[0] = '\0';
     pthread_mutex_lock(&a->using);
-    if (a->learns && a->learner.wish != ETQ_NONE && may_act(a) && ad_now_ms() >= a->retry_at) {
-        bool promotes = a->learner.wish == ETQ_PROMOTE;
+    bool promotes = a->learns && a->learner.wish == ETQ_PROMOTE, at_once = !promotes && !a->parked;
+    if (a->learns && a->learner.wish != ETQ_NONE && may_act(a) && (at_once || ad_now_ms() >= a->retry_at)) {
         err = promotes ? promote(a, service, message) : demote(a, service, eta_reason_text(a->learner.reason), true, message);
         changed = err == ETSA_OK;
         if (!changed) {
             a->retry_at = ad_now_ms() + RETRY_MS;
-            snprintf(a->problem, sizeof a->problem, "nothing was %s: %.200s", promotes ? "promoted" : "demoted", message);
+            snprintf(a->problem, sizeof a->problem, "%s: %.200s",
+                     promotes ? "nothing was promoted" : a->parked ? "demoted, but the record does not know it" : "nothing was demoted", message);
         }
     }
     if (a->learns && ad_now_ms() >= a->save_at) {
@@ -305,7 +311,7 @@ void ad_install(ad_adapting *a, sv_service *service, const uint8_t *data, size_t
     pthread_mutex_unlock(&a->using);
 }
 
-bool ad_runs_own(const ad_adapting *a) { return a->own != NULL; }
+bool ad_runs_own(const ad_adapting *a) { return a->own != NULL && !a->parked; }
 
 void ad_print(ad_adapting *a, FILE *to)
 {
@@ -314,7 +320,7 @@ void ad_print(ad_adapting *a, FILE *to)
     pthread_mutex_lock(&a->using);
     if (a->learns) (void)ad_put_facts(a, facts, sizeof facts);
     fprintf(to, "{\"decisions\":%u,\"generation\":%llu,\"learnt\":%s,\"mode\":\"%s\",\"own\":%s,\"problem\":\"", (unsigned)ad_decisions(a),
-            (unsigned long long)a->generation, facts, a->there ? MODES[a->rules.config.rules.mode] : "off", a->own != NULL ? "true" : "false");
+            (unsigned long long)a->generation, facts, a->there ? MODES[a->rules.config.rules.mode] : "off", ad_runs_own(a) ? "true" : "false");
     for (const char *c = a->problem; *c != '\0'; c++) fputc(*c == '"' || *c == '\\' || *c < 0x20 || *c > 0x7e ? '?' : *c, to);
     fputs("\"}", to);
     pthread_mutex_unlock(&a->using);

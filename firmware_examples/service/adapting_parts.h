@@ -68,6 +68,7 @@ struct ad_adapting {
     float *stay;             /* the stay that is handed over */
     uint8_t *own;            /* blob that was learnt here and runs; NULL: none */
     uint32_t own_size;
+    bool parked;             /* it was demoted and runs no more, but the decision is not written yet */
     uint64_t generation;     /* of the last blob that was made */
     uint8_t *image;          /* for the learner's file */
     size_t image_size;
