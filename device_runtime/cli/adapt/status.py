@@ -46,7 +46,7 @@ def _lines(value: Mapping[str, Any]) -> Iterator[str]:
         yield f"asked     {value['asked']['who']}: {value['asked']['reason']}"
     learnt = value["learnt"]
     if not learnt:
-        yield "learnt    nothing yet"
+        yield "learnt    nothing yet; where etsa-service learns, --health shows it"
         return
     yield f"learnt    {learnt['steps']} steps from {learnt['stays']} stays, {learnt['windows']} windows held"
     percent = learnt["candidate_percent"]
