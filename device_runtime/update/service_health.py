@@ -132,9 +132,7 @@ def read_learning(path: Path) -> ServiceLearning | None:
 def service_facts(learnt: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the service says of its learner as the Python host logs it. Raises `FormatError`."""
     try:
-        plain = [one for name, value in learnt.items() for one in (value if name in LISTS else [value])]
-        if not all(isinstance(one, str | int | float) and len(str(one)) <= MAX_VALUE for one in plain):
-            raise TypeError("want numbers and short texts")
+        _check_plain(learnt)
         frozen, *others = (float(one) for one in learnt["lost"])
         more = {
             f"{name}_percent": round(100 * (lost / frozen - 1), 4) if frozen > 0 else None
@@ -158,6 +156,14 @@ def service_facts(learnt: Mapping[str, Any]) -> dict[str, Any]:
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FormatError(f"what the service says of its learner: {error!r:.200}") from error
+
+
+def _check_plain(learnt: Mapping[str, Any]) -> None:
+    """Raise `TypeError` for anything but numbers and short texts, and two lists of them."""
+    for name, value in learnt.items():
+        for one in value if name in LISTS else [value]:
+            if not isinstance(one, str | int | float) or len(str(one)) > MAX_VALUE:
+                raise TypeError(f"{name}: want a number or a short text")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

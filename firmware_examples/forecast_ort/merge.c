@@ -24,8 +24,8 @@ static etsa_err merge_one(const worker *w, const etsa_delta *delta, const etsa_t
 {
     const uint8_t *weights = w->base->tunable->data + tensor->offset;
     if (!tensor->quantised) return etsa_merge(delta, weights, merged, w->scratch, w->scratch_count);
-    etsa_widen(weights, (size_t)tensor->rows * tensor->columns, (uint8_t *)merged);
-    etsa_err err = etsa_merge(delta, (const uint8_t *)merged, merged, w->scratch, w->scratch_count);
+    etsa_widen(weights, (size_t)tensor->rows * tensor->columns, (uint8_t *)(void *)merged);
+    etsa_err err = etsa_merge(delta, (const uint8_t *)(const void *)merged, merged, w->scratch, w->scratch_count);
     if (err != ETSA_OK) return err;
     return etsa_quantise(merged, tensor->rows, tensor->columns, fc_integers(tensor, merged), fc_scales(tensor, merged));
 }
@@ -45,7 +45,7 @@ static void *work(void *argument)
 
 float *fc_scales(const etsa_tensor *tensor, float *merged) { return merged + (size_t)tensor->rows * tensor->columns; }
 
-int8_t *fc_integers(const etsa_tensor *tensor, float *merged) { return (int8_t *)(fc_scales(tensor, merged) + tensor->rows); }
+int8_t *fc_integers(const etsa_tensor *tensor, float *merged) { return (int8_t *)(void *)(fc_scales(tensor, merged) + tensor->rows); }
 
 static etsa_err allocate(const fc_base *base, const etsa_adapter *adapter, float **merged)
 {
