@@ -16,7 +16,7 @@ from device_runtime.errors import SettingsError, SignalMismatchError, StorageErr
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.feed import read_event, read_lines
 from device_runtime.forecast.forecaster import Forecast, Forecaster
-from device_runtime.forecast.learning import LearningSession
+from device_runtime.forecast.learning import LearningSession, read_learning
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.forecast.stream import Stream, StreamSignal
 from device_runtime.forecast.threads import settled
@@ -68,7 +68,13 @@ def workshop_of(config: DeviceConfig, *, settings: SessionSettings | None = None
     def open_learnable(blob: bytes | None) -> Learnable:
         return LearningSession.open(config.bundle, blob, settings=settings)
 
-    return OwnAdapters(config, bundle, open_learnable, settings=in_place(config, settings))
+    return OwnAdapters(
+        config,
+        bundle,
+        open_learnable,
+        settings=in_place(config, settings),
+        read_fourier=lambda: read_learning(config.bundle).fourier,
+    )
 
 
 def in_place(config: DeviceConfig, settings: SessionSettings | None) -> SessionSettings:

@@ -25,6 +25,7 @@ from device_runtime.forecast.merge import merge
 from device_runtime.forecast.session import SessionSettings
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.blob import blob_size, decode, encode
+from device_runtime.format.fourier_shift import FourierShift
 from device_runtime.format.learning import LEARNING_FILE
 from device_runtime.format.manifest import MAX_MANIFEST_SIZE
 from device_runtime.update.adapt_use import binding_of, plausible_of, typical_of
@@ -45,10 +46,14 @@ class OwnAdapters:
         open_learnable: OpenLearnable,
         *,
         settings: SessionSettings | None = None,
+        read_fourier: Callable[[], FourierShift | None] = lambda: None,
     ) -> None:
-        """``open_learnable`` opens the bundle's learning graphs on a blob, None: on the base alone."""
+        """``open_learnable`` opens the bundle's learning graphs on a blob, None: on the base alone.
+
+        ``read_fourier`` says which coefficients they move, None: they move tensors by a number for each element.
+        """
         self._config, self._bundle, self._settings = config, bundle, settings
-        self._open_learnable = open_learnable
+        self._open_learnable, self._read_fourier = open_learnable, read_fourier
 
     @property
     def base(self) -> str:
@@ -59,6 +64,10 @@ class OwnAdapters:
     def learning(self) -> str:
         """SHA-256 of the bundle's learning.json, hex. Raises `StorageError` where there is none."""
         return hashlib.sha256(read_bounded(self._config.bundle / LEARNING_FILE, MAX_MANIFEST_SIZE)).hexdigest()
+
+    @cached_property
+    def _fourier(self) -> FourierShift | None:
+        return self._read_fourier()
 
     def learner(self, parent: bytes | None, rules: AdaptRules, tensors: tuple[str, ...] | None) -> Learner:
         """Open what learns by ``rules`` on the signed file ``parent``, None: on the base alone.
@@ -96,8 +105,9 @@ class OwnAdapters:
             binding=bound,
             generation=generation,
             metadata={"envelope": envelope.sequence},
+            fourier=self._fourier,
         )
-        within.check(adapter, blob, envelope, manifest, cap=self._cap(envelope))
+        self._check_within(adapter, blob, envelope)
         with self._bundle.in_memory():
             merged = merge(manifest, self._bundle.tensor, adapter)
             beside: Mapping[int, FloatArray] = {}
@@ -108,18 +118,22 @@ class OwnAdapters:
         own = encode(replace(adapter, known_answer=answer))
         self.open_own(own, parent, envelope)
         return Made(
-            blob=own, version=adapter.version, shift=shift_of(adapter, under, tensors), steps=bound.prediction_length
+            blob=own,
+            version=adapter.version,
+            shift=shift_of(adapter, under, tensors, self._fourier),
+            steps=bound.prediction_length,
         )
 
     def shift(self, own: bytes, parent: bytes | None, envelope: Envelope) -> FloatArray:
         """Return the shift ``[n]`` that a blob which was learnt here carries."""
-        return shift_of(decode(own), _decoded(parent), within.tensors_of(envelope, self._bundle.manifest))
+        tensors = within.tensors_of(envelope, self._bundle.manifest)
+        return shift_of(decode(own), _decoded(parent), tensors, self._fourier)
 
     def open_own(self, own: bytes, parent: bytes | None, envelope: Envelope) -> Forecaster:
         """Check that a blob that was learnt here keeps to the envelope, and open it, known answer included."""
         self._check_learning(envelope)
         adapter = decode(own)
-        within.check(adapter, _blob(parent), envelope, self._bundle.manifest, cap=self._cap(envelope))
+        self._check_within(adapter, _blob(parent), envelope)
         forecaster = Forecaster.open(
             self._bundle,
             own,
@@ -133,6 +147,10 @@ class OwnAdapters:
     def _cap(self, envelope: Envelope) -> float:
         """How far one tensor may move: the tighter of envelope and settings."""
         return envelope.bounded(self._config.adapt).cap_tensor
+
+    def _check_within(self, adapter: Adapter, parent: bytes | None, envelope: Envelope) -> None:
+        """Refuse an own adapter that goes further than envelope or settings allow."""
+        within.check(adapter, parent, envelope, self._bundle.manifest, cap=self._cap(envelope), fourier=self._fourier)
 
     def _check_learning(self, envelope: Envelope) -> None:
         """Refuse an envelope of other learning graphs than the bundle's. Raises `BaseMismatchError`."""

@@ -19,6 +19,7 @@ _SURFACE = {
     "AdapterExport": "export.adapter",
     "BaseExport": "export.base",
     "ExportError": "export.errors",
+    "FourierSites": "export.learning",
     "LearningExport": "export.learning",
     "OptimumExport": "export.optimum_layout",
     "PrecisionExport": "export.quantize",

@@ -1,8 +1,10 @@
-"""Chronos-Bolt with shifts of its biases as inputs: its forecast, and training's loss with the gradient of the shifts.
+"""Chronos-Bolt with a shift as input: its forecast, and training's loss with the gradient by the shift.
+
+A shift moves biases, each by a number for each element, or weights by coefficients of their spectra (`export.waves`).
 
 The backward pass is written out here as forward operations, so that it is traced like any graph: for any batch and any
 number of patches, with every weight under its torch name. Each step returns its output and its backward step, which
-maps the gradient by the output to the gradient by the input. The trace drops what the chosen biases do not need.
+maps the gradient by the output to the gradient by the input. The trace drops what the chosen tensors do not need.
 `export.learning` compares the result with torch's automatic differentiation.
 """
 
@@ -15,19 +17,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from device_runtime.format.fourier_shift import FourierShift
 from device_runtime.format.learning import FAR, GRADIENT, ROUNDED, SHIFTED, STATE
 from export.bolt_parts import BoltParts
 from export.errors import ExportError
 from export.graph import Part
 from export.layers import joined_projections, norm, position_bias, residual
+from export.waves import Waves
 
 Back = Callable[[Tensor], Tensor]
 
 
 class Shiftable(BoltParts):
-    """Chronos-Bolt whose biases ``names`` are shifted by one row of numbers, or by one for each context."""
+    """Chronos-Bolt whose tensors ``names`` are shifted by one row of numbers, or by one for each context.
 
-    def __init__(self, model: Any, names: Sequence[str]) -> None:
+    They are biases, or with ``fourier`` weights.
+    """
+
+    def __init__(self, model: Any, names: Sequence[str], fourier: FourierShift | None = None) -> None:
         super().__init__(model)
         if model.config.is_gated_act or model.config.dense_act_fn != "relu":
             raise ExportError(
@@ -35,21 +42,26 @@ class Shiftable(BoltParts):
                 hint="export the base without --learnable; it takes adapters from a workstation",
             )
         self.names = tuple(names)
-        self.sizes = [model.get_parameter(name).numel() for name in names]
+        if keys := [name for name in names if name.endswith("EncDecAttention.k.weight")]:
+            raise ExportError(f"{keys[0]}: no learning graphs move a cross-attention's keys", hint="choose other sites")
+        self.waves = None if fourier is None else Waves(model, names, fourier)
+        self.sizes = [model.get_parameter(name).numel() if fourier is None else fourier.count for name in names]
         self.levels: Tensor
         levels = torch.tensor(self.chronos.quantiles, dtype=torch.float32)
         self.register_buffer("levels", levels, persistent=False)  # [Q]
-        self._shift: dict[str, Tensor] = {}  # of one pass: bias → [1 or B, 1, n]
-        self._gradient: dict[str, Tensor] = {}  # of one pass: bias → [n]
+        self._shift: dict[str, Tensor] = {}  # of one pass: tensor → [1 or B, 1, n]
+        self._gradient: dict[str, Tensor] = {}  # of one pass: tensor → [n]
 
     def shifted(self, context: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor, Back]:
         """Return quantiles ``[B, Q, H]`` in units of the contexts' scale, loc, scale, and the step back.
 
-        ``shift`` is ``[1, n]`` or ``[B, n]``; the step back takes the gradient by the quantiles and notes those of the
-        biases.
+        ``shift`` is ``[1, n]`` or ``[B, n]``; the step back takes the gradient by the quantiles and notes those of
+        the shift.
         """
         parts = torch.split(shift[:, None], self.sizes, dim=-1)
         self._shift, self._gradient = dict(zip(self.names, parts, strict=True)), {}
+        if self.waves is not None:
+            self.waves.begin()
         embeddings: list[Back] = []
 
         def embed(patches: Tensor) -> Tensor:
@@ -69,27 +81,40 @@ class Shiftable(BoltParts):
         return out.reshape(context.shape[0], self.quantile_count, -1), loc, scale, back
 
     def gradient(self) -> Tensor:
-        """Return the noted gradients of all biases as one row ``[n]``."""
+        """Return the noted gradients of all tensors as one row ``[n]``."""
         return torch.cat([self._gradient[name] for name in self.names])
 
     def _linear(self, name: str, x: Tensor) -> tuple[Tensor, Back]:
         """Apply the linear layer ``name`` to ``[B, T, n]``."""
         layer: Any = self.get_submodule(name)
-        y = layer(x)
-        if f"{name}.bias" in self._shift:
-            y = y + self._shift[f"{name}.bias"]
+        y, added = layer(x), self._added(name, x)
+        if added is not None:
+            y = y + added
 
         def back(d: Tensor) -> Tensor:
-            self._note(name, d)
-            product: Tensor = d @ layer.weight
-            return product
+            self._note(name, x, d)
+            return self._through(name, d @ layer.weight, d)
 
         return y, back
 
-    def _note(self, name: str, d: Tensor) -> None:
-        """Note the gradient of a layer's bias, if it moves, from that of its output ``[B, T, n]``."""
+    def _added(self, name: str, x: Tensor) -> Tensor | None:
+        """Return what the shift adds to a layer's output for its input ``[B, T, n]``; None: nothing."""
+        if self.waves is not None and f"{name}.weight" in self._shift:
+            return self.waves.added(f"{name}.weight", x, self._shift[f"{name}.weight"])
+        return self._shift.get(f"{name}.bias")
+
+    def _note(self, name: str, x: Tensor, d: Tensor) -> None:
+        """Note the gradient by a layer's shift, if it has one, from its input and the gradient by its output."""
+        if self.waves is not None and f"{name}.weight" in self._shift:
+            self._gradient[f"{name}.weight"] = self.waves.gradient(f"{name}.weight", x, d)
         if f"{name}.bias" in self._shift:
             self._gradient[f"{name}.bias"] = d.sum((0, 1))
+
+    def _through(self, name: str, product: Tensor, d: Tensor) -> Tensor:
+        """Add to the gradient by a layer's input what its shifted weight has in it."""
+        if self.waves is None or f"{name}.weight" not in self._shift:
+            return product
+        return product + self.waves.back(f"{name}.weight", d, self._shift[f"{name}.weight"])
 
     def _residual(self, name: str, x: Tensor) -> tuple[Tensor, Back]:
         """Apply a patch embedding, as `export.layers.residual`."""
@@ -128,10 +153,11 @@ class Shiftable(BoltParts):
         batch, inner = x.shape[0], self.heads * self.width
         normed, back_norm = self._norm(self.get_submodule(f"{name}.layer_norm"), x)
         qkv = joined_projections(attention, normed)
-        moved = [self._shift[f"{layer}.bias"] for layer in layers if f"{layer}.bias" in self._shift]
+        added = [self._added(layer, normed) for layer in layers]
+        moved = [one for one in added if one is not None]
         if moved:
             still = torch.zeros_like(moved[0])
-            qkv = qkv + torch.cat([self._shift.get(f"{layer}.bias", still) for layer in layers], dim=-1)
+            qkv = qkv + torch.cat([still if one is None else one for one in added], dim=-1)
         q, k, v = qkv.reshape(batch, -1, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)  # [B, heads, T, width] each
         share = torch.softmax(q @ k.transpose(-1, -2) + bias, dim=-1)
         out, back_out = self._linear(f"{name}.SelfAttention.o", (share @ v).transpose(1, 2).reshape(batch, -1, inner))
@@ -141,9 +167,11 @@ class Shiftable(BoltParts):
             scores = _back_softmax(share, mixed @ v.transpose(-1, -2))
             parts = torch.stack([scores @ k, scores.transpose(-1, -2) @ q, share.transpose(-1, -2) @ mixed], dim=0)
             joined = parts.permute(1, 3, 0, 2, 4).reshape(batch, -1, 3 * inner)
+            by_normed = joined @ torch.cat([attention.q.weight, attention.k.weight, attention.v.weight])
             for layer, part in zip(layers, torch.split(joined, inner, dim=-1), strict=True):
-                self._note(layer, part)
-            return d + back_norm(joined @ torch.cat([attention.q.weight, attention.k.weight, attention.v.weight]))
+                self._note(layer, normed, part)
+                by_normed = self._through(layer, by_normed, part)
+            return d + back_norm(by_normed)
 
         return x + out, back
 
@@ -199,17 +227,27 @@ class Shiftable(BoltParts):
         value = cross.v.weight.reshape(self.heads, self.width, -1)
         looked = (query.reshape(-1, self.heads, 1, self.width) @ key).reshape(-1, self.heads, encoded.shape[-1])
         share = torch.softmax(looked @ encoded.transpose(1, 2) + blocked[:, 0], dim=-1)  # [B, heads, T]
-        mixed = (share @ encoded)[:, :, None] @ value.transpose(1, 2)  # [B, heads, 1, width]
+        seen = (share @ encoded)[:, :, None]  # [B, heads, 1, D]
+        mixed = seen @ value.transpose(1, 2)  # [B, heads, 1, width]
         if cross.v.bias is not None:
             mixed = mixed + cross.v.bias.reshape(self.heads, 1, self.width)  # weights add up to 1
         if f"{layer}.v.bias" in self._shift:
             mixed = mixed + self._shift[f"{layer}.v.bias"].reshape(-1, self.heads, 1, self.width)
+        if self.waves is not None and f"{layer}.v.weight" in self._shift:
+            mixed = mixed + self.waves.added(f"{layer}.v.weight", seen, self._shift[f"{layer}.v.weight"], self.heads)
         out, back_out = self._linear(f"{layer}.o", mixed.reshape(batch, 1, self.heads * self.width))
 
         def back(d: Tensor) -> tuple[Tensor, Tensor]:
             d = back_out(d)
-            self._note(f"{layer}.v", d)
-            by_mix = (d.reshape(batch, self.heads, 1, self.width) @ value)[:, :, 0]  # [B, heads, D]
+            split = d.reshape(batch, self.heads, 1, self.width)
+            by_seen = split @ value  # [B, heads, 1, D]
+            if self.waves is not None and f"{layer}.v.weight" in self._shift:
+                weight, shift = f"{layer}.v.weight", self._shift[f"{layer}.v.weight"]
+                self._gradient[weight] = self.waves.gradient(weight, seen, split, self.heads)
+                by_seen = by_seen + self.waves.back(weight, split, shift, self.heads)
+            elif f"{layer}.v.bias" in self._shift:
+                self._gradient[f"{layer}.v.bias"] = d.sum((0, 1))
+            by_mix = by_seen[:, :, 0]  # [B, heads, D]
             scores = _back_softmax(share, by_mix @ encoded.transpose(1, 2))
             by_looked = (scores @ encoded)[:, :, None]  # [B, heads, 1, D]
             by_query = back_query((by_looked @ key.transpose(1, 2)).reshape(batch, 1, self.heads * self.width))
@@ -285,9 +323,10 @@ def _chain(backs: Sequence[Back]) -> Back:
     return back
 
 
-def parts(model: Any, names: Sequence[str]) -> list[Part]:
-    """Return the graphs of a model's biases ``names``, for any batch and any whole number of patches."""
-    gradient, shifted, state = LearningGraph(model, names), ShiftedGraph(model, names), StateGraph(model)
+def parts(model: Any, names: Sequence[str], fourier: FourierShift | None) -> list[Part]:
+    """Return the graphs of a model's tensors ``names``, for any batch and any whole number of patches."""
+    gradient, shifted = LearningGraph(model, names, fourier), ShiftedGraph(model, names, fourier)
+    state = StateGraph(model)
     batch, steps = gradient.dimensions()
     context = torch.randn(2, 3 * gradient.chronos.input_patch_size)
     target = torch.randn(2, gradient.chronos.prediction_length)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from device_runtime.format.fourier_shift import FourierShift
 from device_runtime.format.manifest import Manifest
 from export.graph import Part
 
@@ -34,7 +35,8 @@ class FamilyExport:
         "float16",
     )  # of frozen weights: what has been measured
     optimum: bool = False  # Hugging Face optimum has a class that opens it
-    # The graphs that learn (docs/adr/0029): a model and its biases' names to what is traced; None: there are none.
-    learning: Callable[[Any, Sequence[str]], list[Part]] | None = None
+    # The graphs that learn (docs/adr/0029): a model, the names of what moves, and by which coefficients, to what
+    # is traced; None: there are none.
+    learning: Callable[[Any, Sequence[str], FourierShift | None], list[Part]] | None = None
     # Operations in a forecast's products, of a manifest, contexts, their length and steps; None: nobody counted.
     operations: Callable[[Manifest, int, int, int], int] | None = None

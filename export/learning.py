@@ -1,9 +1,10 @@
 """`export_learning`: the learning graphs of a bundle, compared with torch and pinned beside it.
 
 Graphs are added to a bundle, which itself does not change: one computes the training loss and its gradient by chosen
-biases, one forecasts with a shift of these biases for each row. If only those of the output patch block are chosen, a
-third gives the input of this block, for learners that compute the block themselves (docs/adr/0032). All read the
-bundle's own weight files, so an adapter is merged into them as into the forecast's graph (docs/adr/0029).
+biases or by FourierFT's coefficients of chosen weights, one forecasts with a shift of these for each row. If only the
+biases of the output patch block are chosen, a third gives the input of this block, for learners that compute the block
+themselves (docs/adr/0032). All read the bundle's own weight files, so an adapter is merged into them as into the
+forecast's graph (docs/adr/0029).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ from device_runtime.files import sync_folder, write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.learning import open_learning
 from device_runtime.format import canonical
+from device_runtime.format.fourier_shift import FourierShift
 from device_runtime.format.learning import (
     FORMAT_NAME,
+    FOURIER_VERSION,
+    FOURIERFT,
     GRAPHS,
     LEARNABLE,
     LEARNING_FILE,
@@ -51,6 +55,14 @@ OUTPUT = "output_patch_embedding."
 
 
 @dataclass(frozen=True, kw_only=True)
+class FourierSites:
+    """Weights that move by coefficients of their spectra."""
+
+    names: tuple[str, ...]
+    shift: FourierShift
+
+
+@dataclass(frozen=True, kw_only=True)
 class LearningExport:
     """What was written beside a bundle, and the proof that it is torch's."""
 
@@ -71,13 +83,14 @@ def export_learning(
     *,
     learnable: str,
     loss: Loss,
+    sites: FourierSites | None = None,
     progress: Progress = lambda *_: None,
 ) -> LearningExport:
     """Write the learning graphs of ``bundle`` into its folder; ``bundle.json`` and every file it pins stay as they are.
 
     ``model`` is what the bundle was exported from, ``loss(model, context, target)`` its training loss. ``learnable``
-    is one of `LEARNABLE`. The learning manifest is written last, after the proof: without it the folder is the bundle
-    it was. Raises `ExportError`; then nothing is left.
+    is one of `LEARNABLE`; ``sites`` are the weights of `FOURIERFT`. The learning manifest is written last, after the
+    proof: without it the folder is the bundle it was. Raises `ExportError`; then nothing is left.
     """
     parts = learning_parts(bundle.manifest.family)
     if any(entry.quantised for entry in bundle.manifest.tensors):
@@ -85,7 +98,12 @@ def export_learning(
             f"{bundle.path} is {bundle.manifest.precision}: its adapted tensors are integers, which have no gradient",
             hint="export the base with --precision int8 or float32 to learn on the device",
         )
-    names = learnable_names(bundle.manifest, learnable)
+    names, fourier = learnable_names(bundle.manifest, learnable, sites), sites.shift if sites else None
+    if fourier is not None and bundle.manifest.precision != "float32":
+        raise ExportError(
+            f"{bundle.path} is {bundle.manifest.precision}: {learnable} moves weights of float32 bundles only",
+            hint="export the base with --precision float32, or learn its biases",
+        )
     manifest = bundle.path / LEARNING_FILE
     if manifest.exists():
         raise ExportError(
@@ -95,10 +113,12 @@ def export_learning(
     check_numbers(model, bundle)
     with scratch_room(bundle.path) as room, one_thread():
         progress("trace", 0, 1)
-        wanted = [part for part in parts(model, names) if part.name != STATE or has_state(bundle.manifest, learnable)]
+        wanted = [
+            part for part in parts(model, names, fourier) if part.name != STATE or has_state(bundle.manifest, learnable)
+        ]
         graphs = _graphs(model.eval(), wanted, bundle, room)
         files = pinned_files(room)
-        write_atomic(room / LEARNING_FILE, _compose(bundle, learnable, names, graphs, files))
+        write_atomic(room / LEARNING_FILE, _compose(bundle, learnable, names, fourier, graphs, files))
         for file in bundle.manifest.files:
             link(bundle.path / file, room / file)
         link(bundle.path / MANIFEST_FILE, room / MANIFEST_FILE)
@@ -114,12 +134,12 @@ def export_learning(
         learnable=learnable,
         names=tuple(names),
         graphs=tuple(graphs),
-        parameters=sum(bundle.manifest.tensors[bundle.index_of(name)].size for name in names),
+        parameters=sum(learning.sizes(bundle.manifest)),
         parity=parity,
     )
 
 
-def learning_parts(family: str) -> Callable[[Any, Sequence[str]], list[Part]]:
+def learning_parts(family: str) -> Callable[[Any, Sequence[str], FourierShift | None], list[Part]]:
     """Return what makes a family's learning graphs. Raises `ExportError` for a family that has none."""
     parts = find_family(family).learning
     if parts is None:
@@ -136,10 +156,17 @@ def has_state(manifest: Manifest, learnable: str) -> bool:
     return learnable == OUTPUT_BIASES and manifest.precision == "float32"
 
 
-def learnable_names(manifest: Manifest, learnable: str) -> list[str]:
-    """Name the live biases that ``learnable`` means, in the order of the tensor table. Raises `ExportError`."""
-    if learnable not in LEARNABLE:
-        raise ExportError(f"no learnable {learnable!r}", hint=f"known: {', '.join(LEARNABLE)}")
+def learnable_names(manifest: Manifest, learnable: str, sites: FourierSites | None = None) -> list[str]:
+    """Name the tensors that ``learnable`` means, in the order of the tensor table. Raises `ExportError`."""
+    if learnable not in LEARNABLE or (learnable == FOURIERFT) != (sites is not None):
+        raise ExportError(f"no learnable {learnable!r}", hint=f"known: {', '.join(LEARNABLE)}, the last with its sites")
+    if sites is not None:
+        names = [entry.name for entry in manifest.tensors if entry.name in sites.names]
+        if missing := sorted(set(sites.names) - set(names)):
+            raise ExportError(
+                f"{missing[0]} is not in the bundle's tensor table, so no adapter could carry what is learnt"
+            )
+        return names
     names = [entry.name for entry in manifest.tensors if len(entry.shape) == 1 and entry.name.endswith(".bias")]
     if learnable == OUTPUT_BIASES:
         names = [name for name in names if name.startswith(OUTPUT)]
@@ -208,6 +235,7 @@ def _compose(
     bundle: Bundle,
     learnable: str,
     names: Sequence[str],
+    fourier: FourierShift | None,
     graphs: Mapping[str, Graph],
     files: Mapping[str, Mapping[str, Any]],
 ) -> bytes:
@@ -215,7 +243,8 @@ def _compose(
     return canonical.dumps(
         {
             "format": FORMAT_NAME,
-            "format_version": next(version for version, some in GRAPHS.items() if set(some) == set(graphs)),
+            "format_version": FOURIER_VERSION if fourier else _version(graphs),
+            **({"fourier": asdict(fourier)} if fourier else {}),
             "base_digest": bundle.digest.hex(),
             "learnable": learnable,
             "names": list(names),
@@ -227,6 +256,11 @@ def _compose(
             "tools": {tool: version(tool) for tool in ("edge-tsfm", "onnx", "torch")},
         }
     )
+
+
+def _version(graphs: Mapping[str, Graph]) -> int:
+    """Return the oldest format version with these graphs."""
+    return next(version for version, some in GRAPHS.items() if set(some) == set(graphs))
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Check learning graphs against torch: the training loss, its gradient by every bias, and shifted forecasts.
+"""Check learning graphs against torch: the training loss, its gradient by every shift, and shifted forecasts.
 
-As in `export.wiring`, all tunable tensors are redrawn at random and merged as on a device, biases are shifted, and the
-runtime must compute what torch computes, both compared with float64. With these weights each tensor changes the loss by
-many times the allowed error, so none can be missing or swapped; the gradient is compared element by element.
+As in `export.wiring`, all tunable tensors are redrawn at random and merged as on a device, biases are shifted (or
+weights, by coefficients of their spectra, `export.moves`), and the runtime must compute what torch computes, both
+compared with float64. With these weights each tensor changes the loss by many times the allowed error, so none can be
+missing or swapped; the gradient is compared element by element.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from export.families import find_family
 from export.float64 import allowed_error, in_float64
 from export.folder import StoredTensors
 from export.known_answer import ROUNDOFF
+from export.moves import Changes, Moves
 from export.parity import replaced
 from export.redraw import redrawn, spread
 from export.shifted_proof import check_reduced
@@ -65,7 +67,12 @@ class _Batch:
 
     context: FloatArray  # [B, L]
     target: FloatArray  # [B, H]
-    shifts: dict[str, FloatArray]  # bias → [B, n], the first row for all in the loss
+    shifts: dict[str, FloatArray]  # tensor → [B, n], the first row for all in the loss
+    moves: Moves
+
+    def changes(self, row: int, without: str | None = None) -> Changes:
+        """Return what a row's shifts add to the tensors, perhaps all but one of them."""
+        return {name: self.moves.change(name, some[row]) for name, some in self.shifts.items() if name != without}
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Return contexts and targets for torch, new ones."""
@@ -74,7 +81,7 @@ class _Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class _Torchs:
-    """Torch's loss at one place, and its gradient by each bias: in float64, and its own in float32."""
+    """Torch's loss at one place, and its gradient by each tensor's shift: in float64, and its own in float32."""
 
     judge: float
     judged: dict[str, NDArray[np.float64]]
@@ -131,11 +138,12 @@ def _at_place(
             for name in names:
                 drawn[name].copy_((drawn[name] / GRID).round() * GRID)
         merged = {index: drawn[entry.name].numpy().copy() for index, entry in enumerate(entries)}
-        with _moved(model, {name: rows[0] for name, rows in batch.shifts.items()}):
-            judge, judged = _in_float64(model, loss, batch, names)
+        judge, judged = _in_float64(model, loss, batch)
+        with _moved(model, batch.changes(0)):
             own, owned, moves = _in_float32(model, loss, batch, [entry.name for entry in entries])
-        responses = [_shifted_by_torch(model, learning, bundle, batch, wide=wide) for wide in (True, False)]
-        silenced = {name: _shifted_by_torch(model, learning, bundle, batch, wide=False, without=name) for name in names}
+        owned = {name: batch.moves.gradient(name, owned[name]).astype(np.float32) for name in names}
+        responses = [_shifted_by_torch(model, bundle, batch, wide=wide) for wide in (True, False)]
+        silenced = {name: _shifted_by_torch(model, bundle, batch, wide=False, without=name) for name in names}
     torchs = _Torchs(judge=judge, judged=judged, own=own, owned=owned)
     session = LearningSession(bundle, learning, merged)
     gap, size, allowed = _compare(session, names, batch, torchs)
@@ -239,21 +247,20 @@ def _draw(model: Any, learning: Learning, steps: int, seed: int) -> _Batch:
     context[-1], context[-2] = np.nan, 0.5
     target[0, 0] = 2 * FAR * np.nanstd(context[0])
     rng = np.random.default_rng(seed)
-    shifts = {}
+    shifts, moves = {}, Moves(model, learning)
     for name in learning.names:
-        size = (ROWS, model.get_parameter(name).numel())
+        size = (ROWS, moves.size(name))
         shifts[name] = (np.round(rng.normal(size=size) * spread(model, name) / GRID) * GRID).astype(np.float32)
-    return _Batch(context=context, target=target, shifts=shifts)
+    return _Batch(context=context, target=target, shifts=shifts, moves=moves)
 
 
-def _in_float64(
-    model: Any, loss: Loss, batch: _Batch, names: Sequence[str]
-) -> tuple[float, dict[str, NDArray[np.float64]]]:
-    """Return torch's loss and its gradient by each bias in float64."""
-    with _wide(model, names) as leaves, in_float64(gradients=True):
+def _in_float64(model: Any, loss: Loss, batch: _Batch) -> tuple[float, dict[str, NDArray[np.float64]]]:
+    """Return torch's loss, shifted by the first row, and its gradient by each tensor's shift in float64."""
+    with _wide(model, batch.changes(0)) as leaves, in_float64(gradients=True):
         value = loss(model, *batch.tensors())
         found = torch.autograd.grad(value, list(leaves.values()))
-    return float(value.detach()), {name: one.numpy() for name, one in zip(names, found, strict=True)}
+    pairs = zip(leaves, found, strict=True)
+    return float(value.detach()), {name: batch.moves.gradient(name, one.numpy()) for name, one in pairs}
 
 
 def _in_float32(
@@ -270,40 +277,48 @@ def _in_float32(
 
 
 @contextmanager
-def _wide(model: Any, names: Sequence[str]) -> Iterator[dict[str, nn.Parameter]]:
-    """Replace a model's biases by float64 leaves for the duration of a ``with``, so that gradients are in float64."""
-    kept = {name: model.get_parameter(name) for name in names}
-    layers = {name: model.get_submodule(name.removesuffix(".bias")) for name in names}
+def _wide(model: Any, changes: Changes) -> Iterator[dict[str, nn.Parameter]]:
+    """Replace a model's tensors by float64 leaves with ``changes`` added, for the duration of a ``with``."""
+    kept = {name: model.get_parameter(name) for name in changes}
+    places = {name: (model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in changes}
+    leaves = {
+        name: nn.Parameter(kept[name].detach().double() + torch.from_numpy(change)) for name, change in changes.items()
+    }
     try:
-        for name, layer in layers.items():
-            layer.bias = nn.Parameter(kept[name].detach().double())
-        yield {name: layer.bias for name, layer in layers.items()}
+        for name, (layer, attribute) in places.items():
+            setattr(layer, attribute, leaves[name])
+        yield leaves
     finally:
-        for name, layer in layers.items():
-            layer.bias = kept[name]
+        for name, (layer, attribute) in places.items():
+            setattr(layer, attribute, kept[name])
 
 
 def _shifted_by_torch(
-    model: Any, learning: Learning, bundle: Bundle, batch: _Batch, *, wide: bool, without: str | None = None
+    model: Any, bundle: Bundle, batch: _Batch, *, wide: bool, without: str | None = None
 ) -> NDArray[Any]:
-    """Return torch's response to each context with its row of shifts, perhaps without one bias's: ``[B, H, Q]``."""
+    """Return torch's response to each context with its row of shifts, perhaps without one tensor's: ``[B, H, Q]``."""
     respond = find_family(bundle.manifest.family).response
     out = []
     for number in range(ROWS):
-        here = {name: rows[number] for name, rows in batch.shifts.items() if name != without}
-        with _moved(model, here), in_float64() if wide else torch.no_grad():
-            out.append(respond(model, batch.context[number : number + 1]).cpu().numpy())
+        changes = batch.changes(number, without)
+        one = batch.context[number : number + 1]
+        if wide:
+            with _wide(model, changes), in_float64():
+                out.append(respond(model, one).cpu().numpy())
+        else:
+            with _moved(model, changes), torch.no_grad():
+                out.append(respond(model, one).cpu().numpy())
     return np.concatenate(out)
 
 
 @contextmanager
-def _moved(model: Any, shifts: Mapping[str, FloatArray]) -> Iterator[None]:
-    """Add ``shifts`` to a model's biases for the duration of a ``with``."""
-    kept = {name: model.get_parameter(name).detach().clone() for name in shifts}
+def _moved(model: Any, changes: Changes) -> Iterator[None]:
+    """Add ``changes`` to a model's tensors as a merge does, rounded once, for the duration of a ``with``."""
+    kept = {name: model.get_parameter(name).detach().clone() for name in changes}
     try:
         with torch.no_grad():
-            for name, shift in shifts.items():
-                model.get_parameter(name).add_(torch.from_numpy(shift))
+            for name, change in changes.items():
+                model.get_parameter(name).copy_(kept[name].double() + torch.from_numpy(change))
         yield
     finally:
         with torch.no_grad():

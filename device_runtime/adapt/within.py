@@ -16,16 +16,25 @@ from device_runtime.adapt.envelope import Envelope
 from device_runtime.errors import BaseMismatchError, SettingsError
 from device_runtime.format.adapter import Adapter
 from device_runtime.format.blob import decode, encode
+from device_runtime.format.fourier_shift import FourierShift
 from device_runtime.format.manifest import Manifest
 
 ROUNDING = 1e-3  # of a cap: int16 numbers with a scale for each tensor, and norms that were summed in another order
 
 
-def check(own: Adapter, parent: bytes | None, envelope: Envelope, manifest: Manifest, *, cap: float) -> None:
+def check(
+    own: Adapter,
+    parent: bytes | None,
+    envelope: Envelope,
+    manifest: Manifest,
+    *,
+    cap: float,
+    fourier: FourierShift | None = None,
+) -> None:
     """Refuse an own adapter that differs from its parent in more than the envelope's tensors.
 
-    ``parent`` is the parent's blob, None: the base; ``cap`` is the root mean square that one tensor may move.
-    Raises `SettingsError` and `BaseMismatchError`.
+    ``parent`` is the parent's blob, None: the base; ``cap`` is the root mean square that one tensor may move, by
+    ``fourier``'s coefficients if they are given. Raises `SettingsError`, `BaseMismatchError` and `MergeError`.
     """
     if envelope.base != manifest.digest.hex():
         raise BaseMismatchError(
@@ -43,7 +52,7 @@ def check(own: Adapter, parent: bytes | None, envelope: Envelope, manifest: Mani
     if under is not None and own.binding != under.binding:
         raise SettingsError("the blob made here is for something else than its parent")
     for index, shape in moved:
-        rms = float(np.sqrt(np.mean(shift_of(own, under, [(index, shape)]).astype(np.float64) ** 2)))
+        rms = float(np.sqrt(np.mean(shift_of(own, under, [(index, shape)], fourier).astype(np.float64) ** 2)))
         if not rms <= cap * (1 + ROUNDING):  # nor is NaN
             raise SettingsError(
                 f"what was learnt moves {manifest.tensors[index].name} by {rms:.6g} (root mean square), at most {cap:g}"

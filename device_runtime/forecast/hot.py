@@ -1,7 +1,8 @@
 """Many adapters on one base in one process: a batch of contexts, each forecast with its own adapter, in one run.
 
-An adapter that only changes biases is a shift of them, and the shifted graph takes a shift for each row. So a central
-station needs one session and a few kilobytes for each bed, while `Forecaster` needs a session for each adapter.
+An adapter that only changes biases is a shift of them, one of FourierFT a shift of a graph's coefficients, and the
+shifted graph takes a shift for each row. So a central station needs one session and a few kilobytes for each bed, while
+`Forecaster` needs a session for each adapter.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from device_runtime.forecast.session import SessionSettings
 from device_runtime.forecast.threads import settled
 from device_runtime.format.adapter import Adapter, Calibration
 from device_runtime.format.binding import Binding, Use, check
-from device_runtime.format.delta import Dense
+from device_runtime.format.delta import Delta, Dense, Fourier
 from device_runtime.format.learning import Learning
 
 FloatArray = NDArray[np.float32]
@@ -52,7 +53,7 @@ class HotForecaster:
     def __init__(self, bundle: Bundle, learning: Learning, settings: SessionSettings | None = None) -> None:
         self.bundle, self.learning = bundle, learning
         self._indices = learning.indices(bundle.manifest)
-        sizes = [bundle.manifest.tensors[index].size for index in self._indices]
+        sizes = learning.sizes(bundle.manifest)
         self._places = dict(zip(self._indices, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.size = sum(sizes)  # n
         self._still = np.zeros(self.size, dtype=np.float32)
@@ -74,7 +75,8 @@ class HotForecaster:
 
         Signatures are not looked at, as in `Forecaster.open`. ``use`` says what will be forecast: an adapter for
         another signal, unit or interval is refused with `SignalMismatchError`. Raises `UnsupportedError` for an
-        adapter that changes anything but the biases that the graph shifts, and what `Forecaster.open` raises.
+        adapter that changes anything but what the graph shifts (biases, or coefficients at its entries), and what
+        `Forecaster.open` raises.
         """
         with nullcontext() if isinstance(adapter, bytes) else about(adapter):
             decoded, digest = read_adapter(self.bundle.manifest, adapter)
@@ -168,22 +170,41 @@ class HotForecaster:
         )
 
     def _shift_of(self, adapter: Adapter) -> FloatArray:
-        """Return what an adapter adds to the biases: ``[n]``. Raises `UnsupportedError` where it changes more."""
-        tensors = self.bundle.manifest.tensors
-        for index, delta in adapter.deltas.items():
-            if index not in self._places or not isinstance(delta, Dense):
-                name = tensors[index].name if index < len(tensors) else f"tensor {index}"
-                kind = "" if isinstance(delta, Dense) else f" by {type(delta).__name__}"
-                raise UnsupportedError(
-                    f"the adapter changes {name}{kind}; in a batch only biases may differ from row to row: "
-                    f"{', '.join(self.learning.names)}",
-                    hint="open it with a Forecaster of its own, or train one by method bitfit",
-                )
+        """Return an adapter as a shift ``[n]``. Raises `UnsupportedError` where it does more than the graph moves."""
+        numbers = {index: self._numbers(index, delta) for index, delta in adapter.deltas.items()}
         merged = merge(self.bundle.manifest, self.bundle.tensor, adapter)
         shift = np.zeros(self.size, dtype=np.float32)
         for index, total in merged.items():
-            start = self._places[index]
-            base = self.bundle.tensor(index).astype(np.float64)
-            shift[start : start + total.size] = (total - base).reshape(-1)
+            part, start = numbers[index], self._places[index]
+            moved = total.astype(np.float64) - self.bundle.tensor(index) if part is None else part
+            shift[start : start + moved.size] = moved.reshape(-1)
         shift.flags.writeable = False
         return shift
+
+    def _numbers(self, index: int, delta: Delta) -> NDArray[np.float64] | None:
+        """Return a weight's coefficients as the graph takes them; None: a bias, moved by a number for each element."""
+        tensors, fourier = self.bundle.manifest.tensors, self.learning.fourier
+        name = tensors[index].name if index < len(tensors) else f"tensor {index}"
+        if index not in self._places or not isinstance(delta, Dense if fourier is None else Fourier):
+            raise self._other(name if isinstance(delta, Dense) else f"{name} by {type(delta).__name__}")
+        if fourier is None:
+            return None
+        assert isinstance(delta, Fourier)
+        numbers = fourier.numbers(delta, tensors[index].rows_columns)
+        if numbers is None:
+            which = "of its own" if delta.seed is None else f"of seed {delta.seed}"
+            raise UnsupportedError(
+                f"the adapter changes {name} at {delta.parameters} entries {which}; the graph has {fourier.count} "
+                f"entries of seed {fourier.seed}",
+                hint="open it with a Forecaster of its own, or train one with the graph's preset and seed",
+            )
+        return numbers
+
+    def _other(self, what: str) -> UnsupportedError:
+        """Make the error of an adapter that changes what does not differ from row to row."""
+        moved, method = ("biases", "bitfit") if self.learning.fourier is None else ("coefficients of", "fourierft")
+        return UnsupportedError(
+            f"the adapter changes {what}; in a batch only {moved} may differ from row to row: "
+            f"{', '.join(self.learning.names)}",
+            hint=f"open it with a Forecaster of its own, or train one by method {method}",
+        )

@@ -1,7 +1,7 @@
-"""A base's learning graphs in ONNX Runtime: the loss, its gradient by the biases, and the forecast with them shifted.
+"""A base's learning graphs in ONNX Runtime: the loss, its gradient by a shift, and the forecast with the shift added.
 
 `LearningSession` is a `device_runtime.adapt.learnable.Learnable`. A shift is added to the biases of the running
-forecaster: the base's, with an adapter merged if one runs.
+forecaster, or as coefficients to its weights' spectra: the base's, with an adapter merged if one runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FloatArray = NDArray[np.float32]
 
 
 class LearningSession:
-    """A base, perhaps an adapter, and how the loss of a batch moves with the biases."""
+    """A base, perhaps an adapter, and how the loss of a batch moves with a shift."""
 
     def __init__(
         self,
@@ -43,9 +43,7 @@ class LearningSession:
     ) -> None:
         manifest = bundle.manifest
         self.bundle, self.learning, self.adapter = bundle, learning, adapter
-        entries = [manifest.tensors[index] for index in learning.indices(manifest)]
-        self.names = tuple(entry.name for entry in entries)
-        self.sizes = tuple(entry.size for entry in entries)
+        self.names, self.sizes = learning.names, learning.sizes(manifest)
         bound = adapter.binding if adapter else None
         self.context_length = min(manifest.context_length, bound.context_length if bound else manifest.context_length)
         self.prediction_length = min(
@@ -113,7 +111,7 @@ class LearningSession:
         return loss, gradient
 
     def forecast(self, context: ArrayLike, steps: int, shift: ArrayLike) -> FloatArray:
-        """Forecast contexts ``[B, L]`` with the biases shifted: quantiles ``[B, steps, Q]`` as `Forecaster` has them.
+        """Forecast contexts ``[B, L]`` with a shift: quantiles ``[B, steps, Q]`` as `Forecaster` has them.
 
         ``shift`` is ``[n]`` for all rows or ``[B, n]``, one for each. The adapter's calibration is applied. Raises
         `InputError`, and `ForecastError` when a quantile is not finite.
@@ -161,9 +159,19 @@ def open_learning(folder: Path) -> tuple[Bundle, Learning]:
     """Open a bundle with its learning graphs among its own, every file checked against the two manifests.
 
     Raises as `Bundle.open`, and `StorageError` where there is no learning manifest, `BaseMismatchError` for one of
-    another base, `UnsupportedError` for a family that this runtime does not shift the biases of.
+    another base, `UnsupportedError` for a family that this runtime does not shift.
     """
-    manifest = read_manifest(folder)
+    manifest, learning = read_manifest(folder), read_learning(folder)
+    with about(folder):
+        if manifest.family not in SHIFTED_FAMILIES:
+            raise UnsupportedError(
+                f"learning graphs of family {manifest.family!r}; this runtime knows {', '.join(SHIFTED_FAMILIES)}"
+            )
+        return Bundle.of(folder, learning.on(manifest)), learning
+
+
+def read_learning(folder: Path) -> Learning:
+    """Read a bundle's learning manifest alone. Raises `StorageError` where there is none, and as `Learning.parse`."""
     file = folder / LEARNING_FILE
     if not file.exists():
         raise StorageError(
@@ -171,12 +179,7 @@ def open_learning(folder: Path) -> tuple[Bundle, Learning]:
             hint=f"add them with edge-tsfm export learning {folder}",
         )
     with about(folder):
-        learning = Learning.parse(read_bounded(file, MAX_MANIFEST_SIZE))
-        if manifest.family not in SHIFTED_FAMILIES:
-            raise UnsupportedError(
-                f"learning graphs of family {manifest.family!r}; this runtime knows {', '.join(SHIFTED_FAMILIES)}"
-            )
-        return Bundle.of(folder, learning.on(manifest)), learning
+        return Learning.parse(read_bounded(file, MAX_MANIFEST_SIZE))
 
 
 def finite_or_missing(what: str, values: ArrayLike) -> FloatArray:

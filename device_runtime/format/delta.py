@@ -174,7 +174,7 @@ class Fourier:
 
     def dense(self, base: FloatArray | None = None) -> FloatArray:
         """Evaluate the closed form with integer cosines: thin matrix products of exact integers."""
-        left, right = _basis(self.rows, self.columns, self.entries.astype("<u4").tobytes())
+        left, right = wave_basis(self.rows, self.columns, self.entries.astype("<u4").tobytes())
         stored = self.coefficients.stored.astype(np.int64)
         total = np.zeros(self.shape)
         for part, weight in _exact_parts(stored):
@@ -192,7 +192,7 @@ def _exact_parts(stored: NDArray[np.int64]) -> list[tuple[FloatArray, float]]:
 
 
 @lru_cache(maxsize=8)
-def _basis(rows: int, columns: int, entries: bytes) -> tuple[FloatArray, FloatArray]:
+def wave_basis(rows: int, columns: int, entries: bytes) -> tuple[FloatArray, FloatArray]:
     """Lay out the waves of a group's entries, ``[rows, 2K]`` and ``[2K, columns]``; tensors of a group share them."""
     u, v = np.divmod(np.frombuffer(entries, dtype="<u4").astype(np.int64), columns)  # [K], [K]
     p_cosine, p_sine = integer_waves(rows, u)

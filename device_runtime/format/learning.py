@@ -14,15 +14,21 @@ from types import MappingProxyType
 
 from device_runtime.binder import bind
 from device_runtime.errors import BaseMismatchError, FormatError, UnsupportedError
+from device_runtime.format.fourier_shift import FourierShift
 from device_runtime.format.layout import MAX_FILES, MAX_TENSORS
-from device_runtime.format.manifest import MANIFEST_FILE, Graph, Manifest, PinnedFile, read_versioned
+from device_runtime.format.manifest import MANIFEST_FILE, Graph, Manifest, PinnedFile, TensorEntry, read_versioned
 
 LEARNING_FILE = "learning.json"
 FORMAT_NAME = "edge-tsfm learning"
 GRADIENT, SHIFTED, STATE = "learning", "shifted", "state"  # the graphs
 OUTPUT_BIASES = "output-biases"  # those of the output patch block
-LEARNABLE = ("biases", OUTPUT_BIASES)
-GRAPHS: Mapping[int, tuple[str, ...]] = MappingProxyType({1: (GRADIENT, SHIFTED), 2: (GRADIENT, SHIFTED, STATE)})
+BIASES = ("biases", OUTPUT_BIASES)
+FOURIERFT = "fourierft"  # coefficients of weights' spectra
+LEARNABLE = (*BIASES, FOURIERFT)
+FOURIER_VERSION = 3
+GRAPHS: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {1: (GRADIENT, SHIFTED), 2: (GRADIENT, SHIFTED, STATE), FOURIER_VERSION: (GRADIENT, SHIFTED)}
+)
 
 # What the gradient graph's loss is (FORMAT.md), in units of a context's scale and in roundings of its level.
 FAR = 20.0  # a target further away counts as that far
@@ -34,14 +40,15 @@ class Learning:
     """Everything a runtime needs to know of a base's learning graphs before it opens them."""
 
     base_digest: str  # hex: of the one base that they are of
-    learnable: str  # which biases, as the exporter was asked
-    names: tuple[str, ...]  # of the biases in the base's tensor table, in its order
+    learnable: str  # which tensors, as the exporter was asked
+    names: tuple[str, ...]  # of the tensors that move, in the order of the base's table
     context_length: int
     prediction_length: int
     quantile_levels: tuple[float, ...]
     graphs: Mapping[str, Graph]
     files: Mapping[str, PinnedFile]
     digest: bytes  # SHA-256 of the learning manifest's bytes
+    fourier: FourierShift | None = None  # how weights move; None: biases do, each by a number for each element
 
     @classmethod
     def parse(cls, data: bytes) -> Learning:
@@ -57,6 +64,8 @@ class Learning:
             versions=GRAPHS,
             hint="update the runtime, or write the file with edge-tsfm export learning of this release",
         )
+        if value["format_version"] != FOURIER_VERSION:
+            value.pop("fourier", None)  # means nothing there
         pinned = {**value, "digest": hashlib.sha256(data).hexdigest()}
         learning = bind(cls, pinned, LEARNING_FILE, ignore_unknown=True)
         learning._check(value["format_version"])
@@ -68,10 +77,14 @@ class Learning:
             raise FormatError(
                 f"{LEARNING_FILE}: base_digest: want 64 hexadecimal digits, got {self.base_digest[:80]!r}"
             )
-        if self.learnable not in LEARNABLE:
+        known = (FOURIERFT,) if version == FOURIER_VERSION else BIASES
+        if self.learnable not in known:
             raise UnsupportedError(
-                f"{LEARNING_FILE}: learnable {self.learnable[:80]!r}; this runtime knows {', '.join(LEARNABLE)}"
+                f"{LEARNING_FILE}: learnable {self.learnable[:80]!r}; this runtime knows {', '.join(known)} in version "
+                f"{version}"
             )
+        if self.learnable == FOURIERFT and self.fourier is None:
+            raise FormatError(f"{LEARNING_FILE}: fourier: missing, want count, seed and scaling")
         for what, count, most in (("names", len(self.names), MAX_TENSORS), ("files", len(self.files), MAX_FILES)):
             if not 1 <= count <= most:
                 raise FormatError(f"{LEARNING_FILE}: {what}: {count}, want 1 to {most}")
@@ -90,18 +103,32 @@ class Learning:
                 raise FormatError(f"{LEARNING_FILE}: graph {graph.file!r}: tensors: want ascending indices")
 
     def indices(self, manifest: Manifest) -> tuple[int, ...]:
-        """Return where the biases stand in a base's tensor table. Raises as `on`."""
+        """Return where the tensors that move stand in a base's table. Raises as `on`."""
         places = {entry.name: index for index, entry in enumerate(manifest.tensors)}
         for name in self.names:
             if name not in places:
                 raise FormatError(f"{LEARNING_FILE}: {name[:80]!r} is no tensor of the base")
-            shape = manifest.tensors[places[name]].shape
-            if len(shape) != 1:
-                raise FormatError(f"{LEARNING_FILE}: {name!r} has shape {shape}, want a vector")
+            self._check_shape(manifest.tensors[places[name]])
         found = tuple(places[name] for name in self.names)
         if any(after <= before for before, after in pairwise(found)):
             raise FormatError(f"{LEARNING_FILE}: names: want each once, in the order of the base's table")
         return found
+
+    def sizes(self, manifest: Manifest) -> tuple[int, ...]:
+        """Return how many numbers of a shift each tensor has. Raises as `on`."""
+        entries = [manifest.tensors[index] for index in self.indices(manifest)]
+        return tuple(entry.size if self.fourier is None else self.fourier.count for entry in entries)
+
+    def _check_shape(self, entry: TensorEntry) -> None:
+        """Refuse a tensor that cannot move so."""
+        if self.fourier is None:
+            if len(entry.shape) != 1:
+                raise FormatError(f"{LEARNING_FILE}: {entry.name!r} has shape {entry.shape}, want a vector")
+        elif len(entry.shape) != 2 or self.fourier.count > entry.size // 2:
+            raise FormatError(
+                f"{LEARNING_FILE}: {entry.name!r} has shape {entry.shape}, want a matrix of at least "
+                f"{2 * self.fourier.count} elements"
+            )
 
     def on(self, manifest: Manifest) -> Manifest:
         """Return a base's manifest with the learning graphs and their files among its own.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from device_runtime.cli.options import FiniteRange
+from device_runtime.format.learning import FOURIERFT
 from edge_tsfm.cli.export_learning import learnable_type, learning_record, say_learning
 from edge_tsfm.cli.export_static import Shape, say_static, static_record
 from edge_tsfm.cli.paths import Existing
@@ -123,6 +124,8 @@ def export_base_command(
         raise click.UsageError(
             "--learnable has no graphs for int8-merged: a gradient is of floats; use int8 or float32"
         )
+    if learnable is not None and learnable.startswith(FOURIERFT) and precision != "float32":
+        raise click.UsageError(f"--learnable {learnable} is for --precision float32; biases learn in int8, too")
     if shape is not None and (layout == "optimum" or precision != "float32"):
         raise click.UsageError("--static is for bundles in float32: an accelerator has a precision of its own")
     base = load_base(name)
@@ -160,12 +163,14 @@ class _Beside:
     """Adds learning graphs and a static one to a bundle before it appears, where they are wanted."""
 
     def __init__(self, base: Base, learnable: str | None, shape: tuple[int, int] | None) -> None:
+        from edge_tsfm.runs.learning import find_sites
         from export.learning import learning_parts
         from export.static import find_part
 
         # What a family does not have is refused before anything slow begins.
         if learnable is not None:
             learning_parts(base.family)
+            find_sites(base, learnable)
         if shape is not None:
             find_part(base.family)(base.model, *shape)
         self.base, self.learnable, self.shape = base, learnable, shape

@@ -9,14 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from device_runtime.format.learning import LEARNABLE, OUTPUT_BIASES, STATE
+from device_runtime.format.learning import BIASES, FOURIERFT, LEARNABLE, OUTPUT_BIASES, STATE
 from edge_tsfm.cli.progress import export_bar
 
 if TYPE_CHECKING:
     from export import LearningExport
 
 NO_STATE = "without the state graph, by which C learns: only float32 bundles have one"
-learnable_type = click.Choice(LEARNABLE)
+
+
+class LearnableType(click.ParamType[str]):
+    """What a monitor may learn: biases, or FourierFT's coefficients by a preset."""
+
+    name = "learnable"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Show the words as a choice does."""
+        return f"[{'|'.join(BIASES)}|{FOURIERFT}/PRESET]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Accept the words and the method with a preset, which the command looks up."""
+        if value not in LEARNABLE and not value.startswith(f"{FOURIERFT}/"):
+            self.fail(f"{value!r}: want {', '.join(BIASES)} or {FOURIERFT}/PRESET", param, ctx)
+        return value
+
+
+learnable_type = LearnableType()
 
 
 @click.command("learning")
@@ -27,8 +45,8 @@ learnable_type = click.Choice(LEARNABLE)
 def export_learning_command(bundle: Path, name: str, learnable: str, as_json: bool) -> None:
     """Add the graphs with which a monitor learns to an existing BUNDLE; it stays the same base.
 
-    The training loss, its gradient and forecasts with shifted biases are first compared with torch; nothing is written
-    if they differ. Chronos-Bolt only.
+    The training loss, its gradient and shifted forecasts are first compared with torch; nothing is written if they
+    differ. Chronos-Bolt only. fourierft/PRESET moves weights by coefficients at the entries that train draws.
     """
     from device_runtime.forecast.bundle import Bundle
     from edge_tsfm.models import load_base
@@ -50,9 +68,9 @@ def learning_record(result: LearningExport) -> dict[str, Any]:
 
 def say_learning(result: LearningExport) -> None:
     """Report in words."""
-    parity = result.parity
+    parity, what = result.parity, "weights" if result.learnable == FOURIERFT else "biases"
     click.echo(
-        f"{result.path}: learning graphs for {len(result.names)} biases, {result.parameters:,} parameters, "
+        f"{result.path}: learning graphs for {len(result.names)} {what}, {result.parameters:,} parameters, "
         f"{result.bytes / 1e6:.1f} MB, learning digest {result.digest[:16]}…"
     )
     click.echo(

@@ -37,6 +37,10 @@ static etsa_err read_manifest(fc_base *base, fc_message message)
     etsa_err err = fc_read_file(path, ETSA_MAX_MANIFEST_SIZE, &base->learning_manifest, &size, message);
     if (err != ETSA_OK) return err;
     err = etsa_learning_read(base->learning_manifest, size, &base->bundle, base->tensors, &base->learning);
+    if (err == ETSA_UNSUPPORTED_ERROR) {
+        return fc_refuse(message, err, "%s: of another version, or of something else than biases, which only Python learns: write it "
+                         "with edge-tsfm export learning --learnable output-biases", path);
+    }
     if (err != ETSA_OK) return fc_refuse(message, err, "%s: %s", path, etsa_err_name((int)err));
     if (!etsa_text_is(base->bundle.family, "chronos-bolt") || !etsa_learning_graph(&base->learning, "state", &graph)) {
         return fc_refuse(message, ETSA_UNSUPPORTED_ERROR, "%s: no graph state of a chronos-bolt: write it with edge-tsfm export learning "

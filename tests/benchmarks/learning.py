@@ -20,6 +20,7 @@ import numpy as np
 
 from device_runtime.forecast.learning import LearningSession
 from device_runtime.forecast.session import SessionSettings
+from device_runtime.format.fourier_shift import FourierShift
 
 BATCHES = (1, 8, 32)
 STEPS, LENGTH, RUNS = 6, 48, 30
@@ -45,17 +46,31 @@ def timed(*functions: Callable[[], object]) -> list[float]:
     return [float(np.median(times)) for times in took]
 
 
-def torch_step(base: str, names: tuple[str, ...]) -> Callable[[np.ndarray, np.ndarray], object]:
-    """Return training's loss and backward, of the same biases."""
+def torch_step(
+    base: str, names: tuple[str, ...], fourier: FourierShift | None
+) -> Callable[[np.ndarray, np.ndarray], object]:
+    """Return training's loss and backward, of the same biases or, as training has them, the same coefficients."""
     import torch
 
+    from edge_tsfm.methods import attach, find_method
+    from edge_tsfm.methods.fourierft import PRESETS
     from edge_tsfm.models import load_base
     from edge_tsfm.models.family import FAMILIES
+    from edge_tsfm.options import Options
+    from edge_tsfm.runs.learning import find_sites
 
     torch.set_num_threads(1)
     loaded = load_base(base)
     model = loaded.model.eval().requires_grad_(False)
-    parameters = [model.get_parameter(name).requires_grad_(True) for name in names]
+    if fourier is None:
+        parameters = [model.get_parameter(name).requires_grad_(True) for name in names]
+    else:
+        sites = {preset: find_sites(loaded, f"fourierft/{preset}") for preset in PRESETS}
+        preset = next(
+            one for one, has in sites.items() if has and has.shift == fourier and set(has.names) == set(names)
+        )
+        attach(model, find_method("fourierft"), Options(preset=preset))
+        parameters = [value for name, value in model.named_parameters() if "fourierft_spectrum" in name]
 
     def step(context: np.ndarray, target: np.ndarray) -> object:
         padded = np.full((len(target), model.chronos_config.prediction_length), np.nan, np.float32)
@@ -70,7 +85,7 @@ def learning(bundle: str, base: str | None) -> None:
     """Print the time of a step."""
     session = LearningSession.open(bundle, settings=ONE)
     shift = np.zeros(session.size, dtype=np.float32)
-    step: Any = torch_step(base, session.names) if base else lambda *_: None
+    step: Any = torch_step(base, session.names, session.learning.fourier) if base else lambda *_: None
     for batch in BATCHES:
         context, target = windows(batch)
         mine, other = timed(partial(session.gradients, context, target, shift), partial(step, context, target))
@@ -83,10 +98,11 @@ def hot(bundle: str) -> None:
     from device_runtime.forecast.bundle import Bundle
     from device_runtime.forecast.forecaster import Forecaster
     from device_runtime.forecast.hot import HotForecaster
-    from tests.support.biased import biased
+    from tests.support.biased import biased, waved
 
-    blobs = [biased(bundle, seed, size=0.01) for seed in range(max(BATCHES))]
     station = HotForecaster.open(bundle, settings=ONE)
+    make = biased if station.learning.fourier is None else waved
+    blobs = [make(Path(bundle), seed, size=0.01) for seed in range(max(BATCHES))]
     adapters = [station.load(blob) for blob in blobs]
     merged = [Forecaster.open(Bundle.open(bundle), blob, settings=ONE) for blob in blobs[:2]]
     for batch in BATCHES:

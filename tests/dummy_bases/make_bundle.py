@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from device_runtime.forecast.bundle import Bundle
+    from edge_tsfm.models import Base
+    from export import LearningExport
+
 HERE = Path(__file__).resolve().parent
 BUNDLE = HERE / "chronos-bolt-bundle"
-GRAPHS = {"biases": HERE / "chronos-bolt-learning", "output-biases": HERE / "chronos-bolt-state"}
+GRAPHS = {
+    "biases": HERE / "chronos-bolt-learning",
+    "output-biases": HERE / "chronos-bolt-state",
+    "fourierft": HERE / "chronos-bolt-fourier",
+}
 ADAPTER = HERE / "chronos-bolt.etsa"
 EXPECTED = HERE / "chronos-bolt-expected.npz"
 
@@ -44,7 +54,10 @@ def main() -> None:
     )
     bundle = Bundle.open(BUNDLE)
     for learnable, folder in GRAPHS.items():
-        add_learning(base, bundle, learnable)
+        if learnable == "fourierft":
+            add_fourier(base, bundle)
+        else:
+            add_learning(base, bundle, learnable)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for file in set(BUNDLE.iterdir()) - {BUNDLE / name for name in (*bundle.manifest.files, MANIFEST_FILE)}:
@@ -79,6 +92,23 @@ def main() -> None:
     ADAPTER.write_bytes(result.blob)
     frozen, _ = ChronosBoltPipeline(base.model).predict_quantiles(contexts_tensor(contexts), prediction_length=20)
     np.savez_compressed(EXPECTED, context=contexts, base=frozen.numpy(), adapted_long=long.numpy(), levels=levels)
+
+
+def add_fourier(base: Base, bundle: Bundle) -> LearningExport:
+    """Add learning graphs of FourierFT; no preset is small enough for a dummy."""
+    from device_runtime.format.fourier_shift import FourierShift
+    from edge_tsfm.methods.fourierft import fourier_sites
+    from edge_tsfm.models.family import FAMILIES
+    from edge_tsfm.models.parts import find_parts
+    from edge_tsfm.options import Options
+    from export import FourierSites, export_learning
+
+    family = FAMILIES[base.family]
+    options = Options(target_modules=("patch", "q", "v"), n_frequency=8)
+    names, count = fourier_sites(base.model, find_parts(base.model, family), options)
+    shift = FourierShift(count=count, seed=options.entries_seed, scaling=options.scaling)
+    sites = FourierSites(names=tuple(names), shift=shift)
+    return export_learning(base.model, bundle, learnable="fourierft", sites=sites, loss=family.loss)
 
 
 def contexts_tensor(contexts: np.ndarray) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +16,24 @@ from torch import Tensor
 from device_runtime.errors import BaseMismatchError
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.learning import LearningSession, open_learning
+from device_runtime.format.fourier_shift import FourierShift
 from device_runtime.format.learning import LEARNING_FILE, STATE
-from edge_tsfm.errors import ModelError
+from edge_tsfm.errors import ConfigError, ModelError
+from edge_tsfm.methods import attach, find_method
+from edge_tsfm.methods.fourierft import fourier_sites
 from edge_tsfm.models import Base, load_base
 from edge_tsfm.models.bolt import Bolt
-from edge_tsfm.runs.learning import add_learning
-from export import ExportError, export_learning, export_precision
+from edge_tsfm.models.parts import find_parts
+from edge_tsfm.options import Options
+from edge_tsfm.runs.learning import add_learning, find_sites
+from export import ExportError, FourierSites, export_learning, export_precision
 from export.bolt_learning import LearningGraph, ShiftedGraph, StateGraph
 from export.learning import learnable_names
 from export.learning_proof import check_learning
+from export.moves import Moves
 from export.state_proof import StateLearner
+from export.waves import Waves
+from tests.dummy_bases.make_bundle import GRAPHS, add_fourier
 from tests.support.biased import BASES, learning_bundle
 
 LOSS = Bolt().loss
@@ -83,6 +92,50 @@ def test_the_gradient_is_torchs(exported: Callable[..., Any], what: str) -> None
             torch.testing.assert_close(other, one, atol=2e-5 * float(gradient.abs().max()), rtol=0, msg=name)
 
 
+def test_the_gradient_by_coefficients_is_that_of_the_method(dummy_base: Base) -> None:
+    """Training's own layers are the judge: PEFT's, with the entries and scaling that a run would have."""
+    options = Options(target_modules=("patch", "q", "v", "o"), n_frequency=8)
+    model = copy.deepcopy(dummy_base.model)
+    names, count = fourier_sites(model, find_parts(model, Bolt()), options)
+    fourier = FourierShift(count=count, seed=options.entries_seed, scaling=options.scaling)
+    context, target = windows(model)
+    graph = LearningGraph(dummy_base.model, names, fourier).eval()
+    shift = 0.05 * torch.randn(sum(graph.sizes), generator=torch.Generator().manual_seed(1))
+    attach(model, find_method("fourierft"), options)
+    layers = [model.get_submodule(name.removesuffix(".weight")) for name in names]
+    spectra = [layer.fourierft_spectrum["default"] for layer in layers]
+    units = [fourier.height * layer.in_features * layer.out_features / fourier.scaling for layer in layers]
+    with torch.no_grad():
+        for spectrum, part, unit in zip(spectra, shift.split(graph.sizes), units, strict=True):
+            spectrum.copy_(part * unit)
+    loss = LOSS(model.eval(), context, target)
+    found = torch.autograd.grad(loss, spectra)
+    with torch.no_grad():
+        got, gradient = graph(context, target, shift)
+    assert float(got) == pytest.approx(float(loss.detach()), rel=1e-4)
+    for name, one, unit, mine in zip(names, found, units, gradient.split(graph.sizes), strict=True):
+        assert mine.abs().max() > 0, name
+        # PEFT's cosines are not the format's, which are rounded to 2^-15.
+        torch.testing.assert_close(mine, one * unit, atol=2e-4 * float(gradient.abs().max()), rtol=0, msg=name)
+
+
+def test_the_waves_of_a_graph_are_those_of_a_merge(dummy_base: Base) -> None:
+    fourier = FourierShift(count=8, seed=777, scaling=150.0)
+    weight = "encoder.block.0.layer.0.SelfAttention.v.weight"
+    names = [weight, "output_patch_embedding.output_layer.weight", "input_patch_embedding.hidden_layer.weight"]
+    waves = Waves(dummy_base.model, names, fourier)
+    shift = 0.05 * torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(2))
+    for name in names:
+        rows, columns = shape = tuple(dummy_base.model.get_parameter(name).shape)
+        x = torch.randn(2, 5, columns, generator=torch.Generator().manual_seed(3))
+        changes = [
+            torch.from_numpy(fourier.delta(one[0].double().numpy(), (rows, columns)).dense()).float() for one in shift
+        ]
+        wanted = torch.stack([each @ change.T for each, change in zip(x, changes, strict=True)])
+        torch.testing.assert_close(waves.added(name, x, shift), wanted, atol=1e-4 * float(wanted.abs().max()), rtol=0)
+        assert shape == changes[0].shape
+
+
 @pytest.mark.parametrize("added", [False, True])
 def test_each_row_is_shifted_by_its_own_numbers(exported: Callable[..., Any], added: bool) -> None:
     base, bundle = exported("chronos-bolt", added_biases=added)
@@ -124,6 +177,33 @@ def test_the_proof_sees_another_loss(dummy_base: Base, learning: Path) -> None:
 
     with pytest.raises(ExportError, match="at 4 of 4 places"):
         check_learning(dummy_base.model, *open_learning(learning), other)
+
+
+@pytest.mark.slow
+def test_the_proof_passes_and_sees_coefficients(dummy_base: Base, tmp_path: Path, monkeypatch: Any) -> None:
+    opened = open_learning(learning_bundle(tmp_path / "bundle", "fourier"))
+    parity = check_learning(dummy_base.model, *opened, LOSS)
+    assert max(parity.gradient, parity.shifted) < 3e-6
+    assert parity.weakest_move > 1e-3
+    right = Moves.change
+
+    def other(self: Moves, name: str, numbers: Any) -> Any:
+        return right(self, name, numbers[::-1] if name.endswith("EncDecAttention.v.weight") else numbers)
+
+    monkeypatch.setattr(Moves, "change", other)  # as if the graph had a weight's coefficients in another order
+    with pytest.raises(ExportError, match="at 4 of 4 places"):
+        check_learning(dummy_base.model, *opened, LOSS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["added", "gradient", "back"])
+def test_the_proof_sees_a_wrong_wave(dummy_base: Base, tmp_path: Path, monkeypatch: Any, name: str) -> None:
+    step = getattr(Waves, name)
+    monkeypatch.setattr(Waves, name, lambda *arguments: 1.001 * step(*arguments))
+    folder = Path(shutil.copytree(BASES / "chronos-bolt-bundle", tmp_path / "bundle"))
+    with pytest.raises(ExportError, match="at 4 of 4 places"):
+        add_fourier(dummy_base, Bundle.open(folder))
+    assert not (folder / LEARNING_FILE).exists()
 
 
 @pytest.mark.slow
@@ -198,6 +278,30 @@ def test_other_families_are_refused(exported: Callable[[str], Any], family: str)
     assert not (bundle.path / LEARNING_FILE).exists()
 
 
+def test_coefficients_are_of_float32_bundles_and_known_weights(
+    dummy_base: Base, exported: Callable[..., Any], tmp_path: Path
+) -> None:
+    _, bundle = exported("chronos-bolt")
+    adapted = [entry.name for entry in bundle.manifest.tensors]
+    export_precision(bundle, out=tmp_path / "int8", precision="int8", adapted=adapted)
+    with pytest.raises(ExportError, match="fourierft moves weights of float32 bundles only"):
+        add_fourier(dummy_base, Bundle.open(tmp_path / "int8"))
+    folder = Path(shutil.copytree(BASES / "chronos-bolt-bundle", tmp_path / "bundle"))
+    shift = FourierShift(count=8, seed=777, scaling=150.0)
+    for name, message in (
+        ("shared.weight", "shared.weight is not in the bundle's tensor table"),
+        ("decoder.block.0.layer.1.EncDecAttention.k.weight", "no learning graphs move a cross-attention's keys"),
+    ):
+        sites = FourierSites(names=(name,), shift=shift)
+        with pytest.raises(ExportError, match=message):
+            export_learning(dummy_base.model, Bundle.open(folder), learnable="fourierft", sites=sites, loss=LOSS)
+    with pytest.raises(ExportError, match="no learnable 'fourierft'"):
+        export_learning(dummy_base.model, Bundle.open(folder), learnable="fourierft", loss=LOSS)
+    assert find_sites(dummy_base, "biases") is None
+    with pytest.raises(ConfigError, match="no preset 'qv10'"):
+        find_sites(dummy_base, "fourierft/qv10")
+
+
 def test_what_cannot_be_written_is_refused_first(dummy_base: Base, learning: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="learning graphs are written once"):
         add_learning(dummy_base, Bundle.open(learning), "biases")
@@ -216,15 +320,18 @@ def test_what_cannot_be_written_is_refused_first(dummy_base: Base, learning: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("learnable", ["biases", "output-biases"])
+@pytest.mark.parametrize("learnable", ["biases", "output-biases", "fourierft"])
 def test_adding_graphs_changes_no_file(dummy_base: Base, tmp_path: Path, learnable: str) -> None:
     folder = Path(shutil.copytree(BASES / "chronos-bolt-bundle", tmp_path / "bundle"))
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    result = add_learning(dummy_base, Bundle.open(folder), learnable)
+    opened = Bundle.open(folder)
+    result = (
+        add_fourier(dummy_base, opened) if learnable == "fourierft" else add_learning(dummy_base, opened, learnable)
+    )
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert {file.name for file in folder.iterdir()} - set(before) >= {"learning.json", "learning.onnx", "shifted.onnx"}
-    assert result.parameters == (336 if learnable == "biases" else 304)
-    committed = BASES / ("chronos-bolt-learning" if learnable == "biases" else "chronos-bolt-state")
+    assert result.parameters == {"biases": 336, "output-biases": 304, "fourierft": 128}[learnable]
+    committed = GRAPHS[learnable]
     for file in {one.name for one in committed.iterdir()} - {LEARNING_FILE}:  # which the device's tests read
         assert (folder / file).read_bytes() == (committed / file).read_bytes(), file
     assert (folder / "state.onnx").exists() == (learnable == "output-biases") == (STATE in result.graphs)

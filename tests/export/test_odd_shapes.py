@@ -94,4 +94,4 @@ def test_patches_that_overlap_or_leave_steps_out(size: int, stride: int, with_to
 
 def test_what_is_not_computed_is_refused_by_name() -> None:
     with pytest.raises(ExportError, match="gated-gelu"):
-        learning_parts(bolt("gated-gelu"), ["output_patch_embedding.output_layer.bias"])
+        learning_parts(bolt("gated-gelu"), ["output_patch_embedding.output_layer.bias"], None)

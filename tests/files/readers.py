@@ -271,6 +271,11 @@ READERS: Mapping[str, Reader] = MappingProxyType({
     "learning.json": Reader(
         kinds=(Learning,), good=LEARNING, read=lambda p: Learning.parse(p.read_bytes()),
         write=_canonical, errors=_DEVICE_ERRORS, names_file=False),
+    "learning.json of FourierFT": Reader(
+        kinds=(Learning,), read=lambda p: Learning.parse(p.read_bytes()),
+        write=_canonical, errors=_DEVICE_ERRORS, names_file=False,
+        good={**LEARNING, "format_version": 3, "learnable": "fourierft", "names": ["a.weight"],
+              "fourier": {"count": 8, "seed": 777, "scaling": 150.0}}),
     "rollout document": Reader(
         kinds=(rollout.Rollout,), read=lambda p: rollout.decode(p.read_bytes()), errors=(FormatError,),
         names_file=False, good=json.loads(rollout.encode(rollout.Rollout(channel="icu", sequence=3, signed_file=SHA)))),

@@ -17,7 +17,7 @@ from tests.simulators.service_bed import ServiceBed
 
 SECOND = 1_000
 RULES: dict[str, Any] = {"long_stream": True, "offset_rate": 0.005, "width_rate": 0.1, "cap_tracking": 0.3}
-AT_ONCE = 5  # events, which close fewer steps than may wait for the worker
+AT_ONCE = 1  # event: a sample that comes late may still enter the context of a forecast that waits
 Event = tuple[int, float] | None  # a sample, or the end of the stay
 
 

@@ -152,7 +152,9 @@ def test_a_state_and_its_forecast_are_pythons(
 Change = Callable[[dict[str, Any]], object]
 CHANGES: dict[str, Change] = {
     "another format": lambda v: v.update(format="edge-tsfm bundle"),
-    "a newer version": lambda v: v.update(format_version=3),
+    "a newer version": lambda v: v.update(format_version=4),
+    "biases in version 3": lambda v: v.update(format_version=3),
+    "FourierFT in version 2": lambda v: v.update(learnable="fourierft"),
     "no version": lambda v: v.pop("format_version"),
     "version 1 with a state": lambda v: v.update(format_version=1),
     "version 1": lambda v: (v.update(format_version=1), v["graphs"].pop("state")),
@@ -206,6 +208,15 @@ def test_every_manifest_has_one_verdict(name: str, program: Path, library: Path,
         return
     assert code == wanted, said
     assert code == 0 or "learning.json" in said or "bundle/" in said
+
+
+def test_coefficients_are_left_to_python(program: Path, library: Path, tmp_path: Path) -> None:
+    folder = learning_bundle(tmp_path / "bundle", "fourier")
+    assert open_learning(folder)[1].fourier is not None
+    code, said, _ = asked(program, library, folder, contexts(16))
+    assert code == UnsupportedError.code
+    assert "learning.json: of another version, or of something else than biases" in said
+    assert "--learnable output-biases" in said
 
 
 def test_what_is_no_manifest_is_refused(program: Path, library: Path, bundle: Path, tmp_path: Path) -> None:

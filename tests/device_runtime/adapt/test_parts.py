@@ -38,6 +38,7 @@ from device_runtime.errors import FormatError, MergeError, SettingsError, StateE
 from device_runtime.format.adapter import Adapter, Calibration
 from device_runtime.format.blob import decode, encode
 from device_runtime.format.delta import Dense, Fourier, Numbers
+from device_runtime.format.fourier_shift import FourierShift
 
 RULES = AdaptRules(rate=0.001, average=0.98)
 
@@ -357,6 +358,38 @@ def test_a_tensor_that_is_moved_otherwise_is_refused() -> None:
     fourier = Fourier(rows=4, columns=1, coefficients=Numbers.of(np.ones(2)), scaling=1.0, seed=1)
     with pytest.raises(MergeError, match="by a Fourier, want Dense"):
         candidate_of(SHIFT, parent=Adapter(base_digest=b"b" * 32, version=1, deltas={2: fourier}), **GIVEN)
+
+
+SITES: list[tuple[int, tuple[int, int]]] = [(2, (8, 8)), (5, (16, 8))]
+FOURIER = FourierShift(count=3, seed=777, scaling=150.0)
+
+
+def test_coefficients_become_a_fourier_record_with_the_seed() -> None:
+    shift = SHIFT[:6] + np.float32(0.05)
+    given = {**GIVEN, "tensors": SITES, "fourier": FOURIER}
+    made = decode(encode(candidate_of(shift, parent=None, **given)))
+    assert [(one.seed, one.explicit, one.parameters) for one in made.deltas.values() if isinstance(one, Fourier)] == [
+        (777, None, 3), (777, None, 3),
+    ]  # fmt: skip
+    assert shift_of(made, None, SITES, FOURIER) == pytest.approx(shift, abs=0.4 / 32_767)
+    above = candidate_of(shift, parent=made, **given)
+    assert shift_of(above, made, SITES, FOURIER) == pytest.approx(shift, abs=0.8 / 32_767)
+    for index, shape in SITES:
+        twice = above.deltas[index].dense(np.zeros(shape))
+        np.testing.assert_allclose(twice, 2 * made.deltas[index].dense(np.zeros(shape)), atol=1e-4)
+
+
+def test_coefficients_on_other_entries_are_refused() -> None:
+    given = {**GIVEN, "tensors": SITES, "fourier": FOURIER}
+    for delta in (
+        FourierShift(count=3, seed=778, scaling=150.0).delta(np.ones(3), (8, 8)),
+        Dense(Numbers.of(np.ones((8, 8)))),
+    ):
+        parent = Adapter(base_digest=b"b" * 32, version=1, deltas={2: delta})
+        with pytest.raises(MergeError, match="want Fourier with 3 entries of seed 777"):
+            candidate_of(SHIFT[:6], parent=parent, **given)
+        with pytest.raises(MergeError, match="want Fourier with 3 entries of seed 777"):
+            shift_of(parent, None, SITES, FOURIER)
 
 
 @pytest.mark.parametrize("shift", [SHIFT[:6], SHIFT * np.float32(np.nan), np.zeros(7, np.float32)])

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from device_runtime.adapt.learner import NO_READINGS, SPOILT_STAYS, Entry
 from device_runtime.adapt.modes import Mode
+from device_runtime.format.blob import decode
+from device_runtime.format.delta import Dense, Fourier
 from device_runtime.update.adapt_facts import Losses
 from device_runtime.update.adapt_report import status_of
 from device_runtime.update.audit import read_lines
@@ -34,7 +37,7 @@ from tests.simulators.learning_bed import (
 )
 from tests.support.linear import ward
 
-LEARNING = BUNDLE.with_name("chronos-bolt-learning")
+LEARNING, FOURIER = (BUNDLE.with_name(f"chronos-bolt-{name}") for name in ("learning", "fourier"))
 
 
 def test_from_shadow_to_a_promotion_and_back(tmp_path: Path) -> None:
@@ -105,11 +108,11 @@ COMMAND = [sys.executable, "-m", "device_runtime.cli"]
 STREAM = [*COMMAND, "stream", "--signal", "RESP:0:250", "--interval", "1h", "--context-length", "24"]
 
 
-def monitor_with_graphs(folder: Path) -> Path:
+def monitor_with_graphs(folder: Path, graphs: Path = LEARNING) -> Path:
     """Set up a monitor of RESP on a bundle with learning graphs, allowed to promote; return its settings."""
     bundle = folder / "bundle"
     shutil.copytree(BUNDLE, bundle)
-    for path in LEARNING.iterdir():
+    for path in graphs.iterdir():
         shutil.copy(path, bundle)
     names = json.loads((bundle / "learning.json").read_text())["names"]
     rules = {**QUICK, "promote_stays": 2}
@@ -170,9 +173,12 @@ class Feeding:
         self._reader.join(60)
 
 
-def test_a_feed_that_pauses_ends_up_with_its_own_adapter_until_a_person_takes_it_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("graphs", [LEARNING, FOURIER])
+def test_a_feed_that_pauses_ends_up_with_its_own_adapter_until_a_person_takes_it_back(
+    tmp_path: Path, graphs: Path
+) -> None:
     """By the command alone: learnt, promoted, named in the next forecast, held in a slot, taken back."""
-    settings = monitor_with_graphs(tmp_path)
+    settings = monitor_with_graphs(tmp_path, graphs)
     feed = Feeding(settings)
     try:
         stays = iter(ward(80, seed=3, drift=0.4, steps=60))
@@ -186,7 +192,9 @@ def test_a_feed_that_pauses_ends_up_with_its_own_adapter_until_a_person_takes_it
         assert own is not None
         assert feed.own()[0]["adapter"] == own.adapter[:16]
         assert feed.own()[0]["generation"] == own.sequence
-        assert len(slots.load(own)) > 100
+        deltas = decode(slots.load(own)).deltas.values()
+        assert {type(one) for one in deltas} == {Dense if graphs == LEARNING else Fourier}
+        assert {one.seed for one in deltas if isinstance(one, Fourier)} <= {777}  # no entries in full
         demote = [*COMMAND, "adapt", "demote", "--config", str(settings), "--who", "nurse", "--reason", "tried"]
         subprocess.run(demote, check=True, capture_output=True)
         before = len(feed.own())
