@@ -155,13 +155,13 @@ def service_facts(learnt: Mapping[str, Any]) -> dict[str, Any]:
             "missed": learnt["missed"],
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FormatError(f"what the service says of its learner: {error!r:.200}") from error
+        raise FormatError("what the service says of its learner is not as this release reads it") from error
 
 
 def _check_plain(learnt: Mapping[str, Any]) -> None:
     """Raise `TypeError` for anything but numbers and short texts, and two lists of them."""
     for name, value in learnt.items():
-        for one in value if name in LISTS else [value]:
+        for one in value if name in LISTS and isinstance(value, list) else [value]:
             if not isinstance(one, str | int | float) or len(str(one)) > MAX_VALUE:
                 raise TypeError(f"{name}: want a number or a short text")
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+from device_runtime.binder import bind
+from device_runtime.documents import read_json
 from device_runtime.files import write_atomic
 from device_runtime.forecast.bundle import Bundle
 from device_runtime.forecast.session import SessionSettings
@@ -113,11 +114,11 @@ def continued(path: Path, setting: Setting) -> BenchTable:
     """
     if not path.exists():
         return BenchTable(setting=setting)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        found = _table(document)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: not a table of bench-table: {error}", hint="name another --out") from error
+    hint = "name another --out"
+    document = read_json(path, error=ConfigError, hint=hint)
+    if not isinstance(document, dict) or document.pop("schema", None) != SCHEMA:
+        raise ConfigError(f"{path}: not a table of bench-table", hint=hint)
+    found = bind(BenchTable, document, str(path), error=ConfigError, ignore_unknown=True)  # ratios follow from the rest
     for name in ("processor", "libraries", "threads", "runs", "keep", "batches"):
         before, now = (_said(getattr(one, name)) for one in (found.setting, setting))
         if before != now:
@@ -130,24 +131,6 @@ def continued(path: Path, setting: Setting) -> BenchTable:
 def _said(value: object) -> object:
     """Name what was left to the default."""
     return ", ".join(map(str, value)) or "the default" if isinstance(value, tuple) else value or "the default"
-
-
-def _table(document: Mapping[str, Any]) -> BenchTable:
-    """Read a table back. Raises `ValueError` for another schema, and `KeyError` or `TypeError` for what is none."""
-    if document["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {document['schema']!r}")
-    setting = {**document["setting"], "batches": tuple(document["setting"].get("batches", ()))}
-    return BenchTable(setting=Setting(**setting), lines=tuple(map(_line, document["lines"])))
-
-
-def _line(found: Mapping[str, Any]) -> Line:
-    """Read one line back."""
-    values = {name: value for name, value in found.items() if name != "ratios"}
-    values["activation"] = Spread(**values["activation"])
-    values["forecasts"] = tuple(
-        Forecasts(**(one | {name: Spread(**one[name]) for name in ("torch", "runtime")})) for one in values["forecasts"]
-    )
-    return Line(**values)
 
 
 def measured(

@@ -13,7 +13,7 @@ from device_runtime.cli import VERBS
 from tests.distribution.conftest import ROOT, environment, fresh, run
 
 DUMMY = ROOT / "tests" / "dummy_bases"
-MOST_DEVICE = 300_000  # bytes; the libraries it needs are a hundred times as large
+MOST_DEVICE = 330_000  # bytes; the libraries it needs are a hundred times as large
 HELPS = """
 import click, sys
 from device_runtime import cli

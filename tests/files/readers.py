@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,10 +23,10 @@ from device_runtime.adapt.rules import AdaptRules
 from device_runtime.binder import bind
 from device_runtime.documents import read_toml
 from device_runtime.errors import DeviceRuntimeError, FormatError, SettingsError, StorageError
-from device_runtime.format import canonical
+from device_runtime.format import canonical, proofs, static
 from device_runtime.format.learning import Learning
 from device_runtime.format.manifest import Manifest
-from device_runtime.update import floor, learner_store, lifecycle, notes, rollout, service_health
+from device_runtime.update import adapt_asked, floor, learner_store, lifecycle, notes, rollout, service_health
 from device_runtime.update.settings import DeviceConfig
 from device_runtime.update.settings import read_config as read_device
 from edge_tsfm.deploy import acceptance as gate
@@ -38,6 +39,7 @@ from edge_tsfm.deploy.signers import KeyRef
 from edge_tsfm.errors import ConfigError, DataError, DeployError, EdgeTsfmError, ModelError, TrainError
 from edge_tsfm.models import load_base
 from edge_tsfm.models.base_config import Architecture, BoltConfig, Chronos2Config, T5Config
+from edge_tsfm.research.bench_table import SCHEMA, BenchTable, Setting, continued
 from edge_tsfm.research.pretraining.bundle import bundle_base
 from edge_tsfm.research.pretraining.config import PretrainConfig, read_config
 from edge_tsfm.research.study.config import MethodTable, StudyFile, load_study
@@ -55,6 +57,13 @@ KEY: dict[str, Any] = {"uri": "file2:quality-1.pem", "keyid": SHA, "public": {
 OTHER_KEY = {**KEY, "public": {**KEY["public"], "keyval": {"public": "ef" * 32}}}
 ONLINE_KEY = {**KEY, "keyid": "12" * 32}
 STAGE = {"permille": 10, "groups": ["canary"], "min_reports": 2, "success_percent": 90.0, "approval": True}
+SPREAD = {"median": 2.0, "low": 1.5, "high": 3.0}
+PROOF = {
+    "provider": "openvino:cpu", "execution_provider": "OpenVINOExecutionProvider", "version": "1.8.1", "library": SHA,
+    "onnxruntime": "1.32.0", "options": SHA, "cpu_fallback": False, "graphs": ["forecast"], "shape": "", "static": "",
+    "exact": True, "max_deviation_ppm": 0.0, "tolerance_ppm": 0.0, "mean_deviation_ppm": 0.4,
+    "largest_deviation_ppm": 4.6, "tensors": 3, "weakest": "a.bias", "weakest_margin": 9.0, "effect_kept": 1.0,
+    "effect_of": "", "nodes": 30, "nodes_on_cpu": 0, "device": "a processor"}  # fmt: skip
 LEARNING = {
     "format": "edge-tsfm learning", "format_version": 1, "base_digest": SHA, "learnable": "biases", "names": ["a.bias"],
     "context_length": 64, "prediction_length": 16, "quantile_levels": [0.1, 0.5, 0.9],
@@ -62,6 +71,17 @@ LEARNING = {
     "files": {f"{name}.onnx": {"sha256": SHA, "size": 9} for name in ("learning", "shifted")}}  # fmt: skip
 _PLAN = {"changes": "a", "verification": "b", "impact": "c"}
 FIGURES = {name: {"wql": {"value": 0.9, "low": 0.8, "high": None}} for name in ("adapter", "base")}
+
+
+def _this_process() -> dict[str, Any]:
+    """This process, as the service names itself in its health file."""
+    boot = service_health.BOOT_ID.read_text().strip().replace("-", "")
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[service_health.STARTED - 3]
+    return {"boot": boot, "pid": os.getpid(), "started": int(started)}
+
+
+def _read_proofs(path: Path) -> object:
+    return proofs.parse_proofs(path.read_bytes(), Manifest.parse(DUMMY.read_bytes()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,10 +321,40 @@ READERS: Mapping[str, Reader] = MappingProxyType({
         kinds=(notes.Learning,), read=lambda p: notes.from_value(notes.Learning, json.loads(p.read_bytes())),
         errors=(FormatError,), names_file=False, good={"mode": "shadow", "why": "", "problem": "x", "at": 5.0}),
     "what a service says of itself": Reader(
-        kinds=(service_health.ServiceHealth,), read=service_health.read_health, errors=(DeviceRuntimeError,),
-        write=lambda one: to_json({"version": 1, "channels": [one]}),
+        kinds=(service_health.ServiceHealth, service_health.Process), read=service_health.read_health,
+        errors=(DeviceRuntimeError,), write=lambda one: to_json({"version": 2, "channels": [one], **_this_process()}),
         good={"adapter": SHA, "offered": None, "refused": 0, "why": "", "since_ms": 5.0, "forecasts": 9, "slow": 1,
               "slowest_ms": 80.5, "errors": {"500": 2}, "last_error": "x"}),
+    "what a service says of its learner": Reader(
+        kinds=(service_health.ServiceLearning,), read=service_health.read_learning, errors=(DeviceRuntimeError,),
+        names_file=False,
+        write=lambda one: to_json({"version": 2, "channels": [], "adaptation": one, **_this_process()}),
+        good={"decisions": 0, "generation": 2, "mode": "active", "own": False, "problem": "", "learnt": {
+            "state": "shadow", "verdict": "none", "stays": 9, "stays_judged": 9, "steps": 9, "windows": 9,
+            "demotions": 0, "refused": 0, "spoilt": 0, "log_evidence": 1.0, "evidence_wanted": 20.0,
+            "log_reverse_evidence": 0.0, "lost": [3.0, 3.0, 2.0], "values": [99, 1, 1, 1], "shift_rms": 0.1,
+            "missed": 0}}),
+    "what a person asked for": Reader(
+        kinds=(adapt_asked.Asked,), names_file=False, errors=(FormatError,),
+        read=lambda p: bind(adapt_asked.Asked, json.loads(p.read_bytes()), "what was asked for", complete=True),
+        good={"who": "nurse", "reason": "tried", "at": 5.0, "generation": 3}),
+    "static.json": Reader(
+        kinds=(static.Static,), read=lambda p: static.Static.parse(p.read_bytes()), write=_canonical,
+        errors=(DeviceRuntimeError,), names_file=False,
+        good={"format": static.FORMAT_NAME, "format_version": 1, "base_digest": SHA, "context_length": 64, "batch": 1,
+              "precision": "float32", "graph": {"file": "static.onnx", "tensors": [0, 3]},
+              "files": {"static.onnx": {"sha256": SHA, "size": 9}}}),
+    "providers.json": Reader(
+        kinds=(proofs.Proof,), read=_read_proofs, write=_canonical, errors=(DeviceRuntimeError,), names_file=False,
+        good={"format": proofs.FORMAT_NAME, "format_version": 1,
+              "base_digest": Manifest.parse(DUMMY.read_bytes()).digest.hex(), "providers": [PROOF]}),
+    "table of timings": Reader(
+        kinds=(BenchTable,), read=lambda p: continued(p, Setting(threads=1, runs=3)), errors=(ConfigError,),
+        good={"schema": SCHEMA, "setting": asdict(Setting(threads=1, runs=3)), "lines": [{
+            "base": "a", "family": "chronos-bolt", "precision": "int8", "bundle_mb": 3.5, "activation": SPREAD,
+            "start_s": 0.3, "memory_mb": 80.0, "torch_start_s": 4.0, "torch_memory_mb": 470.0, "others": None,
+            "forecasts": [{"case": "a", "batch": 1, "spinning": False, "torch": SPREAD, "runtime": SPREAD,
+                           "floor_ms": None}]}]}),
     "what was learnt": Reader(
         kinds=(learner_store.Kept,), read=lambda p: learner_store.from_value(json.loads(p.read_bytes())),
         errors=(FormatError,), names_file=False,
@@ -313,8 +363,9 @@ READERS: Mapping[str, Reader] = MappingProxyType({
     "envelope": Reader(
         kinds=(envelope.Envelope,), read=lambda p: envelope.decode(p.read_bytes()), write=_canonical,
         errors=(DeviceRuntimeError,), names_file=False,
-        good={"format": envelope.FORMAT_NAME, "format_version": 1, "ring": "icu", "sequence": 3, "signal": "RESP",
-              "unit": "/min", "interval": "1h", "base": SHA, "learning": SHA, "enabled_by": ["A"], "tensors": ["t"],
+        good={"format": envelope.FORMAT_NAME, "format_version": envelope.VERSION, "ring": "icu", "sequence": 3,
+              "signal": "RESP", "unit": "/min", "interval": "1h", "base": SHA, "learning": SHA, "enabled_by": ["A"],
+              "tensors": ["t"],
               "rules": asdict(AdaptRules()), "evidence": SHA, "plan": _PLAN}),
     "envelope.toml": Reader(
         kinds=(EnvelopeFile,), write=to_toml,

@@ -28,6 +28,7 @@ DECODERS = {
     "device_runtime/documents.py": "the one decoder",
     "device_runtime/format/canonical.py": "canonical JSON, compared with its own bytes",
     "device_runtime/update/sealed.py": "bytes whose SHA-256 was checked, bound by lifecycle and floor",
+    "device_runtime/update/service_adapt.py": "a sealed decision, whose few fields are checked one by one",
     "device_runtime/update/audit.py": "lines of the log, checked by their chain",
     "export/manifest.py": "a manifest that the device's reader has taken",
     "export/folder.py": "a header written a line before",
@@ -68,6 +69,7 @@ SEALED = (  # never torn: a hash says so
     "note of what runs",
     "note of what is learnt",
     "what was learnt",
+    "what a person asked for",
 )
 
 

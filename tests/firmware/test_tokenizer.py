@@ -47,10 +47,12 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     probe, path = folder / "probe.c", folder / "libtokenizer.so"
     probe.write_text(PROBE)
     parts = SOURCE / "forecast_ort"
-    sources = [*(path for path in parts.glob("*.c") if path.name != "main.c"), *(SOURCE / "etsa").glob("etsa.c")]
-    include = ["-I", SOURCE / "etsa", "-I", parts, "-I", SOURCE / "third_party" / "onnxruntime"]
+    sources = [path for path in parts.glob("*.c") if path.name != "main.c"]
+    sources += [SOURCE / "etsa" / name for name in ("etsa.c", "etsa_learning.c", "etsa_sha256.c")]
+    sources.append(SOURCE / "learn" / "etsa_learn.c")
+    include = ["-I", SOURCE / "etsa", "-I", SOURCE / "learn", "-I", parts, "-I", SOURCE / "third_party" / "onnxruntime"]
     flags = ["-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC", *include, "-o", path]
-    done = run("cc", *flags, probe, SOURCE / "etsa" / "etsa_sha256.c", *sources, "-ldl", "-lm")
+    done = run("cc", *flags, probe, *sources, "-ldl", "-lm")
     assert done.returncode == 0, done.stderr
     return ctypes.CDLL(str(path))
 
