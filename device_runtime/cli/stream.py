@@ -197,14 +197,14 @@ def _forecaster(
         data, base = check_signed(adapter), Bundle.open(bundle)
         used = settled_threads(base, settings(**session))
         return Forecaster.open(base, data, settings=used, accept=accept)
-    from device_runtime.monitor import installer_of, workshop_of
+    from device_runtime.monitor import in_place, installer_of, workshop_of
     from device_runtime.update.host import Host
     from device_runtime.update.report import reporter
     from device_runtime.update.settings import read_config
 
     assert config_path is not None
     config = read_config(config_path)
-    used = settled_threads(Bundle.open(config.bundle), settings(**session))
+    used = settled_threads(Bundle.open(config.bundle), in_place(config, settings(**session)))
     installer, workshop = installer_of(config, settings=used), workshop_of(config, settings=used)
     return Host(config, installer.open, changed=reporter(config, installer.base_digest.hex()), workshop=workshop)
 

@@ -126,6 +126,16 @@ def test_a_monitors_stream_takes_its_provider_from_the_settings(tmp_path: Path) 
     assert "[session]" in refused.output
 
 
+def test_a_monitors_stream_measures_no_threads_for_a_provider(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "device.toml"
+    file.write_text(
+        f'device_id = "bed-1"\nring = "icu"\nbundle = "{bundle}"\nstate = "state"\n'
+        f'trusted_keys = ["{"ab" * 32}"]\n[session]\nprovider = "openvino"\n'
+    )
+    with pytest.raises(SettingsError, match="openvino was asked for"):
+        run("stream", "--config", file, "--signal", "MAP", "--threads", "auto")
+
+
 def test_a_place_without_a_name_is_refused() -> None:
     with pytest.raises(SettingsError, match="want a name"):
         SessionPlace(provider="")
