@@ -6,12 +6,14 @@ import hashlib
 import json
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from device_runtime import monitor
 from device_runtime.adapt.modes import Mode
 from device_runtime.cli import cli
 from device_runtime.errors import DeviceRuntimeError
@@ -43,6 +45,7 @@ def run(bed: LearningBed, *words: str) -> tuple[int, str]:
 def head(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands learn on a bundle without a learning graph."""
     monkeypatch.setattr(LearningSession, "open", lambda folder, blob, settings: Head(folder, blob))
+    monkeypatch.setattr(monitor, "read_learning", lambda folder: SimpleNamespace(fourier=None))
 
 
 @pytest.mark.usefixtures("head")
