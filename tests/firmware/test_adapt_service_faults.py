@@ -55,8 +55,11 @@ def test_what_harms_stops_where_the_decision_cannot_be_written(promoted: Service
     assert "demoted, but the record does not know it" in said["problem"]
     assert forecasts_with(promoted) == {None}
     blocking.rmdir()
-    promoted.reload()  # the record still names it: it runs again, and is found out again
-    assert promoted.hand_over().count("promoted") == 0
+    promoted.reload()  # tries again at once: the record learns what has long been so
+    promoted.wait(lambda one: one["decisions"] == 1)
+    assert "demoted: " in promoted.hand_over()
+    assert promoted.slots.record.own is None
+    assert forecasts_with(promoted) == {None}
 
 
 def test_what_harms_stops_where_too_many_decisions_wait(promoted: ServiceBed) -> None:
